@@ -1,0 +1,2 @@
+//! The command line of agente-host.
+fn main() {}

@@ -1,0 +1,116 @@
+//! What is written down: events. State is folded from them, never stored in them.
+
+use crate::fault::Fault;
+use crate::names::{DeploymentId, ReleaseNumber, Timestamp};
+use crate::plan::Plan;
+use crate::step::StepEvent;
+use serde::{Deserialize, Serialize};
+
+/// A decision that an operator left in the mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DecisionKind {
+    /// Stop and unwind.
+    Abort,
+    /// Begin no new step until `resume`.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+/// A decision with who, why and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Its number in the mailbox; each is folded into the journal once.
+    pub id: u64,
+    /// What.
+    pub decision: DecisionKind,
+    /// Who: user and machine.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// When it was left.
+    pub at: Timestamp,
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The candidate is stable.
+    Promoted {
+        /// What the operator should know: a drain that did not end, a plugin's warning …
+        notes: Vec<String>,
+    },
+    /// The candidate was taken back, or never got so far; what was stable serves.
+    Unwound {
+        /// Why.
+        fault: Fault,
+        /// What serves now.
+        stable: Option<ReleaseNumber>,
+    },
+    /// Turned down before any effect began; nothing was touched.
+    Refused {
+        /// Why.
+        fault: Fault,
+    },
+    /// An undo failed, or a step past the point of no return. A person decides.
+    Stuck {
+        /// Why the deployment turned back in the first place, if it did.
+        cause: Option<Fault>,
+        /// What could not be undone or done.
+        fault: Fault,
+        /// What to look at and type, one line each.
+        instructions: Vec<String>,
+    },
+}
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "kebab-case")]
+pub enum Event {
+    /// The first entry: the whole plan.
+    Opened {
+        /// With all ids, ports, digests and inputs.
+        plan: Box<Plan>,
+    },
+    /// Something about a step.
+    Step {
+        /// Its index in the plan.
+        step: usize,
+        /// What.
+        #[serde(flatten)]
+        event: StepEvent,
+    },
+    /// An operator's decision, folded in.
+    Decided(Decision),
+    /// From here steps are undone in reverse.
+    TurnedBack {
+        /// Why.
+        fault: Fault,
+    },
+    /// A host took the deployment up again.
+    Resumed {
+        /// Who.
+        by: String,
+    },
+    /// The last entry.
+    Closed {
+        /// How it ended.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+}
+
+/// An event in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// From 0, without gaps, within the deployment.
+    pub sequence: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// What happened.
+    pub event: Event,
+}

@@ -1,0 +1,17 @@
+//! The engine of agente-host: domain, plan, saga executor and ports.
+//!
+//! Invariants of this crate: it does no I/O, reads no clock and no environment, and knows nothing of wasmtime, Docker, HTTP or SQL. It sees the
+//! world through [`ports`] alone, so that every strategy runs in a deterministic simulation.
+
+pub mod fault;
+pub mod journal;
+pub mod names;
+pub mod plan;
+pub mod policy;
+pub mod ports;
+pub mod release;
+pub mod route;
+pub mod state;
+pub mod step;
+pub mod verdict;
+pub mod weight;

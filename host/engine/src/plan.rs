@@ -1,0 +1,82 @@
+//! The plan: everything a deployment will do, decided before it begins and journaled whole.
+
+use crate::names::{DeploymentId, OpId, Scope, Timestamp};
+use crate::policy::Policy;
+use crate::release::Release;
+use crate::route::{Backend, Routes, Slot};
+use crate::state::{Kept, Standing};
+use crate::step::{Step, StepKind};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What kind of deployment it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DeploymentKind {
+    /// A new release.
+    Deploy,
+    /// Release 1 from what runs already.
+    Adopt,
+    /// An earlier release again.
+    Rollback {
+        /// Whether its slot still stands, so that nothing is launched.
+        fast: bool,
+    },
+}
+
+/// The plan of one deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The deployment.
+    pub id: DeploymentId,
+    /// Where.
+    pub scope: Scope,
+    /// The id of the store that owns the service.
+    pub store: String,
+    /// What kind.
+    pub kind: DeploymentKind,
+    /// Who asked, and from where: for people.
+    pub by: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The release being deployed: the candidate.
+    pub release: Release,
+    /// Where it goes.
+    pub slot: Slot,
+    /// Its instances, addresses included; reserved before the plan was written.
+    pub backends: Vec<Backend>,
+    /// What was stable when the plan was made.
+    pub stable: Option<Standing>,
+    /// What was kept when the plan was made.
+    pub kept: Option<Kept>,
+    /// The routes that were in force when the plan was made.
+    pub routes_before: Option<Routes>,
+    /// The policies in force.
+    pub policy: Policy,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// What the operator should know, one sentence each: “outside proof: none” …
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The id of an effect: the same for each repetition.
+    pub fn op_id(&self, step: usize, direction: &str) -> OpId {
+        OpId(format!("{}-{step}-{direction}", self.id))
+    }
+
+    /// The longest the deployment can take going forward: the sum of its time limits.
+    pub fn worst_case(&self) -> Duration {
+        self.steps.iter().map(|step| step.timeout).sum()
+    }
+
+    /// The index of the step from which there is no way back, if there is one.
+    pub fn point_of_no_return(&self) -> Option<usize> {
+        self.steps.iter().position(|step| step.kind.is_point_of_no_return())
+    }
+
+    /// The index of promote.
+    pub fn promote_step(&self) -> Option<usize> {
+        self.steps.iter().position(|step| matches!(step.kind, StepKind::Promote))
+    }
+}

@@ -1,0 +1,134 @@
+//! Slots, backends, and how requests are split between them.
+
+use crate::names::{BackendId, ReleaseNumber};
+use crate::weight::Weight;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One of the two places where a release can stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slot {
+    /// The first.
+    Blue,
+    /// The second.
+    Green,
+}
+
+impl Slot {
+    /// Both, in the order in which routes are always written.
+    pub const BOTH: [Slot; 2] = [Slot::Blue, Slot::Green];
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Slot {
+        match self {
+            Slot::Blue => Slot::Green,
+            Slot::Green => Slot::Blue,
+        }
+    }
+
+    /// `blue` or `green`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Slot::Blue => "blue",
+            Slot::Green => "green",
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One running instance: an address that takes requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Unique within the scope.
+    pub id: BackendId,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// A rule that sends a request to one slot whatever the weights are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// Where the request goes.
+    pub slot: Slot,
+    /// What is looked at.
+    pub by: OverrideBy,
+    /// The header's or cookie's name.
+    pub name: String,
+    /// The value that must be equal.
+    pub value: String,
+}
+
+/// What an override looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverrideBy {
+    /// A request header.
+    Header,
+    /// A cookie.
+    Cookie,
+}
+
+/// One slot's share, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The slot.
+    pub slot: Slot,
+    /// Its share.
+    pub weight: Weight,
+    /// The release that stands there, if any.
+    pub release: Option<ReleaseNumber>,
+    /// Where its requests go. Empty only at weight 0.
+    pub backends: Vec<Backend>,
+}
+
+/// The complete desired state of a target for one scope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// Blue, then green; the weights sum to 100 %.
+    pub routes: Vec<Route>,
+    /// Tried before the weights, in order.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+}
+
+impl Routes {
+    /// All requests to one slot; `other` may stand beside it at weight 0.
+    pub fn all_to(slot: Slot, release: ReleaseNumber, backends: Vec<Backend>, other: Option<(ReleaseNumber, Vec<Backend>)>) -> Routes {
+        let (other_release, other_backends) = other.map_or((None, Vec::new()), |(r, b)| (Some(r), b));
+        let mut routes = vec![
+            Route { slot, weight: Weight::FULL, release: Some(release), backends },
+            Route { slot: slot.other(), weight: Weight::ZERO, release: other_release, backends: other_backends },
+        ];
+        routes.sort_by_key(|route| route.slot);
+        Routes { routes, overrides: Vec::new() }
+    }
+
+    /// The share of a slot; zero where it has no route.
+    pub fn weight(&self, slot: Slot) -> Weight {
+        self.route(slot).map_or(Weight::ZERO, |route| route.weight)
+    }
+
+    /// The route of a slot.
+    pub fn route(&self, slot: Slot) -> Option<&Route> {
+        self.routes.iter().find(|route| route.slot == slot)
+    }
+
+    /// Whether two states split requests alike: same weights, and the same addresses wherever the weight is not zero.
+    pub fn same_traffic(&self, seen: &Routes) -> bool {
+        Slot::BOTH.iter().all(|&slot| {
+            let addresses = |routes: &Routes| {
+                let mut all: Vec<String> = routes.route(slot).map(|r| r.backends.iter().map(|b| b.address.clone()).collect()).unwrap_or_default();
+                all.sort();
+                all
+            };
+            self.weight(slot) == seen.weight(slot) && (self.weight(slot).is_zero() || addresses(self) == addresses(seen))
+        })
+    }
+}

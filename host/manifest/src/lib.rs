@@ -1,0 +1,1 @@
+//! agente.toml with positions, turned into domain types; JSON Schema

@@ -1,0 +1,1 @@
+//! The strict open-loop prober

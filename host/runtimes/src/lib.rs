@@ -1,0 +1,1 @@
+//! Runs backends: local processes with a supervisor, Docker Engine

@@ -1,0 +1,1 @@
+//! Journal, releases, lease, mailbox; SQLite embedded

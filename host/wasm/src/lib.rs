@@ -1,0 +1,1 @@
+//! Loads plugins, one broker, limits, cache, lock file, adapters per contract version
