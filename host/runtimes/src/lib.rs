@@ -1,1 +1,5 @@
-//! Runs backends: local processes with a supervisor, Docker Engine
+//! Runs backends: local processes, each under a supervisor of its own, and containers of the Docker Engine.
+
+pub mod commands;
+pub mod docker;
+pub mod process;

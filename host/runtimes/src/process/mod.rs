@@ -1,0 +1,1 @@
+//! Local processes, each under a supervisor of its own.
