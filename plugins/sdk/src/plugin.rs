@@ -1,0 +1,72 @@
+//! What every plugin exports: a description of itself, and a judgement of its configuration.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Something wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as keys joined by dots: `upstream.keepalive`. Empty for the whole.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at a path.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+/// What a plugin says of itself. Static: the same for every configuration.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its kind: `traffic-switcher`, `health-check`.
+    pub kind: String,
+    /// One sentence.
+    pub summary: String,
+    /// The JSON Schema of the plugin's section of the manifest.
+    pub config: serde_json::Value,
+    /// The JSON Schema of a check's own table, for health checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<serde_json::Value>,
+}
+
+impl Description {
+    /// A description whose schema is generated from the type of the configuration.
+    pub fn new<Config: JsonSchema>(name: &str, version: &str, kind: &str, summary: &str) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+            kind: kind.into(),
+            summary: summary.into(),
+            config: schemars::schema_for!(Config).to_value(),
+            spec: None,
+        }
+    }
+
+    /// Adds the schema of a check's own table.
+    #[must_use]
+    pub fn with_spec<Spec: JsonSchema>(mut self) -> Self {
+        self.spec = Some(schemars::schema_for!(Spec).to_value());
+        self
+    }
+}
+
+/// What every plugin is.
+pub trait Plugin {
+    /// The plugin's section of the manifest. `deny_unknown_fields` gives the best messages.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Says what the plugin is. Called with every effect denied.
+    fn describe() -> Description;
+
+    /// Judges a configuration that has the right shape: values, and how they fit together. Called with every effect denied; an empty list means good.
+    fn check_config(config: &Self::Config) -> Vec<Problem>;
+}
