@@ -3,10 +3,13 @@
 //! Invariants of this crate: it does no I/O, reads no clock and no environment, and knows nothing of wasmtime, Docker, HTTP or SQL. It sees the
 //! world through [`ports`] alone, so that every strategy runs in a deterministic simulation.
 
+pub mod attempt;
+pub mod executor;
 pub mod fault;
 pub mod journal;
 pub mod names;
 pub mod plan;
+pub mod planner;
 pub mod policy;
 pub mod ports;
 pub mod release;

@@ -2,7 +2,7 @@
 
 use crate::names::{DeploymentId, OpId, Scope, Timestamp};
 use crate::policy::Policy;
-use crate::release::Release;
+use crate::release::{Release, RuntimeSpec};
 use crate::route::{Backend, Routes, Slot};
 use crate::state::{Kept, Standing};
 use crate::step::{Step, StepKind};
@@ -55,6 +55,9 @@ pub struct Plan {
     pub policy: Policy,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// Whether the operator takes over a target that is foreign or not as we left it.
+    #[serde(default)]
+    pub force: bool,
     /// What the operator should know, one sentence each: “outside proof: none” …
     pub warnings: Vec<String>,
 }
@@ -63,6 +66,22 @@ impl Plan {
     /// The id of an effect: the same for each repetition.
     pub fn op_id(&self, step: usize, direction: &str) -> OpId {
         OpId(format!("{}-{step}-{direction}", self.id))
+    }
+
+    /// The candidate as it stands once it is promoted.
+    pub fn candidate(&self, since: Timestamp) -> Standing {
+        Standing {
+            release: self.release.number,
+            slot: self.slot,
+            backends: self.backends.clone(),
+            adopted: matches!(self.release.runtime, RuntimeSpec::Adopted { .. }),
+            since,
+        }
+    }
+
+    /// Whether the deployment removes what the last one kept.
+    pub fn retires_kept(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.kind, StepKind::RetireKept { .. }))
     }
 
     /// The longest the deployment can take going forward: the sum of its time limits.

@@ -1,7 +1,10 @@
 //! What is live: the state of one scope, folded from the journal.
 
+use crate::journal::Event;
 use crate::names::{DeploymentId, ReleaseNumber, Timestamp};
+use crate::plan::Plan;
 use crate::route::{Backend, Routes, Slot};
+use crate::step::{StepEvent, StepKind};
 use serde::{Deserialize, Serialize};
 
 /// A release that stands in a slot.
@@ -40,4 +43,52 @@ pub struct ServiceState {
     pub routes: Option<Routes>,
     /// The deployment that has not ended.
     pub open: Option<DeploymentId>,
+}
+
+impl ServiceState {
+    /// The state after an entry of `plan`'s deployment; the only place where a service's state changes.
+    #[must_use]
+    pub fn after(&self, plan: &Plan, event: &Event, at: Timestamp) -> ServiceState {
+        let mut state = self.clone();
+        match event {
+            Event::Opened { plan } => state.open = Some(plan.id.clone()),
+            Event::Closed { .. } => state.open = None,
+            Event::Step { step, event } => {
+                if let Some(step) = plan.steps.get(*step) {
+                    state.fold_step(plan, &step.kind, event, at);
+                }
+            }
+            Event::Decided(_) | Event::TurnedBack { .. } | Event::Resumed { .. } => {}
+        }
+        state
+    }
+
+    fn fold_step(&mut self, plan: &Plan, kind: &StepKind, event: &StepEvent, at: Timestamp) {
+        match (kind, event) {
+            // From its start on, what was kept may be gone in part: it is no way back any more.
+            (StepKind::RetireKept { .. }, StepEvent::Started) => self.kept = None,
+            (StepKind::Shift { after, .. }, StepEvent::Succeeded { .. }) => self.routes = Some(after.clone()),
+            (StepKind::Shift { before, .. }, StepEvent::Undone { .. }) => {
+                self.routes.clone_from(before);
+                if let Some(kept) = &mut self.kept {
+                    kept.drained = false;
+                }
+            }
+            (StepKind::Promote, StepEvent::Succeeded { .. }) => {
+                self.kept = plan.stable.clone().map(|standing| Kept { standing: Standing { since: at, ..standing }, drained: false });
+                self.stable = Some(plan.candidate(at));
+            }
+            (StepKind::Promote, StepEvent::Undone { .. }) => {
+                self.stable.clone_from(&plan.stable);
+                self.kept = if plan.retires_kept() { None } else { plan.kept.clone().map(|kept| Kept { drained: false, ..kept }) };
+            }
+            (StepKind::Drain { .. }, StepEvent::Succeeded { output }) => {
+                if let Some(kept) = &mut self.kept {
+                    kept.drained = output.drained == Some(true);
+                }
+            }
+            (StepKind::Retire { .. }, StepEvent::Succeeded { output }) if output.retired == Some(true) => self.kept = None,
+            _ => {}
+        }
+    }
 }

@@ -91,6 +91,16 @@ impl StepKind {
         }
     }
 
+    /// Whether it leaves something that unwinding must take back.
+    pub fn has_undo(&self) -> bool {
+        matches!(self, StepKind::Launch { .. } | StepKind::Shift { .. } | StepKind::Promote)
+    }
+
+    /// Whether it changes anything outside at all.
+    pub fn has_effect(&self) -> bool {
+        self.has_undo() || matches!(self, StepKind::RetireKept { .. } | StepKind::Retire { .. })
+    }
+
     /// Whether the deployment can only go forward once this has begun.
     pub fn is_point_of_no_return(&self) -> bool {
         matches!(self, StepKind::Retire { .. })
@@ -134,6 +144,16 @@ pub struct StepOutput {
     /// For `drain`: whether the last requests have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<bool>,
+    /// For `retire`: whether the old side is gone; not so where it still drained and the policy keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<bool>,
+}
+
+impl StepOutput {
+    /// An output of one sentence.
+    pub fn note(note: impl Into<String>) -> Self {
+        Self { notes: vec![note.into()], ..Self::default() }
+    }
 }
 
 /// What is written about a step.

@@ -1,0 +1,166 @@
+//! Where a deployment is, folded from its journal. A fresh run, a resume and an abort all start from this.
+
+use crate::fault::Fault;
+use crate::journal::{DecisionKind, Entry, Event, Outcome};
+use crate::plan::Plan;
+use crate::step::{IllegalMove, StepState};
+
+/// A journal that can't have been written by us.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum JournalDamage {
+    /// The first entry is not the plan.
+    #[error("the journal of the deployment does not begin with its plan")]
+    NoPlan,
+    /// A gap or a repetition.
+    #[error("entry {found} of the journal stands where {expected} should be")]
+    Sequence {
+        /// What should be there.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// An entry about a step that the plan does not have.
+    #[error("entry {entry} is about step {step}, which the plan does not have")]
+    NoSuchStep {
+        /// The entry.
+        entry: u64,
+        /// The step.
+        step: usize,
+    },
+    /// A move that the table does not allow.
+    #[error("entry {entry} about step {step} does not fit what came before")]
+    Illegal {
+        /// The entry.
+        entry: u64,
+        /// The step.
+        step: usize,
+        /// The move.
+        #[source]
+        source: IllegalMove,
+    },
+    /// Something after the end, or a second plan.
+    #[error("entry {0} comes after the end or repeats the beginning")]
+    Misplaced(u64),
+}
+
+/// Which way a deployment moves.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Direction {
+    /// Steps are run in order.
+    Forward,
+    /// Steps are undone in reverse, and why.
+    Back(Fault),
+}
+
+/// Where a deployment is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its plan.
+    pub plan: Plan,
+    /// Where each step is.
+    pub steps: Vec<StepState>,
+    /// Which way it moves.
+    pub direction: Direction,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// The last decision that was folded in; 0 for none.
+    pub last_decision: u64,
+    /// How it ended, if it did.
+    pub outcome: Option<Outcome>,
+    next_sequence: u64,
+}
+
+impl Attempt {
+    /// A deployment of which only the plan is written.
+    pub fn opened(plan: Plan) -> Self {
+        let steps = vec![StepState::Pending; plan.steps.len()];
+        Self { plan, steps, direction: Direction::Forward, paused: false, last_decision: 0, outcome: None, next_sequence: 1 }
+    }
+
+    /// Folds a whole journal.
+    pub fn fold(entries: &[Entry]) -> Result<Self, JournalDamage> {
+        let mut entries = entries.iter();
+        let mut attempt = match entries.next() {
+            Some(Entry { sequence: 0, event: Event::Opened { plan }, .. }) => Self::opened((**plan).clone()),
+            _ => return Err(JournalDamage::NoPlan),
+        };
+        for entry in entries {
+            if entry.sequence != attempt.next_sequence {
+                return Err(JournalDamage::Sequence { expected: attempt.next_sequence, found: entry.sequence });
+            }
+            attempt.apply(&entry.event)?;
+        }
+        Ok(attempt)
+    }
+
+    /// Folds one event more.
+    pub fn apply(&mut self, event: &Event) -> Result<(), JournalDamage> {
+        let entry = self.next_sequence;
+        if self.outcome.is_some() {
+            return Err(JournalDamage::Misplaced(entry));
+        }
+        match event {
+            Event::Opened { .. } => return Err(JournalDamage::Misplaced(entry)),
+            Event::Step { step, event } => {
+                let Some(state) = self.steps.get_mut(*step) else {
+                    return Err(JournalDamage::NoSuchStep { entry, step: *step });
+                };
+                *state = std::mem::take(state).next(event.clone()).map_err(|source| JournalDamage::Illegal { entry, step: *step, source })?;
+            }
+            Event::Decided(decision) => {
+                self.last_decision = self.last_decision.max(decision.id);
+                match decision.decision {
+                    DecisionKind::Pause => self.paused = true,
+                    DecisionKind::Resume => self.paused = false,
+                    DecisionKind::Abort => {}
+                }
+            }
+            Event::TurnedBack { fault } => self.direction = Direction::Back(fault.clone()),
+            Event::Resumed { .. } => {}
+            Event::Closed { outcome } => self.outcome = Some(outcome.clone()),
+        }
+        self.next_sequence += 1;
+        Ok(())
+    }
+
+    /// The first step that is not done.
+    pub fn next_step(&self) -> Option<usize> {
+        self.steps.iter().position(|state| !matches!(state, StepState::Done(_)))
+    }
+
+    /// The last step that still has to be undone.
+    pub fn next_undo(&self) -> Option<usize> {
+        let steps = self.plan.steps.iter().zip(&self.steps).enumerate().rev();
+        steps
+            .filter(|(_, (step, _))| step.kind.has_undo())
+            .find(|(_, (_, state))| match state {
+                StepState::Running | StepState::Done(_) | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_) => true,
+                StepState::Pending | StepState::Refused(_) | StepState::Undone => false,
+            })
+            .map(|(index, _)| index)
+    }
+
+    /// Whether anything outside may have been changed.
+    pub fn had_effect(&self) -> bool {
+        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| step.kind.has_effect() && !matches!(state, StepState::Pending | StepState::Refused(_)))
+    }
+
+    /// Whether the deployment can only go forward.
+    pub fn past_point_of_no_return(&self) -> bool {
+        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| step.kind.is_point_of_no_return() && *state != StepState::Pending)
+    }
+
+    /// Whether the candidate has been given requests at any time.
+    pub fn shift_began(&self) -> bool {
+        let shift = |kind: &crate::step::StepKind| matches!(kind, crate::step::StepKind::Shift { .. });
+        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| shift(&step.kind) && !matches!(state, StepState::Pending | StepState::Refused(_)))
+    }
+
+    /// How the drain of the old side ended, if it did.
+    pub fn drained(&self) -> Option<bool> {
+        self.steps.iter().find_map(|state| match state {
+            StepState::Done(output) => output.drained,
+            _ => None,
+        })
+    }
+}

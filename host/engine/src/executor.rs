@@ -1,0 +1,452 @@
+//! The saga executor: one loop for a fresh run, a resume and an abort.
+//!
+//! Invariants: before an effect its `started` is durable, after it its result is; while the journal can't be written no new effect begins, except
+//! putting the last acknowledged routes back; an abort is heard in every wait until the point of no return has begun.
+
+mod drain;
+mod hands;
+mod health;
+mod preflight;
+mod shift;
+mod watch;
+
+use crate::attempt::{Attempt, Direction, JournalDamage};
+use crate::fault::{Failure, Fault, FaultKind};
+use crate::journal::{DecisionKind, Entry, Event, Outcome};
+use crate::plan::Plan;
+use crate::policy::OnDrainTimeout;
+use crate::ports::{AppendError, Clock, Fence, HealthCheck, Observer, Prober, Progress, Runtime, Store, TrafficSwitcher};
+use crate::route::{Routes, Slot};
+use crate::state::ServiceState;
+use crate::step::{StepEvent, StepKind, StepOutput, StepState, TimeoutAction};
+use futures_util::{FutureExt, pin_mut, select_biased};
+use hands::{Hands, with_deadline};
+use shift::OutsideProof;
+use std::time::Duration;
+use watch::{Signal, Watch};
+
+/// The ports that one deployment runs with.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Starts and stops backends.
+    pub runtime: &'a dyn Runtime,
+    /// Changes the target.
+    pub switcher: &'a dyn TrafficSwitcher,
+    /// Asks checks.
+    pub checks: &'a dyn HealthCheck,
+    /// Our outside requests, where the policy has them.
+    pub prober: Option<&'a dyn Prober>,
+    /// Journal, mailbox and target locks.
+    pub store: &'a dyn Store,
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// Who watches.
+    pub observer: &'a dyn Observer,
+}
+
+/// Why the executor stopped without an outcome.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Halt {
+    /// Another host took the lease; it goes on with the deployment.
+    #[error("another host took over the deployment")]
+    LeaseLost(#[source] AppendError),
+    /// The journal can't be written.
+    #[error("the journal can't be written; {}", if *.routes_restored { "the last acknowledged routes are in force" } else { "the routes could not be put back" })]
+    JournalUnavailable {
+        /// Why.
+        #[source]
+        fault: Fault,
+        /// Whether the last acknowledged routes were applied and seen in force.
+        routes_restored: bool,
+    },
+    /// What is in the journal can't have been written by us.
+    #[error("the journal is damaged")]
+    Damaged(#[from] JournalDamage),
+}
+
+/// Opens a deployment: makes the plan durable and runs it to its end.
+///
+/// Called once per deployment, by the holder of the lease.
+pub async fn begin(world: World<'_>, fence: Fence, plan: Plan, state: ServiceState) -> Result<Outcome, Halt> {
+    let opened = Event::Opened { plan: Box::new(plan.clone()) };
+    let mut run = Run::new(world, fence, Attempt::opened(plan), state);
+    run.write_unfolded(&opened).await?;
+    run.to_end().await
+}
+
+/// Takes a deployment up again from its journal, whatever it was doing when it stopped.
+///
+/// Called by the holder of the lease; as often as needed.
+pub async fn resume(world: World<'_>, fence: Fence, entries: &[Entry], state: ServiceState, by: String) -> Result<Outcome, Halt> {
+    let attempt = Attempt::fold(entries)?;
+    if let Some(outcome) = &attempt.outcome {
+        return Ok(outcome.clone());
+    }
+    let mut run = Run::new(world, fence, attempt, state);
+    run.write(Event::Resumed { by }).await?;
+    run.to_end().await
+}
+
+/// Turns an open deployment back, whoever left it, and unwinds it; past the point of no return it is finished instead.
+pub async fn unwind(world: World<'_>, fence: Fence, entries: &[Entry], state: ServiceState, by: String, fault: Fault) -> Result<Outcome, Halt> {
+    let attempt = Attempt::fold(entries)?;
+    if let Some(outcome) = &attempt.outcome {
+        return Ok(outcome.clone());
+    }
+    let mut run = Run::new(world, fence, attempt, state);
+    run.write(Event::Resumed { by }).await?;
+    if run.attempt.direction == Direction::Forward && !run.attempt.past_point_of_no_return() {
+        run.write(Event::TurnedBack { fault }).await?;
+    }
+    run.to_end().await
+}
+
+/// How a forward step ended.
+enum StepEnd {
+    Succeeded(StepOutput),
+    Failed(Failure),
+    /// Past the point of no return: the step stays begun, a person looks.
+    Stuck(Fault),
+}
+
+struct Run<'a> {
+    hands: Hands<'a>,
+    attempt: Attempt,
+    state: ServiceState,
+}
+
+impl<'a> Run<'a> {
+    fn new(world: World<'a>, fence: Fence, attempt: Attempt, state: ServiceState) -> Self {
+        let hands = Hands::new(world, fence, attempt.plan.clone());
+        Self { hands, attempt, state }
+    }
+
+    /// Makes an event durable, then folds it.
+    async fn write(&mut self, event: Event) -> Result<(), Halt> {
+        let mut after = self.attempt.clone();
+        after.apply(&event)?;
+        self.write_unfolded(&event).await?;
+        self.attempt = after;
+        Ok(())
+    }
+
+    async fn write_unfolded(&mut self, event: &Event) -> Result<(), Halt> {
+        let state = self.state.after(&self.attempt.plan, event, self.hands.world.clock.now());
+        match self.hands.world.store.append(&self.attempt.plan.id, self.hands.fence, event, &state).await {
+            Ok(()) => {
+                self.state = state;
+                self.hands.world.observer.tell(Progress::Journaled { event: Box::new(event.clone()) });
+                Ok(())
+            }
+            Err(fenced @ AppendError::Fenced { .. }) => Err(Halt::LeaseLost(fenced)),
+            Err(AppendError::Unavailable(fault)) => {
+                let routes_restored = self.restore_acknowledged().await;
+                Err(Halt::JournalUnavailable { fault, routes_restored })
+            }
+        }
+    }
+
+    /// Puts the last acknowledged routes back, without a journal: the one effect that is allowed then.
+    async fn restore_acknowledged(&self) -> bool {
+        if !self.attempt.shift_began() || self.attempt.past_point_of_no_return() {
+            return true; // Nothing that we did can have changed them.
+        }
+        let Some(routes) = &self.state.routes else { return false };
+        let limit = self.attempt.plan.policy.timeouts.shift;
+        let op = self.attempt.plan.op_id(usize::MAX, "restore");
+        with_deadline(self.hands.world.clock, limit, self.hands.set_routes(usize::MAX, &op, routes, None)).await.is_some_and(|result| result.is_ok())
+    }
+
+    async fn to_end(&mut self) -> Result<Outcome, Halt> {
+        loop {
+            if let Some(outcome) = &self.attempt.outcome {
+                return Ok(outcome.clone());
+            }
+            let outcome = match self.attempt.direction.clone() {
+                Direction::Forward => self.forward().await?,
+                Direction::Back(cause) => self.back(cause).await?,
+            };
+            if let Some(stuck) = outcome {
+                return Ok(stuck);
+            }
+        }
+    }
+
+    /// Runs the next step, or closes the deployment. An outcome is returned only when it is stuck.
+    async fn forward(&mut self) -> Result<Option<Outcome>, Halt> {
+        // Decisions that came while nobody listened come before the next step, and before the end.
+        if !self.attempt.past_point_of_no_return()
+            && let Some(fault) = self.hear().await?
+        {
+            self.turn_back(fault).await?;
+            return Ok(None);
+        }
+        let Some(index) = self.attempt.next_step() else {
+            let outcome = Outcome::Promoted { notes: self.closing_notes() };
+            self.write(Event::Closed { outcome }).await?;
+            return Ok(None);
+        };
+        // A host died between a step's end and the turn: the turn is made up for.
+        if let Some(StepState::Refused(fault) | StepState::Unknown(fault)) = self.attempt.steps.get(index).cloned() {
+            self.turn_back(fault).await?;
+            return Ok(None);
+        }
+        let Some(step) = self.attempt.plan.steps.get(index).cloned() else { return Ok(None) };
+        self.write(Event::Step { step: index, event: StepEvent::Started }).await?;
+        match self.run_step(index).await? {
+            StepEnd::Succeeded(output) => self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?,
+            StepEnd::Failed(failure) => {
+                let fault = failure.fault().clone();
+                let event = match failure {
+                    Failure::Refused { fault } => StepEvent::Refused { fault },
+                    Failure::Unknown { fault } => StepEvent::Lost { fault },
+                };
+                self.write(Event::Step { step: index, event }).await?;
+                self.turn_back(fault).await?;
+            }
+            StepEnd::Stuck(fault) => {
+                let instructions = self.instructions(&fault);
+                return Ok(Some(Outcome::Stuck { cause: None, fault, instructions }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn turn_back(&mut self, fault: Fault) -> Result<(), Halt> {
+        if self.attempt.had_effect() {
+            self.write(Event::TurnedBack { fault }).await
+        } else {
+            self.write(Event::Closed { outcome: Outcome::Refused { fault } }).await
+        }
+    }
+
+    /// Folds waiting decisions in; a pause is waited out here. Gives the fault of an abort.
+    async fn hear(&mut self) -> Result<Option<Fault>, Halt> {
+        let mut told = false;
+        loop {
+            let decisions = self.hands.world.store.decisions(&self.attempt.plan.id, self.attempt.last_decision).await.unwrap_or_default();
+            for decision in decisions {
+                let abort = (decision.decision == DecisionKind::Abort).then(|| watch::aborted(&decision));
+                self.write(Event::Decided(decision)).await?;
+                if abort.is_some() {
+                    return Ok(abort);
+                }
+            }
+            if !self.attempt.paused || self.attempt.past_point_of_no_return() {
+                return Ok(None);
+            }
+            if let Some(fault) = self.hands.over_budget() {
+                return Ok(Some(fault));
+            }
+            if !told {
+                told = true;
+                let step = self.attempt.next_step().unwrap_or_default();
+                self.hands
+                    .world
+                    .observer
+                    .tell(Progress::Waiting { step, message: "paused; `agente-host resume` goes on, `agente-host abort` unwinds".to_owned() });
+            }
+            self.hands.world.clock.sleep(watch::POLL).await;
+        }
+    }
+
+    /// Runs one step while listening for decisions, the probe's budget and the time limit.
+    async fn run_step(&mut self, index: usize) -> Result<StepEnd, Halt> {
+        let hands = self.hands.clone();
+        let Some(step) = hands.plan.steps.get(index) else { return Ok(StepEnd::Succeeded(StepOutput::default())) };
+        let one_way = step.kind.is_point_of_no_return();
+        let drained = self.attempt.drained();
+        let result = {
+            // Steps that wait on purpose end by themselves; the margin catches an answer that never comes.
+            let waits_on_purpose = !matches!(step.on_timeout, TimeoutAction::Unwind | TimeoutAction::Stuck);
+            let limit = step.timeout + if waits_on_purpose { Duration::from_secs(10) } else { Duration::ZERO };
+            let work = hands.run(index, &step.kind, drained).fuse();
+            let timer = hands.world.clock.sleep(limit).fuse();
+            pin_mut!(work, timer);
+            let mut watch = Watch::new(&hands, self.attempt.last_decision);
+            loop {
+                let signal = {
+                    let next = watch.next().fuse();
+                    pin_mut!(next);
+                    select_biased! {
+                        signal = next => signal,
+                        result = work => break result,
+                        () = timer => {
+                            let detail = hands.last_seen().map(|seen| format!("; last seen: {seen}")).unwrap_or_default();
+                            let message = format!("step `{}` took longer than {}{detail}", step.kind.name(), seconds(step.timeout));
+                            if waits_on_purpose {
+                                break Ok(StepOutput { notes: vec![message], drained: matches!(step.kind, StepKind::Drain { .. }).then_some(false), retired: None });
+                            }
+                            break Err(Failure::Unknown { fault: Fault { causes: hands.evidence(&step.kind).await, ..Fault::new(FaultKind::TimedOut, message) } });
+                        }
+                    }
+                };
+                match signal {
+                    Signal::Decision(decision) => {
+                        let abort = (decision.decision == DecisionKind::Abort && !one_way).then(|| watch::aborted(&decision));
+                        self.write(Event::Decided(decision)).await?;
+                        if let Some(fault) = abort {
+                            break Err(Failure::Unknown { fault });
+                        }
+                    }
+                    Signal::OverBudget(fault) if !one_way => break Err(Failure::Unknown { fault }),
+                    Signal::OverBudget(_) => watch.ignore_budget(),
+                }
+            }
+        };
+        Ok(match result {
+            Ok(output) => StepEnd::Succeeded(output),
+            Err(failure) if one_way => StepEnd::Stuck(failure.fault().clone()),
+            Err(failure) => StepEnd::Failed(failure),
+        })
+    }
+
+    /// Undoes the last step that needs it, or closes the deployment. An outcome is returned only when it is stuck.
+    async fn back(&mut self, cause: Fault) -> Result<Option<Outcome>, Halt> {
+        let Some(index) = self.attempt.next_undo() else {
+            let outcome = Outcome::Unwound { fault: cause, stable: self.state.stable.as_ref().map(|stable| stable.release) };
+            self.write(Event::Closed { outcome }).await?;
+            return Ok(None);
+        };
+        let Some(step) = self.attempt.plan.steps.get(index).cloned() else { return Ok(None) };
+        self.write(Event::Step { step: index, event: StepEvent::UndoStarted }).await?;
+        match self.undo_with_retries(index, &step.kind).await {
+            Ok(output) => {
+                self.write(Event::Step { step: index, event: StepEvent::Undone { output } }).await?;
+                Ok(None)
+            }
+            Err(fault) => {
+                self.write(Event::Step { step: index, event: StepEvent::UndoFailed { fault: fault.clone() } }).await?;
+                let instructions = self.instructions(&fault);
+                Ok(Some(Outcome::Stuck { cause: Some(cause), fault, instructions }))
+            }
+        }
+    }
+
+    /// Undoes a step again and again, with back-off, until its limit.
+    async fn undo_with_retries(&self, index: usize, kind: &StepKind) -> Result<StepOutput, Fault> {
+        let clock = self.hands.world.clock;
+        let timeouts = self.attempt.plan.policy.timeouts;
+        let limit = timeouts.undo + self.undo_allowance(kind);
+        // One attempt that hangs must leave time for another.
+        let attempt_limit = timeouts.shift + self.undo_allowance(kind);
+        let began = clock.now();
+        let mut pause = Duration::from_millis(200);
+        let mut last = None;
+        loop {
+            let left = limit.saturating_sub(clock.now().since(began));
+            let attempt = with_deadline(clock, left.min(attempt_limit), self.undo(index, kind)).await;
+            let fault = match attempt {
+                Some(Ok(output)) => return Ok(output),
+                Some(Err(failure)) => failure.fault().clone(),
+                None if attempt_limit < left => {
+                    Fault::new(FaultKind::TimedOut, format!("undoing step `{}` took longer than {}", kind.name(), seconds(attempt_limit)))
+                }
+                None => {
+                    let timed_out = Fault::new(FaultKind::TimedOut, format!("undoing step `{}` took longer than {}", kind.name(), seconds(limit)));
+                    return Err(last.map_or(timed_out.clone(), |fault: Fault| Fault { causes: vec![fault.message], ..timed_out }));
+                }
+            };
+            self.hands.world.observer.tell(Progress::Waiting { step: index, message: format!("undo failed and is tried again: {fault}") });
+            if clock.now().since(began) + pause >= limit {
+                return Err(fault);
+            }
+            last = Some(fault);
+            clock.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// What an undo may wait for by right, on top of its limit: a drain, and the grace of each backend.
+    fn undo_allowance(&self, kind: &StepKind) -> Duration {
+        match kind {
+            StepKind::Launch { backends, .. } => {
+                let drain = if self.attempt.shift_began() { self.attempt.plan.policy.drain.timeout } else { Duration::ZERO };
+                drain + self.attempt.plan.release.runtime.stop_grace() * u32::try_from(backends.len()).unwrap_or(u32::MAX)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    async fn undo(&self, index: usize, kind: &StepKind) -> Result<StepOutput, Failure> {
+        let op = self.attempt.plan.op_id(index, "undo");
+        match kind {
+            StepKind::Promote => Ok(self.hands.stand_old_up_again().await),
+            StepKind::Shift { before, .. } => {
+                let routes = before.clone().unwrap_or(Routes { routes: Vec::new(), overrides: Vec::new() });
+                self.hands.some_side_lives(&routes).await?;
+                let identity = self.attempt.plan.stable.as_ref().map(|stable| (stable.slot, stable.release, OutsideProof::NotContradicted));
+                self.hands.set_routes(index, &op, &routes, identity).await
+            }
+            StepKind::Launch { slot, backends } => {
+                let mut output = StepOutput::default();
+                if self.attempt.shift_began() {
+                    output = self.drain_candidate(index, *slot).await;
+                }
+                let retired = self.hands.retire(backends).await?;
+                output.notes.extend(retired.notes);
+                Ok(output)
+            }
+            StepKind::Preflight
+            | StepKind::Baseline { .. }
+            | StepKind::RetireKept { .. }
+            | StepKind::AwaitHealthy { .. }
+            | StepKind::Validate { .. }
+            | StepKind::Bake { .. }
+            | StepKind::Drain { .. }
+            | StepKind::Hold { .. }
+            | StepKind::Retire { .. } => Ok(StepOutput::default()),
+        }
+    }
+
+    /// Gives the requests that a rejected candidate still holds the drain's time to end; then they are cut, and the note says so.
+    async fn drain_candidate(&self, index: usize, slot: Slot) -> StepOutput {
+        let policy = self.attempt.plan.policy.drain;
+        self.hands
+            .drain(index, slot, policy.timeout, OnDrainTimeout::Cut)
+            .await
+            .unwrap_or_else(|failure| StepOutput::note(format!("whether requests to {slot} have ended could not be told: {}", failure.fault())))
+    }
+
+    fn closing_notes(&self) -> Vec<String> {
+        let outputs = self.attempt.plan.steps.iter().zip(&self.attempt.steps);
+        outputs
+            .filter_map(|(step, state)| match (&step.kind, state) {
+                (StepKind::Bake { .. } | StepKind::Drain { .. } | StepKind::Retire { .. } | StepKind::RetireKept { .. }, StepState::Done(output)) => {
+                    Some(output.notes.clone())
+                }
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// What a person looks at and types when nothing moves by itself any more.
+    fn instructions(&self, fault: &Fault) -> Vec<String> {
+        let scope = &self.attempt.plan.scope;
+        let mut lines = vec![format!("see what is live: `agente-host status --env {}`", scope.environment)];
+        if let Some(hint) = &fault.hint {
+            lines.push(hint.clone());
+        }
+        if let Some(routes) = &self.state.routes {
+            let weights: Vec<String> = Slot::BOTH.iter().map(|&slot| format!("{slot} {}", routes.weight(slot))).collect();
+            lines.push(format!("the routes that were last seen in force: {}", weights.join(", ")));
+        }
+        lines.push(format!("when the cause is gone: `agente-host resume --env {}` tries again from here", scope.environment));
+        lines
+    }
+}
+
+/// A duration for people: `1.5 s`, `250 ms`, `2 min`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis < 1000 {
+        format!("{millis} ms")
+    } else if millis % 60_000 == 0 {
+        format!("{} min", millis / 60_000)
+    } else if millis % 1000 == 0 {
+        format!("{} s", millis / 1000)
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}

@@ -1,0 +1,310 @@
+//! What the steps do with the ports. Nothing here writes the journal.
+
+use super::shift::OutsideProof;
+use super::{World, seconds};
+use crate::fault::{Failure, Fault, FaultKind};
+use crate::plan::Plan;
+use crate::policy::FailingBaseline;
+use crate::ports::{BackendRole, Clock, Features, Fence, Launch, ProbeReport, Progress};
+use crate::route::{Backend, Slot};
+use crate::state::Standing;
+use crate::step::{StepKind, StepOutput};
+use futures_util::{FutureExt, pin_mut, select_biased};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long it may take to say what a backend is for; it is a convenience for the next boot, not part of the switch.
+const ASSIGN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the steps share within one process. Lost at a crash, and made anew by the next.
+#[derive(Default)]
+struct Seen {
+    /// The prober's counts from which the budget counts.
+    budget_from: Option<ProbeReport>,
+    /// How many failures per request the stable release had by itself.
+    baseline_rate: f64,
+    /// What the target said it can do.
+    features: Option<Features>,
+    /// The newest answer that a wait got.
+    last: Option<String>,
+}
+
+/// The ports, the plan, and what the steps share.
+#[derive(Clone)]
+pub(super) struct Hands<'a> {
+    pub(super) world: World<'a>,
+    pub(super) fence: Fence,
+    pub(super) plan: Arc<Plan>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// Waits for a future at most `limit`; none when that is over.
+pub(super) async fn with_deadline<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let work = work.fuse();
+    let timer = clock.sleep(limit).fuse();
+    pin_mut!(work, timer);
+    select_biased! {
+        result = work => Some(result),
+        () = timer => None,
+    }
+}
+
+impl<'a> Hands<'a> {
+    pub(super) fn new(world: World<'a>, fence: Fence, plan: Plan) -> Self {
+        Self { world, fence, plan: Arc::new(plan), seen: Arc::default() }
+    }
+
+    fn seen<T>(&self, with: impl FnOnce(&mut Seen) -> T) -> T {
+        with(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn last_seen(&self) -> Option<String> {
+        self.seen(|seen| seen.last.clone())
+    }
+
+    /// Tells those who watch how a wait goes, and remembers it for the case that the time runs out.
+    pub(super) fn waiting(&self, step: usize, message: String) {
+        let fresh = self.seen(|seen| seen.last.replace(message.clone()) != Some(message.clone()));
+        if fresh {
+            self.world.observer.tell(Progress::Waiting { step, message });
+        }
+    }
+
+    /// What the target can do, asked once per process.
+    pub(super) async fn features(&self) -> Result<Features, Fault> {
+        if let Some(features) = self.seen(|seen| seen.features.clone()) {
+            return Ok(features);
+        }
+        let features = self.world.switcher.features().await?;
+        self.seen(|seen| seen.features = Some(features.clone()));
+        Ok(features)
+    }
+
+    /// Runs one step forward.
+    pub(super) async fn run(&self, index: usize, kind: &StepKind, drained: Option<bool>) -> Result<StepOutput, Failure> {
+        self.seen(|seen| seen.last = None);
+        if kind.has_effect() || matches!(kind, StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }) {
+            self.keep_probing().await;
+        }
+        let op = self.plan.op_id(index, "run");
+        match kind {
+            StepKind::Preflight => self.preflight().await,
+            StepKind::Baseline { duration } => self.baseline(index, *duration).await,
+            StepKind::RetireKept { standing } => self.retire_kept(standing).await,
+            StepKind::Launch { slot, backends } => self.launch(*slot, backends).await,
+            StepKind::AwaitHealthy { slot, backends } => self.await_healthy(index, *slot, backends).await,
+            StepKind::Shift { after, .. } => {
+                self.still_ready(after).await?;
+                let identity = after.routes.iter().find(|route| route.weight == crate::weight::Weight::FULL);
+                let identity = identity.and_then(|route| route.release.map(|release| (route.slot, release, OutsideProof::Required)));
+                self.set_routes(index, &op, after, identity).await
+            }
+            StepKind::Validate { slot } => self.validate(index, *slot).await,
+            StepKind::Promote => Ok(StepOutput::note(format!("release {} is stable on {}", self.plan.release.number, self.plan.slot))),
+            StepKind::Bake { duration } => self.bake(index, *duration).await,
+            StepKind::Drain { slot } => {
+                let policy = self.plan.policy.drain;
+                let output = self.drain(index, *slot, policy.timeout, policy.on_timeout).await?;
+                self.stand_aside().await;
+                Ok(output)
+            }
+            StepKind::Hold { duration } => {
+                self.waiting(index, format!("the old side stands for {} more", seconds(*duration)));
+                self.world.clock.sleep(*duration).await;
+                Ok(StepOutput::default())
+            }
+            StepKind::Retire { standing } => self.retire_old(standing, drained).await,
+        }
+    }
+
+    async fn launch(&self, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
+        for backend in backends {
+            let launch =
+                Launch { backend: backend.clone(), release: self.plan.release.clone(), slot, deployment: self.plan.id.clone(), store: self.plan.store.clone() };
+            self.world.runtime.ensure(&launch).await.map_err(|failure| match failure {
+                // An earlier backend of the same step may stand.
+                Failure::Refused { fault } if backend != backends.first().unwrap_or(backend) => Failure::Unknown { fault },
+                failure => failure,
+            })?;
+        }
+        let addresses: Vec<&str> = backends.iter().map(|backend| backend.address.as_str()).collect();
+        Ok(StepOutput::note(format!("{slot} runs on {}", addresses.join(", "))))
+    }
+
+    async fn retire_kept(&self, standing: &Standing) -> Result<StepOutput, Failure> {
+        if standing.adopted {
+            return Ok(StepOutput::note(format!("the adopted backends of release {} are left running: their lifecycle is not ours", standing.release)));
+        }
+        self.retire(&standing.backends).await
+    }
+
+    async fn retire_old(&self, standing: &Standing, drained: Option<bool>) -> Result<StepOutput, Failure> {
+        let cut = self.plan.policy.drain.on_timeout == crate::policy::OnDrainTimeout::Cut;
+        if drained == Some(false) && !cut {
+            let note = format!("{} (release {}) is kept: its last requests have not ended", standing.slot, standing.release);
+            return Ok(StepOutput { notes: vec![note], retired: Some(false), ..StepOutput::default() });
+        }
+        let output = self.retire_kept(standing).await?;
+        Ok(StepOutput { retired: Some(true), ..output })
+    }
+
+    /// Stops and removes backends; each is tried, the first fault is told.
+    pub(super) async fn retire(&self, backends: &[Backend]) -> Result<StepOutput, Failure> {
+        let grace = self.plan.release.runtime.stop_grace();
+        let mut output = StepOutput::default();
+        let mut failed = None;
+        for backend in backends {
+            match self.world.runtime.retire(backend, grace).await {
+                Ok(retired) if retired.killed => output.notes.push(format!("{} did not stop within {} and was killed", backend.id, seconds(grace))),
+                Ok(_) => {}
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        failed.map_or(Ok(output), Err)
+    }
+
+    /// The old side is not started again after a reboot.
+    async fn stand_aside(&self) {
+        self.assign_old(BackendRole::Kept).await;
+    }
+
+    /// Undo of promote: the old side is what returns after a reboot.
+    pub(super) async fn stand_old_up_again(&self) -> StepOutput {
+        self.assign_old(BackendRole::Live).await;
+        StepOutput::default()
+    }
+
+    async fn assign_old(&self, role: BackendRole) {
+        let Some(old) = self.plan.stable.as_ref().filter(|old| !old.adopted) else { return };
+        for backend in &old.backends {
+            // What returns after a reboot must not hold up where requests go; `up` starts what the journal says in any case.
+            let assigned = with_deadline(self.world.clock, ASSIGN_LIMIT, self.world.runtime.assign(backend, role)).await;
+            if let Some(Err(failure)) = assigned {
+                self.world.observer.tell(Progress::Waiting { step: 0, message: format!("{}: {}", backend.id, failure.fault()) });
+            }
+        }
+    }
+
+    /// Watches the stable release from outside, and decides what the budget is.
+    async fn baseline(&self, index: usize, duration: Duration) -> Result<StepOutput, Failure> {
+        let (Some(prober), Some(policy)) = (self.world.prober, &self.plan.policy.probe) else { return Ok(StepOutput::default()) };
+        let refused = |fault| Failure::Refused { fault };
+        prober.start().await.map_err(refused)?;
+        let before = prober.report();
+        self.waiting(index, format!("watching the stable release from outside for {}", seconds(duration)));
+        self.world.clock.sleep(duration).await;
+        let report = prober.report();
+        let sent = report.sent.saturating_sub(before.sent);
+        let failed = self.failures(&report).saturating_sub(self.failures(&before));
+        if sent == 0 {
+            return Err(refused(Fault::new(FaultKind::Errored, "no probe request was sent during the baseline")));
+        }
+        self.expect_identity(&report, policy).map_err(refused)?;
+        let mut notes = vec![format!("baseline: {sent} requests, {failed} failed, p50 {}, p99 {}", micros(report.latency_us[0]), micros(report.latency_us[2]))];
+        if failed > 0 {
+            let sample = report.samples.first().cloned().unwrap_or_default();
+            let message = format!("the stable release already fails: {failed} of {sent} requests in the baseline; first: {sample}");
+            match policy.on_failing_baseline {
+                FailingBaseline::Refuse => {
+                    let hint = "repair the stable release, or set `[probe] on_failing_baseline = \"relative\"`";
+                    return Err(refused(Fault::new(FaultKind::Unhealthy, message).hint(hint)));
+                }
+                FailingBaseline::Relative => notes.push(format!("{message}; the budget grows with that rate")),
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts of requests stay far below 2^52")]
+        let rate = failed as f64 / sent as f64;
+        self.seen(|seen| {
+            seen.baseline_rate = rate;
+            seen.budget_from = Some(report);
+        });
+        Ok(StepOutput { notes, ..StepOutput::default() })
+    }
+
+    /// The public URL must be answered by the slot that is stable, or requests do not go through the target that we change.
+    fn expect_identity(&self, report: &ProbeReport, policy: &crate::policy::ProbePolicy) -> Result<(), Fault> {
+        let (Some(header), Some(stable)) = (&policy.identity_header, &self.plan.stable) else { return Ok(()) };
+        let expected = identity_of(&policy.identity_value, stable.slot, stable.release.0);
+        let answered: u64 = report.by_identity.values().sum();
+        let matching = report.by_identity.get(&expected).copied().unwrap_or_default();
+        if answered == 0 || matching * 2 > answered {
+            return Ok(());
+        }
+        let seen: Vec<String> =
+            report.by_identity.iter().map(|(value, count)| format!("`{}` {count} times", if value.is_empty() { "none" } else { value })).collect();
+        let message = format!("`{}` is not answered by the stable side: `{header}` should say `{expected}`, and says {}", policy.url, seen.join(", "));
+        let hint = "make the public server pass its requests to the pool of this service (`agente-host status` shows the lines for the server's configuration)";
+        Err(Fault::new(FaultKind::Conflict, message).hint(hint))
+    }
+
+    /// Starts the prober where an earlier process had it running; a fault is left to the checks.
+    async fn keep_probing(&self) {
+        let Some(prober) = self.world.prober else { return };
+        // Before anything is stable, requests from outside can only fail.
+        if self.plan.stable.is_none() {
+            return;
+        }
+        if prober.start().await.is_ok() {
+            self.seen(|seen| {
+                if seen.budget_from.is_none() {
+                    seen.budget_from = Some(prober.report());
+                }
+            });
+        }
+    }
+
+    pub(super) fn probe_report(&self) -> Option<ProbeReport> {
+        self.world.prober.map(crate::ports::Prober::report).filter(|report| report.sent > 0)
+    }
+
+    fn failures(&self, report: &ProbeReport) -> u64 {
+        let counted = self.plan.policy.probe.as_ref().is_some_and(|policy| policy.count_idle_resets);
+        report.failed_total() + if counted { report.idle_resets } else { 0 }
+    }
+
+    /// The fault of a budget that is used up.
+    pub(super) fn over_budget(&self) -> Option<Fault> {
+        let (prober, policy) = (self.world.prober?, self.plan.policy.probe.as_ref()?);
+        let (from, rate) = self.seen(|seen| (seen.budget_from.clone(), seen.baseline_rate));
+        let from = from?;
+        let report = prober.report();
+        let failed = self.failures(&report).saturating_sub(self.failures(&from));
+        let sent = report.sent.saturating_sub(from.sent);
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count, never negative")]
+        let allowed = policy.budget + (2.0 * rate * sent as f64).ceil() as u64;
+        if failed <= allowed {
+            return None;
+        }
+        let classes: Vec<String> = report.failed.iter().map(|(class, count)| format!("{class} {count}")).collect();
+        let mut fault =
+            Fault::new(FaultKind::BudgetExceeded, format!("{failed} of {sent} probe requests failed and the budget is {allowed} ({})", classes.join(", ")));
+        fault.causes = report.samples.iter().rev().take(3).rev().cloned().collect();
+        Some(fault)
+    }
+
+    /// What helps to understand a step that failed: the last lines of the backends' logs.
+    pub(super) async fn evidence(&self, kind: &StepKind) -> Vec<String> {
+        let (StepKind::Launch { backends, .. } | StepKind::AwaitHealthy { backends, .. }) = kind else { return Vec::new() };
+        let mut lines = Vec::new();
+        for backend in backends.iter().take(3) {
+            let tail = with_deadline(self.world.clock, Duration::from_secs(2), self.world.runtime.log_tail(backend, 10)).await;
+            if let Some(Ok(tail)) = tail {
+                lines.extend(tail.into_iter().map(|line| format!("{}: {line}", backend.id)));
+            }
+        }
+        lines
+    }
+}
+
+/// What the identity header of a slot and release should say.
+pub(super) fn identity_of(template: &str, slot: Slot, release: u64) -> String {
+    template.replace("{slot}", slot.as_str()).replace("{release}", &release.to_string())
+}
+
+/// Microseconds for people.
+fn micros(micros: u64) -> String {
+    match micros {
+        0..1000 => format!("{micros} µs"),
+        _ => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+    }
+}

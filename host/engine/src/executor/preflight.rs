@@ -1,0 +1,190 @@
+//! Judging everything that can be judged before anything is touched.
+
+use super::hands::{Hands, with_deadline};
+use super::shift::describe;
+use crate::fault::{Failure, Fault, FaultKind};
+use crate::plan::DeploymentKind;
+use crate::policy::OnDrainTimeout;
+use crate::ports::{BackendState, Finding, FindingResult, ObservedState, Progress};
+use crate::step::StepOutput;
+use crate::verdict::VerdictKind;
+use std::time::Duration;
+
+/// Collects findings, and the kind of the first bad one.
+struct Findings<'h, 'a> {
+    hands: &'h Hands<'a>,
+    all: Vec<Finding>,
+    bad: Option<(FaultKind, Option<String>)>,
+}
+
+impl Findings<'_, '_> {
+    fn add(&mut self, finding: Finding, kind: FaultKind) {
+        if finding.result == FindingResult::Bad && self.bad.is_none() {
+            self.bad = Some((kind, finding.hint.clone()));
+        }
+        self.hands.world.observer.tell(Progress::Found { finding: finding.clone() });
+        self.all.push(finding);
+    }
+
+    fn line(&mut self, subject: &str, result: FindingResult, message: impl Into<String>) {
+        self.add(Finding { subject: subject.to_owned(), result, message: message.into(), hint: None }, FaultKind::Failed);
+    }
+
+    fn fault(&mut self, subject: &str, fault: Fault) {
+        let message = std::iter::once(fault.message).chain(fault.causes).collect::<Vec<_>>().join(": ");
+        self.add(Finding { subject: subject.to_owned(), result: FindingResult::Bad, message, hint: fault.hint }, fault.kind);
+    }
+}
+
+impl Hands<'_> {
+    /// Looks at everything and tells each line; refused if one of them is bad.
+    pub(super) async fn preflight(&self) -> Result<StepOutput, Failure> {
+        let mut findings = Findings { hands: self, all: Vec::new(), bad: None };
+        self.look_at_runtime(&mut findings).await;
+        self.look_at_target(&mut findings).await;
+        self.look_at_kept(&mut findings).await;
+        for (check, verdict) in self.ask_preflight().await {
+            let subject = format!("check {}", check.name);
+            match verdict {
+                None => findings.line(&subject, FindingResult::Good, "not asked: nothing serves yet"),
+                Some(verdict) => {
+                    let result = match verdict.kind {
+                        VerdictKind::Healthy => FindingResult::Good,
+                        _ if check.report_only => FindingResult::Warning,
+                        VerdictKind::Unhealthy | VerdictKind::Errored | VerdictKind::NoData | VerdictKind::Inconclusive => FindingResult::Bad,
+                    };
+                    let message = format!("{}: {}", verdict.kind, verdict.reason);
+                    findings.add(Finding { subject, result, message, hint: None }, FaultKind::Unhealthy);
+                }
+            }
+        }
+        let bad: Vec<String> = findings
+            .all
+            .iter()
+            .filter(|finding| finding.result == FindingResult::Bad)
+            .map(|finding| format!("{}: {}", finding.subject, finding.message))
+            .collect();
+        match findings.bad {
+            None => {
+                let warnings = findings.all.iter().filter(|finding| finding.result == FindingResult::Warning);
+                let mut notes = vec![format!("{} things looked at", findings.all.len())];
+                notes.extend(warnings.map(|finding| format!("{}: {}", finding.subject, finding.message)));
+                Ok(StepOutput { notes, ..StepOutput::default() })
+            }
+            Some((kind, hint)) => {
+                let message = match bad.as_slice() {
+                    [only] => format!("preflight: {only}"),
+                    several => format!("preflight found {} problems", several.len()),
+                };
+                let causes = if bad.len() > 1 { bad } else { Vec::new() };
+                Err(Failure::Refused { fault: Fault { kind, message, hint, causes, retryable: false } })
+            }
+        }
+    }
+
+    async fn look_at_runtime(&self, findings: &mut Findings<'_, '_>) {
+        let launches = matches!(self.plan.kind, DeploymentKind::Deploy | DeploymentKind::Rollback { fast: false });
+        if launches {
+            for finding in self.world.runtime.preflight(&self.plan.release, &self.plan.backends).await {
+                findings.add(finding, FaultKind::Failed);
+            }
+        } else {
+            self.look_at_backends(findings, "candidate", &self.plan.backends).await;
+        }
+        if let Some(stable) = &self.plan.stable {
+            self.look_at_backends(findings, "stable", &stable.backends).await;
+        }
+    }
+
+    async fn look_at_backends(&self, findings: &mut Findings<'_, '_>, what: &str, backends: &[crate::route::Backend]) {
+        // A stable side that is down must not forbid the deployment that replaces it.
+        let result = if what == "stable" { FindingResult::Warning } else { FindingResult::Bad };
+        for backend in backends {
+            let subject = format!("{what} backend {}", backend.id);
+            match self.world.runtime.inspect(backend).await {
+                Ok(state @ BackendState::Running { .. }) => findings.line(&subject, FindingResult::Good, describe(&state)),
+                Ok(state) => findings.line(&subject, result, describe(&state)),
+                Err(fault) => findings.line(&subject, result, fault.message),
+            }
+        }
+    }
+
+    async fn look_at_target(&self, findings: &mut Findings<'_, '_>) {
+        match self.features().await {
+            Ok(features) => {
+                findings.line("target", FindingResult::Good, format!("can be used: {}", features.names.join(", ")));
+                for warning in features.warnings {
+                    findings.line("target", FindingResult::Warning, warning);
+                }
+            }
+            Err(fault) => return findings.fault("target", fault),
+        }
+        let observed = match self.observe_settled().await {
+            Ok(observed) => observed,
+            Err(fault) => return findings.fault("target", fault),
+        };
+        let conflict = |message: String| Fault::new(FaultKind::Conflict, message);
+        if let Some(owner) = observed.store.as_ref().filter(|owner| **owner != self.plan.store) {
+            let fault = conflict(format!("the target says that this service belongs to another store, `{owner}`; this one is `{}`", self.plan.store))
+                .hint("use that store, restore it, or take the service over with `agente-host adopt --force`");
+            return if self.plan.force { findings.line("target", FindingResult::Warning, fault.message) } else { findings.fault("target", fault) };
+        }
+        if observed.fence > self.fence {
+            let fault = conflict(format!("the target holds the token {} of a newer host; ours is {}", observed.fence.0, self.fence.0));
+            return findings.fault("target", fault);
+        }
+        match (&self.plan.routes_before, observed.state) {
+            (Some(expected), ObservedState::Converged) if expected.same_traffic(&observed.routes) => {
+                findings.line("target", FindingResult::Good, format!("as we left it: {}", observed.message));
+            }
+            (None, ObservedState::Absent) => findings.line("target", FindingResult::Good, "holds nothing of this service yet"),
+            (None, ObservedState::Converged) if observed.routes.routes.iter().all(|route| route.backends.is_empty()) => {
+                findings.line("target", FindingResult::Good, "serves nothing for this service yet");
+            }
+            (_, ObservedState::Unsupported) => findings.line("target", FindingResult::Warning, format!("can't be read: {}", observed.message)),
+            (_, ObservedState::Converged | ObservedState::Drifted | ObservedState::Absent | ObservedState::Pending) => {
+                let fault = conflict(format!("the target is not as we left it: {}", observed.message))
+                    .hint("put back what was changed by hand, or take the target over with `agente-host adopt --force`");
+                if self.plan.force {
+                    findings.line("target", FindingResult::Warning, fault.message);
+                } else {
+                    findings.fault("target", fault);
+                }
+            }
+        }
+    }
+
+    /// Looks at the target, and again for a moment while a change that somebody made is not yet in force.
+    async fn observe_settled(&self) -> Result<crate::ports::Observed, Fault> {
+        for _ in 0..40 {
+            let observed = self.world.switcher.observe().await?;
+            if observed.state != ObservedState::Pending {
+                return Ok(observed);
+            }
+            self.world.clock.sleep(Duration::from_millis(250)).await;
+        }
+        self.world.switcher.observe().await
+    }
+
+    async fn look_at_kept(&self, findings: &mut Findings<'_, '_>) {
+        let Some(kept) = self.plan.kept.as_ref().filter(|kept| self.plan.retires_kept() && !kept.drained) else { return };
+        let slot = kept.standing.slot;
+        let limit = self.plan.policy.timeouts.preflight / 2;
+        let answer = with_deadline(self.world.clock, limit, self.world.switcher.drain(&self.plan.op_id(0, "kept"), slot)).await;
+        let weak = self.plan.policy.drain.accept_weak_evidence;
+        let message = match answer {
+            Some(Ok(drained)) if drained.done && (weak || drained.evidence != "no-connections") => {
+                return findings.line("kept slot", FindingResult::Good, format!("{slot} has drained: {}", drained.message));
+            }
+            Some(Ok(drained)) => drained.message,
+            Some(Err(fault)) => fault.message,
+            None => "the target did not answer".to_owned(),
+        };
+        let message = format!("{slot} (release {}) still drains from the last deployment: {message}", kept.standing.release);
+        if self.plan.policy.drain.on_timeout == OnDrainTimeout::Cut {
+            return findings.line("kept slot", FindingResult::Warning, format!("{message}; it is cut"));
+        }
+        let fault = Fault::new(FaultKind::Conflict, message).hint("wait until it has drained, or cut it with `agente-host deploy --cut`");
+        findings.fault("kept slot", fault);
+    }
+}

@@ -1,0 +1,139 @@
+//! Setting routes and proving them: by the switcher's own reading, and from outside.
+
+use super::hands::{Hands, identity_of};
+use crate::fault::{Failure, Fault, FaultKind};
+use crate::names::{OpId, ReleaseNumber};
+use crate::ports::{BackendState, Desired, ObservedState};
+use crate::route::{Routes, Slot};
+use crate::step::StepOutput;
+use std::time::Duration;
+
+/// How often the running target is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long unwinding waits for a public URL that does not answer at all; the switcher's own reading stands by itself then.
+const OUTSIDE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much the answers from outside must prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OutsideProof {
+    /// All answers must name the side that should serve.
+    Required,
+    /// No answer may name another side; no answer at all is noted.
+    NotContradicted,
+}
+
+/// How many answers from outside must name the same side.
+const OUTSIDE_ANSWERS: usize = 5;
+
+impl Hands<'_> {
+    /// Sets the routes under the target's lock and returns when they are proved; the caller limits the time. `identity`: who must answer from outside.
+    pub(super) async fn set_routes(
+        &self,
+        index: usize,
+        op: &OpId,
+        routes: &Routes,
+        identity: Option<(Slot, ReleaseNumber, OutsideProof)>,
+    ) -> Result<StepOutput, Failure> {
+        let refused = |fault| Failure::Refused { fault };
+        let unknown = |fault| Failure::Unknown { fault };
+        let features = self.features().await.map_err(refused)?;
+        let began = self.world.clock.now();
+        let lock = self.world.store.lock_target(&features.lock_key).await.map_err(refused)?;
+        let desired = Desired { fence: self.fence, routes: routes.clone(), store: self.plan.store.clone(), force: self.plan.force };
+        let mut observed = self.world.switcher.apply(op, &desired).await?;
+        loop {
+            match observed.state {
+                ObservedState::Converged if routes.same_traffic(&observed.routes) => break,
+                ObservedState::Absent if routes.routes.is_empty() => break,
+                ObservedState::Converged => self.waiting(index, format!("the target holds other routes than were set: {}", observed.message)),
+                ObservedState::Pending => self.waiting(index, observed.message.clone()),
+                ObservedState::Drifted => {
+                    let fault = Fault::new(FaultKind::NotLoaded, format!("the target did not take the new routes: {}", observed.message));
+                    return Err(unknown(fault));
+                }
+                ObservedState::Absent => self.waiting(index, format!("nothing of ours is in force: {}", observed.message)),
+                ObservedState::Unsupported => {
+                    let fault = Fault::new(FaultKind::Unsupported, format!("the target can't tell what is in force: {}", observed.message));
+                    return Err(unknown(fault));
+                }
+            }
+            self.world.clock.sleep(POLL).await;
+            observed = match self.world.switcher.observe().await {
+                Ok(observed) => observed,
+                Err(fault) if fault.retryable => {
+                    self.waiting(index, format!("the target can't be read: {fault}"));
+                    continue;
+                }
+                Err(fault) => return Err(unknown(fault)),
+            };
+        }
+        drop(lock);
+        let took = self.world.clock.now().since(began);
+        let weights: Vec<String> = routes.routes.iter().map(|route| format!("{} {}", route.slot, route.weight)).collect();
+        let mut notes = vec![format!("{} in force after {} ms (generation {})", weights.join(", "), took.as_millis(), observed.generation)];
+        if let Some((slot, release, proof)) = identity {
+            notes.extend(self.prove_outside(index, slot, release, proof).await);
+        }
+        Ok(StepOutput { notes, ..StepOutput::default() })
+    }
+
+    /// Asks on fresh connections until every answer names the side that should serve; the caller limits the time.
+    async fn prove_outside(&self, index: usize, slot: Slot, release: ReleaseNumber, proof: OutsideProof) -> Option<String> {
+        let (prober, policy) = (self.world.prober?, self.plan.policy.probe.as_ref()?);
+        policy.identity_header.as_ref()?;
+        let expected = identity_of(&policy.identity_value, slot, release.0);
+        // The first routes of a service come before the operator sends requests there.
+        let first = self.plan.stable.is_none();
+        let began = self.world.clock.now();
+        loop {
+            let seen = match prober.identities(OUTSIDE_ANSWERS).await {
+                Ok(seen) if !seen.is_empty() && seen.iter().all(|identity| *identity == expected) => {
+                    return Some(format!("from outside, {} of {} answers came from `{expected}`", seen.len(), seen.len()));
+                }
+                Ok(seen) => format!("from outside, answers came from {seen:?}; `{expected}` should answer all"),
+                Err(fault) if proof == OutsideProof::NotContradicted && self.world.clock.now().since(began) >= OUTSIDE_PATIENCE => {
+                    return Some(format!("not proved from outside, the public URL can't be asked: {fault}"));
+                }
+                Err(fault) => format!("the public URL can't be asked: {fault}"),
+            };
+            if first {
+                return Some(format!("{seen}; the public server does not use the pool yet"));
+            }
+            self.waiting(index, seen);
+            self.world.clock.sleep(POLL * 2).await;
+        }
+    }
+
+    /// Before requests go back: some side must be there to take them.
+    pub(super) async fn some_side_lives(&self, routes: &Routes) -> Result<(), Failure> {
+        let mut ends = Vec::new();
+        for route in routes.routes.iter().filter(|route| !route.weight.is_zero()) {
+            for backend in &route.backends {
+                match self.world.runtime.inspect(backend).await {
+                    Ok(BackendState::Running { .. }) => return Ok(()),
+                    Ok(state) => ends.push(format!("{} is {}", backend.id, describe(&state))),
+                    Err(fault) => ends.push(format!("{} can't be looked at: {fault}", backend.id)),
+                }
+            }
+        }
+        if ends.is_empty() {
+            return Ok(()); // Nothing served before: there is nothing to go back to.
+        }
+        let fault = Fault::new(FaultKind::Unhealthy, format!("requests can't go back, nothing runs there: {}", ends.join("; ")))
+            .hint("start the old backends (`agente-host up`), or deploy a good release");
+        Err(Failure::Refused { fault })
+    }
+}
+
+/// A backend's state for people.
+pub(super) fn describe(state: &BackendState) -> String {
+    match state {
+        BackendState::Absent => "not there".to_owned(),
+        BackendState::Starting { detail, restarts: 0 } => format!("not running yet: {detail}"),
+        BackendState::Starting { detail, restarts } => format!("not running after {restarts} restarts: {detail}"),
+        BackendState::Running { restarts: 0, .. } => "running".to_owned(),
+        BackendState::Running { restarts, .. } => format!("running after {restarts} restarts"),
+        BackendState::Ended { detail } => format!("ended: {detail}"),
+    }
+}

@@ -1,0 +1,186 @@
+//! Scenes: a scope with or without a stable release, and a plan on top of it.
+
+use crate::time::drive;
+use crate::world::Sim;
+use agente_engine::executor::{self, Halt};
+use agente_engine::journal::Outcome;
+use agente_engine::names::*;
+use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::planner::{self, Inputs};
+use agente_engine::policy::*;
+use agente_engine::release::*;
+use agente_engine::route::{Backend, Slot};
+use agente_engine::state::ServiceState;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub fn scope() -> Scope {
+    Scope { service: ServiceName::new("shop").unwrap(), environment: EnvironmentName::new("test").unwrap() }
+}
+
+fn check(name: &str, when: &[CheckMoment], of: CheckOf) -> CheckPolicy {
+    CheckPolicy {
+        name: name.into(),
+        plugin: PluginName::new("http-health").unwrap(),
+        when: when.to_vec(),
+        of,
+        spec: serde_json::json!({}),
+        interval: Duration::from_millis(200),
+        timeout: Duration::from_secs(1),
+        healthy_after: 2,
+        unhealthy_limit: 1,
+        unanswered_limit: 2,
+        report_only: false,
+    }
+}
+
+pub fn policy() -> Policy {
+    Policy {
+        strategy: Strategy::BlueGreen,
+        checks: vec![
+            check("ready", &[CheckMoment::Ready, CheckMoment::Bake], CheckOf::Backends),
+            check("smoke", &[CheckMoment::Validate], CheckOf::Backends),
+            check("database", &[CheckMoment::Preflight], CheckOf::Dependency),
+        ],
+        probe: Some(ProbePolicy {
+            url: "http://shop.test/".into(),
+            connect: None,
+            host: None,
+            ca: None,
+            rate: 10.0,
+            timeout: Duration::from_secs(1),
+            post_path: None,
+            baseline: Duration::from_secs(1),
+            budget: 0,
+            count_idle_resets: false,
+            identity_header: Some("x-slot".into()),
+            identity_value: "{slot}".into(),
+            on_failing_baseline: FailingBaseline::Relative,
+        }),
+        bake: Duration::from_secs(3),
+        drain: DrainPolicy { timeout: Duration::from_secs(20), on_timeout: OnDrainTimeout::Keep, accept_weak_evidence: false },
+        keep_previous: KeepPrevious::UntilNext,
+        timeouts: Timeouts {
+            preflight: Duration::from_secs(30),
+            launch: Duration::from_secs(20),
+            healthy: Duration::from_secs(30),
+            shift: Duration::from_secs(15),
+            validate: Duration::from_secs(20),
+            undo: Duration::from_secs(60),
+        },
+        candidate_overrides: Vec::new(),
+        min_free_disk_bytes: 0,
+    }
+}
+
+pub fn release(number: u64) -> Release {
+    let port = PortRange { first: 18_100, last: 18_199 };
+    Release {
+        scope: scope(),
+        number: ReleaseNumber(number),
+        artifact: Artifact::File { digest: Digest::new(format!("sha256:{}", "0a".repeat(32))).unwrap(), name: "shop".into() },
+        runtime: RuntimeSpec::Process(ProcessSpec {
+            command: vec!["./shop".into()],
+            instances: 2,
+            ports: port,
+            env: BTreeMap::new(),
+            stop_grace: Duration::from_secs(5),
+        }),
+        created: Timestamp(0),
+    }
+}
+
+pub fn backends(slot: Slot, release: u64) -> Vec<Backend> {
+    (0..2).map(|i| Backend { id: BackendId(format!("shop-test-{slot}-r{release}-{i}")), address: format!("127.0.0.1:{}", 18_100 + release * 10 + i) }).collect()
+}
+
+pub fn inputs(state: ServiceState, policy: Policy, id: &str) -> Inputs {
+    Inputs { id: DeploymentId(id.into()), scope: scope(), store: "store-1".into(), by: "tester".into(), now: Timestamp(0), state, policy, force: false }
+}
+
+/// Deploys `number` on what is live now.
+pub fn plan(sim: &Sim, number: u64, policy: Policy) -> Plan {
+    let state = sim.inner().state.clone();
+    let slot = planner::candidate_slot(&state);
+    planner::deploy(inputs(state, policy, &format!("d{number}")), DeploymentKind::Deploy, release(number), backends(slot, number)).unwrap()
+}
+
+/// Runs a plan, without faults, to its end.
+pub fn run(sim: &Sim, plan: &Plan) -> Result<Outcome, Halt> {
+    begin(sim, plan).expect("nobody killed the host")
+}
+
+/// Begins a plan; none when the host was killed.
+pub fn begin(sim: &Sim, plan: &Plan) -> Option<Result<Outcome, Halt>> {
+    let fence = sim.begin(plan.slot);
+    let state = sim.inner().state.clone();
+    drive(&sim.time, || sim.is_dead(), executor::begin(sim.world(), fence, plan.clone(), state))
+}
+
+/// A new host takes up what the last one left; none when it was killed too.
+pub fn resume(sim: &Sim) -> Option<Result<Outcome, Halt>> {
+    let fence = sim.reborn();
+    let (entries, state) = {
+        let inner = sim.inner();
+        (inner.entries.clone(), inner.state.clone())
+    };
+    drive(&sim.time, || sim.is_dead(), executor::resume(sim.world(), fence, &entries, state, "tester".into()))
+}
+
+/// A scope where release 1 is stable on blue.
+pub fn managed() -> Sim {
+    let sim = Sim::new();
+    let outcome = run(&sim, &plan(&sim, 1, policy())).unwrap();
+    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}\n{}", sim.inner().log.join("\n"));
+    let mut inner = sim.inner();
+    inner.calls = 0;
+    inner.log.clear();
+    inner.cut.clear();
+    drop(inner);
+    sim
+}
+
+/// A scope where release 2 is stable on green and release 1 is kept on blue.
+pub fn managed_with_kept() -> Sim {
+    let sim = managed();
+    let outcome = run(&sim, &plan(&sim, 2, policy())).unwrap();
+    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}");
+    let mut inner = sim.inner();
+    inner.calls = 0;
+    inner.log.clear();
+    drop(inner);
+    sim
+}
+
+/// Asserts that `plan`'s candidate is live and everything says so.
+pub fn assert_promoted(sim: &Sim, plan: &Plan) {
+    let inner = sim.inner();
+    let log = inner.log.join("\n");
+    let loaded = &inner.loaded.as_ref().expect("routes are in force").routes;
+    assert!(!loaded.weight(plan.slot).is_zero() && loaded.weight(plan.slot.other()).is_zero(), "{loaded:?}\n{log}");
+    assert_eq!(inner.state.stable.as_ref().map(|s| (s.release, s.slot)), Some((plan.release.number, plan.slot)), "{log}");
+    assert_eq!(inner.state.open, None);
+    assert!(plan.backends.iter().all(|b| inner.backends.contains_key(&b.id)), "{log}");
+    assert!(inner.state.routes.as_ref().is_some_and(|routes| routes.same_traffic(loaded)), "{log}");
+}
+
+/// Asserts that what was stable serves all requests, and that nothing of the candidate is left.
+pub fn assert_clean_slate(sim: &Sim, plan: &Plan) {
+    let inner = sim.inner();
+    let log = inner.log.join("\n");
+    let launched = matches!(plan.kind, DeploymentKind::Deploy | DeploymentKind::Rollback { fast: false });
+    for backend in plan.backends.iter().filter(|_| launched) {
+        assert!(!inner.backends.contains_key(&backend.id), "{} is left\n{log}", backend.id);
+    }
+    match &plan.stable {
+        Some(stable) => {
+            let loaded = &inner.loaded.as_ref().expect("routes are in force").routes;
+            assert_eq!(loaded.weight(stable.slot), agente_engine::weight::Weight::FULL, "{log}");
+            assert!(stable.backends.iter().all(|b| inner.backends.contains_key(&b.id)), "{log}");
+        }
+        None => assert!(inner.loaded.as_ref().is_none_or(|loaded| loaded.routes.routes.is_empty()), "{log}"),
+    }
+    assert_eq!(inner.state.stable, plan.stable, "{log}");
+    assert_eq!(inner.state.routes, plan.routes_before, "{log}");
+    assert_eq!(inner.state.open, None, "{log}");
+}

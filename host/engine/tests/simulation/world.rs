@@ -1,0 +1,572 @@
+//! Fake ports that are stricter than the real ones: they check the invariants at every call, and fail, die or lie as told.
+
+use crate::time::Time;
+use agente_engine::attempt::Attempt;
+use agente_engine::executor::World;
+use agente_engine::fault::{Failure, Fault, FaultKind};
+use agente_engine::journal::{Decision, DecisionKind, Entry, Event};
+use agente_engine::names::{BackendId, DeploymentId, OpId, Timestamp};
+use agente_engine::policy::{CheckMoment, CheckPolicy, OnDrainTimeout};
+use agente_engine::ports::*;
+use agente_engine::release::Release;
+use agente_engine::route::{Backend, Routes, Slot};
+use agente_engine::state::ServiceState;
+use agente_engine::step::StepState;
+use agente_engine::verdict::{Subject, Verdict, VerdictKind};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// How a call goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// It says no and does nothing.
+    Refuses,
+    /// It fails, and did nothing.
+    FailsBefore,
+    /// It fails, and did everything.
+    FailsAfter,
+    /// It never answers, and did nothing.
+    HangsBefore,
+    /// It never answers, and did everything.
+    HangsAfter,
+    /// The host dies, before the effect.
+    DiesBefore,
+    /// The host dies, after the effect.
+    DiesAfter,
+}
+
+/// How a candidate behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Candidate {
+    #[default]
+    Good,
+    NeverHealthy,
+    CrashLoops,
+    /// Its checks fail from this long after the shift.
+    TurnsUnhealthy(u64),
+    /// Requests to it fail from this long after the shift.
+    TurnsBad(u64),
+    /// Its process ends this long after the shift.
+    Dies(u64),
+    /// Its checks are never answered.
+    Unanswered,
+}
+
+#[derive(Debug, Clone)]
+pub struct SimBackend {
+    pub since: u64,
+    pub release: u64,
+    pub slot: Slot,
+}
+
+pub struct Inner {
+    // The outside.
+    pub backends: BTreeMap<BackendId, SimBackend>,
+    pub applied: Option<(Desired, u64)>,
+    pub loaded: Option<Desired>,
+    pub load_takes: u64,
+    pub drain_takes: u64,
+    weight_zero_since: BTreeMap<Slot, u64>,
+    pub candidate: Candidate,
+    candidate_slot: Option<Slot>,
+    shifted_at: Option<u64>,
+    pub stable_fails: bool,
+    probe_started: Option<u64>,
+    locked: BTreeSet<String>,
+    // The store.
+    pub entries: Vec<Entry>,
+    pub state: ServiceState,
+    pub fence: u64,
+    pub mailbox: Vec<Decision>,
+    // What goes wrong.
+    pub calls: u64,
+    pub wrong: BTreeMap<u64, Wrong>,
+    pub die_after_entry: Option<u64>,
+    pub die_before_entry: Option<u64>,
+    pub journal_fails_from: Option<u64>,
+    pub fenced_from: Option<u64>,
+    pub abort_at_entry: Option<u64>,
+    pub abort_heard: Option<(u64, u64)>,
+    pub dead: bool,
+    // What is kept for judging.
+    pub proven: BTreeSet<BackendId>,
+    pub served_before: BTreeSet<BackendId>,
+    pub cut: Vec<BackendId>,
+    pub log: Vec<String>,
+}
+
+#[derive(Clone)]
+pub struct Sim {
+    pub time: Time,
+    inner: Arc<Mutex<Inner>>,
+}
+
+pub struct Quiet;
+impl Observer for Quiet {
+    fn tell(&self, _: Progress) {}
+}
+
+fn fault(message: &str) -> Fault {
+    Fault::new(FaultKind::Failed, message)
+}
+
+impl Sim {
+    pub fn new() -> Self {
+        let inner = Inner {
+            backends: BTreeMap::new(),
+            applied: None,
+            loaded: None,
+            load_takes: 300,
+            drain_takes: 1_000,
+            weight_zero_since: BTreeMap::new(),
+            candidate: Candidate::Good,
+            candidate_slot: None,
+            shifted_at: None,
+            stable_fails: false,
+            probe_started: None,
+            locked: BTreeSet::new(),
+            entries: Vec::new(),
+            state: ServiceState::default(),
+            fence: 1,
+            mailbox: Vec::new(),
+            calls: 0,
+            wrong: BTreeMap::new(),
+            die_after_entry: None,
+            die_before_entry: None,
+            journal_fails_from: None,
+            fenced_from: None,
+            abort_at_entry: None,
+            abort_heard: None,
+            dead: false,
+            proven: BTreeSet::new(),
+            served_before: BTreeSet::new(),
+            cut: Vec::new(),
+            log: Vec::new(),
+        };
+        Self { time: Time::default(), inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn world(&self) -> World<'_> {
+        World { runtime: self, switcher: self, checks: self, prober: Some(self), store: self, clock: self, observer: &Quiet }
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.inner().dead
+    }
+
+    /// A new process takes over: the lease's token grows, what was only in memory is gone.
+    pub fn reborn(&self) -> Fence {
+        let mut inner = self.inner();
+        inner.dead = false;
+        inner.locked.clear();
+        inner.probe_started = None;
+        inner.fence += 1;
+        inner.log.push("--- a new host".to_owned());
+        Fence(inner.fence)
+    }
+
+    /// A new deployment begins: what has weight now has served before.
+    pub fn begin(&self, slot: Slot) -> Fence {
+        let mut inner = self.inner();
+        inner.entries.clear();
+        inner.proven.clear();
+        inner.mailbox.clear();
+        inner.shifted_at = None;
+        inner.candidate_slot = Some(slot);
+        inner.probe_started = None;
+        inner.fence += 1;
+        let serving = inner.loaded.iter().flat_map(|desired| desired.routes.routes.clone()).filter(|route| !route.weight.is_zero());
+        inner.served_before = serving.flat_map(|route| route.backends).map(|backend| backend.id).collect();
+        Fence(inner.fence)
+    }
+
+    /// Counts a call, does `effect` unless told otherwise, and goes wrong as told.
+    async fn call<T>(&self, name: &str, effect: impl FnOnce(&mut Inner, u64) -> T) -> Result<T, Failure> {
+        if self.is_dead() {
+            // Another branch of the same process: dead with it.
+            std::future::pending::<()>().await;
+        }
+        let (wrong, value) = {
+            let now = self.time.now().0;
+            let mut inner = self.inner();
+            inner.calls += 1;
+            let number = inner.calls;
+            let wrong = inner.wrong.get(&number).copied();
+            inner.log.push(format!("{now:>7} call {number} {name} {wrong:?}"));
+            inner.settle(now);
+            let value = match wrong {
+                None | Some(Wrong::FailsAfter | Wrong::HangsAfter | Wrong::DiesAfter) => Some(effect(&mut inner, now)),
+                Some(Wrong::Refuses | Wrong::FailsBefore | Wrong::HangsBefore | Wrong::DiesBefore) => None,
+            };
+            if matches!(wrong, Some(Wrong::DiesBefore | Wrong::DiesAfter)) {
+                inner.dead = true;
+            }
+            inner.check(now);
+            (wrong, value)
+        };
+        match (wrong, value) {
+            (None, Some(value)) => Ok(value),
+            (Some(Wrong::Refuses), _) => Err(Failure::Refused { fault: fault("it was refused") }),
+            (Some(Wrong::FailsBefore | Wrong::FailsAfter), _) => Err(Failure::Unknown { fault: fault("it failed") }),
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// A call that only looks.
+    async fn look<T>(&self, name: &str, effect: impl FnOnce(&mut Inner, u64) -> T) -> Result<T, Fault> {
+        self.call(name, effect).await.map_err(|failure| failure.fault().clone())
+    }
+}
+
+impl Inner {
+    fn settle(&mut self, now: u64) {
+        if let Some((desired, at)) = &self.applied
+            && now >= at + self.load_takes
+            && self.loaded.as_ref() != Some(desired)
+        {
+            let before = self.loaded.replace(desired.clone());
+            for slot in Slot::BOTH {
+                let had = before.as_ref().is_some_and(|before| !before.routes.weight(slot).is_zero());
+                let has = !desired.routes.weight(slot).is_zero();
+                if had && !has {
+                    self.weight_zero_since.insert(slot, now);
+                }
+                if has {
+                    self.weight_zero_since.remove(&slot);
+                    if self.candidate_slot == Some(slot) && self.shifted_at.is_none() {
+                        self.shifted_at = Some(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn since_shift(&self, now: u64) -> Option<u64> {
+        self.shifted_at.map(|at| now - at)
+    }
+
+    fn is_candidate(&self, id: &BackendId) -> bool {
+        self.backends.get(id).is_some_and(|backend| Some(backend.slot) == self.candidate_slot)
+    }
+
+    fn drained(&self, slot: Slot, now: u64) -> bool {
+        self.weight_zero_since.get(&slot).is_none_or(|since| now >= since + self.drain_takes)
+    }
+
+    /// Whether a request to this backend is answered well now.
+    fn answers(&self, id: &BackendId, now: u64) -> bool {
+        let Some(_) = self.backends.get(id) else { return false };
+        match self.candidate {
+            Candidate::TurnsBad(after) | Candidate::Dies(after) if self.is_candidate(id) => self.since_shift(now).is_none_or(|passed| passed < after),
+            Candidate::NeverHealthy | Candidate::CrashLoops if self.is_candidate(id) => false,
+            _ => !(self.stable_fails && !self.is_candidate(id)),
+        }
+    }
+
+    /// The invariants that hold at every moment.
+    fn check(&self, now: u64) {
+        for desired in self.loaded.iter().chain(self.applied.iter().map(|(desired, _)| desired)) {
+            let total: u32 = desired.routes.routes.iter().map(|route| route.weight.basis_points()).sum();
+            assert!(desired.routes.routes.is_empty() || total == 10_000, "weights sum to {total}");
+            for route in desired.routes.routes.iter().filter(|route| !route.weight.is_zero()) {
+                for backend in &route.backends {
+                    let proven = self.proven.contains(&backend.id) || self.served_before.contains(&backend.id);
+                    assert!(proven, "{now}: {} has weight and was not proven\n{}", backend.id, self.log.join("\n"));
+                    assert!(self.backends.contains_key(&backend.id), "{now}: {} has weight and is not there\n{}", backend.id, self.log.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// Before an effect, its `started` is durable.
+    fn check_journaled(&self, what: &str) {
+        if self.journal_fails_from.is_some() && what == "apply" {
+            return; // Putting the last acknowledged routes back is allowed without a journal.
+        }
+        let attempt = Attempt::fold(&self.entries).expect("the journal folds");
+        let open = attempt.steps.iter().any(|step| matches!(step, StepState::Running | StepState::Undoing));
+        assert!(open, "{what} without a journaled start\n{}", self.log.join("\n"));
+    }
+}
+
+#[async_trait]
+impl Runtime for Sim {
+    async fn reserve(&self, _: &Release, _: Slot, _: &[Backend]) -> Result<Vec<Backend>, Fault> {
+        unreachable!("plans are made before the simulation")
+    }
+
+    async fn preflight(&self, _: &Release, _: &[Backend]) -> Vec<Finding> {
+        match self.look("preflight", |_, _| ()).await {
+            Ok(()) => vec![],
+            Err(fault) => vec![Finding { subject: "runtime".into(), result: FindingResult::Bad, message: fault.message, hint: None }],
+        }
+    }
+
+    async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
+        self.call(&format!("ensure {}", launch.backend.id), |inner, now| {
+            inner.check_journaled("ensure");
+            inner.backends.entry(launch.backend.id.clone()).or_insert(SimBackend { since: now, release: launch.release.number.0, slot: launch.slot });
+        })
+        .await
+    }
+
+    async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
+        self.look(&format!("inspect {}", backend.id), |inner, now| match inner.backends.get(&backend.id) {
+            None => BackendState::Absent,
+            Some(_) if inner.candidate == Candidate::CrashLoops && inner.is_candidate(&backend.id) => {
+                BackendState::Starting { detail: "exit code 3".into(), restarts: 3 }
+            }
+            Some(_)
+                if matches!(inner.candidate, Candidate::Dies(after) if inner.is_candidate(&backend.id) && inner.since_shift(now).is_some_and(|p| p >= after)) =>
+            {
+                BackendState::Ended { detail: "signal 11".into() }
+            }
+            Some(found) => BackendState::Running { since: Timestamp(found.since), restarts: 0, healthy: None },
+        })
+        .await
+    }
+
+    async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
+        self.call(&format!("assign {} {role:?}", backend.id), |_, _| ()).await
+    }
+
+    async fn retire(&self, backend: &Backend, _: Duration) -> Result<Retired, Failure> {
+        self.call(&format!("retire {}", backend.id), |inner, now| {
+            inner.check_journaled("retire");
+            let Some(found) = inner.backends.get(&backend.id).cloned() else { return Retired { found: false, killed: false } };
+            for desired in inner.loaded.iter().chain(inner.applied.iter().map(|(desired, _)| desired)) {
+                let weight = desired.routes.weight(found.slot);
+                assert!(weight.is_zero(), "{} is retired at weight {weight}\n{}", backend.id, inner.log.join("\n"));
+            }
+            if !inner.drained(found.slot, now) {
+                inner.cut.push(backend.id.clone());
+            }
+            inner.backends.remove(&backend.id);
+            Retired { found: true, killed: false }
+        })
+        .await
+    }
+
+    async fn log_tail(&self, backend: &Backend, _: usize) -> Result<Vec<String>, Fault> {
+        Ok(vec![format!("last words of {}", backend.id)])
+    }
+}
+
+#[async_trait]
+impl TrafficSwitcher for Sim {
+    async fn features(&self) -> Result<Features, Fault> {
+        self.look("features", |_, _| Features {
+            names: vec!["weights".into()],
+            lock_key: "sim".into(),
+            warnings: vec![],
+            identity_header: Some("x-slot".into()),
+        })
+        .await
+    }
+
+    async fn plan(&self, _: &Desired) -> Result<String, Fault> {
+        Ok(String::new())
+    }
+
+    async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure> {
+        self.call(&format!("apply {op} blue {} green {}", desired.routes.weight(Slot::Blue), desired.routes.weight(Slot::Green)), |inner, now| {
+            inner.check_journaled("apply");
+            assert!(inner.locked.contains("sim"), "the target is changed without its lock");
+            assert!(desired.fence.0 >= inner.loaded.as_ref().map_or(0, |loaded| loaded.fence.0), "a stale token reached the target");
+            if inner.applied.as_ref().is_none_or(|(applied, _)| applied != desired) {
+                inner.applied = Some((desired.clone(), now));
+            }
+            observed(inner, now)
+        })
+        .await
+    }
+
+    async fn observe(&self) -> Result<Observed, Fault> {
+        self.look("observe", |inner, now| observed(inner, now)).await
+    }
+
+    async fn drain(&self, _: &OpId, slot: Slot) -> Result<Drained, Fault> {
+        self.look(&format!("drain {slot}"), |inner, now| {
+            let done = inner.drained(slot, now);
+            Drained { done, remaining: u32::from(!done), evidence: "workers-gone".into(), message: format!("{} old workers", u32::from(!done)) }
+        })
+        .await
+    }
+}
+
+fn observed(inner: &mut Inner, now: u64) -> Observed {
+    inner.settle(now);
+    let empty = Routes { routes: vec![], overrides: vec![] };
+    let state = match (&inner.applied, &inner.loaded) {
+        (None, _) => ObservedState::Absent,
+        (Some((applied, _)), Some(loaded)) if applied == loaded => ObservedState::Converged,
+        (Some(_), _) => ObservedState::Pending,
+    };
+    Observed {
+        state,
+        generation: inner.applied.as_ref().map(|(_, at)| at.to_string()).unwrap_or_default(),
+        fence: inner.loaded.as_ref().map_or(Fence(0), |loaded| loaded.fence),
+        routes: inner.loaded.as_ref().map_or(empty, |loaded| loaded.routes.clone()),
+        store: inner.loaded.as_ref().map(|loaded| loaded.store.clone()),
+        message: "observed".into(),
+    }
+}
+
+#[async_trait]
+impl HealthCheck for Sim {
+    async fn check(&self, check: &CheckPolicy, subject: &Subject) -> Verdict {
+        let verdict = |kind| Verdict { kind, value: None, reason: "as simulated".into() };
+        let asked = self
+            .look(&format!("check {}", check.name), |inner, now| {
+                let ids: Vec<BackendId> = subject.backends.iter().map(|backend| backend.id.clone()).collect();
+                let candidate = ids.iter().any(|id| inner.is_candidate(id));
+                let unhealthy = match inner.candidate {
+                    Candidate::NeverHealthy | Candidate::CrashLoops => candidate,
+                    Candidate::TurnsUnhealthy(after) => candidate && inner.since_shift(now).is_some_and(|passed| passed >= after),
+                    Candidate::Unanswered if candidate => return VerdictKind::Errored,
+                    _ => false,
+                };
+                if unhealthy {
+                    return VerdictKind::Unhealthy;
+                }
+                if check.when.contains(&CheckMoment::Ready) {
+                    inner.proven.extend(ids);
+                }
+                VerdictKind::Healthy
+            })
+            .await;
+        asked.map_or_else(|_| verdict(VerdictKind::Errored), verdict)
+    }
+}
+
+#[async_trait]
+impl Prober for Sim {
+    async fn start(&self) -> Result<(), Fault> {
+        self.look("probe start", |inner, now| {
+            inner.probe_started.get_or_insert(now);
+        })
+        .await
+    }
+
+    /// Ten requests a second; each judged as the world is now, which is exact enough at a poll of 100 ms.
+    fn report(&self) -> ProbeReport {
+        let now = self.time.now().0;
+        let mut inner = self.inner();
+        inner.settle(now);
+        let Some(started) = inner.probe_started else { return ProbeReport::default() };
+        let sent = (now - started) / 100;
+        let bad_since = match (inner.candidate, inner.shifted_at) {
+            (Candidate::TurnsBad(after) | Candidate::Dies(after), Some(at)) => Some(at + after),
+            _ if inner.stable_fails => Some(started),
+            _ => None,
+        };
+        let failed = bad_since.map_or(0, |since| now.saturating_sub(since.max(started)) / 100);
+        let mut report = ProbeReport { sent, succeeded: sent - failed.min(sent), ..ProbeReport::default() };
+        if failed > 0 {
+            report.failed.insert("status-5xx".into(), failed);
+        }
+        let serving = inner.loaded.as_ref().and_then(|l| Slot::BOTH.into_iter().find(|&slot| !l.routes.weight(slot).is_zero()));
+        if let Some(slot) = serving {
+            report.by_identity.insert(slot.to_string(), report.succeeded);
+        }
+        report
+    }
+
+    async fn identities(&self, count: usize) -> Result<Vec<String>, Fault> {
+        self.look("identities", |inner, now| {
+            inner.settle(now);
+            let routes = inner.loaded.as_ref().map(|loaded| loaded.routes.clone());
+            let serving = routes.and_then(|routes| routes.routes.into_iter().find(|route| !route.weight.is_zero()));
+            let answered = serving.filter(|route| route.backends.iter().all(|backend| inner.answers(&backend.id, now)));
+            vec![answered.map(|route| route.slot.to_string()).unwrap_or_default(); count]
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Store for Sim {
+    async fn append(&self, deployment: &DeploymentId, fence: Fence, event: &Event, state: &ServiceState) -> Result<(), AppendError> {
+        let dead = {
+            let now = self.time.now();
+            let mut inner = self.inner();
+            assert!(!inner.dead, "a dead host wrote the journal");
+            let sequence = inner.entries.len() as u64;
+            if inner.journal_fails_from.is_some_and(|from| sequence >= from) {
+                return Err(AppendError::Unavailable(fault("no space left")));
+            }
+            if inner.fenced_from.is_some_and(|from| sequence >= from) {
+                let scope = match &inner.entries[0].event {
+                    Event::Opened { plan } => plan.scope.clone(),
+                    _ => unreachable!(),
+                };
+                return Err(AppendError::Fenced { scope, fence });
+            }
+            assert_eq!(fence.0, inner.fence, "a stale token reached the journal");
+            if inner.die_before_entry == Some(sequence) {
+                inner.die_before_entry = None;
+                inner.dead = true;
+            } else {
+                inner.entries.push(Entry { sequence, at: now, deployment: deployment.clone(), event: event.clone() });
+                inner.state = state.clone();
+                let text = serde_json::to_string(event).unwrap();
+                inner.log.push(format!("{:>7} entry {sequence} {}", now.0, &text[..text.len().min(160)]));
+                Attempt::fold(&inner.entries).expect("every prefix of the journal folds");
+                inner.settle(now.0);
+                inner.check(now.0);
+                if inner.abort_at_entry == Some(sequence) {
+                    inner.abort_at_entry = None;
+                    let id = inner.mailbox.len() as u64 + 1;
+                    inner.mailbox.push(Decision { id, decision: DecisionKind::Abort, by: "tester".into(), reason: None, at: now });
+                    inner.abort_heard = Some((now.0, 0));
+                }
+                if let (Event::Decided(_), Some((left, 0))) = (event, inner.abort_heard) {
+                    inner.abort_heard = Some((left, now.0.max(1)));
+                }
+                if inner.die_after_entry == Some(sequence) {
+                    inner.die_after_entry = None;
+                    inner.dead = true;
+                }
+            }
+            inner.dead
+        };
+        if dead {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn decisions(&self, _: &DeploymentId, after: u64) -> Result<Vec<Decision>, Fault> {
+        Ok(self.inner().mailbox.iter().filter(|decision| decision.id > after).cloned().collect())
+    }
+
+    async fn lock_target(&self, key: &str) -> Result<TargetLock, Fault> {
+        struct Held(Sim, String);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.0.inner().locked.remove(&self.1);
+            }
+        }
+        assert!(self.inner().locked.insert(key.to_owned()), "the lock of the target is taken twice");
+        Ok(TargetLock::new(Held(self.clone(), key.to_owned())))
+    }
+}
+
+#[async_trait]
+impl Clock for Sim {
+    fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+    async fn sleep(&self, duration: Duration) {
+        self.time.sleep(duration).await;
+    }
+}
+
+/// What the drain policy of the simulated deployments says.
+pub const CUT: OnDrainTimeout = OnDrainTimeout::Cut;
