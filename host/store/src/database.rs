@@ -1,0 +1,250 @@
+//! The `SQLite` file: how it is opened, and how it is written to.
+//!
+//! One connection of a process writes and takes its turns in order; a few read beside it. A write is one transaction on its own task: once it has its
+//! turn it ends whole, even if the caller stops waiting. Each commit is synced to the disk before it counts (write-ahead log, `synchronous = FULL`).
+
+use crate::directory::{DirectoryError, StateDirectory};
+use crate::faults;
+use crate::file_lock::{FileLock, FileLockError, LockFileMode};
+use crate::schema::{self, Found};
+use agente_engine::fault::{Fault, FaultKind};
+use sqlx::pool::PoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteSynchronous};
+use sqlx::{Connection, Sqlite, SqliteConnection};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+/// How long a statement waits while another process writes: many commits' time, and short of what a person takes for a hang.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call waits for a connection: longer than one statement may wait, so that a lock is told as a lock.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Readers are short; more of them would only wait for the disk.
+const READERS: u32 = 4;
+
+/// Why the store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder is not usable.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A newer host has written it.
+    #[error("`{}` was written by a newer agente-host (schema {found}; this one knows up to {known})", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i32,
+        /// Ours.
+        known: i32,
+    },
+    /// Another program has written it.
+    #[error("`{}` is not a store of agente-host", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It can't be read or prepared.
+    #[error("{0}")]
+    Unavailable(Fault),
+}
+
+impl From<OpenError> for Fault {
+    fn from(error: OpenError) -> Fault {
+        let message = error.to_string();
+        match error {
+            OpenError::Directory(error) => {
+                let mut fault = Fault::new(FaultKind::InvalidConfig, message).hint(error.hint());
+                if let Some(source) = std::error::Error::source(&error) {
+                    fault = fault.because(source);
+                }
+                fault
+            }
+            OpenError::Newer { .. } => Fault::new(FaultKind::Unsupported, message).hint("use the newer agente-host; nothing was changed"),
+            OpenError::Foreign { path } => {
+                Fault::new(FaultKind::Conflict, message).hint(format!("name another state directory, or move `{}` away; nothing was changed", path.display()))
+            }
+            OpenError::Unavailable(fault) => fault,
+        }
+    }
+}
+
+/// The connections to the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    path: PathBuf,
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+/// What a write does within its transaction.
+pub(crate) type Work<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
+
+impl Database {
+    /// Opens the file, making it or bringing it up to our version first.
+    pub(crate) async fn open(directory: &StateDirectory) -> Result<Self, OpenError> {
+        directory.create()?;
+        let path = directory.database();
+        let unusable = |source| OpenError::Directory(DirectoryError::Unusable { path: path.clone(), source });
+        let access = directory.access().map_err(unusable)?;
+        // Made here and not by SQLite, because its companion files take their mode from it.
+        access.make_file(&path).map_err(unusable)?;
+
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(false)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .pragma("trusted_schema", "OFF");
+        prepare(directory, &options, &path, LockFileMode { mode: access.file_mode() }).await?;
+
+        let pool = |count| PoolOptions::<Sqlite>::new().max_connections(count).acquire_timeout(TURN_TIMEOUT).idle_timeout(None).max_lifetime(None);
+        let writer = pool(1).connect_lazy_with(options.clone());
+        let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
+        Ok(Self { path, writer, readers })
+    }
+
+    /// The file, for tests that open it by themselves.
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Connections for reading.
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// The connection for writing, for tests that put it under stress.
+    #[cfg(test)]
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
+    /// Does some work in one transaction that nobody else writes beside; undone if the work fails. Ends whole once it has its turn.
+    pub(crate) async fn write<T, E>(&self, work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<sqlx::Error> + Send + 'static,
+    {
+        // The turn is taken before the task begins, so that calls end in the order in which they were made.
+        let mut connection = self.writer.acquire().await?;
+        let task = tokio::spawn(async move {
+            let (result, reusable) = transact(&mut connection, work).await;
+            if !reusable {
+                // A new one takes its place at the next write; this one has nothing left to say.
+                let _ = connection.close().await;
+            }
+            result
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
+            },
+        }
+    }
+
+    /// Says in words why a read failed.
+    pub(crate) fn unreadable(&self, attempted: &str, error: &sqlx::Error) -> Fault {
+        faults::sql(FaultKind::Unavailable, attempted, &self.path, error)
+    }
+
+    /// Says in words why a write failed.
+    pub(crate) fn unwritable(&self, attempted: &str, problem: Problem) -> Fault {
+        match problem {
+            Problem::Fault(fault) => fault,
+            Problem::Sql(error) => faults::sql(FaultKind::JournalUnavailable, attempted, &self.path, &error),
+        }
+    }
+
+    /// Closes all connections; the log is folded into the file by the last one.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Does some work in one transaction. Tells, too, whether the connection can be used again.
+///
+/// On a full disk and on an error of the disk `SQLite` ends the transaction by itself. The client library does not notice, and would refuse every
+/// later transaction of the connection.
+async fn transact<T, E>(connection: &mut SqliteConnection, work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E>) -> (Result<T, E>, bool)
+where
+    E: From<sqlx::Error>,
+{
+    let mut transaction = match connection.begin_with("BEGIN IMMEDIATE").await {
+        Ok(transaction) => transaction,
+        Err(error) => return (Err(error.into()), false),
+    };
+    match work(&mut transaction).await {
+        Ok(value) => match transaction.commit().await {
+            Ok(()) => (Ok(value), true),
+            Err(error) => (Err(error.into()), false),
+        },
+        Err(error) => (Err(error), transaction.rollback().await.is_ok()),
+    }
+}
+
+/// Why a write failed.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// `SQLite` said no.
+    Sql(sqlx::Error),
+    /// We did.
+    Fault(Fault),
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Makes sure that the file has our tables, one process at a time.
+async fn prepare(directory: &StateDirectory, options: &SqliteConnectOptions, path: &Path, mode: LockFileMode) -> Result<(), OpenError> {
+    let failed = |error: &sqlx::Error| OpenError::Unavailable(faults::sql(FaultKind::Unavailable, "the store can't be opened", path, error));
+    let mut connection = SqliteConnection::connect_with(options).await.map_err(|error| failed(&error))?;
+    let result = async {
+        let mut found = schema::look(&mut connection).await.map_err(|error| failed(&error))?;
+        // Freed at the end of the block.
+        let mut _turn = None;
+        if matches!(found, Found::Behind(_)) {
+            let deadline = tokio::time::Instant::now() + TURN_TIMEOUT;
+            let lock = FileLock::take(&directory.locks().join("schema.lock"), mode, Some(deadline)).await;
+            _turn = lock.map_err(|error: FileLockError| OpenError::Unavailable(faults::lock("the store can't be opened", &error)))?;
+            found = schema::look(&mut connection).await.map_err(|error| failed(&error))?;
+        }
+        match found {
+            Found::Current => Ok(()),
+            Found::Behind(from) => schema::bring_up(&mut connection, from).await.map_err(|error| failed(&error)),
+            Found::Newer(found) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
+            Found::Foreign => Err(OpenError::Foreign { path: path.to_owned() }),
+        }
+    }
+    .await;
+    // The file stays as it is: a failed close has nothing to lose.
+    let _ = connection.close().await;
+    result
+}
+
+/// A number as `SQLite` keeps it. Ours stay far below its limit.
+pub(crate) fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number as `SQLite` kept it.
+pub(crate) fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

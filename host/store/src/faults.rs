@@ -1,0 +1,88 @@
+//! What `SQLite`, the file system and damaged rows say, in words that tell an operator what to do.
+
+use crate::file_lock::FileLockError;
+use agente_engine::fault::{Fault, FaultKind};
+use std::path::Path;
+
+/// Says why something did not work on the store's file.
+pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::Error) -> Fault {
+    let file = path.display();
+    let folder = path.parent().unwrap_or(path).display();
+    let (words, hint, retryable) = match error {
+        sqlx::Error::Database(found) => match primary_code(found.code().as_deref()) {
+            Some(13) => (
+                format!("the disk that holds `{file}` is full"),
+                format!("free some space (`df -h {folder}` shows how much there is), then type the same command again"),
+                true,
+            ),
+            Some(8) => (
+                format!("`{file}` can't be written to"),
+                format!("check with `ls -l {folder}` that it belongs to you or your group, and with `findmnt -T {folder}` that the disk is not read-only"),
+                false,
+            ),
+            Some(5 | 6) => (
+                format!("another process kept `{file}` locked for {} s", crate::database::BUSY_TIMEOUT.as_secs()),
+                format!("look for it with `fuser {file}`, then type the same command again"),
+                true,
+            ),
+            Some(14) => (format!("`{file}` can't be opened"), format!("check with `ls -l {folder}` that it belongs to you or your group"), false),
+            Some(10) => (
+                format!("the disk that holds `{file}` reports an error"),
+                "look at `dmesg`, and restore the state directory from a backup if it is lost".to_owned(),
+                false,
+            ),
+            Some(11 | 26) => (
+                format!("`{file}` is damaged, or not a SQLite file"),
+                format!("restore `{folder}` from a backup; don't remove it, because it knows what is live"),
+                false,
+            ),
+            _ => (format!("`{file}` did not take it"), "this is a bug; the journal is unchanged".to_owned(), false),
+        },
+        sqlx::Error::PoolTimedOut => (format!("`{file}` was busy for too long"), "type the same command again".to_owned(), true),
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => (format!("`{file}` is being closed"), "type the same command again".to_owned(), true),
+        _ => (format!("`{file}` could not be used"), format!("check `{folder}`"), false),
+    };
+    let fault = Fault::new(kind, format!("{attempted}: {words}")).hint(hint).because(error);
+    let fault = Fault { causes: without_repeats(fault.causes), ..fault };
+    if retryable { fault.retryable() } else { fault }
+}
+
+/// Says why a lock could not be tried.
+pub(crate) fn lock(attempted: &str, error: &FileLockError) -> Fault {
+    let fault = Fault::new(FaultKind::Unavailable, format!("{attempted}: {error}"));
+    let fault = match std::error::Error::source(error) {
+        Some(source) => fault.because(source),
+        None => fault,
+    };
+    match error {
+        FileLockError::Link { path } | FileLockError::NotAFile { path } => {
+            fault.hint(format!("somebody put it there: look with `ls -l {0}`, then remove `{0}`", path.display()))
+        }
+        FileLockError::Replaced { path } => fault.hint(format!("find out what removes `{}`", path.display())),
+        FileLockError::Io { path, .. } => fault.hint(format!("check with `ls -l {}` that you may use it", path.display())),
+    }
+}
+
+/// Says that a row holds what this host can't read.
+pub(crate) fn unreadable_row(what: &str, error: &dyn std::error::Error) -> Fault {
+    Fault::new(FaultKind::Unavailable, format!("{what} can't be understood"))
+        .hint("a newer agente-host wrote it, or the store is damaged: use the newest agente-host")
+        .because(error)
+}
+
+/// `SQLite`'s result code without its extension.
+fn primary_code(code: Option<&str>) -> Option<i32> {
+    code?.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+/// The layers of the client library say the same thing over and over.
+fn without_repeats(causes: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for cause in causes.into_iter().rev() {
+        if !kept.iter().any(|known| cause.contains(known.as_str())) {
+            kept.push(cause);
+        }
+    }
+    kept.reverse();
+    kept
+}

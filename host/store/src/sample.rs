@@ -1,0 +1,153 @@
+//! What the tests of this crate deploy.
+
+use crate::directory::{StateDirectory, StateInputs};
+use crate::holder::Holder;
+use crate::lease::Lease;
+use crate::store::EmbeddedStore;
+use agente_engine::journal::{Event, Outcome};
+use agente_engine::names::{BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp};
+use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::policy::{DrainPolicy, KeepPrevious, OnDrainTimeout, Policy, Strategy, Timeouts};
+use agente_engine::ports::{AppendError, Fence, Store};
+use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
+use agente_engine::route::{Backend, Routes, Slot};
+use agente_engine::state::{ServiceState, Standing};
+use agente_engine::step::{Step, StepKind, TimeoutAction};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+pub(crate) fn scope(service: &str) -> Scope {
+    Scope { service: ServiceName::new(service).unwrap(), environment: EnvironmentName::new("production").unwrap() }
+}
+
+pub(crate) fn directory(root: &Path) -> StateDirectory {
+    StateDirectory::resolve(&StateInputs { explicit: Some(root.to_owned()), machine_locks: None, ..StateInputs::default() }).unwrap()
+}
+
+pub(crate) async fn store(root: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(directory(root)).await.unwrap()
+}
+
+pub(crate) async fn store_with_locks(root: &Path, machine_locks: Option<&Path>) -> EmbeddedStore {
+    let inputs = StateInputs { explicit: Some(root.to_owned()), machine_locks: machine_locks.map(Path::to_owned), ..StateInputs::default() };
+    EmbeddedStore::open(StateDirectory::resolve(&inputs).unwrap()).await.unwrap()
+}
+
+pub(crate) fn holder() -> Holder {
+    Holder::this_process("ann", "agente-host deploy")
+}
+
+pub(crate) fn file_artifact(digit: char) -> Artifact {
+    Artifact::File { digest: Digest::new(format!("sha256:{}", digit.to_string().repeat(64))).unwrap(), name: "shop".into() }
+}
+
+pub(crate) fn runtime() -> RuntimeSpec {
+    RuntimeSpec::Process(ProcessSpec {
+        command: vec!["./shop".into(), "127.0.0.1:{port}".into()],
+        instances: 1,
+        ports: PortRange { first: 18_100, last: 18_199 },
+        env: BTreeMap::from([("DB".to_owned(), EnvValue::Secret("db".into())), ("MODE".to_owned(), EnvValue::Plain("“fast”\n".into()))]),
+        stop_grace: Duration::from_millis(1_500),
+    })
+}
+
+pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
+    let backends = vec![Backend { id: BackendId(format!("{}-blue-r{number}-0", scope.service)), address: "127.0.0.1:18100".into() }];
+    let release = Release {
+        scope: scope.clone(),
+        number: ReleaseNumber(number),
+        artifact: file_artifact('a'),
+        runtime: runtime(),
+        created: Timestamp(1_700_000_000_000),
+    };
+    let minute = Duration::from_mins(1);
+    let timeouts = Timeouts { preflight: minute, launch: minute, healthy: minute, shift: minute, validate: minute, undo: minute };
+    let policy = Policy {
+        strategy: Strategy::BlueGreen,
+        checks: Vec::new(),
+        probe: None,
+        bake: Duration::ZERO,
+        drain: DrainPolicy { timeout: minute, on_timeout: OnDrainTimeout::Keep, accept_weak_evidence: false },
+        keep_previous: KeepPrevious::UntilNext,
+        timeouts,
+        candidate_overrides: Vec::new(),
+        min_free_disk_bytes: 0,
+    };
+    let after = Routes::all_to(Slot::Blue, ReleaseNumber(number), backends.clone(), None);
+    let step = |kind| Step { kind, timeout: minute, on_timeout: TimeoutAction::Unwind };
+    let steps = vec![
+        step(StepKind::Preflight),
+        step(StepKind::Launch { slot: Slot::Blue, backends: backends.clone() }),
+        step(StepKind::Shift { before: None, after }),
+        step(StepKind::Promote),
+    ];
+    Plan {
+        id: DeploymentId(id.into()),
+        scope: scope.clone(),
+        store: "store".into(),
+        kind: DeploymentKind::Rollback { fast: true },
+        by: "ann@desk".into(),
+        created: Timestamp(1_700_000_000_001),
+        release,
+        slot: Slot::Blue,
+        backends,
+        stable: None,
+        kept: None,
+        routes_before: None,
+        policy,
+        steps,
+        force: false,
+        warnings: vec!["outside proof: none".into()],
+    }
+}
+
+pub(crate) fn open_state(deployment: &DeploymentId) -> ServiceState {
+    ServiceState { open: Some(deployment.clone()), ..ServiceState::default() }
+}
+
+pub(crate) fn closed_state() -> ServiceState {
+    let backends = plan("d-none", &scope("shop"), 1).backends;
+    let standing = Standing { release: ReleaseNumber(1), slot: Slot::Blue, backends, adopted: false, since: Timestamp(5) };
+    ServiceState { stable: Some(standing), ..ServiceState::default() }
+}
+
+pub(crate) fn promoted() -> Outcome {
+    Outcome::Promoted { notes: vec!["a note".into()] }
+}
+
+/// An open deployment and the lease that it is written under.
+pub(crate) struct Opened {
+    pub(crate) store: EmbeddedStore,
+    pub(crate) lease: Lease,
+    pub(crate) deployment: DeploymentId,
+}
+
+impl Opened {
+    pub(crate) fn fence(&self) -> Fence {
+        self.lease.fence()
+    }
+
+    pub(crate) async fn append(&self, event: &Event, state: &ServiceState) -> Result<(), AppendError> {
+        self.store.append(&self.deployment, self.fence(), event, state).await
+    }
+
+    /// Ends the deployment and opens the next one.
+    pub(crate) async fn next(&self, id: &str, number: u64) -> DeploymentId {
+        self.append(&Event::Closed { outcome: promoted() }, &closed_state()).await.unwrap();
+        let deployment = DeploymentId(id.into());
+        let opened = Event::Opened { plan: Box::new(plan(id, self.lease.scope(), number)) };
+        self.store.append(&deployment, self.fence(), &opened, &open_state(&deployment)).await.unwrap();
+        deployment
+    }
+}
+
+/// Takes the lease and opens a first deployment, `d-1`.
+pub(crate) async fn open_deployment(store: &EmbeddedStore, service: &str) -> Opened {
+    let scope = scope(service);
+    let lease = store.acquire(&scope, holder(), None).await.unwrap();
+    let deployment = DeploymentId("d-1".into());
+    let opened = Event::Opened { plan: Box::new(plan("d-1", &scope, 1)) };
+    store.append(&deployment, lease.fence(), &opened, &open_state(&deployment)).await.unwrap();
+    Opened { store: store.clone(), lease, deployment }
+}
