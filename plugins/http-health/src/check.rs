@@ -25,7 +25,7 @@ enum Asked {
     /// It was asked and gave no complete answer.
     Silent(String),
     /// It could not be asked.
-    NotAsked(String),
+    Unaskable(String),
 }
 
 /// Asks once, within the time that the host leaves.
@@ -46,7 +46,10 @@ pub fn check_within<H: Host>(host: &H, config: &Config, subject: &Subject, spec:
         Err(message) => return Ok(Verdict::new(Outcome::Errored, message)),
     };
     if spec.host.is_some() && !config.secrets.is_empty() {
-        return Ok(Verdict::new(Outcome::Errored, "a check with `host` goes over a plain connection, where no secret can be put into a header; take `host` out"));
+        return Ok(Verdict::new(
+            Outcome::Errored,
+            "a check with `host` goes over a plain connection, where no secret can be put into a header; take `host` out",
+        ));
     }
     let headers = config.headers(host)?;
     let mut asked = Vec::new();
@@ -62,7 +65,7 @@ pub fn check_within<H: Host>(host: &H, config: &Config, subject: &Subject, spec:
 /// Asks one target within a limit.
 fn ask<H: Host>(host: &H, target: &Target, spec: &Spec, release: u64, headers: &[(String, String)], limit: Duration) -> Asked {
     if limit.is_zero() {
-        return Asked::NotAsked("no time was left to ask it; give the check a longer `timeout`".to_owned());
+        return Asked::Unaskable("no time was left to ask it; give the check a longer `timeout`".to_owned());
     }
     let request = Request {
         method: spec.method.as_str().to_owned(),
@@ -81,8 +84,10 @@ fn ask<H: Host>(host: &H, target: &Target, spec: &Spec, release: u64, headers: &
     };
     match answer {
         Ok(answer) => Asked::Answered { latency: answer.elapsed, status: answer.status, unmet: unmet(spec, release, &answer) },
-        Err(error @ (HttpError::BadUrl { .. } | HttpError::Denied { .. })) => Asked::NotAsked(error.to_string()),
-        Err(HttpError::Timeout { phase, limit, .. }) => Asked::Silent(format!("it did not {phase} within {}, the time this check had for it", milliseconds(limit))),
+        Err(error @ (HttpError::BadUrl { .. } | HttpError::Denied { .. })) => Asked::Unaskable(error.to_string()),
+        Err(HttpError::Timeout { phase, limit, .. }) => {
+            Asked::Silent(format!("it did not {phase} within {}, the time this check had for it", milliseconds(limit)))
+        }
         Err(HttpError::Connect { detail, .. }) => Asked::Silent(format!("it can't be connected to: {}", plain(&detail))),
         Err(HttpError::Ended { detail, .. }) => Asked::Silent(format!("it ended the connection before the answer was complete: {}", plain(&detail))),
         Err(HttpError::Protocol { detail, .. }) => Asked::Silent(format!("it did not answer in HTTP: {}", plain(&detail))),
@@ -135,7 +140,7 @@ fn verdict(spec: &Spec, asked: &[(&Target, Asked)]) -> Verdict {
                 }
             }
             Asked::Silent(message) => failing.push(format!("{}: {message}", target.label)),
-            Asked::NotAsked(message) => not_asked.push(format!("{}: {message}", target.label)),
+            Asked::Unaskable(message) => not_asked.push(format!("{}: {message}", target.label)),
         }
     }
     let request = |path: &str| format!("{} {path}", spec.method.as_str());
@@ -149,8 +154,7 @@ fn verdict(spec: &Spec, asked: &[(&Target, Asked)]) -> Verdict {
     };
     let mut verdict = Verdict::new(outcome, reason).label("asked", asked.len().to_string());
     if let Some(slowest) = slowest {
-        let milliseconds = slowest.as_secs_f64() * 1000.0;
-        verdict = verdict.value(milliseconds).label("unit", "ms").label("latency-ms", format!("{milliseconds:.1}"));
+        verdict = verdict.value(slowest.as_secs_f64() * 1000.0).label("unit", "ms").label("latency-ms", slowest.as_millis().to_string());
     }
     if let Some(limit) = spec.max_latency {
         verdict = verdict.label("limit", limit.as_millis().to_string());

@@ -13,6 +13,7 @@ const RESERVED: [&str; 9] = ["connection", "content-length", "host", "http2-sett
 /// What every request of this plugin carries.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "The section of http-health")]
 pub struct Config {
     /// The `User-Agent` header. Default: `agente-host-health/` and the plugin's version.
     #[serde(default)]
@@ -69,7 +70,8 @@ impl Config {
         }
         for (index, secret) in self.secrets.iter().enumerate() {
             if !self.headers.values().any(|value| parts(value).contains(&Part::Secret(secret))) {
-                problems.push(Problem::new(format!("secrets.{index}"), format!("no header uses it; write `{{{secret}}}` where its value belongs, or take it out")));
+                problems
+                    .push(Problem::new(format!("secrets.{index}"), format!("no header uses it; write `{{{secret}}}` where its value belongs, or take it out")));
             }
         }
         problems
@@ -142,7 +144,9 @@ mod tests {
 
     #[test]
     fn what_can_not_be_sent_is_told_at_its_place() {
-        let told = problems(r#"{"user_agent": "", "ca": "ca.pem", "secrets": ["unused"], "headers": {"a b": "1", "Host": "x", "x-c": "1\r\nx-d: 2", "x-e": "{token}"}}"#);
+        let told = problems(
+            r#"{"user_agent": "", "ca": "ca.pem", "secrets": ["unused"], "headers": {"a b": "1", "Host": "x", "x-c": "1\r\nx-d: 2", "x-e": "{token}"}}"#,
+        );
         assert_eq!(told, ["user_agent", "ca", "headers.Host", "headers.a b", "headers.x-c", "headers.x-e", "secrets.0"]);
         assert_eq!(problems(r#"{"headers": {"x": 5}}"#), ["headers.x"]);
         assert_eq!(problems(r#"{"agent": "x"}"#).len(), 1);

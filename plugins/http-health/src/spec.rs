@@ -16,6 +16,7 @@ use std::time::Duration;
 /// What one check asks, and what must be answered.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "The table of a check by http-health")]
 pub struct SpecTable {
     /// Path and query. Default: that of the public URL where the check is of the outside, else `/`.
     #[serde(default)]
@@ -384,7 +385,8 @@ mod tests {
 
     #[test]
     fn statuses_are_one_a_list_or_a_range() {
-        let cases = [("200", "200"), ("[200, 204]", "200 or 204"), (r#""200-299""#, "200 to 299"), (r#"["200-299", 404]"#, "200 to 299 or 404"), (r#""401""#, "401")];
+        let cases =
+            [("200", "200"), ("[200, 204]", "200 or 204"), (r#""200-299""#, "200 to 299"), (r#"["200-299", 404]"#, "200 to 299 or 404"), (r#""401""#, "401")];
         for (given, shown) in cases {
             assert_eq!(read(&format!(r#"{{"status": {given}}}"#)).unwrap().status.to_string(), shown);
         }
@@ -400,7 +402,8 @@ mod tests {
                 "max_latency": "500", "host": "a b", "release_header": "", "body_contains": "", "status": 20}"#,
         );
         let places: Vec<&str> = told.iter().map(|(path, _)| path.as_str()).collect();
-        let wanted = ["body_contains", "headers.x version", "headers.x-a", "headers.x-b", "host", "json.db.ok", "max_latency", "path", "release_header", "status"];
+        let wanted =
+            ["body_contains", "headers.x version", "headers.x-a", "headers.x-b", "host", "json.db.ok", "max_latency", "path", "release_header", "status"];
         assert_eq!(places, wanted);
         assert!(told.iter().any(|(_, message)| message.contains("write \"/db/ok\"")));
     }

@@ -181,7 +181,17 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_refused_and_a_password_never_shown() {
-        for bad in ["shop.example", "ftp://shop", "http://", "http://a b/", "http://shop:0/", "http://shop:70000", "http://[::1", "http://shop/a b", "http://shop/#top"] {
+        for bad in [
+            "shop.example",
+            "ftp://shop",
+            "http://",
+            "http://a b/",
+            "http://shop:0/",
+            "http://shop:70000",
+            "http://[::1",
+            "http://shop/a b",
+            "http://shop/#top",
+        ] {
             assert!(parse_url(bad).is_err(), "`{bad}` was taken");
         }
         let error = parse_url("http://admin:hunter2@shop/").unwrap_err();

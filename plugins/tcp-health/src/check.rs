@@ -25,7 +25,7 @@ enum Asked {
     /// It was asked and is not as expected.
     Bad(String),
     /// It could not be asked.
-    NotAsked(String),
+    Unaskable(String),
 }
 
 /// Asks once, within the time that the host leaves.
@@ -55,10 +55,10 @@ pub fn check_within<H: Host>(host: &H, subject: &Subject, spec: &Spec, total: Du
 /// Asks one address within a limit.
 fn ask<H: Host>(host: &H, address: &str, spec: &Spec, limit: Duration) -> Asked {
     if limit.is_zero() {
-        return Asked::NotAsked("no time was left to ask it; give the check a longer `timeout`".to_owned());
+        return Asked::Unaskable("no time was left to ask it; give the check a longer `timeout`".to_owned());
     }
     let Some((name, port)) = host_and_port(address) else {
-        return Asked::NotAsked("its address is not `host:port`".to_owned());
+        return Asked::Unaskable("its address is not `host:port`".to_owned());
     };
     let started = Instant::now();
     let mut stream = match host.connect(name, port, limit) {
@@ -121,7 +121,7 @@ fn could_not_ask(failure: &Failure) -> bool {
 
 fn not_connected(failure: &Failure, late: bool, limit: Duration) -> Asked {
     if could_not_ask(failure) {
-        return Asked::NotAsked(with_hint(failure));
+        return Asked::Unaskable(with_hint(failure));
     }
     if late || timed_out(failure) {
         return Asked::Bad(format!("it took no connection within {}", milliseconds(limit)));
@@ -131,7 +131,7 @@ fn not_connected(failure: &Failure, late: bool, limit: Duration) -> Asked {
 
 fn broken(failure: &Failure, what: &str, started: Instant, limit: Duration) -> Asked {
     if could_not_ask(failure) {
-        return Asked::NotAsked(with_hint(failure));
+        return Asked::Unaskable(with_hint(failure));
     }
     if timed_out(failure) || started.elapsed() >= limit {
         return Asked::Bad(format!("{what} within {}", milliseconds(limit)));
@@ -176,7 +176,7 @@ fn verdict(spec: &Spec, asked: &[(&str, Asked)]) -> Verdict {
                 good.push(format!("{name} {answered} in {}", milliseconds(*took)));
             }
             Asked::Bad(message) => failing.push(format!("{name}: {message}")),
-            Asked::NotAsked(message) => not_asked.push(format!("{name}: {message}")),
+            Asked::Unaskable(message) => not_asked.push(format!("{name}: {message}")),
         }
     }
     let mut verdict = if !failing.is_empty() {
@@ -188,8 +188,7 @@ fn verdict(spec: &Spec, asked: &[(&str, Asked)]) -> Verdict {
     };
     verdict = verdict.label("asked", asked.len().to_string());
     if let Some(slowest) = slowest {
-        let milliseconds = slowest.as_secs_f64() * 1000.0;
-        verdict = verdict.value(milliseconds).label("unit", "ms").label("latency-ms", format!("{milliseconds:.1}"));
+        verdict = verdict.value(slowest.as_secs_f64() * 1000.0).label("unit", "ms").label("latency-ms", slowest.as_millis().to_string());
     }
     verdict
 }

@@ -14,6 +14,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What one check sends, and what must come back.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "The table of a check by tcp-health")]
 pub struct SpecTable {
     /// `host:port` to connect to. Default: each backend of what is judged.
     #[serde(default)]
@@ -156,7 +157,8 @@ fn read_hex(digits: &str, place: &str, problems: &mut Vec<Problem>) -> Vec<u8> {
     match hex::decode(&bare) {
         Ok(bytes) if !bytes.is_empty() => bytes,
         _ => {
-            problems.push(Problem::new(place, format!("`{digits}` is not a row of bytes; write two hexadecimal digits for each, such as \"00000008 04d2162f\"")));
+            problems
+                .push(Problem::new(place, format!("`{digits}` is not a row of bytes; write two hexadecimal digits for each, such as \"00000008 04d2162f\"")));
             Vec::new()
         }
     }
@@ -217,7 +219,16 @@ mod tests {
     fn every_wrong_value_is_told_at_its_place() {
         let told = places(r#"{"address": "redis", "send": "a", "send_hex": "6", "expect": ["S", ""], "expect_hex": "xx", "timeout": "soon"}"#);
         assert_eq!(told, ["address", "expect", "expect_hex", "send_hex", "timeout"]);
-        for bad in [r#"{"expect": {}}"#, r#"{"expect": []}"#, r#"{"expect": 5}"#, r#"{"expect": {"contains": ""}}"#, r#"{"timeout": "0s"}"#, r#"{"send_hex": ""}"#, r#"{"port": 1}"#, "5"] {
+        for bad in [
+            r#"{"expect": {}}"#,
+            r#"{"expect": []}"#,
+            r#"{"expect": 5}"#,
+            r#"{"expect": {"contains": ""}}"#,
+            r#"{"timeout": "0s"}"#,
+            r#"{"send_hex": ""}"#,
+            r#"{"port": 1}"#,
+            "5",
+        ] {
             assert_eq!(places(bad).len(), 1, "{bad}");
         }
     }
