@@ -18,6 +18,9 @@ pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// How much of the operation's time is kept back, so that a verdict leaves before the host's own limit.
 const KEPT_BACK: Duration = Duration::from_millis(50);
 
+/// A time limit that the host kept may end this much before ours: it counts whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(2);
+
 /// What came of asking one target.
 enum Asked {
     /// It answered; what it falls short of.
@@ -103,7 +106,7 @@ fn ask_as<H: Host>(host: &H, target: &Target, name: &str, request: Request) -> R
     let mut stream = host.connect(address, port, limit).map_err(|failure| match failure.code {
         Code::Denied => HttpError::Denied { authority: authority.clone(), detail: with_hint(&failure) },
         Code::InvalidConfig => HttpError::BadUrl { url: authority.clone(), detail: failure.message },
-        _ if started.elapsed() >= limit => HttpError::Timeout { authority: authority.clone(), phase: "accept a connection".to_owned(), limit },
+        _ if started.elapsed() + ROUNDING >= limit => HttpError::Timeout { authority: authority.clone(), phase: "accept a connection".to_owned(), limit },
         _ => HttpError::Connect { authority: authority.clone(), detail: failure.message },
     })?;
     let named = Request { authority: name.to_owned(), total_timeout: limit.saturating_sub(started.elapsed()), ..request };

@@ -18,6 +18,9 @@ const QUOTED_BYTES: usize = 80;
 /// How much of the operation's time is kept back, so that a verdict leaves before the host's own limit.
 const KEPT_BACK: Duration = Duration::from_millis(50);
 
+/// A time limit that the host kept may end this much before ours: it counts whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(2);
+
 /// What came of asking one address.
 enum Asked {
     /// As expected.
@@ -63,7 +66,7 @@ fn ask<H: Host>(host: &H, address: &str, spec: &Spec, limit: Duration) -> Asked 
     let started = Instant::now();
     let mut stream = match host.connect(name, port, limit) {
         Ok(stream) => stream,
-        Err(failure) => return not_connected(&failure, started.elapsed() >= limit, limit),
+        Err(failure) => return not_connected(&failure, started.elapsed() + ROUNDING >= limit, limit),
     };
     if !spec.send.is_empty()
         && let Err(failure) = stream.write(&spec.send, left(started, limit))
@@ -97,7 +100,7 @@ fn read<S: Stream>(stream: &mut S, expect: &Expect, started: Instant, limit: Dur
                 return Asked::Bad(format!("it ended the connection after {}, wanted is {}", came(&seen), expect.describe()));
             }
             Ok(bytes) => seen.extend_from_slice(&bytes),
-            Err(failure) if timed_out(&failure) || started.elapsed() >= limit => return late(expect, &seen, limit),
+            Err(failure) if timed_out(&failure) || started.elapsed() + ROUNDING >= limit => return late(expect, &seen, limit),
             Err(failure) => return broken(&failure, &format!("the connection broke after {}", came(&seen)), started, limit),
         }
     }
@@ -133,7 +136,7 @@ fn broken(failure: &Failure, what: &str, started: Instant, limit: Duration) -> A
     if could_not_ask(failure) {
         return Asked::Unaskable(with_hint(failure));
     }
-    if timed_out(failure) || started.elapsed() >= limit {
+    if timed_out(failure) || started.elapsed() + ROUNDING >= limit {
         return Asked::Bad(format!("{what} within {}", milliseconds(limit)));
     }
     Asked::Bad(format!("{what}: {}", failure.message))
