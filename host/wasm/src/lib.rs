@@ -1,1 +1,45 @@
-//! Loads plugins, one broker, limits, cache, lock file, adapters per contract version
+//! The plugin host: loads WebAssembly plugins and lets them do what they were granted, and nothing else.
+//!
+//! Invariants of this crate:
+//! - a plugin's request travels inside its component; the operator's grant lies in `agente.lock`; *effective = requested ∩ granted*;
+//! - every effect of every plugin passes [`Broker::authorize`], which also records it; adapters convert and hold no policy;
+//! - each operation runs on a fresh instance with its own budgets, which is gone when the operation ends;
+//! - this crate does files, TCP and HTTP itself; programs, processes, logs, secrets and memory are done through the engine's ports.
+
+mod address;
+mod audit;
+mod bindings;
+mod broker;
+mod cache;
+mod capability;
+mod checker;
+mod component;
+mod effects;
+mod failure;
+mod guest;
+mod host;
+mod limits;
+mod load;
+mod lock_file;
+mod operation;
+mod paths;
+mod plugin;
+mod request;
+mod switcher;
+
+pub use audit::{Audit, EffectRecord, LogLevel, PluginLog, PluginMessage};
+pub use broker::{Allowed, Broker, Circumstances, Denied, DeniedBecause, Effect, Phase, Reach};
+pub use cache::Compiled;
+pub use capability::{
+    Access, Capabilities, ExecPhase, ExecRule, FilesRule, LimitsRule, LogRule, NetRule, ProcessRule, SecretRule, SecretUse, Size, Span, TcpRule,
+};
+pub use checker::WasmChecker;
+pub use component::{ComponentError, Inspection, REQUEST_SECTION, digest_of, inspect, pack};
+pub use host::{HostError, HostOptions, PluginHost};
+pub use limits::{Limits, OverBudget};
+pub use load::{ConfigProblem, GrantSource, LoadError, LoadInput, NotGranted};
+pub use lock_file::{Difference, Grant, LockFile, LockFileError};
+pub use operation::{Effects, OperationContext};
+pub use plugin::{CallError, Description, LoadTimes, Plugin, WarmInstance};
+pub use request::{PluginHeader, PluginKind, PluginRequest, RequestError};
+pub use switcher::WasmSwitcher;

@@ -1,0 +1,181 @@
+//! Compiled components, kept between runs.
+//!
+//! Loading compiled code trusts it as our own, so a file is only used when its authentication code is right: made with a key that lies beside it in a
+//! folder that only this user can enter. The name is made of the component's digest, the compiler's settings and our version. Whatever is not as it
+//! should be is deleted and compiled again. A failing cache never fails a load.
+
+use agente_engine::names::Digest;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+use std::fs;
+use std::hash::{Hash as _, Hasher};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+const KEY_BYTES: usize = 32;
+
+/// A folder of compiled components.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    folder: PathBuf,
+    key: [u8; KEY_BYTES],
+}
+
+/// Whether a component had to be compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compiled {
+    /// It was in the cache.
+    Cached,
+    /// It was compiled now.
+    Now,
+}
+
+impl Cache {
+    /// Opens the folder, making it if need be; nothing where it can't be private or used.
+    pub(crate) fn open(folder: &Path) -> Option<Self> {
+        match Self::try_open(folder) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "the cache of compiled plugins can't be used; plugins are compiled each time");
+                None
+            }
+        }
+    }
+
+    fn try_open(folder: &Path) -> std::io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let found = fs::symlink_metadata(folder)?;
+        if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(std::io::Error::other("it is not a folder of this user"));
+        }
+        if found.mode() & 0o077 != 0 {
+            // Somebody could have written there: what is in it is not trusted.
+            for entry in fs::read_dir(folder)?.flatten() {
+                let _ = fs::remove_file(entry.path());
+            }
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        }
+        let path = folder.join("key");
+        let key = match read_private(&path).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok()) {
+            Some(key) => key,
+            None => {
+                let key: [u8; KEY_BYTES] = rand::random();
+                write_private(folder, &path, &key)?;
+                // Another process may have written its own at the same time; the last one stands.
+                read_private(&path)?.try_into().unwrap_or(key)
+            }
+        };
+        Ok(Self { folder: folder.to_owned(), key })
+    }
+
+    /// The compiled component, if it is there and as we wrote it.
+    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let (code, proof) = self.paths(engine, digest);
+        let bytes = match read_private(&code) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %code.display(), %error, "a compiled plugin can't be read and is compiled again");
+                self.forget(&code, &proof);
+                return None;
+            }
+        };
+        let proven = read_private(&proof).is_ok_and(|proof| self.mac(&code, &bytes).verify_slice(&proof).is_ok());
+        if !proven {
+            tracing::warn!(path = %code.display(), "a compiled plugin is damaged or not ours and is compiled again");
+            self.forget(&code, &proof);
+            return None;
+        }
+        match deserialize(engine, &code) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(path = %code.display(), error = format!("{error:#}"), "a compiled plugin doesn't fit this host and is compiled again");
+                self.forget(&code, &proof);
+                None
+            }
+        }
+    }
+
+    /// Keeps a compiled component.
+    pub(crate) fn keep(&self, engine: &Engine, digest: &Digest, component: &Component) {
+        let (code, proof) = self.paths(engine, digest);
+        let keep = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let bytes = component.serialize().map_err(|error| format!("{error:#}"))?;
+            // Code before proof: a crash between the two leaves a file that is not proven and is made again.
+            write_private(&self.folder, &code, &bytes)?;
+            write_private(&self.folder, &proof, &self.mac(&code, &bytes).finalize().into_bytes())?;
+            Ok(())
+        };
+        if let Err(error) = keep() {
+            tracing::warn!(folder = %self.folder.display(), %error, "a compiled plugin could not be kept");
+        }
+    }
+
+    fn forget(&self, code: &Path, proof: &Path) {
+        let _ = fs::remove_file(code);
+        let _ = fs::remove_file(proof);
+    }
+
+    /// Over the file's name and its bytes, so that one component's code can't stand for another's.
+    #[expect(clippy::expect_used, reason = "a key of any length is taken")]
+    fn mac(&self, code: &Path, bytes: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length is taken");
+        mac.update(code.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default());
+        mac.update(&[0]);
+        mac.update(bytes);
+        mac
+    }
+
+    fn paths(&self, engine: &Engine, digest: &Digest) -> (PathBuf, PathBuf) {
+        let mut settings = Settings(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut settings);
+        settings.0.update(env!("CARGO_PKG_VERSION"));
+        let settings = hex::encode(settings.0.finalize());
+        let hex = digest.as_str().trim_start_matches("sha256:");
+        let stem = format!("{hex}-{}", settings.get(..16).unwrap_or(&settings));
+        (self.folder.join(format!("{stem}.cwasm")), self.folder.join(format!("{stem}.mac")))
+    }
+}
+
+#[expect(unsafe_code, reason = "loading compiled code; its bytes were just proven to be ours")]
+fn deserialize(engine: &Engine, code: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file was written by this user's host from the output of the same compiler, as its authentication code proves, and stands in a
+    // folder that nobody else can enter.
+    unsafe { Component::deserialize_file(engine, code) }
+}
+
+/// Reads a file that belongs to this user and that nobody else can write; follows no link.
+fn read_private(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = fs::File::options().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
+        return Err(std::io::Error::other("it is not a file of this user alone"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a file for this user alone, as one step.
+fn write_private(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// A hasher that keeps all it is given.
+struct Settings(Sha256);
+
+impl Hasher for Settings {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,543 @@
+//! What a plugin may do outside its sandbox, one rule per thing.
+//!
+//! The same shapes are used in a plugin's request (`plugin.toml`) and in the operator's grant (`agente.lock`). A set only ever allows: what no rule
+//! names is denied.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+/// All rules of a request or a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capabilities {
+    /// How much it may use up.
+    #[serde(skip_serializing_if = "LimitsRule::is_default")]
+    pub limits: LimitsRule,
+    /// Files it may read or write.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FilesRule>,
+    /// Programs it may run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exec: Vec<ExecRule>,
+    /// Processes it may look at or send signals to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub process: Vec<ProcessRule>,
+    /// Logs whose ends it may read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogRule>,
+    /// Addresses it may connect to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpRule>,
+    /// HTTP servers it may ask.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub net: Vec<NetRule>,
+    /// Secrets it may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretRule>,
+}
+
+/// How far access to files goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read, look and list.
+    Read,
+    /// That, and replace and remove in the write phase.
+    Write,
+}
+
+/// Files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesRule {
+    /// An absolute path; `/*` at its end means each file of the folder, `/**` everything below it.
+    pub path: String,
+    /// How far it goes.
+    pub access: Access,
+}
+
+/// From which phase on a program may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecPhase {
+    /// It changes nothing: planning and observing may run it, too.
+    Read,
+    /// It changes something: only operations that change the target may run it.
+    Write,
+}
+
+fn on_the_host() -> String {
+    "host".to_owned()
+}
+
+fn is_on_the_host(place: &str) -> bool {
+    place == "host"
+}
+
+/// A program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRule {
+    /// Its absolute path.
+    pub program: String,
+    /// One pattern per argument, `*` in it standing for any text; `**` as the last one allows any further arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// From which phase on.
+    pub phase: ExecPhase,
+    /// `host`, `container:<name>` or `release`.
+    #[serde(default = "on_the_host", skip_serializing_if = "is_on_the_host")]
+    pub place: String,
+    /// Names of environment variables, or of secrets granted for `env`, that may be in its environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// The working folder it may ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Only in a grant: what the operator puts before the command, such as `["sudo", "-n"]`. The first must be found by its absolute path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<String>,
+}
+
+/// The processes of one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessRule {
+    /// `pid-file:<path>` or `container:<name>`.
+    pub of: String,
+    /// Names of signals it may send in the write phase.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<String>,
+}
+
+/// One log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogRule {
+    /// An absolute path, or `container:<name>`.
+    pub path: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// An address to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpRule {
+    /// `host:port`, or `@backends` for exactly the backends of the deployment.
+    pub address: String,
+    /// Whether a name may stand for a loopback, private or link-local address.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub private: bool,
+}
+
+fn read_methods() -> Vec<String> {
+    vec!["GET".to_owned(), "HEAD".to_owned()]
+}
+
+/// An HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetRule {
+    /// `https://host:port` (what follows is ignored), `@backends` for exactly the backends of the deployment by plain HTTP, `@public` for the
+    /// service's own public URL.
+    pub origin: String,
+    /// Methods; those but GET and HEAD are only for the write phase.
+    #[serde(default = "read_methods")]
+    pub methods: Vec<String>,
+    /// Whether a name may stand for a loopback, private or link-local address.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub private: bool,
+    /// A PEM file of certificate authorities to trust beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// A way to use a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretUse {
+    /// In a header of an HTTP request.
+    Header,
+    /// In the body of an HTTP request.
+    Body,
+    /// In the environment of a program.
+    Env,
+    /// The value itself goes to the plugin.
+    Reveal,
+}
+
+impl fmt::Display for SecretUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecretUse::Header => "headers",
+            SecretUse::Body => "bodies",
+            SecretUse::Env => "environments of its programs",
+            SecretUse::Reveal => "clear text",
+        })
+    }
+}
+
+/// A secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRule {
+    /// Its name in the manifest.
+    pub name: String,
+    /// How it may be used.
+    #[serde(rename = "use")]
+    pub uses: Vec<SecretUse>,
+    /// The hosts that it may be sent to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// The environment variable it becomes; its name in upper case with `_` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+}
+
+impl SecretRule {
+    /// The environment variable that carries the value.
+    pub fn variable(&self) -> String {
+        self.variable.clone().unwrap_or_else(|| self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+}
+
+/// How much a plugin may use up. What is not set has the host's default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsRule {
+    /// Memory of an instance: `"64MiB"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Computing time of one operation, waits for the host not counted: `"2s"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Span>,
+    /// Time of one operation by the clock: `"60s"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall: Option<Span>,
+    /// What one call may carry between plugin and host: `"8MiB"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostcall: Option<Size>,
+    /// Open connections at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+}
+
+impl LimitsRule {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A number of bytes, written `"64MiB"`, `"512KiB"` or `"1GiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Size(u64);
+
+impl Size {
+    /// A size of so many mebibytes.
+    pub const fn mebibytes(count: u64) -> Self {
+        Self(count * 1024 * 1024)
+    }
+
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a size: write it as `64MiB`, `512KiB` or `1GiB`");
+        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, unit) = text.split_at(split);
+        let factor = match unit {
+            "KiB" => 1024,
+            "MiB" => 1024 * 1024,
+            "GiB" => 1024 * 1024 * 1024,
+            _ => return Err(wrong()),
+        };
+        number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> Self {
+        size.to_string()
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1024 * 1024;
+        if self.0.is_multiple_of(1024 * MIB) {
+            write!(f, "{}GiB", self.0 / (1024 * MIB))
+        } else if self.0.is_multiple_of(MIB) {
+            write!(f, "{}MiB", self.0 / MIB)
+        } else {
+            write!(f, "{}KiB", self.0.div_ceil(1024))
+        }
+    }
+}
+
+/// A time, written `"2s"`, `"500ms"` or `"1m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(Duration);
+
+impl Span {
+    /// A span of so many seconds.
+    pub const fn seconds(count: u64) -> Self {
+        Self(Duration::from_secs(count))
+    }
+
+    /// As a duration.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a time: write it as `500ms`, `2s` or `1m`");
+        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, unit) = text.split_at(split);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let milliseconds = match unit {
+            "ms" => Some(number),
+            "s" => number.checked_mul(1000),
+            "m" => number.checked_mul(60_000),
+            _ => None,
+        };
+        milliseconds.map(|ms| Self(Duration::from_millis(ms))).ok_or_else(wrong)
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> Self {
+        span.to_string()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.as_millis();
+        if milliseconds.is_multiple_of(60_000) && milliseconds > 0 {
+            write!(f, "{}m", milliseconds / 60_000)
+        } else if milliseconds.is_multiple_of(1000) {
+            write!(f, "{}s", milliseconds / 1000)
+        } else {
+            write!(f, "{milliseconds}ms")
+        }
+    }
+}
+
+impl Capabilities {
+    /// Each rule in words, one line each, sorted; two sets with the same lines allow the same.
+    pub fn lines(&self) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        lines.extend(self.files.iter().map(ToString::to_string));
+        lines.extend(self.exec.iter().map(ToString::to_string));
+        for rule in &self.process {
+            lines.extend(rule.lines());
+        }
+        lines.extend(self.logs.iter().map(|rule| format!("read the new lines of the log `{}`", rule.path)));
+        lines.extend(self.tcp.iter().map(ToString::to_string));
+        for rule in &self.net {
+            lines.extend(rule.lines());
+        }
+        for rule in &self.secrets {
+            lines.extend(rule.lines());
+        }
+        lines.extend(self.limits.lines());
+        lines
+    }
+
+    /// Whether it allows nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.lines().is_empty()
+    }
+
+    /// Whether some rule gives a secret's value to the plugin itself.
+    pub fn reveals(&self) -> bool {
+        self.secrets.iter().any(|rule| rule.uses.contains(&SecretUse::Reveal))
+    }
+}
+
+impl fmt::Display for FilesRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.access {
+            Access::Read => "read",
+            Access::Write => "read and write",
+        };
+        if let Some(folder) = self.path.strip_suffix("/**") {
+            write!(f, "{verb} everything below `{folder}`")
+        } else if let Some(folder) = self.path.strip_suffix("/*") {
+            write!(f, "{verb} the files of the folder `{folder}`")
+        } else {
+            write!(f, "{verb} `{}`", self.path)
+        }
+    }
+}
+
+impl fmt::Display for ExecRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("run `")?;
+        for word in &self.prefix {
+            write!(f, "{word} ")?;
+        }
+        f.write_str(&self.program)?;
+        for word in &self.args {
+            if word.is_empty() || word.contains(char::is_whitespace) {
+                write!(f, " {word:?}")?;
+            } else {
+                write!(f, " {word}")?;
+            }
+        }
+        f.write_str("`")?;
+        match self.place.as_str() {
+            "host" => {}
+            "release" => f.write_str(" in the image of the release")?,
+            place => write!(f, " in {}", place.replacen(':', " ", 1))?,
+        }
+        if let Some(folder) = &self.cwd {
+            write!(f, " in the folder `{folder}`")?;
+        }
+        if !self.env.is_empty() {
+            write!(f, " with {} in its environment", self.env.join(", "))?;
+        }
+        match self.phase {
+            ExecPhase::Read => f.write_str(", also while only looking"),
+            ExecPhase::Write => Ok(()),
+        }
+    }
+}
+
+impl ProcessRule {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("look at the processes and connections of `{}`", self.of)];
+        lines.extend(self.signals.iter().map(|signal| format!("send {signal} to the process of `{}`", self.of)));
+        lines
+    }
+}
+
+impl fmt::Display for TcpRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address.as_str() {
+            "@backends" => f.write_str("connect to the backends of the deployment"),
+            address => write!(f, "connect to `{address}`"),
+        }?;
+        f.write_str(if self.private { ", also at a private address" } else { "" })
+    }
+}
+
+impl NetRule {
+    fn lines(&self) -> Vec<String> {
+        let mut whom = match self.origin.as_str() {
+            "@backends" => "the backends of the deployment".to_owned(),
+            "@public" => "the public URL of the service".to_owned(),
+            origin => format!("`{origin}`"),
+        };
+        if self.private {
+            whom.push_str(", also at a private address");
+        }
+        if let Some(ca) = &self.ca {
+            whom.push_str(&format!(", trusting `{ca}`"));
+        }
+        self.methods.iter().map(|method| format!("send {method} to {whom}")).collect()
+    }
+}
+
+impl SecretRule {
+    fn lines(&self) -> Vec<String> {
+        self.uses
+            .iter()
+            .map(|way| match way {
+                SecretUse::Header | SecretUse::Body => format!("use the secret `{}` in {way} toward {}", self.name, self.hosts.join(", ")),
+                SecretUse::Env => format!("use the secret `{}` as {} in the {way}", self.name, self.variable()),
+                SecretUse::Reveal => format!("read the secret `{}` in {way}", self.name),
+            })
+            .collect()
+    }
+}
+
+impl LimitsRule {
+    fn lines(&self) -> Vec<String> {
+        [
+            self.memory.map(|size| format!("use up to {size} of memory")),
+            self.cpu.map(|span| format!("compute up to {span} in an operation")),
+            self.wall.map(|span| format!("take up to {span} for an operation")),
+            self.hostcall.map(|size| format!("pass up to {size} in a call")),
+            self.connections.map(|count| format!("hold up to {count} connections")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_read_and_written_alike() {
+        for text in ["64MiB", "512KiB", "2GiB"] {
+            assert_eq!(Size::try_from(text.to_owned()).map(String::from), Ok(text.to_owned()));
+        }
+        for text in ["2s", "500ms", "1m", "90s"] {
+            assert_eq!(Span::try_from(text.to_owned()).map(String::from), Ok(text.to_owned()));
+        }
+        for wrong in ["64", "MiB", "64MB", "-1s", "1h", "99999999999999999999GiB"] {
+            assert!(Size::try_from(wrong.to_owned()).is_err(), "{wrong}");
+            assert!(Span::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_rule_has_its_own_line() {
+        let capabilities: Capabilities = toml::from_str(
+            r#"
+            files = [{ path = "/etc/nginx/conf.d/*", access = "write" }]
+            exec = [{ program = "/usr/sbin/nginx", args = ["-t", "*"], phase = "read" }]
+            process = [{ of = "pid-file:/run/nginx.pid", signals = ["HUP"] }]
+            tcp = [{ address = "@backends" }]
+            net = [{ origin = "https://lb.internal", methods = ["GET", "PUT"], private = true }]
+            secrets = [{ name = "lb-token", use = ["header", "reveal"], hosts = ["lb.internal"] }]
+            limits = { memory = "128MiB" }
+            "#,
+        )
+        .unwrap();
+        let lines: Vec<String> = capabilities.lines().into_iter().collect();
+        assert_eq!(
+            lines,
+            [
+                "connect to the backends of the deployment",
+                "look at the processes and connections of `pid-file:/run/nginx.pid`",
+                "read and write the files of the folder `/etc/nginx/conf.d`",
+                "read the secret `lb-token` in clear text",
+                "run `/usr/sbin/nginx -t *`, also while only looking",
+                "send GET to `https://lb.internal`, also at a private address",
+                "send HUP to the process of `pid-file:/run/nginx.pid`",
+                "send PUT to `https://lb.internal`, also at a private address",
+                "use the secret `lb-token` in headers toward lb.internal",
+                "use up to 128MiB of memory",
+            ]
+        );
+    }
+}

@@ -1,0 +1,294 @@
+//! `agente.lock`: what the operator granted, per plugin and environment, bound to the digest of the component.
+//!
+//! A grant remembers what it was an answer to: when the plugin's bytes or the request (with the manifest's values filled in) change, it no longer
+//! holds and the operator is asked again. A grant that was narrowed by hand goes on holding: *effective = requested ∩ granted*.
+//! Only `plugin add` and `plugin remove` write the file; a deployment never does.
+
+use crate::capability::Capabilities;
+use agente_engine::names::{Digest, EnvironmentName, PluginName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The version of the file's form.
+const VERSION: u32 = 1;
+
+const HEADING: &str = "# Written by `agente-host plugin add` and `plugin remove`. What each plugin was granted, per environment.\n\n";
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockFile {
+    version: u32,
+    #[serde(default)]
+    plugins: BTreeMap<PluginName, BTreeMap<EnvironmentName, Grant>>,
+}
+
+/// What one plugin was granted in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Where the component came from, as the operator wrote it.
+    pub source: String,
+    /// Of the component's bytes.
+    pub digest: Digest,
+    /// Of the request that the operator answered.
+    asked: Digest,
+    /// What it may do.
+    #[serde(default, skip_serializing_if = "Capabilities::is_empty")]
+    pub granted: Capabilities,
+}
+
+/// Why the file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LockFileError {
+    /// It could not be read.
+    #[error("the lock file `{}` can't be read", path.display())]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what we write.
+    #[error("the lock file `{}` is damaged; restore it from version control, or remove it and grant again with `agente-host plugin add`", path.display())]
+    Syntax {
+        /// Its path.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A later host wrote it.
+    #[error("the lock file `{}` has version {found}; this host knows version {VERSION}: use the host that wrote it", path.display())]
+    Version {
+        /// Its path.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// It could not be written.
+    #[error("the lock file `{}` can't be written", path.display())]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It could not be put into its form.
+    #[error("the lock file `{}` can't be put into words", path.display())]
+    Form {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<toml::ser::Error>,
+    },
+}
+
+impl Default for LockFile {
+    fn default() -> Self {
+        Self { version: VERSION, plugins: BTreeMap::new() }
+    }
+}
+
+impl Grant {
+    /// A grant of everything that was asked for.
+    pub fn of_all(source: impl Into<String>, digest: Digest, asked: Capabilities) -> Self {
+        Self { source: source.into(), digest, asked: digest_of_request(&asked), granted: asked }
+    }
+
+    /// How a plugin as it is now differs from what was granted.
+    pub fn difference(&self, digest: &Digest, asks: &Capabilities) -> Option<Difference> {
+        let digest_changed = (self.digest != *digest).then(|| (self.digest.clone(), digest.clone()));
+        let request_changed = self.asked != digest_of_request(asks);
+        (digest_changed.is_some() || request_changed).then(|| Difference::between(digest_changed, &self.granted, asks))
+    }
+}
+
+/// How a plugin that was granted something has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The digest that was granted, and the one that was found, where they differ.
+    pub digest: Option<(Digest, Digest)>,
+    /// What it asks for beyond its grant, one rule a line.
+    pub more: BTreeSet<String>,
+    /// What its grant allows and it no longer asks for.
+    pub less: BTreeSet<String>,
+}
+
+impl Difference {
+    fn between(digest: Option<(Digest, Digest)>, granted: &Capabilities, asks: &Capabilities) -> Self {
+        let (granted, asks) = (granted.lines(), asks.lines());
+        Self { digest, more: asks.difference(&granted).cloned().collect(), less: granted.difference(&asks).cloned().collect() }
+    }
+
+    /// For people: `+` and `-` before each line.
+    pub fn lines(&self) -> Vec<String> {
+        let digest = self.digest.iter().map(|(granted, found)| format!("component {} instead of {}", found.short(), granted.short()));
+        let more = self.more.iter().map(|line| format!("+ {line}"));
+        let less = self.less.iter().map(|line| format!("- {line}"));
+        digest.chain(more).chain(less).collect()
+    }
+}
+
+/// Of a request in its written form, which is stable.
+fn digest_of_request(asks: &Capabilities) -> Digest {
+    let lines: Vec<String> = asks.lines().into_iter().collect();
+    crate::component::digest_of(&Sha256::digest(lines.join("\n").as_bytes()))
+}
+
+impl LockFile {
+    /// Reads a file; an absent one grants nothing.
+    pub fn read(path: &Path) -> Result<Self, LockFileError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(LockFileError::Read { path: path.to_owned(), source }),
+        };
+        let file: Self = toml::from_str(&text).map_err(|source| LockFileError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        if file.version != VERSION {
+            return Err(LockFileError::Version { path: path.to_owned(), found: file.version });
+        }
+        Ok(file)
+    }
+
+    /// Writes the file as one step: sorted, the same bytes for the same grants.
+    pub fn write(&self, path: &Path) -> Result<(), LockFileError> {
+        let text = toml::to_string(self).map_err(|source| LockFileError::Form { path: path.to_owned(), source: Box::new(source) })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || {
+            let mut file =
+                tempfile::Builder::new().prefix(".agente.lock.").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
+            file.write_all(HEADING.as_bytes())?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|error| error.error)?;
+            std::fs::File::open(folder)?.sync_all()
+        };
+        write().map_err(|source| LockFileError::Write { path: path.to_owned(), source })
+    }
+
+    /// The grant of a plugin in an environment.
+    pub fn grant(&self, plugin: &PluginName, environment: &EnvironmentName) -> Option<&Grant> {
+        self.plugins.get(plugin)?.get(environment)
+    }
+
+    /// All grants, sorted.
+    pub fn grants(&self) -> impl Iterator<Item = (&PluginName, &EnvironmentName, &Grant)> {
+        self.plugins.iter().flat_map(|(plugin, environments)| environments.iter().map(move |(environment, grant)| (plugin, environment, grant)))
+    }
+
+    /// Sets the grant of a plugin in an environment.
+    ///
+    /// What the operator had put before a command (`prefix`) is kept for the same command, for it says how and not whether.
+    pub fn set(&mut self, plugin: PluginName, environment: EnvironmentName, mut grant: Grant) {
+        let environments = self.plugins.entry(plugin).or_default();
+        if let Some(earlier) = environments.get(&environment) {
+            for rule in &mut grant.granted.exec {
+                let same = earlier.granted.exec.iter().find(|old| (&old.program, &old.args, &old.place) == (&rule.program, &rule.args, &rule.place));
+                if let Some(old) = same.filter(|_| rule.prefix.is_empty()) {
+                    rule.prefix.clone_from(&old.prefix);
+                }
+            }
+        }
+        environments.insert(environment, grant);
+    }
+
+    /// Removes a plugin's grant in one environment, or in all. Says whether there was one.
+    pub fn remove(&mut self, plugin: &PluginName, environment: Option<&EnvironmentName>) -> bool {
+        let Some(environments) = self.plugins.get_mut(plugin) else { return false };
+        let before = environments.len();
+        environments.retain(|name, _| environment.is_some_and(|environment| environment != name));
+        let removed = environments.len() < before;
+        if environments.is_empty() {
+            self.plugins.remove(plugin);
+        }
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::digest_of;
+
+    fn capabilities(folder: &str) -> Capabilities {
+        toml::from_str(&format!(
+            r#"
+            files = [{{ path = "{folder}/*", access = "write" }}]
+            exec = [{{ program = "/usr/sbin/nginx", args = ["-t"], phase = "read" }}, {{ program = "/usr/sbin/nginx", args = ["-s", "reload"], phase = "write" }}]
+            tcp = [{{ address = "@backends" }}]
+            "#
+        ))
+        .unwrap()
+    }
+
+    fn names() -> (PluginName, EnvironmentName) {
+        (PluginName::new("nginx-switch").unwrap(), EnvironmentName::new("production").unwrap())
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_written_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agente.lock");
+        let (plugin, environment) = names();
+        let mut lock = LockFile::default();
+        lock.set(plugin.clone(), environment.clone(), Grant::of_all("plugins/nginx-switch.wasm", digest_of(b"a"), capabilities("/etc/nginx/conf.d")));
+        lock.set(PluginName::new("a").unwrap(), environment.clone(), Grant::of_all("a.wasm", digest_of(b"b"), Capabilities::default()));
+        lock.write(&path).unwrap();
+        let first = std::fs::read_to_string(&path).unwrap();
+        let again = LockFile::read(&path).unwrap();
+        assert_eq!(again, lock);
+        again.write(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
+        assert!(first.find("plugins.a.") < first.find("plugins.nginx-switch."), "{first}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn a_changed_component_or_value_is_told_in_words_and_a_narrowed_grant_still_holds() {
+        let grant = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc/nginx/conf.d"));
+        assert_eq!(grant.difference(&digest_of(b"a"), &capabilities("/etc/nginx/conf.d")), None);
+
+        let moved = grant.difference(&digest_of(b"a"), &capabilities("/srv/conf.d")).unwrap();
+        assert_eq!(moved.lines(), ["+ read and write the files of the folder `/srv/conf.d`", "- read and write the files of the folder `/etc/nginx/conf.d`"]);
+
+        let rebuilt = grant.difference(&digest_of(b"b"), &capabilities("/etc/nginx/conf.d")).unwrap();
+        assert_eq!(rebuilt.lines().len(), 1, "{:?}", rebuilt.lines());
+
+        let mut narrowed = grant;
+        narrowed.granted.tcp.clear();
+        assert_eq!(narrowed.difference(&digest_of(b"a"), &capabilities("/etc/nginx/conf.d")), None);
+    }
+
+    #[test]
+    fn the_operators_prefix_survives_an_upgrade() {
+        let (plugin, environment) = names();
+        let mut lock = LockFile::default();
+        let mut first = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
+        first.granted.exec[1].prefix = vec!["/usr/bin/sudo".to_owned(), "-n".to_owned()];
+        lock.set(plugin.clone(), environment.clone(), first);
+        lock.set(plugin.clone(), environment.clone(), Grant::of_all("x.wasm", digest_of(b"b"), capabilities("/etc")));
+        let granted = &lock.grant(&plugin, &environment).unwrap().granted;
+        assert_eq!(granted.exec[1].prefix, ["/usr/bin/sudo", "-n"]);
+        assert!(granted.exec[0].prefix.is_empty());
+        assert!(lock.remove(&plugin, Some(&environment)));
+        assert!(!lock.remove(&plugin, None));
+    }
+
+    #[test]
+    fn a_damaged_or_newer_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agente.lock");
+        assert_eq!(LockFile::read(&path).unwrap(), LockFile::default());
+        std::fs::write(&path, "version = 2\n").unwrap();
+        assert!(matches!(LockFile::read(&path), Err(LockFileError::Version { found: 2, .. })));
+        std::fs::write(&path, "version = 1\n[plugins.x.production]\nall = true\n").unwrap();
+        assert!(matches!(LockFile::read(&path), Err(LockFileError::Syntax { .. })));
+    }
+}

@@ -1,0 +1,219 @@
+//! One call of a plugin: on whose behalf, in which phase, until when. All effects of the call go through here to the broker and the audit trail.
+
+use crate::audit::{Audit, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginLog, PluginMessage, cut};
+use crate::broker::{Allowed, Broker, Circumstances, Denied, Effect, Phase};
+use crate::limits::Limits;
+use agente_engine::names::{PluginName, Scope};
+use agente_engine::ports::{Commands, PluginMemory, SecretValue, Secrets};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// How long a message of a plugin may be.
+const MAX_MESSAGE_BYTES: usize = 8 * 1024;
+
+/// How many messages of one operation are passed on.
+const MAX_MESSAGES: u32 = 1000;
+
+/// How many lines of what a plugin wrote last are kept for the report of its crash.
+const LAST_WORDS: usize = 5;
+
+/// What the plugin host needs of the others to do what the broker allowed.
+#[derive(Clone)]
+pub struct Effects {
+    /// Runs and inspects programs.
+    pub commands: Arc<dyn Commands>,
+    /// Looks up secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// The small memory of plugins.
+    pub memory: Arc<dyn PluginMemory>,
+    /// The trail of effects.
+    pub audit: Arc<dyn Audit>,
+    /// Takes the messages of plugins.
+    pub log: Arc<dyn PluginLog>,
+    /// The environment variables of the host, of which programs get those that are granted.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// On whose behalf a plugin is asked.
+#[derive(Debug, Clone, Default)]
+pub struct OperationContext {
+    /// The deployment's id; empty outside one.
+    pub deployment: String,
+    /// `host:port` of each backend of the deployment. Those that an operation itself carries are added.
+    pub backends: Vec<String>,
+    /// The service's public URL.
+    pub public_url: Option<String>,
+    /// The image of the release that is being deployed: where `release` programs run.
+    pub image: Option<String>,
+    /// Set when somebody has asked for an abort.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+/// Who the plugin is and whom it works for; the same for all of its operations.
+pub(crate) struct Household {
+    pub(crate) plugin: PluginName,
+    pub(crate) version: String,
+    pub(crate) scope: Scope,
+    pub(crate) store_id: String,
+    pub(crate) config_json: String,
+    pub(crate) limits: Limits,
+    pub(crate) broker: Broker,
+    pub(crate) effects: Effects,
+    pub(crate) tls: crate::effects::tls::Tls,
+}
+
+/// One call of a plugin.
+pub(crate) struct Operation {
+    pub(crate) household: Arc<Household>,
+    pub(crate) name: &'static str,
+    pub(crate) phase: Phase,
+    pub(crate) context: OperationContext,
+    pub(crate) deadline: Instant,
+    pub(crate) circumstances: Circumstances,
+    /// Refuses the connection that is one too many, never waits: a guest that holds all of them would wait for itself.
+    pub(crate) connections: Arc<Semaphore>,
+    secrets: Mutex<Vec<SecretValue>>,
+    effects_seen: AtomicU32,
+    messages_seen: AtomicU32,
+    last_words: Mutex<VecDeque<String>>,
+    denied: Mutex<Option<Denied>>,
+    touched: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Operation {
+    pub(crate) fn new(household: Arc<Household>, name: &'static str, phase: Phase, context: OperationContext, wall: Duration) -> Self {
+        let wall = wall.min(household.limits.wall.duration());
+        let connections = Arc::new(Semaphore::new(household.limits.connections as usize));
+        let circumstances = Circumstances { backends: context.backends.clone(), public_url: context.public_url.clone() };
+        Self {
+            household,
+            name,
+            phase,
+            context,
+            deadline: Instant::now() + wall,
+            circumstances,
+            connections,
+            secrets: Mutex::default(),
+            effects_seen: AtomicU32::new(0),
+            messages_seen: AtomicU32::new(0),
+            last_words: Mutex::default(),
+            denied: Mutex::default(),
+            touched: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds the backends that the operation itself is about.
+    pub(crate) fn with_backends<'a>(mut self, backends: impl IntoIterator<Item = &'a str>) -> Self {
+        for address in backends {
+            if !self.circumstances.backends.iter().any(|known| known == address) {
+                self.circumstances.backends.push(address.to_owned());
+            }
+        }
+        self
+    }
+
+    /// The time that is left.
+    pub(crate) fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Asks the broker, and records the effect with the answer.
+    pub(crate) fn authorize(&self, effect: &Effect) -> Result<Allowed, Denied> {
+        let answer = self.household.broker.authorize(self.phase, &self.circumstances, effect);
+        self.record(effect, answer.as_ref().err());
+        if answer.as_ref().is_ok_and(|allowed| allowed.changes(effect)) {
+            self.touched.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Whether the operation was allowed anything that may have changed something outside.
+    pub(crate) fn has_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed)
+    }
+
+    /// Asks the broker about the address that an allowed name stands for.
+    pub(crate) fn judge_address(&self, reach: crate::broker::Reach, effect: &Effect, address: std::net::IpAddr) -> Result<(), Denied> {
+        let answer = self.household.broker.judge_address(reach, effect, address);
+        if let Err(denied) = &answer {
+            self.record(effect, Some(denied));
+        }
+        answer
+    }
+
+    /// Records that an allowed effect was denied after all.
+    pub(crate) fn record(&self, effect: &Effect, denied: Option<&Denied>) {
+        if let Some(denied) = denied {
+            *lock(&self.denied) = Some(denied.clone());
+        }
+        let seen = self.effects_seen.fetch_add(1, Ordering::Relaxed);
+        if seen > MAX_EFFECTS {
+            return;
+        }
+        let words = if seen == MAX_EFFECTS { format!("more than {MAX_EFFECTS} effects; the others are not recorded") } else { effect.to_string() };
+        self.household.effects.audit.record(EffectRecord {
+            plugin: self.household.plugin.clone(),
+            version: self.household.version.clone(),
+            deployment: self.context.deployment.clone(),
+            operation: self.name,
+            phase: self.phase,
+            effect: cut(self.redact(words), MAX_EFFECT_BYTES),
+            denied: denied.map(|denied| denied.because.to_string()),
+        });
+    }
+
+    /// The last denial, which explains what a plugin then did.
+    pub(crate) fn last_denied(&self) -> Option<Denied> {
+        lock(&self.denied).clone()
+    }
+
+    /// From now on, this value is masked in all that leaves the operation.
+    pub(crate) fn mask(&self, value: SecretValue) {
+        let mut secrets = lock(&self.secrets);
+        if !value.expose().is_empty() && !secrets.contains(&value) {
+            secrets.push(value);
+        }
+    }
+
+    /// Masks the secrets of the operation.
+    pub(crate) fn redact(&self, text: String) -> String {
+        let secrets = lock(&self.secrets);
+        secrets.iter().fold(text, |text, secret| if text.contains(secret.expose()) { text.replace(secret.expose(), "[redacted]") } else { text })
+    }
+
+    /// Passes a message of the plugin on.
+    pub(crate) fn message(&self, level: LogLevel, message: String, fields: Vec<(String, String)>) {
+        let seen = self.messages_seen.fetch_add(1, Ordering::Relaxed);
+        if seen > MAX_MESSAGES {
+            return;
+        }
+        let message = if seen == MAX_MESSAGES { format!("more than {MAX_MESSAGES} messages; the others are not shown") } else { message };
+        let tidy = |text: String| cut(self.redact(text), MAX_MESSAGE_BYTES);
+        let fields = fields.into_iter().take(32).map(|(name, value)| (tidy(name), tidy(value))).collect();
+        self.household.effects.log.write(PluginMessage { plugin: self.household.plugin.clone(), operation: self.name, level, message: tidy(message), fields });
+    }
+
+    /// Passes a line on that the plugin wrote to its standard output or error.
+    pub(crate) fn wrote(&self, level: LogLevel, line: &str) {
+        {
+            let mut words = lock(&self.last_words);
+            if words.len() == LAST_WORDS {
+                words.pop_front();
+            }
+            words.push_back(cut(line.to_owned(), 500));
+        }
+        self.message(level, line.to_owned(), Vec::new());
+    }
+
+    /// What the plugin wrote last.
+    pub(crate) fn last_words(&self) -> Vec<String> {
+        lock(&self.last_words).iter().map(|line| self.redact(line.clone())).collect()
+    }
+}

@@ -1,0 +1,384 @@
+//! A plugin's request: who it is and what it asks for, as its author wrote it in `plugin.toml`.
+//!
+//! An author can't know a user's paths and hosts. So any text of a rule may name `${config.<path>}`, a value of the plugin's section of the
+//! manifest, and `${spec.<path>}`, a value of the own table of each check that uses the plugin; `:-` gives a default
+//! (`${config.program:-/usr/sbin/nginx}`). A rule that names a value which is not set is not asked for; a list gives one rule for each of its values.
+//! `@backends` and `@public` stay as they are and are filled in by the host for each operation.
+
+use crate::capability::{Capabilities, ExecRule, FilesRule, LogRule, NetRule, ProcessRule, SecretRule, TcpRule};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+
+/// The kinds of plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginKind {
+    /// Sets and reads the weights of a target.
+    TrafficSwitcher,
+    /// Answers questions about health.
+    HealthCheck,
+}
+
+impl PluginKind {
+    /// The package of the contract that says what a plugin of this kind exports.
+    pub fn package(self) -> &'static str {
+        match self {
+            PluginKind::TrafficSwitcher => "agente:traffic",
+            PluginKind::HealthCheck => "agente:health",
+        }
+    }
+
+    /// The interface that a plugin of this kind must export.
+    pub fn interface(self) -> &'static str {
+        match self {
+            PluginKind::TrafficSwitcher => "agente:traffic/switcher",
+            PluginKind::HealthCheck => "agente:health/checker",
+        }
+    }
+}
+
+impl fmt::Display for PluginKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PluginKind::TrafficSwitcher => "traffic-switcher",
+            PluginKind::HealthCheck => "health-check",
+        })
+    }
+}
+
+/// Who a plugin is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginHeader {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it is for.
+    pub kind: PluginKind,
+    /// The contract it was built against: `agente:traffic@0.1`.
+    pub contract: String,
+    /// What it does, in one sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+}
+
+/// A whole request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginRequest {
+    /// Who asks.
+    pub plugin: PluginHeader,
+    /// For what, with `${…}` still in it.
+    pub asks: Capabilities,
+}
+
+/// Why a text is not a request.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// It is not TOML, or has keys or values that a request has not.
+    #[error("the request of the plugin can't be read")]
+    Syntax(#[source] Box<toml::de::Error>),
+    /// It doesn't say who asks.
+    #[error("the request has no table `[plugin]` with `name`, `version`, `kind` and `contract`")]
+    NoHeader,
+    /// A `${…}` that is not closed or names nothing that can be named.
+    #[error("`{text}` in the request names a value in a way the host does not know; write `${{config.<path>}}` or `${{config.<path>:-<default>}}`")]
+    BadReference {
+        /// The text of the rule.
+        text: String,
+    },
+    /// A value that a rule names is a table.
+    #[error("`{text}` in the request names `{path}`, which is a table in the manifest; it must be a text, a number or a list of them")]
+    NotAText {
+        /// The text of the rule.
+        text: String,
+        /// The value's path.
+        path: String,
+    },
+    /// A path that is not absolute, once its values are filled in.
+    #[error("the request asks for `{path}`, which is not an absolute path without `..`")]
+    NotAbsolute {
+        /// The path.
+        path: String,
+    },
+    /// A rule that could never match.
+    #[error("the request has a rule that means nothing: {0}")]
+    Meaningless(String),
+}
+
+impl PluginRequest {
+    /// Reads a `plugin.toml`.
+    pub fn parse(text: &str) -> Result<Self, RequestError> {
+        let mut table: toml::Table = toml::from_str(text).map_err(|error| RequestError::Syntax(Box::new(error)))?;
+        let header = table.remove("plugin").ok_or(RequestError::NoHeader)?;
+        let plugin = header.try_into().map_err(|error| RequestError::Syntax(Box::new(error)))?;
+        let asks = toml::Value::Table(table).try_into().map_err(|error| RequestError::Syntax(Box::new(error)))?;
+        Ok(Self { plugin, asks })
+    }
+
+    /// Fills in the values of the manifest.
+    ///
+    /// `config` is the plugin's section, `specs` the own tables of the checks that use the plugin.
+    pub fn resolve(&self, config: &Value, specs: &[Value]) -> Result<Capabilities, RequestError> {
+        let values = Values { config, specs };
+        let asks = &self.asks;
+        let mut resolved = Capabilities { limits: asks.limits.clone(), ..Capabilities::default() };
+        for rule in &asks.files {
+            for path in values.fill(&rule.path)? {
+                absolute(&path)?;
+                resolved.files.push(FilesRule { path, access: rule.access });
+            }
+        }
+        for rule in &asks.exec {
+            resolved.exec.extend(values.fill_exec(rule)?);
+        }
+        for rule in &asks.process {
+            for of in values.fill(&rule.of)? {
+                target(&of)?;
+                resolved.process.push(ProcessRule { of, signals: rule.signals.clone() });
+            }
+        }
+        for rule in &asks.logs {
+            for path in values.fill(&rule.path)? {
+                if !path.starts_with("container:") {
+                    absolute(&path)?;
+                }
+                resolved.logs.push(LogRule { path });
+            }
+        }
+        for rule in &asks.tcp {
+            resolved.tcp.extend(values.fill(&rule.address)?.into_iter().map(|address| TcpRule { address, private: rule.private }));
+        }
+        for rule in &asks.net {
+            let Some(ca) = values.fill_optional(rule.ca.as_deref())? else { continue };
+            for origin in values.fill(&rule.origin)? {
+                let origin = origin_of(&origin)?;
+                resolved.net.push(NetRule { origin, methods: rule.methods.clone(), private: rule.private, ca: ca.clone() });
+            }
+        }
+        for rule in &asks.secrets {
+            let Some(hosts) = values.fill_all(&rule.hosts)? else { continue };
+            let hosts: Vec<String> = hosts.iter().map(|host| host_of(host)).collect();
+            for name in values.fill(&rule.name)? {
+                resolved.secrets.push(SecretRule { name, uses: rule.uses.clone(), hosts: hosts.clone(), variable: rule.variable.clone() });
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+fn absolute(path: &str) -> Result<(), RequestError> {
+    if crate::paths::is_plain_absolute(path) { Ok(()) } else { Err(RequestError::NotAbsolute { path: path.to_owned() }) }
+}
+
+fn target(of: &str) -> Result<(), RequestError> {
+    match of.split_once(':') {
+        Some(("pid-file", path)) => absolute(path),
+        Some(("container", name)) if !name.is_empty() => Ok(()),
+        _ => Err(RequestError::Meaningless(format!("`{of}` is neither `pid-file:<path>` nor `container:<name>`"))),
+    }
+}
+
+/// Keeps scheme, host and port of a URL, without a port that is the scheme's own.
+fn origin_of(text: &str) -> Result<String, RequestError> {
+    if text.starts_with('@') {
+        return match text {
+            "@backends" | "@public" => Ok(text.to_owned()),
+            _ => Err(RequestError::Meaningless(format!("`{text}` is neither `@backends` nor `@public`"))),
+        };
+    }
+    crate::address::Origin::parse(text)
+        .map(|origin| origin.to_string())
+        .ok_or_else(|| RequestError::Meaningless(format!("`{text}` is not an origin such as `https://lb.internal:8443`")))
+}
+
+fn host_of(text: &str) -> String {
+    crate::address::Origin::parse(text).map_or_else(|| text.to_ascii_lowercase(), |origin| origin.host)
+}
+
+struct Values<'a> {
+    config: &'a Value,
+    specs: &'a [Value],
+}
+
+impl Values<'_> {
+    /// Fills in one text. Nothing for a value that isn't set, several texts for a list.
+    fn fill(&self, text: &str) -> Result<Vec<String>, RequestError> {
+        let mut filled = vec![String::new()];
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            let (before, reference) = rest.split_at(start);
+            let bad = || RequestError::BadReference { text: text.to_owned() };
+            let (reference, after) = reference.get(2..).unwrap_or_default().split_once('}').ok_or_else(bad)?;
+            let (path, default) = reference.split_once(":-").map_or((reference, None), |(path, default)| (path, Some(default)));
+            let mut values = self.look_up(path, text).ok_or_else(bad)??;
+            if values.is_empty() {
+                values.extend(default.map(str::to_owned));
+            }
+            filled = filled.iter().flat_map(|so_far| values.iter().map(move |value| format!("{so_far}{before}{value}"))).collect();
+            rest = after;
+        }
+        for text in &mut filled {
+            text.push_str(rest);
+        }
+        filled.dedup();
+        Ok(filled)
+    }
+
+    /// Fills in a list; nothing if one of its texts has no value.
+    fn fill_all(&self, texts: &[String]) -> Result<Option<Vec<String>>, RequestError> {
+        let mut all = Vec::with_capacity(texts.len());
+        for text in texts {
+            let values = self.fill(text)?;
+            if values.is_empty() {
+                return Ok(None);
+            }
+            all.extend(values);
+        }
+        Ok(Some(all))
+    }
+
+    /// Fills in a text that may be absent: the outer nothing says that a named value isn't set.
+    fn fill_optional(&self, text: Option<&str>) -> Result<Option<Option<String>>, RequestError> {
+        match text {
+            None => Ok(Some(None)),
+            // A certificate authority that isn't configured is no reason not to ask for the server.
+            Some(text) => Ok(Some(self.fill(text)?.into_iter().next())),
+        }
+    }
+
+    fn fill_exec(&self, rule: &ExecRule) -> Result<Vec<ExecRule>, RequestError> {
+        if !rule.prefix.is_empty() {
+            return Err(RequestError::Meaningless("`prefix` of `exec` is the operator's to give, in `agente.lock`".to_owned()));
+        }
+        let (Some(args), Some(env)) = (self.fill_all(&rule.args)?, self.fill_all(&rule.env)?) else { return Ok(Vec::new()) };
+        let cwd = match &rule.cwd {
+            None => None,
+            Some(cwd) => match self.fill(cwd)?.into_iter().next() {
+                None => return Ok(Vec::new()),
+                some => some,
+            },
+        };
+        let mut rules = Vec::new();
+        for place in self.fill(&rule.place)? {
+            if !matches!(place.as_str(), "host" | "release") && place.strip_prefix("container:").is_none_or(str::is_empty) {
+                return Err(RequestError::Meaningless(format!("`{place}` is no place; write `host`, `release` or `container:<name>`")));
+            }
+            for program in self.fill(&rule.program)? {
+                absolute(&program)?;
+                rules.push(ExecRule {
+                    program,
+                    args: args.clone(),
+                    phase: rule.phase,
+                    place: place.clone(),
+                    env: env.clone(),
+                    cwd: cwd.clone(),
+                    prefix: Vec::new(),
+                });
+            }
+        }
+        Ok(rules)
+    }
+
+    fn look_up(&self, path: &str, text: &str) -> Option<Result<Vec<String>, RequestError>> {
+        let (root, path) = path.split_once('.')?;
+        let roots = match root {
+            "config" => std::slice::from_ref(self.config),
+            "spec" => self.specs,
+            _ => return None,
+        };
+        let mut texts = Vec::new();
+        for value in roots {
+            let found = path.split('.').try_fold(value, |value, key| value.get(key));
+            match texts_of(found) {
+                Some(values) => texts.extend(values),
+                None => return Some(Err(RequestError::NotAText { text: text.to_owned(), path: path.to_owned() })),
+            }
+        }
+        Some(Ok(texts))
+    }
+}
+
+fn texts_of(value: Option<&Value>) -> Option<Vec<String>> {
+    match value {
+        None | Some(Value::Null) => Some(Vec::new()),
+        // An empty text names nothing: it must not turn `${config.folder}/*` into `/*`.
+        Some(Value::String(text)) if text.is_empty() => Some(Vec::new()),
+        Some(Value::String(text)) => Some(vec![text.clone()]),
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => Some(vec![value.to_string()]),
+        Some(Value::Array(values)) => {
+            values.iter().map(|value| texts_of(Some(value)).filter(|texts| texts.len() == 1)).collect::<Option<Vec<_>>>().map(|v| v.concat())
+        }
+        Some(Value::Object(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const REQUEST: &str = r#"
+        [plugin]
+        name = "nginx-switch"
+        version = "0.1.0"
+        kind = "traffic-switcher"
+        contract = "agente:traffic@0.1"
+
+        [[files]]
+        path = "${config.folder}/*"
+        access = "write"
+
+        [[exec]]
+        program = "${config.program:-/usr/sbin/nginx}"
+        args = ["-t", "-c", "${config.main:-/etc/nginx/nginx.conf}"]
+        phase = "read"
+
+        [[process]]
+        of = "container:${config.container}"
+        signals = ["HUP"]
+
+        [[tcp]]
+        address = "${config.peers}"
+
+        [[tcp]]
+        address = "${spec.address}"
+
+        [[net]]
+        origin = "${config.url}"
+    "#;
+
+    #[test]
+    fn values_of_the_manifest_are_filled_in_and_unset_ones_leave_the_rule_out() {
+        let request = PluginRequest::parse(REQUEST).unwrap();
+        let config = json!({ "folder": "/etc/nginx/conf.d", "peers": ["a:1", "b:2"], "url": "https://Prom.Internal:443/query?x=1" });
+        let resolved = request.resolve(&config, &[json!({ "address": "127.0.0.1:6379" }), json!({})]).unwrap();
+        assert_eq!(resolved.files[0].path, "/etc/nginx/conf.d/*");
+        assert_eq!(resolved.exec[0].program, "/usr/sbin/nginx");
+        assert_eq!(resolved.exec[0].args, ["-t", "-c", "/etc/nginx/nginx.conf"]);
+        assert!(resolved.process.is_empty());
+        assert_eq!(resolved.tcp.iter().map(|rule| rule.address.as_str()).collect::<Vec<_>>(), ["a:1", "b:2", "127.0.0.1:6379"]);
+        assert_eq!(resolved.net[0].origin, "https://prom.internal");
+    }
+
+    #[test]
+    fn a_value_can_not_lead_out_of_an_absolute_path() {
+        let request = PluginRequest::parse(REQUEST).unwrap();
+        for folder in ["conf.d", "/etc/nginx/../../root"] {
+            assert!(matches!(request.resolve(&json!({ "folder": folder }), &[]), Err(RequestError::NotAbsolute { .. })), "{folder}");
+        }
+        assert!(request.resolve(&json!({ "folder": "" }), &[]).unwrap().files.is_empty(), "an empty folder became the root");
+    }
+
+    #[test]
+    fn a_request_with_an_unknown_key_or_reference_is_refused() {
+        assert!(matches!(PluginRequest::parse("tcp = []"), Err(RequestError::NoHeader)));
+        let unknown = format!("{REQUEST}\n[[network]]\nhost = \"a\"");
+        assert!(matches!(PluginRequest::parse(&unknown), Err(RequestError::Syntax(_))));
+        let request = PluginRequest::parse(&REQUEST.replace("${config.folder}", "${home}")).unwrap();
+        assert!(matches!(request.resolve(&json!({}), &[]), Err(RequestError::BadReference { .. })));
+        let prefixed = REQUEST.replace("phase = \"read\"", "phase = \"read\"\nprefix = [\"/usr/bin/sudo\"]");
+        assert!(matches!(PluginRequest::parse(&prefixed).unwrap().resolve(&json!({}), &[]), Err(RequestError::Meaningless(_))));
+    }
+}
