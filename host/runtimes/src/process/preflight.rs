@@ -1,0 +1,172 @@
+//! What can be judged before a backend is launched, each line of it told.
+
+use crate::process::specify::unpassable;
+use crate::process::{ProcessRuntime, port};
+use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::names::Digest;
+use agente_engine::ports::{Finding, FindingResult};
+use agente_engine::release::{Artifact, EnvValue, ProcessSpec, Release};
+use agente_engine::route::Backend;
+use sha2::Digest as _;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Below this a disk is as good as full: no log, no journal.
+const DISK_FULL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Below this the operator should know.
+const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Artifacts whose bytes were compared with their digest: file, size and time of change. An artifact is read once per run of the host.
+#[derive(Debug, Default)]
+pub(super) struct ProvenArtifacts(Mutex<BTreeSet<(PathBuf, u64, u64, i64, i64)>>);
+
+/// A line that says that all is well.
+pub(super) fn good(subject: &str, message: impl Into<String>) -> Finding {
+    Finding { subject: subject.to_owned(), result: FindingResult::Good, message: message.into(), hint: None }
+}
+
+/// A line that refuses the deployment.
+pub(super) fn bad(subject: &str, message: impl Into<String>, hint: Option<String>) -> Finding {
+    Finding { subject: subject.to_owned(), result: FindingResult::Bad, message: message.into(), hint }
+}
+
+fn warning(subject: &str, message: impl Into<String>, hint: &str) -> Finding {
+    Finding { subject: subject.to_owned(), result: FindingResult::Warning, message: message.into(), hint: Some(hint.to_owned()) }
+}
+
+/// A fault as a line: its message, then its causes.
+fn from_fault(subject: &str, fault: Fault) -> Finding {
+    let mut message = fault.message;
+    for cause in fault.causes {
+        message.push_str(": ");
+        message.push_str(&cause);
+    }
+    bad(subject, message, fault.hint)
+}
+
+fn digest_of(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = sha2::Sha256::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(format!("sha256:{}", hex::encode(hash.finalize()))),
+            read => hash.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+impl ProcessRuntime {
+    /// Compares the artifact's bytes with its digest, unless this run has done so and the file is the same.
+    pub(super) async fn prove_artifact(&self, release: &Release) -> Result<(), Fault> {
+        let Artifact::File { digest, .. } = &release.artifact else {
+            return self.artifact(release).map(drop);
+        };
+        let path = self.artifact(release)?;
+        let missing = |error: &io::Error| {
+            Fault::new(FaultKind::InvalidConfig, format!("the artifact of release {} can't be read at `{}`", release.number, path.display()))
+                .hint("deploy from the file again; the copy in the state directory is gone")
+                .because(error)
+        };
+        let about = std::fs::metadata(&path).map_err(|error| missing(&error))?;
+        let key = (path.clone(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
+        if self.proven.0.lock().is_ok_and(|proven| proven.contains(&key)) {
+            return Ok(());
+        }
+        let file = path.clone();
+        let found = tokio::task::spawn_blocking(move || digest_of(&file)).await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| missing(&error))?;
+        if found != digest.as_str() {
+            return Err(altered(release, digest, &path, &found));
+        }
+        if let Ok(mut proven) = self.proven.0.lock() {
+            proven.insert(key);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn preflight_process(&self, release: &Release, process: &ProcessSpec, backends: &[Backend]) -> Vec<Finding> {
+        let mut findings = vec![self.artifact_finding(release).await, self.command_finding(release, process)];
+        findings.extend(port_is_told(process));
+        let owned = self.owned_ports();
+        findings.extend(backends.iter().map(|backend| port_finding(backend, owned.get(&port::port_of(&backend.address).unwrap_or_default()))));
+        let names: BTreeSet<&String> = process.env.values().filter_map(|value| if let EnvValue::Secret(name) = value { Some(name) } else { None }).collect();
+        for name in names {
+            let subject = format!("secret {name}");
+            findings.push(match self.config.secrets.value(name).await {
+                Ok(_) => good(&subject, "can be looked up"),
+                Err(fault) => from_fault(&subject, fault),
+            });
+        }
+        let supervisor = &self.config.supervisor.program;
+        if let Err(error) = crate::process::program::judge(supervisor) {
+            findings.push(bad("supervisor", error.to_string(), Some("install `agente-host` again".to_owned())));
+        }
+        findings.extend(self.disk_finding());
+        findings
+    }
+
+    async fn artifact_finding(&self, release: &Release) -> Finding {
+        let subject = format!("artifact {}", release.artifact.describe());
+        match self.prove_artifact(release).await {
+            Ok(()) => good(&subject, "is in the state directory, and its bytes match its digest"),
+            Err(fault) => from_fault(&subject, fault),
+        }
+    }
+
+    fn command_finding(&self, release: &Release, process: &ProcessSpec) -> Finding {
+        let subject = format!("command {}", process.command.first().map_or("", String::as_str));
+        if let Some(problem) = unpassable(process) {
+            return bad(&subject, problem, Some("correct `command` and `env` in the manifest".to_owned()));
+        }
+        match self.program(release, process) {
+            Ok(program) => good(&subject, format!("is the program `{}`", program.display())),
+            Err(fault) => from_fault(&subject, fault),
+        }
+    }
+
+    fn disk_finding(&self) -> Option<Finding> {
+        let state = &self.config.state;
+        let disk = rustix::fs::statvfs(state).ok()?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let message = format!("{} MiB are free for logs in `{}`", free / 1024 / 1024, state.display());
+        Some(if free < DISK_FULL_BYTES {
+            bad("disk", message, Some("make room on that disk".to_owned()))
+        } else if free < DISK_LOW_BYTES {
+            warning("disk", message, "make room on that disk")
+        } else {
+            good("disk", message)
+        })
+    }
+}
+
+fn altered(release: &Release, digest: &Digest, path: &Path, found: &str) -> Fault {
+    let message = format!("the artifact of release {} at `{}` has been altered: it is `{found}`, not `{digest}`", release.number, path.display());
+    Fault::new(FaultKind::Conflict, message).hint("deploy from the original file again")
+}
+
+/// A program that is never told its port would listen somewhere else.
+fn port_is_told(process: &ProcessSpec) -> Option<Finding> {
+    let told = |text: &String| text.contains("{port}");
+    let in_env = process.env.values().any(|value| matches!(value, EnvValue::Plain(text) if told(text)));
+    (!in_env && !process.command.iter().any(told)).then(|| {
+        warning("command", "neither `command` nor `env` holds `{port}`", "pass `{port}` to the program, or let it listen where `AGENTE_PORT` says")
+    })
+}
+
+fn port_finding(backend: &Backend, owner: Option<&String>) -> Finding {
+    let Some(number) = port::port_of(&backend.address) else {
+        return bad(&format!("address {}", backend.address), "has no port", None);
+    };
+    let subject = format!("port {number}");
+    match owner {
+        Some(owner) if *owner == backend.id.0 => good(&subject, format!("is `{owner}`'s already")),
+        Some(owner) => bad(&subject, format!("belongs to `{owner}`"), Some("plan again: another port is chosen".to_owned())),
+        None if port::is_free(number) => good(&subject, "is free"),
+        None => bad(&subject, format!("is in use by {}", port::holder(number)), Some("end it, or plan again: another port is chosen".to_owned())),
+    }
+}
