@@ -6,7 +6,7 @@
 use crate::database::to_sql;
 use crate::directory::Access;
 use crate::faults;
-use crate::file_lock::{FileLock, FileLockError};
+use crate::file_lock::{FileLock, FileLockError, LockKind};
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{Digest, ReleaseNumber};
@@ -19,7 +19,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Begins the names of what is not whole yet, or not whole any more.
 const PARTIAL: &str = ".partial-";
@@ -190,7 +190,7 @@ impl EmbeddedStore {
         let attempted = "the artifacts can't be locked";
         let path = self.directory.locks().join("artifacts.lock");
         let unusable = |error: &FileLockError| faults::lock(attempted, error);
-        let lock = FileLock::take(&path, self.lock_mode(), None).await.map_err(|error| unusable(&error))?;
+        let lock = FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, None).await.map_err(|error| unusable(&error))?;
         lock.ok_or_else(|| Fault::new(FaultKind::TimedOut, attempted))
     }
 
@@ -279,9 +279,16 @@ fn import(source: &Path, artifacts: &Path, access: Access) -> Result<Artifact, I
         std::fs::rename(&partial, &target).map_err(unwritable)?;
         sync_folder(&folder).and_then(|()| sync_folder(artifacts)).map_err(unwritable)?;
     }
-    // Young again, so that pruning leaves it until its release is made. Another user's folder can't be touched so; it is as old as it is.
-    let _ = File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
+    make_young(&folder).map_err(unwritable)?;
     Ok(Artifact::File { digest, name })
+}
+
+/// Makes an artifact young again, so that pruning leaves it until its release is made.
+fn make_young(folder: &Path) -> io::Result<()> {
+    // “Now” may be set by all who can write; a time of one's own choice, only by the owner.
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let both = rustix::fs::Timestamps { last_access: now, last_modification: now };
+    Ok(rustix::fs::futimens(File::open(folder)?, &both)?)
 }
 
 /// Whether a file that belongs to another user of the group has the mode that it should have.

@@ -5,7 +5,7 @@
 
 use crate::directory::{DirectoryError, StateDirectory};
 use crate::faults;
-use crate::file_lock::{FileLock, FileLockError, LockFileMode};
+use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
 use crate::schema::{self, Found};
 use agente_engine::fault::{Fault, FaultKind};
 use sqlx::pool::PoolOptions;
@@ -209,31 +209,52 @@ impl From<Fault> for Problem {
     }
 }
 
-/// Makes sure that the file has our tables, one process at a time.
+/// Makes sure that the file has our tables. Those who look do so together, who makes them is alone: a half-made file is never looked at.
 async fn prepare(directory: &StateDirectory, options: &SqliteConnectOptions, path: &Path, mode: LockFileMode) -> Result<(), OpenError> {
-    let failed = |error: &sqlx::Error| OpenError::Unavailable(faults::sql(FaultKind::Unavailable, "the store can't be opened", path, error));
-    let mut connection = SqliteConnection::connect_with(options).await.map_err(|error| failed(&error))?;
-    let result = async {
-        let mut found = schema::look(&mut connection).await.map_err(|error| failed(&error))?;
-        // Freed at the end of the block.
-        let mut _turn = None;
-        if matches!(found, Found::Behind(_)) {
-            let deadline = tokio::time::Instant::now() + TURN_TIMEOUT;
-            let lock = FileLock::take(&directory.locks().join("schema.lock"), mode, Some(deadline)).await;
-            _turn = lock.map_err(|error: FileLockError| OpenError::Unavailable(faults::lock("the store can't be opened", &error)))?;
-            found = schema::look(&mut connection).await.map_err(|error| failed(&error))?;
-        }
-        match found {
-            Found::Current => Ok(()),
-            Found::Behind(from) => schema::bring_up(&mut connection, from).await.map_err(|error| failed(&error)),
-            Found::Newer(found) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
-            Found::Foreign => Err(OpenError::Foreign { path: path.to_owned() }),
-        }
+    let turn = async |kind| {
+        let attempted = "the store can't be opened";
+        let deadline = tokio::time::Instant::now() + TURN_TIMEOUT;
+        let lock = FileLock::take(&directory.locks().join("schema.lock"), mode, kind, Some(deadline)).await;
+        let lock = lock.map_err(|error: FileLockError| OpenError::Unavailable(faults::lock(attempted, &error)))?;
+        lock.ok_or_else(|| {
+            let message = format!("{attempted}: another process has been preparing it for {} s", TURN_TIMEOUT.as_secs());
+            OpenError::Unavailable(Fault::new(FaultKind::TimedOut, message).hint("type the same command again").retryable())
+        })
+    };
+    let looking = turn(LockKind::Shared).await?;
+    if judge(bring(options, path, false).await?, path)? {
+        return Ok(());
     }
-    .await;
-    // The file stays as it is: a failed close has nothing to lose.
-    let _ = connection.close().await;
-    result
+    drop(looking);
+    let _making = turn(LockKind::Exclusive).await?;
+    judge(bring(options, path, true).await?, path).map(|_| ())
+}
+
+/// Looks at the file, and makes what is missing if that is allowed.
+async fn bring(options: &SqliteConnectOptions, path: &Path, make: bool) -> Result<Found, OpenError> {
+    let result = async {
+        let mut connection = SqliteConnection::connect_with(options).await?;
+        let mut found = schema::look(&mut connection).await?;
+        if let Found::Behind(from) = found
+            && make
+        {
+            schema::bring_up(&mut connection, from).await?;
+            found = Found::Current;
+        }
+        connection.close().await?;
+        Ok(found)
+    };
+    result.await.map_err(|error| OpenError::Unavailable(faults::sql(FaultKind::Unavailable, "the store can't be opened", path, &error)))
+}
+
+/// Whether the file is ready; an error where it is not ours to use.
+fn judge(found: Found, path: &Path) -> Result<bool, OpenError> {
+    match found {
+        Found::Current => Ok(true),
+        Found::Behind(_) => Ok(false),
+        Found::Newer(found) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
+        Found::Foreign => Err(OpenError::Foreign { path: path.to_owned() }),
+    }
 }
 
 /// A number as `SQLite` keeps it. Ours stay far below its limit.

@@ -1,4 +1,4 @@
-//! Locks of the operating system on files: exclusive, held by an open file, freed by its close and so by the death of the process.
+//! Locks of the operating system on files: held by an open file, freed by its close and so by the death of the process.
 //!
 //! Lock files are never removed by us. One that somebody else removed or replaced is noticed, so that two processes never hold locks on two files
 //! of one name. Symbolic links, pipes and the like are refused: lock files may lie in a folder where every user can write.
@@ -46,6 +46,15 @@ pub(crate) struct FileLock {
     file: File,
 }
 
+/// Who else may hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    /// Others that share it.
+    Shared,
+    /// Nobody.
+    Exclusive,
+}
+
 /// How a missing lock file is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockFileMode {
@@ -54,11 +63,19 @@ pub(crate) struct LockFileMode {
 }
 
 impl FileLock {
-    /// Takes the lock if nobody holds it.
+    /// Takes the lock for itself if nobody holds it.
     pub(crate) fn try_take(path: &Path, mode: LockFileMode) -> Result<Option<Self>, FileLockError> {
+        Self::try_kind(path, mode, LockKind::Exclusive)
+    }
+
+    fn try_kind(path: &Path, mode: LockFileMode, kind: LockKind) -> Result<Option<Self>, FileLockError> {
         for _ in 0..OPEN_TRIES {
             let file = open(path, mode)?;
-            match file.try_lock() {
+            let tried = match kind {
+                LockKind::Shared => file.try_lock_shared(),
+                LockKind::Exclusive => file.try_lock(),
+            };
+            match tried {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(source)) => return Err(FileLockError::Io { path: path.to_owned(), source }),
@@ -71,10 +88,10 @@ impl FileLock {
     }
 
     /// Takes the lock, waiting its turn until `deadline`; none once that has passed. Dropping the call leaves nothing behind.
-    pub(crate) async fn take(path: &Path, mode: LockFileMode, deadline: Option<Instant>) -> Result<Option<Self>, FileLockError> {
+    pub(crate) async fn take(path: &Path, mode: LockFileMode, kind: LockKind, deadline: Option<Instant>) -> Result<Option<Self>, FileLockError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            if let Some(lock) = Self::try_take(path, mode)? {
+            if let Some(lock) = Self::try_kind(path, mode, kind)? {
                 return Ok(Some(lock));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -217,7 +234,7 @@ mod tests {
         let held = FileLock::try_take(&path, MODE).unwrap().unwrap();
         let waiting = tokio::spawn({
             let path = path.clone();
-            async move { FileLock::take(&path, MODE, None).await }
+            async move { FileLock::take(&path, MODE, LockKind::Exclusive, None).await }
         });
         tokio::task::yield_now().await;
         waiting.abort();

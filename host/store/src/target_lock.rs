@@ -4,7 +4,7 @@
 //! Always in this order, so that nobody waits for nobody.
 
 use crate::faults;
-use crate::file_lock::{FileLock, FileLockError, LockFileMode};
+use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
 use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
 use agente_engine::ports::TargetLock;
@@ -24,7 +24,9 @@ impl EmbeddedStore {
             Some(folder) => take_of_machine(folder.join(&name)).await.map_err(|error| faults::lock(&attempted, &error))?,
             None => None,
         };
-        let of_store = FileLock::take(&self.directory.locks().join(&name), self.lock_mode(), None).await.map_err(|error| faults::lock(&attempted, &error))?;
+        let of_store = FileLock::take(&self.directory.locks().join(&name), self.lock_mode(), LockKind::Exclusive, None)
+            .await
+            .map_err(|error| faults::lock(&attempted, &error))?;
         // Freed in the order in which they were taken: whoever waits for the second has the first.
         Ok(TargetLock::new((of_machine, of_store)))
     }
@@ -32,7 +34,7 @@ impl EmbeddedStore {
 
 /// Takes the machine's lock; none where its folder can't be used by us.
 async fn take_of_machine(path: PathBuf) -> Result<Option<FileLock>, FileLockError> {
-    match FileLock::take(&path, MACHINE_MODE, None).await {
+    match FileLock::take(&path, MACHINE_MODE, LockKind::Exclusive, None).await {
         Err(FileLockError::Io { source, .. }) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
             Ok(None)
         }

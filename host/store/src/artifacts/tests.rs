@@ -3,6 +3,7 @@ use crate::other_process::{Other, child_folder};
 use crate::sample;
 use agente_engine::ports::Store;
 use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -207,9 +208,10 @@ async fn pruning_keeps_what_is_new_needed_standing_or_young() {
     bench.store.append(&second, open.fence(), &resumed, &state).await.unwrap();
 
     assert_eq!(bench.store.prune_artifacts(1).await.unwrap(), Pruned::default(), "all are young");
-    for digest in &digests[..5] {
+    for digest in &digests {
         bench.age(digest);
     }
+    bench.import(&bench.program("shop", &[6; 10], 0o755)).await;
     let pruned = bench.store.prune_artifacts(1).await.unwrap();
     let mut removed = digests[2..4].to_vec();
     removed.sort();

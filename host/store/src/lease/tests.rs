@@ -224,12 +224,20 @@ async fn looking_at_a_lease_never_makes_a_taker_fail() {
     let folder = tempfile::tempdir().unwrap();
     let (store, viewer) = (sample::store(folder.path()).await, sample::store(folder.path()).await);
     let scope = sample::scope("shop");
+    let path = viewer.lease_lock(&scope);
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let looking = std::thread::spawn({
-        let path = viewer.lease_lock(&scope);
-        move || (0..20_000).filter(|_| FileLock::is_held(&path).unwrap()).count()
+        let (path, done) = (path.clone(), done.clone());
+        move || {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                FileLock::is_held(&path).unwrap();
+            }
+        }
     });
-    for _ in 0..10 {
+    for _ in 0..20 {
         store.acquire(&scope, sample::holder(), None).await.unwrap().release().await.unwrap();
     }
-    assert!(looking.join().unwrap() < 20_000);
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    looking.join().unwrap();
+    assert!(!FileLock::is_held(&path).unwrap(), "a look leaves no lock behind");
 }
