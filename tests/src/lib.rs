@@ -1,1 +1,3 @@
 //! Tests that span crates, on real servers
+
+pub mod load;

@@ -23,8 +23,8 @@ pub enum Class {
     Status5xx,
     /// What came is not HTTP/1.
     Protocol,
-    /// A complete answer with the wrong content; only where the client can tell.
-    WrongBody,
+    /// A complete answer below 500 that is not the one expected; only where the client knows what to expect.
+    WrongAnswer,
     /// Due, but not sent: too many were in flight.
     Overload,
 }
@@ -41,7 +41,7 @@ impl Class {
             Class::Timeout => "timeout",
             Class::Status5xx => "status-5xx",
             Class::Protocol => "protocol",
-            Class::WrongBody => "wrong-body",
+            Class::WrongAnswer => "wrong-answer",
             Class::Overload => "overload",
         }
     }

@@ -81,7 +81,7 @@ impl HttpProber {
         self.shared.tally.presences()
     }
 
-    /// The last quarter of an hour, second by second.
+    /// The last hour, second by second.
     pub fn windows(&self) -> Vec<Window> {
         self.shared.tally.windows()
     }

@@ -13,8 +13,8 @@ use crate::outcome::{Answer, Class, Loss};
 
 /// How many failures are told in words.
 const SAMPLES: usize = 10;
-/// How many seconds are kept one by one.
-const WINDOWS: usize = 900;
+/// How many seconds are kept one by one: an hour.
+const WINDOWS: usize = 3600;
 /// How many presences are kept.
 const PRESENCES: usize = 1000;
 /// Who has not been seen for this long has gone, and comes back as another presence.
@@ -182,7 +182,7 @@ impl Tally {
         presences
     }
 
-    /// The last quarter of an hour second by second, oldest first; seconds in which nothing ended are left out.
+    /// The last hour second by second, oldest first; seconds in which nothing ended are left out.
     pub fn windows(&self) -> Vec<Window> {
         self.counts().windows.iter().cloned().collect()
     }
