@@ -45,7 +45,12 @@ impl Stream for Socket {
     fn read(&mut self, max_bytes: u32, timeout: Duration) -> Result<Vec<u8>, Failure> {
         self.0.set_read_timeout(Some(timeout.max(Duration::from_millis(1)))).map_err(|error| broken("can't set a timeout", &error))?;
         let mut bytes = vec![0; usize::try_from(max_bytes).unwrap_or(usize::MAX)];
-        let count = self.0.read(&mut bytes).map_err(|error| broken("can't read", &error))?;
+        let count = loop {
+            match self.0.read(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => break result.map_err(|error| broken("can't read", &error))?,
+            }
+        };
         bytes.truncate(count);
         Ok(bytes)
     }

@@ -1,0 +1,293 @@
+//! Writes the file, tests it, and tells NGINX to load it. After a failure the file is as before the call.
+//!
+//! The order matters: what is about to be written is remembered before it is written, so that a host that dies in between meets a file that it knows;
+//! the workers and the end of the log are taken before the reload, as nothing tells afterwards which workers are old.
+
+use crate::file::OnDisk;
+use crate::marker::Said;
+use crate::nginx;
+use crate::observe::observe;
+use crate::record::{Change, Draining, Record};
+use crate::render::{Rendered, render};
+use crate::snapshot::{self, SLOTS, Snapshot};
+use crate::target::{Target, first_line};
+use crate::workers::{self, Running};
+use agente_plugin_sdk::host::{Host, Level};
+use agente_plugin_sdk::{Code, Desired, Failure, Observed, Route, label};
+
+/// A reload that was told a moment ago is not told again.
+const RELOAD_UNDER_WAY_MS: u64 = 5_000;
+
+/// The permission bits of our file: NGINX's workers need not read it, the operator should.
+const MODE: u32 = 0o644;
+
+/// Starts the change to the wanted state.
+pub fn apply<H: Host>(target: &Target<'_, H>, wanted: &Desired) -> Result<Observed, Failure> {
+    snapshot::check(wanted)?;
+    let before = target.bytes()?;
+    let on_disk = OnDisk::read(before.as_deref());
+    let said = target.said()?;
+    let record = target.record()?;
+    guard(target, wanted, &on_disk, &said, &record)?;
+    if wanted.routes.is_empty() {
+        return remove(target, wanted, before.as_deref(), &said, record);
+    }
+    let rendered = render(target.config, &target.names, wanted);
+    write(target, Some(&rendered), before.as_deref(), &said, record)?;
+    observe(target)
+}
+
+/// Refuses to touch what is not ours, not as we left it, or newer than we are.
+fn guard<H: Host>(target: &Target<'_, H>, wanted: &Desired, on_disk: &OnDisk, said: &Said, record: &Record) -> Result<(), Failure> {
+    let force = label(&wanted.labels, "adopt") == Some("force");
+    let path = &target.path;
+    let store = Snapshot::wanted(&target.names, wanted).store;
+    let loaded = match said {
+        Said::Loaded(loaded) => Some(&loaded.snapshot),
+        Said::Nobody(_) | Said::Other(_) => None,
+    };
+    if let Some(other) = on_disk.snapshot().filter(|other| other.service != target.names.service || other.environment != target.names.environment) {
+        let message = format!("`{path}` belongs to {}/{}, not to {}", other.service, other.environment, target.names.scope());
+        return Err(Failure::conflict(message).hint("give one of them another name, or a folder of its own").label("drift", "foreign"));
+    }
+    for (place, known) in [(format!("`{path}`"), on_disk.snapshot()), ("the running NGINX".to_owned(), loaded)] {
+        let Some(known) = known else { continue };
+        if known.store == store && known.fence > wanted.fence {
+            let message = format!("{place} holds the token {} of a newer host; ours is {}", known.fence, wanted.fence);
+            return Err(Failure::conflict(message).hint("another host has taken over: `agente-host status` there shows what it does").label("drift", "fenced"));
+        }
+        if known.store != store && !force {
+            let message = format!("{place} says that {} belongs to the store `{}`; ours is `{store}`", target.names.scope(), known.store);
+            let hint = "use that store, restore it, or take the service over with `agente-host adopt --force`";
+            return Err(Failure::conflict(message).hint(hint).label("drift", "foreign"));
+        }
+    }
+    if force {
+        return Ok(());
+    }
+    let drifted = |message: String, drift: &str| {
+        let hint = "put back what was changed by hand, or take the target over with `agente-host adopt --force`";
+        Err(Failure::conflict(format!("drifted: {message}")).hint(hint).label("drift", drift))
+    };
+    match on_disk {
+        OnDisk::Foreign => drifted(format!("`{path}` was not written by agente-host"), "foreign"),
+        OnDisk::Edited(_) => drifted(format!("`{path}` was edited since it was written"), "edited"),
+        OnDisk::Ours { digest, .. } if !record.knows(digest) => drifted(format!("`{path}` is not the file that was written last"), "edited"),
+        OnDisk::Absent if record.applied.as_ref().is_some_and(|digest| !digest.is_empty()) && record.intent.is_none() => {
+            drifted(format!("`{path}` was removed"), "edited")
+        }
+        OnDisk::Absent | OnDisk::Ours { .. } => {
+            let settled = record.intent.is_none() && record.change.as_ref().is_some_and(|change| change.done);
+            let generation = on_disk.snapshot().map_or("", |snapshot| &snapshot.generation);
+            match said {
+                Said::Loaded(loaded) if settled && loaded.snapshot.generation != generation => {
+                    drifted(format!("NGINX has loaded the generation {}, and `{path}` is {generation}", loaded.snapshot.generation), "not-loaded")
+                }
+                Said::Nobody(why) | Said::Other(why) if settled && !generation.is_empty() => {
+                    // A stopped NGINX has words of its own.
+                    workers::find(target.host, target.config)?;
+                    drifted(format!("the generation {generation} of `{path}` is not loaded any more: {why}; was its `include` removed?"), "not-included")
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// Brings the file to `rendered`, or away, and tells NGINX unless it has loaded that already.
+fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: Option<&[u8]>, said: &Said, mut record: Record) -> Result<(), Failure> {
+    let (host, config) = (target.host, target.config);
+    let digest = rendered.map_or("", |rendered| &rendered.digest);
+    let generation = rendered.map_or("", |rendered| &rendered.snapshot.generation);
+    let same_bytes = rendered.map(|rendered| rendered.text.as_bytes()) == before;
+    let loaded = loaded_generation(said) == generation;
+    let change = record.change.as_ref();
+    let unfinished = change.filter(|change| !change.done);
+    let under_way = unfinished.is_some_and(|change| {
+        let recent = host.now_ms().saturating_sub(change.at_ms) < RELOAD_UNDER_WAY_MS;
+        change.told && change.generation == generation && recent && reload_failure(target, change, None).is_none()
+    });
+    let running = workers::find(host, config)?;
+    // What NGINX has refused for good will not come into force behind our back.
+    let settled = unfinished.is_none_or(|change| change.generation == generation || reload_failure(target, change, Some(running.master.pid)).is_some());
+    if same_bytes && ((loaded && settled) || under_way) {
+        if record.applied.as_deref() != Some(digest) || record.intent.is_some() {
+            (record.applied, record.intent) = (Some(digest.to_owned()), None);
+            record.save(host)?;
+        }
+        return Ok(());
+    }
+
+    if !same_bytes {
+        record.intent = Some(digest.to_owned());
+        record.save(host)?;
+        put(target, rendered.map(|rendered| rendered.text.as_bytes()))?;
+    }
+    if let Err(failure) = test(target, rendered, said) {
+        return Err(restore(target, before, failure, &mut record));
+    }
+    if loaded && settled {
+        // Only the comments and the token differ, or this is what NGINX kept when it refused another. A reload would close idle connections for nothing.
+        (record.applied, record.intent) = (Some(digest.to_owned()), None);
+        record.change = record.change.filter(|change| change.done || change.generation == generation);
+        record.drains.retain(|slot, _| rendered.is_none_or(|rendered| rendered.snapshot.weight(slot) == 0));
+        return record.save(host);
+    }
+    let log_mark = match host.log_mark(&config.log()) {
+        Ok(mark) => Some(mark),
+        Err(failure) => {
+            host.log(Level::Warn, &format!("why NGINX refuses to load a generation will not be known: {failure}"), &[]);
+            None
+        }
+    };
+    remember_drains(&mut record, rendered, said, &running);
+    let change = Change {
+        generation: generation.to_owned(),
+        from: loaded_generation(said).to_owned(),
+        at_ms: host.now_ms(),
+        log_mark,
+        workers: running.remembered(),
+        told: false,
+        done: false,
+    };
+    let earlier = record.change.replace(change);
+    let applied = record.applied.replace(digest.to_owned());
+    record.intent = None;
+    record.save(host)?;
+    let failure = match nginx::reload(host, config) {
+        Ok(Ok(())) => {
+            if let Some(change) = record.change.as_mut() {
+                change.told = true;
+            }
+            return record.save(host);
+        }
+        Ok(Err(message)) => Failure::rejected(format!("NGINX refused to reload: {message}")),
+        Err(failure) => failure.while_doing("telling NGINX to reload"),
+    };
+    let failure = match nginx::hint(&failure.message) {
+        Some(hint) if failure.hint.is_none() => failure.hint(hint),
+        _ => failure,
+    };
+    (record.change, record.applied) = (earlier, applied);
+    Err(restore(target, before, failure, &mut record))
+}
+
+fn loaded_generation(said: &Said) -> &str {
+    match said {
+        Said::Loaded(loaded) => &loaded.snapshot.generation,
+        Said::Nobody(_) | Said::Other(_) => "",
+    }
+}
+
+fn put<H: Host>(target: &Target<'_, H>, bytes: Option<&[u8]>) -> Result<(), Failure> {
+    let path = &target.path;
+    let result = match bytes {
+        Some(bytes) => target.host.replace_file(path, bytes, MODE),
+        None => target.host.remove_file(path).map(|_| ()),
+    };
+    result.map_err(|failure| {
+        let failure = failure.while_doing(format_args!("writing `{path}`"));
+        if failure.hint.is_none() && failure.code == Code::Denied {
+            return failure.hint(format!("let the user that runs agente-host write into `{}`, for example by its group", target.config.directory));
+        }
+        failure
+    })
+}
+
+/// Tests the configuration with our file in it, and that it is in it.
+fn test<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, said: &Said) -> Result<(), Failure> {
+    let rejected = |message: &str| {
+        let failure = Failure::rejected(format!("NGINX's test refuses the configuration with `{}`: {message}", target.path));
+        match nginx::hint(message) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    };
+    // Once the marker has answered, the file is known to be included; in a container the file itself may be another one.
+    let known = matches!(said, Said::Loaded(_)) && target.config.container.is_none();
+    let Some(rendered) = rendered.filter(|_| !known) else {
+        return nginx::test(target.host, target.config)?.map_err(|message| rejected(&message));
+    };
+    let dump = target.dump()?.map_err(|message| rejected(&message))?;
+    if let Some(failure) = target.names_taken(&dump) {
+        return Err(failure);
+    }
+    match target.exclusion(target.inclusion(&dump, first_line(rendered.text.as_bytes()))) {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+/// Puts the earlier bytes back, and says so if that failed, too.
+fn restore<H: Host>(target: &Target<'_, H>, before: Option<&[u8]>, failure: Failure, record: &mut Record) -> Failure {
+    if let Err(second) = put(target, before) {
+        let message = format!("{}; and the earlier file could not be put back: {second}", failure.message);
+        return Failure { message, ..failure }.hint(format!("put `{}` right before anything reloads NGINX", target.path)).label("restored", "false");
+    }
+    record.intent = None;
+    let failure = match record.save(target.host) {
+        Ok(()) => failure.label("restored", "true"),
+        Err(second) => Failure { message: format!("{}; and that could not be remembered: {second}", failure.message), ..failure },
+    };
+    if failure.code == Code::Rejected
+        && let Ok(Err(message)) = nginx::test(target.host, target.config)
+    {
+        let message = format!("NGINX's configuration is not valid without our change either: {message}");
+        return Failure { message, ..failure }.hint(format!("`{} -t -c {}` shows it; nothing was changed", target.config.nginx, target.config.conf));
+    }
+    failure
+}
+
+/// A slot that loses its last weight, or its place, begins to drain; one that gets weight again no longer does.
+fn remember_drains(record: &mut Record, rendered: Option<&Rendered>, said: &Said, running: &Running) {
+    for slot in SLOTS {
+        let after = rendered.map_or(0, |rendered| rendered.snapshot.weight(slot));
+        let overridden = rendered.is_some_and(|rendered| rendered.snapshot.overrides.iter().any(|rule| rule.slot == slot));
+        let (before, overridden_before) = match said {
+            Said::Loaded(loaded) => (loaded.snapshot.weight(slot), loaded.snapshot.overrides.iter().any(|rule| rule.slot == slot)),
+            Said::Nobody(_) | Said::Other(_) => (0, false),
+        };
+        if after > 0 || overridden {
+            record.drains.remove(slot);
+        } else if before > 0 || overridden_before || record.change.as_ref().is_some_and(|change| !change.done) {
+            // The workers of now may be sending requests there; those of an unfinished change, too.
+            let mut workers = running.remembered();
+            workers.extend(
+                record.drains.get(slot).into_iter().flat_map(|draining| draining.workers.iter().copied()).filter(|worker| running.find(worker).is_some()),
+            );
+            workers.sort_by_key(|worker| (worker.pid, worker.started_ms));
+            workers.dedup();
+            record.drains.insert(slot.to_owned(), Draining { workers, quiet_since_ms: None });
+        }
+    }
+}
+
+/// What NGINX's log says against a change, in its own words; none where it says nothing. A bound port that may yet become free is nothing.
+pub fn reload_failure<H: Host>(target: &Target<'_, H>, change: &Change, master: Option<u32>) -> Option<String> {
+    const MAX_LOG_BYTES: u32 = 64 * 1024;
+    let log = target.host.log_since(&target.config.log(), change.log_mark?, MAX_LOG_BYTES).ok()?;
+    let text = String::from_utf8_lossy(&log);
+    // In a container NGINX has other pids than those that the host sees.
+    let of_master = master.filter(|_| target.config.container.is_none()).map(|pid| format!(" {pid}#"));
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("[emerg]") && of_master.as_ref().is_none_or(|pid| line.contains(pid))).collect();
+    let given_up = lines.iter().any(|line| line.contains("still could not bind()"));
+    let first = lines.iter().find(|line| given_up || !line.contains("bind() to"))?;
+    Some(first.split_once("[emerg] ").map_or(*first, |(_, words)| words).to_owned())
+}
+
+/// Takes our file away. Where NGINX's own configuration uses our variables, a file that serves nothing stays.
+fn remove<H: Host>(target: &Target<'_, H>, wanted: &Desired, before: Option<&[u8]>, said: &Said, record: Record) -> Result<Observed, Failure> {
+    if before.is_none() && !matches!(said, Said::Loaded(_)) {
+        return observe(target);
+    }
+    match write(target, None, before, said, record) {
+        Err(failure) if failure.code == Code::Rejected && failure.message.contains("unknown \"agente_") => {
+            let nothing = |slot: &str| Route { slot: slot.to_owned(), weight: 0, backends: Vec::new(), labels: Vec::new() };
+            let empty = Desired { routes: SLOTS.map(nothing).to_vec(), overrides: Vec::new(), ..wanted.clone() };
+            let rendered = render(target.config, &target.names, &empty);
+            write(target, Some(&rendered), before, said, target.record()?)?;
+        }
+        result => result?,
+    }
+    observe(target)
+}

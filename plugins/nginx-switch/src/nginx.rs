@@ -1,0 +1,139 @@
+//! The `nginx` program: version, test, dump, reload.
+
+use crate::config::{Config, Reload};
+use crate::dump::Dump;
+use agente_plugin_sdk::host::{Command, Host, Output};
+use agente_plugin_sdk::{Failure, label};
+use std::fmt;
+use std::time::Duration;
+
+/// Testing a configuration looks up names and reads certificates.
+const TEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// A version of NGINX.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+/// Older ones are not tried, and lack what the file uses.
+pub const OLDEST: Version = Version(1, 18, 0);
+/// From here on old workers answer once more on a kept connection instead of closing it.
+pub const KEEPALIVE_MIN_TIMEOUT: Version = Version(1, 27, 4);
+/// From here on proxied answers are not cut by a reload.
+pub const WHOLE_ANSWERS: Version = Version(1, 23, 1);
+
+impl Version {
+    /// From `nginx version: nginx/1.22.1 (…)`.
+    pub fn read(text: &str) -> Option<Self> {
+        let number = text.split_once('/')?.1;
+        let end = number.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(number.len());
+        let mut parts = number.get(..end)?.split('.').map(str::parse);
+        match (parts.next()?, parts.next()?, parts.next()?) {
+            (Ok(major), Ok(minor), Ok(patch)) => Some(Self(major, minor, patch)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+fn run<H: Host>(host: &H, config: &Config, args: Vec<String>) -> Result<Output, Failure> {
+    let command = Command::new(&config.nginx, args).place(config.place()).wall(TEST_LIMIT);
+    let output = host.run(&command)?;
+    if label(&output.labels, "timed-out").is_some() {
+        return Err(Failure::unavailable(format!("`{}` did not end within {TEST_LIMIT:?}", spell(config, &command.args))));
+    }
+    Ok(output)
+}
+
+fn with_base(config: &Config, more: &[&str]) -> Vec<String> {
+    let mut args = config.base_args();
+    args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    args
+}
+
+/// A command as an operator would type it.
+fn spell(config: &Config, args: &[String]) -> String {
+    let command = format!("{} {}", config.nginx, args.join(" "));
+    config.container.as_ref().map_or_else(|| command.clone(), |name| format!("docker exec {name} {command}"))
+}
+
+/// Asks for the version.
+pub fn version<H: Host>(host: &H, config: &Config) -> Result<Version, Failure> {
+    let output = run(host, config, vec!["-v".into()])?;
+    let text = output.text();
+    if output.status != Some(0) {
+        return Err(Failure::unavailable(format!("`{}` did not say its version: {}", spell(config, &["-v".into()]), text.trim())));
+    }
+    Version::read(&text).ok_or_else(|| Failure::unsupported(format!("`{}` does not answer as NGINX: {}", spell(config, &["-v".into()]), text.trim())))
+}
+
+/// Tests the configuration on the disk. The inner error is NGINX's own message.
+pub fn test<H: Host>(host: &H, config: &Config) -> Result<Result<(), String>, Failure> {
+    let output = run(host, config, with_base(config, &["-t"]))?;
+    Ok(if output.status == Some(0) { Ok(()) } else { Err(said(&output)) })
+}
+
+/// Reads the configuration on the disk; it is tested on the way. The inner error is NGINX's own message.
+pub fn dump<H: Host>(host: &H, config: &Config) -> Result<Result<Dump, String>, Failure> {
+    let output = run(host, config, with_base(config, &["-T"]))?;
+    if output.status != Some(0) {
+        return Ok(Err(said(&output)));
+    }
+    if output.truncated {
+        return Err(Failure::unsupported(format!("`{}` prints more than the host keeps", spell(config, &with_base(config, &["-T"])))));
+    }
+    Ok(Ok(Dump::read(&String::from_utf8_lossy(&output.stdout))))
+}
+
+/// Tells the master to load what is on the disk. Success does not mean that it did.
+pub fn reload<H: Host>(host: &H, config: &Config) -> Result<Result<(), String>, Failure> {
+    match config.reload {
+        Reload::Signal => host.signal(&config.target(), "HUP").map(Ok),
+        Reload::Command => {
+            let output = run(host, config, with_base(config, &["-s", "reload"]))?;
+            Ok(if output.status == Some(0) { Ok(()) } else { Err(said(&output)) })
+        }
+    }
+}
+
+/// What the program said, verbatim, without the lines that only say that it failed.
+fn said(output: &Output) -> String {
+    let text = output.text();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty() && !line.ends_with("test failed")).collect();
+    if lines.is_empty() {
+        let signal = label(&output.labels, "signal").map_or_else(String::new, |signal| format!(", ended by signal {signal}"));
+        return format!("no message, exit status {:?}{signal}", output.status);
+    }
+    lines.join("\n")
+}
+
+/// What to do about a message of NGINX, where that is known.
+pub fn hint(message: &str) -> Option<String> {
+    let directive = ["variables_hash_bucket_size", "map_hash_bucket_size", "server_names_hash_bucket_size", "variables_hash_max_size"]
+        .into_iter()
+        .find(|directive| message.contains(directive));
+    if let Some(directive) = directive {
+        return Some(format!("put `{directive} 128;` into the `http` block"));
+    }
+    if message.contains("Permission denied") {
+        return Some("let the grant run it as NGINX's master runs: `prefix = [\"/usr/bin/sudo\", \"-n\"]` with a fixed rule for these arguments".into());
+    }
+    message.contains("host not found in upstream").then(|| "use addresses, or names that the machine of NGINX can look up".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_ordered() {
+        assert_eq!(Version::read("nginx version: nginx/1.22.1\n"), Some(Version(1, 22, 1)));
+        assert_eq!(Version::read("nginx version: openresty/1.25.3.2 (x)"), Some(Version(1, 25, 3)));
+        assert_eq!(Version::read("lighttpd"), None);
+        assert!(Version(1, 27, 10) > KEEPALIVE_MIN_TIMEOUT);
+    }
+}

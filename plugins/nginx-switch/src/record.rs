@@ -1,0 +1,73 @@
+//! What is remembered from one operation to the next, in the host's memory.
+
+use crate::workers::Worker;
+use agente_plugin_sdk::Failure;
+use agente_plugin_sdk::host::Host;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const KEY: &str = "record";
+
+/// Everything that is remembered of one service and environment. All of it may be lost: then less is known, and nothing is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// The digest of the file that we last wrote; an empty text where we last removed it.
+    pub applied: Option<String>,
+    /// The digest of the file that we were about to write when we were last seen.
+    pub intent: Option<String>,
+    /// The last change that NGINX was told to load.
+    pub change: Option<Change>,
+    /// For each slot at weight 0: how it drains.
+    pub drains: BTreeMap<String, Draining>,
+}
+
+/// A change that NGINX was told to load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The generation; empty where our file was removed.
+    pub generation: String,
+    /// The generation that was loaded before it; empty where there was none.
+    pub from: String,
+    /// When.
+    pub at_ms: u64,
+    /// The end of the error log before it, where that could be read.
+    pub log_mark: Option<u64>,
+    /// The workers that ran before it.
+    pub workers: Vec<Worker>,
+    /// Whether it was told; a host that dies just before has not told it.
+    pub told: bool,
+    /// Whether it was seen in force.
+    pub done: bool,
+}
+
+/// How a slot drains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// The workers that may still hold requests for it.
+    pub workers: Vec<Worker>,
+    /// Since when every look has seen no connection to its backends.
+    pub quiet_since_ms: Option<u64>,
+}
+
+impl Record {
+    /// Reads the record; one that can't be read is as none.
+    pub fn load<H: Host>(host: &H) -> Result<Self, Failure> {
+        let bytes = host.memory_get(KEY)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    }
+
+    /// Keeps the record.
+    pub fn save<H: Host>(&self, host: &H) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(self).map_err(|error| Failure::failed(format!("the record has no JSON form: {error}")))?;
+        host.memory_set(KEY, Some(&bytes))
+    }
+
+    /// Whether a file with this digest is one that we left or were about to leave. Without a record any file of ours is.
+    pub fn knows(&self, digest: &str) -> bool {
+        match (&self.applied, &self.intent) {
+            (None, None) => true,
+            (applied, intent) => applied.as_deref() == Some(digest) || intent.as_deref() == Some(digest),
+        }
+    }
+}

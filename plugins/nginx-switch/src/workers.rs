@@ -1,0 +1,143 @@
+//! The running NGINX: its master, its workers, and the clear word when it is not there or not the one that was meant.
+
+use crate::config::Config;
+use crate::marker;
+use agente_plugin_sdk::host::{Host, Process};
+use agente_plugin_sdk::{Failure, label};
+use serde::{Deserialize, Serialize};
+
+/// A worker, named for good by pid and start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its pid.
+    pub pid: u32,
+    /// When it started, milliseconds since the epoch.
+    pub started_ms: u64,
+}
+
+/// The clock that start times are counted from is set now and then.
+const SAME_START_MS: u64 = 2_000;
+
+/// Who runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The master.
+    pub master: Process,
+    /// Its workers, those that are shutting down, too.
+    pub workers: Vec<Process>,
+}
+
+/// Whether a process is a worker that takes no new connections any more.
+pub fn is_shutting_down(process: &Process) -> bool {
+    process.title.contains("is shutting down")
+}
+
+fn is_worker(process: &Process) -> bool {
+    process.title.starts_with("nginx: worker process")
+}
+
+impl Running {
+    /// The workers as they are remembered.
+    pub fn remembered(&self) -> Vec<Worker> {
+        self.workers.iter().map(|process| Worker { pid: process.pid, started_ms: process.started_ms }).collect()
+    }
+
+    /// The process of a remembered worker, if it still runs.
+    pub fn find(&self, worker: &Worker) -> Option<&Process> {
+        self.workers.iter().find(|process| process.pid == worker.pid && process.started_ms.abs_diff(worker.started_ms) <= SAME_START_MS)
+    }
+}
+
+/// Finds the running NGINX. Each way in which it can be missing has its own words.
+pub fn find<H: Host>(host: &H, config: &Config) -> Result<Running, Failure> {
+    let tree = host.process_tree(&config.target()).map_err(|failure| missing(host, config, &failure))?;
+    let Some(master) = tree.iter().find(|process| process.title.starts_with("nginx: master process")).cloned() else {
+        return Err(no_master(config, &tree));
+    };
+    if let Some(other) = other_conf(&master.title, config) {
+        let message = format!(
+            "the NGINX that runs as process {} was started with `-c {other}`, not with `{}`: a test or reload with `{}` would be of another configuration",
+            master.pid, config.conf, config.conf
+        );
+        return Err(Failure::conflict(message)
+            .hint(format!("set `conf = \"{other}\"`, or `pid_file` to the NGINX that was meant"))
+            .label("reason", "other-conf"));
+    }
+    let workers = tree.into_iter().filter(|process| is_worker(process) && process.labels.iter().all(|(name, _)| name != "orphan-of")).collect();
+    Ok(Running { master, workers })
+}
+
+fn missing<H: Host>(host: &H, config: &Config, failure: &Failure) -> Failure {
+    let reason = label(&failure.labels, "reason").unwrap_or_default().to_owned();
+    let path = &config.pid_file;
+    let answers = marker::answers(host, config);
+    let (message, hint) = match (reason.as_str(), answers) {
+        ("no-pid-file", false) => {
+            (format!("NGINX does not run: there is no pid file `{path}` and nothing answers at `{}`", config.marker), "start NGINX".to_owned())
+        }
+        ("no-pid-file", true) => (
+            format!("NGINX's pid file `{path}` is missing, though NGINX answers at `{}`", config.marker),
+            format!("set `pid_file` to what `pid` says in `{}`; if the file was removed, restart NGINX", config.conf),
+        ),
+        ("bad-pid-file", _) => {
+            (format!("the pid file `{path}` holds no pid: {}", failure.message), "restart NGINX, so that it writes the file again".to_owned())
+        }
+        ("not-running", false) if config.container.is_none() => {
+            (format!("the pid file `{path}` is stale: the process in it does not run, and nothing answers at `{}`", config.marker), "start NGINX".to_owned())
+        }
+        ("not-running", true) if config.container.is_none() => (
+            format!("NGINX's master is dead (the pid file `{path}` is stale), and workers without a master still serve what they had loaded"),
+            format!("end the workers that are left, then start NGINX; whoever listens at `{}` is one of them", config.marker),
+        ),
+        _ => return failure.clone().while_doing("looking for NGINX"),
+    };
+    Failure::unavailable(message).hint(hint).label("reason", reason)
+}
+
+fn no_master(config: &Config, tree: &[Process]) -> Failure {
+    let titles: Vec<String> = tree.iter().take(3).map(|process| format!("{} `{}`", process.pid, process.title)).collect();
+    let message = match &config.container {
+        Some(name) => format!("no NGINX master runs in the container `{name}`; there is {}", titles.join(", ")),
+        None => format!("the pid file `{}` names a process that is not an NGINX master: {}", config.pid_file, titles.join(", ")),
+    };
+    Failure::unavailable(message).hint("start NGINX with `master_process on`, or set `pid_file` to its pid file").label("reason", "not-nginx")
+}
+
+/// The configuration file in a master's title, where it names one and that is another.
+fn other_conf(title: &str, config: &Config) -> Option<String> {
+    let mut words = title.split_whitespace();
+    let named = loop {
+        let word = words.next()?;
+        if word == "-c" {
+            break words.next()?;
+        }
+        if let Some(path) = word.strip_prefix("-c").filter(|path| !path.is_empty()) {
+            break path;
+        }
+    };
+    let named = match (&config.prefix, named.starts_with('/')) {
+        (_, true) => named.to_owned(),
+        (Some(prefix), false) => format!("{}/{named}", prefix.trim_end_matches('/')),
+        (None, false) => return None, // relative to a folder that we don't know
+    };
+    (named != config.conf).then_some(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(conf: &str, prefix: Option<&str>) -> Config {
+        let json = serde_json::json!({ "directory": "/d", "conf": conf, "prefix": prefix });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_master_with_another_configuration_is_noticed() {
+        let title = "nginx: master process /usr/sbin/nginx -c /srv/a.conf";
+        assert_eq!(other_conf(title, &config("/etc/nginx/nginx.conf", None)), Some("/srv/a.conf".into()));
+        assert_eq!(other_conf(title, &config("/srv/a.conf", None)), None);
+        assert_eq!(other_conf("nginx: master process nginx -p /srv -c a.conf", &config("/srv/a.conf", Some("/srv/"))), None);
+        assert_eq!(other_conf("nginx: master process /usr/sbin/nginx -g daemon on;", &config("/etc/nginx/nginx.conf", None)), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! NGINX says no: at the test, at the reload, or after the reload was accepted. Each time the file is as before and the old routes serve.
+
+use crate::rig::{App, Nginx, Switch, ask, program};
+use agente_plugin_sdk::traffic::ObservedState;
+use agente_plugin_sdk::{Code, label};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+const SCOPE: &str = "shop/production";
+
+#[test]
+fn what_the_test_refuses_is_put_back_with_nginx_own_words() {
+    let nginx = Nginx::start();
+    let blue = App::start("blue");
+    let switch = Switch::new(&nginx, SCOPE);
+    let mut bad = switch.desired(None, Some((10_000, &blue)));
+    bad.routes[1].backends[0].address = "no-such-host.invalid:80".into();
+
+    let failure = switch.apply(&bad).unwrap_err();
+    assert_eq!(failure.code, Code::Rejected);
+    assert!(failure.message.contains("[emerg] host not found in upstream \"no-such-host.invalid:80\""), "{failure}");
+    assert_eq!(switch.bytes(), None, "there was no file, and there is none");
+
+    let good = switch.switch(&switch.desired(Some((10_000, &blue)), None));
+    let (bytes, workers) = (switch.bytes(), nginx.workers(&switch.host));
+    let failure = switch.apply(&bad).unwrap_err();
+    assert!(failure.message.contains("no-such-host.invalid:80"), "{failure}");
+    assert_eq!(label(&failure.labels, "restored"), Some("true"));
+    assert_eq!((switch.bytes(), nginx.workers(&switch.host)), (bytes, workers));
+    let seen = switch.observe().unwrap();
+    assert_eq!((seen.state, seen.generation), (ObservedState::Converged, good.generation), "{}", seen.message);
+}
+
+#[test]
+fn a_configuration_that_somebody_else_broke_is_told_apart() {
+    let nginx = Nginx::start();
+    let blue = App::start("blue");
+    let switch = Switch::new(&nginx, SCOPE);
+    switch.switch(&switch.desired(Some((10_000, &blue)), None));
+    nginx.configure("no_such_directive on;", &[SCOPE], true);
+    let before = switch.bytes();
+    let failure = switch.apply(&switch.desired(None, Some((10_000, &blue)))).unwrap_err();
+    assert_eq!(failure.code, Code::Rejected);
+    assert!(failure.message.contains("not valid without our change either"), "{failure}");
+    assert!(failure.message.contains("unknown directive \"no_such_directive\""), "{failure}");
+    assert_eq!(switch.bytes(), before);
+    let failure = switch.features().unwrap_err();
+    assert!(failure.message.contains("not valid as it stands"), "{failure}");
+}
+
+/// A change that passes the test and the reload and yet is not loaded; then the way back, while the cause is still there.
+fn accepted_but_not_loaded(breakage: &str, before: &str, words: &str) {
+    let nginx = Nginx::start_with(before, &[SCOPE]);
+    let (blue, green) = (App::start("blue"), App::start("green"));
+    let switch = Switch::new(&nginx, SCOPE);
+    let first = switch.desired(Some((10_000, &blue)), Some((0, &green)));
+    let good = switch.switch(&first);
+    nginx.configure(before, &[SCOPE], true);
+    nginx.reload(&switch.host);
+    let bytes = switch.bytes();
+    nginx.configure(breakage, &[SCOPE], true);
+
+    let seen = switch.apply(&switch.desired(Some((0, &blue)), Some((10_000, &green)))).unwrap();
+    assert!(matches!(seen.state, ObservedState::Pending | ObservedState::Drifted), "{seen:?}");
+    let seen = switch.settle();
+    assert_eq!(seen.state, ObservedState::Drifted, "{}", seen.message);
+    assert_eq!(label(&seen.labels, "drift"), Some("not-loaded"));
+    assert!(seen.message.contains(words), "{}", seen.message);
+    assert_eq!(seen.generation, good.generation, "the old routes are in force");
+    assert_eq!(ask(&nginx, SCOPE, "/", &[]).text(), "blue");
+
+    // The host applies the last acknowledged routes again; what broke the reload is still there.
+    switch.apply(&first).unwrap();
+    let seen = switch.settle();
+    assert_eq!((seen.state, seen.generation), (ObservedState::Converged, good.generation), "{}", seen.message);
+    assert_eq!(switch.bytes(), bytes);
+    assert!(switch.drain("green").done, "nothing was ever sent there");
+
+    // Mended, the same change goes through.
+    nginx.configure(before, &[SCOPE], true);
+    switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
+    assert_eq!(ask(&nginx, SCOPE, "/", &[]).text(), "green");
+}
+
+#[test]
+fn a_port_that_is_taken_by_another_program_is_noticed_after_the_reload() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    accepted_but_not_loaded(&format!("server {{ listen {address}; }}"), "", &format!("bind() to {address} failed (98"));
+}
+
+#[test]
+fn a_changed_key_of_a_zone_is_noticed_after_the_reload() {
+    accepted_but_not_loaded(
+        "limit_req_zone $uri zone=zz:1m rate=1000r/s;",
+        "limit_req_zone $host zone=zz:1m rate=1000r/s;",
+        "limit_req \"zz\" uses the \"$uri\" key while previously it used the \"$host\" key",
+    );
+}
+
+#[test]
+fn a_port_that_becomes_free_in_time_is_no_failure() {
+    let nginx = Nginx::start();
+    let blue = App::start("blue");
+    let switch = Switch::new(&nginx, SCOPE);
+    switch.switch(&switch.desired(Some((10_000, &blue)), None));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    nginx.configure(&format!("server {{ listen {}; }}", taken.local_addr().unwrap()), &[SCOPE], true);
+    switch.apply(&switch.desired(None, Some((10_000, &blue)))).unwrap();
+    crate::rig::wait_for("the first refusal", || std::fs::read_to_string(nginx.path("error.log")).unwrap().contains("bind() to").then_some(()));
+    assert_eq!(switch.observe().unwrap().state, ObservedState::Pending);
+    drop(taken);
+    assert_eq!(switch.settle().state, ObservedState::Converged);
+}
+
+#[test]
+fn a_reload_that_is_refused_at_once_restores_the_file() {
+    let nginx = Nginx::start();
+    let (blue, green) = (App::start("blue"), App::start("green"));
+    let plain = Switch::new(&nginx, SCOPE);
+    plain.switch(&plain.desired(Some((10_000, &blue)), None));
+    let bytes = plain.bytes();
+    // The program as a user meets it who may test and not reload.
+    let wrapper = nginx.path("nginx-without-signals");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *\"-s reload\") echo 'nginx: [alert] kill(1, 1) failed (1: Operation not permitted)' >&2; exit 1;; esac\nexec {} \"$@\"\n",
+        program()
+    );
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "nginx": "{wrapper}" }}"#));
+    let failure = switch.apply(&switch.desired(None, Some((10_000, &green)))).unwrap_err();
+    assert_eq!(failure.code, Code::Rejected);
+    assert!(failure.message.contains("kill(1, 1) failed (1: Operation not permitted)"), "{failure}");
+    assert_eq!(switch.bytes(), bytes);
+    assert_eq!(switch.observe().unwrap().state, ObservedState::Converged);
+    // By a signal of the host's it works for the same user.
+    let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "nginx": "{wrapper}", "reload": "signal" }}"#));
+    switch.switch(&switch.desired(None, Some((10_000, &green))));
+}
+
+#[test]
+fn text_never_becomes_configuration() {
+    let nginx = Nginx::start();
+    let blue = App::start("blue");
+    let switch = Switch::new(&nginx, SCOPE);
+    let good = switch.desired(Some((10_000, &blue)), None);
+    let mut bad = Vec::new();
+    for address in ["127.0.0.1:80; } server { listen 81", "127.0.0.1:80\n", "unix:/tmp/x", "$host:80", "127.0.0.1:0"] {
+        let mut wanted = good.clone();
+        wanted.routes[0].backends[0].address = address.into();
+        bad.push(wanted);
+    }
+    for id in ["a b", "a\nfence 99", "\"", "$x", ""] {
+        let mut wanted = good.clone();
+        wanted.routes[0].backends[0].id = id.into();
+        bad.push(wanted);
+    }
+    for (by, name, value) in [("header", "X;", "a"), ("header", "X", "a\"; }"), ("cookie", "a=b", "c"), ("query", "a", "b"), ("cookie", "a", "")] {
+        let mut wanted = good.clone();
+        wanted.overrides = vec![crate::rig::rule("blue", by, name, value)];
+        bad.push(wanted);
+    }
+    for (name, value) in [("store", "a b"), ("store", "x\ny")] {
+        let mut wanted = good.clone();
+        wanted.labels = vec![(name.into(), value.into())];
+        bad.push(wanted);
+    }
+    let mut wanted = good.clone();
+    wanted.routes[0].labels = vec![("release".into(), "1\nfence 9".into())];
+    bad.push(wanted);
+    let mut wanted = good.clone();
+    wanted.routes[0].weight = 9_999;
+    bad.push(wanted);
+    let mut wanted = good.clone();
+    wanted.routes[0].backends.clear();
+    bad.push(wanted);
+    let mut wanted = good.clone();
+    wanted.overrides = vec![crate::rig::rule("green", "header", "X", "a")];
+    bad.push(wanted);
+    for wanted in bad {
+        let failure = switch.apply(&wanted).unwrap_err();
+        assert_eq!(failure.code, Code::InvalidConfig, "{failure}");
+        assert_eq!(switch.bytes(), None);
+    }
+}

@@ -1,0 +1,353 @@
+//! A real NGINX with its own configuration, pid file, logs and ports; real backends; a real client. Everything ends with the rig.
+
+use agente_plugin_sdk::host::{Host, Process};
+use agente_plugin_sdk::http::{Request, Response, send};
+use agente_plugin_sdk::native::NativeHost;
+use agente_plugin_sdk::traffic::ObservedState;
+use agente_plugin_sdk::{Backend, Desired, Drained, Failure, Features, MatchRule, Observed, Plugin, Route, TrafficSwitcher};
+use nginx_switch::NginxSwitch;
+use nginx_switch::config::Config;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A test that waits longer than this has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "gave up waiting for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A backend that answers its name; `/slow/<ms>` takes that long.
+pub struct App {
+    pub name: String,
+    pub port: u16,
+    pub requests: Arc<AtomicUsize>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl App {
+    pub fn start(name: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (requests, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let app = Self { name: name.into(), port, requests: requests.clone(), stopped: stopped.clone() };
+        let name = name.to_owned();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (name, requests) = (name.clone(), requests.clone());
+                thread::spawn(move || serve(stream.unwrap(), &name, &requests));
+            }
+        });
+        app
+    }
+
+    pub fn backend(&self) -> Backend {
+        Backend { id: format!("{}-1", self.name), address: format!("127.0.0.1:{}", self.port), labels: Vec::new() }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let _wakes_it = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn serve(stream: TcpStream, name: &str, requests: &AtomicUsize) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let (mut line, mut first, mut length) = (String::new(), String::new(), 0_usize);
+        loop {
+            line.clear();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            let text = line.trim_end();
+            if text.is_empty() {
+                break;
+            }
+            if first.is_empty() {
+                first = text.to_owned();
+            }
+            if let Some(value) = text.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        requests.fetch_add(1, Ordering::SeqCst);
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let path = first.split(' ').nth(1).unwrap_or("/");
+        if let Some(milliseconds) = path.strip_prefix("/slow/") {
+            thread::sleep(Duration::from_millis(milliseconds.parse().unwrap()));
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A running NGINX.
+pub struct Nginx {
+    pub folder: TempDir,
+    pub port: u16,
+    pub marker: u16,
+    child: Child,
+}
+
+/// Which NGINX the tests run.
+pub fn program() -> String {
+    let program = std::env::var("AGENTE_TEST_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".into());
+    assert!(PathBuf::from(&program).exists(), "`{program}` is needed: `apt-get install nginx`, or name another by AGENTE_TEST_NGINX");
+    program
+}
+
+impl Nginx {
+    /// Starts one that only serves a page of its own.
+    pub fn start() -> Self {
+        Self::start_with("", &["shop/production"])
+    }
+
+    /// Starts one with further text in the `http` block.
+    pub fn start_with(http: &str, scopes: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("nginx-switch-").tempdir().unwrap();
+        let (port, marker) = (free_port(), free_port());
+        std::fs::create_dir(folder.path().join("agente")).unwrap();
+        let nginx = Self { child: Command::new("true").spawn().unwrap(), folder, port, marker };
+        nginx.configure(http, scopes, false);
+        let mut nginx = nginx;
+        nginx.launch();
+        nginx
+    }
+
+    /// Writes the operator's configuration; `routed` sends requests to the pools.
+    pub fn configure(&self, http: &str, scopes: &[&str], routed: bool) {
+        let folder = self.folder.path().display();
+        let mut servers = String::new();
+        for scope in scopes {
+            let base = format!("agente_{}", scope.replace(['/', '-'], "_"));
+            let pass = if routed {
+                format!(
+                    "proxy_pass http://${base}_pool; proxy_http_version 1.1; proxy_set_header Connection \"\"; add_header X-Agente-Slot ${base}_slot always;"
+                )
+            } else {
+                "return 200 plain;".into()
+            };
+            let host = scope.replace('/', ".");
+            servers.push_str(&format!("server {{ listen 127.0.0.1:{}; server_name {host}; location / {{ {pass} }} }}\n", self.port));
+        }
+        let text = format!(
+            "worker_processes 2;\nuser root;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log notice;\nevents {{ worker_connections 512; }}\n\
+             http {{\naccess_log off;\nclient_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
+             uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\ninclude {folder}/agente/*.conf;\n{http}\n{servers}}}\n"
+        );
+        std::fs::write(self.conf(), text).unwrap();
+    }
+
+    pub fn launch(&mut self) {
+        self.child = Command::new(program())
+            .args(["-p", &self.folder.path().display().to_string(), "-c", &self.conf(), "-g", "daemon off;"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("NGINX to listen", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+        wait_for("the pid file", || std::fs::read_to_string(self.path("nginx.pid")).ok().filter(|text| text.trim().parse::<u32>().is_ok()));
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    pub fn conf(&self) -> String {
+        self.path("nginx.conf")
+    }
+
+    pub fn master(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Loads what is on the disk, as an operator would, and waits until it is loaded.
+    pub fn reload(&self, host: &NativeHost) {
+        let workers: Vec<u32> = self.workers(host).iter().map(|worker| worker.pid).collect();
+        let done = Command::new(program()).args(["-p", &self.path(""), "-c", &self.conf(), "-s", "reload"]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        wait_for("new workers", || {
+            let now = self.workers(host);
+            let accepting = now.iter().filter(|worker| !worker.title.contains("shutting down"));
+            (now.len() > 1 && accepting.clone().count() > 1 && accepting.clone().all(|worker| !workers.contains(&worker.pid))).then_some(())
+        });
+    }
+
+    pub fn workers(&self, host: &NativeHost) -> Vec<Process> {
+        let tree = host.process_tree(&format!("pid-file:{}", self.path("nginx.pid"))).unwrap_or_default();
+        tree.into_iter().filter(|process| process.title.starts_with("nginx: worker")).collect()
+    }
+
+    /// Stops it; the pid file goes with it.
+    pub fn stop(&mut self) {
+        signal(self.child.id(), "TERM");
+        self.child.wait().unwrap();
+    }
+
+    /// Ends the master alone, as the kernel would for want of memory.
+    pub fn kill_master(&mut self) {
+        signal(self.child.id(), "KILL");
+        self.child.wait().unwrap();
+    }
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -{name} {pid}");
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _gone = Command::new("kill").arg(self.child.id().to_string()).status();
+            let _ended = self.child.wait();
+        }
+    }
+}
+
+/// The plugin at work for one service, as the host drives it.
+pub struct Switch {
+    pub host: NativeHost,
+    pub config: Config,
+    pub fence: u64,
+    pub store: String,
+}
+
+impl Switch {
+    pub fn new(nginx: &Nginx, scope: &str) -> Self {
+        Self::with(nginx, scope, "{}")
+    }
+
+    /// With further keys of the plugin's section.
+    pub fn with(nginx: &Nginx, scope: &str, more: &str) -> Self {
+        let mut section = serde_json::json!({
+            "directory": nginx.path("agente"), "nginx": program(), "conf": nginx.conf(), "prefix": nginx.path(""),
+            "pid_file": nginx.path("nginx.pid"), "error_log": nginx.path("error.log"), "marker": format!("127.0.0.1:{}", nginx.marker),
+        });
+        let more: serde_json::Value = serde_json::from_str(more).unwrap();
+        section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Self::from_section(&section.to_string(), scope)
+    }
+
+    pub fn from_section(section: &str, scope: &str) -> Self {
+        let (service, environment) = scope.split_once('/').unwrap();
+        assert_eq!(agente_plugin_sdk::config::check::<NginxSwitch>(section), []);
+        let config: Config = agente_plugin_sdk::config::load::<NginxSwitch>(section).unwrap();
+        let host = NativeHost::new(service, environment).with_config(section).with_label("store", "store-1");
+        Self { host, config, fence: 1, store: "store-1".into() }
+    }
+
+    pub fn file(&self) -> String {
+        let context = self.host.context();
+        format!("{}/agente-{}-{}.conf", self.config.directory, context.service, context.environment)
+    }
+
+    pub fn bytes(&self) -> Option<String> {
+        std::fs::read_to_string(self.file()).ok()
+    }
+
+    pub fn desired(&self, blue: Option<(u32, &App)>, green: Option<(u32, &App)>) -> Desired {
+        let route = |slot: &str, side: Option<(u32, &App)>, release: &str| Route {
+            slot: slot.into(),
+            weight: side.map_or(0, |(weight, _)| weight),
+            backends: side.map(|(_, app)| vec![app.backend()]).unwrap_or_default(),
+            labels: side.map(|_| vec![("release".to_owned(), release.to_owned())]).unwrap_or_default(),
+        };
+        Desired {
+            fence: self.fence,
+            routes: vec![route("blue", blue, "1"), route("green", green, "2")],
+            overrides: Vec::new(),
+            labels: vec![("store".into(), self.store.clone())],
+        }
+    }
+
+    pub fn apply(&self, wanted: &Desired) -> Result<Observed, Failure> {
+        self.host.writing(|host| NginxSwitch::apply(host, &self.config, "op", wanted))
+    }
+
+    pub fn observe(&self) -> Result<Observed, Failure> {
+        NginxSwitch::observe(&self.host, &self.config)
+    }
+
+    pub fn features(&self) -> Result<Features, Failure> {
+        NginxSwitch::features(&self.host, &self.config)
+    }
+
+    pub fn plan(&self, wanted: &Desired) -> String {
+        NginxSwitch::plan(&self.host, &self.config, wanted).unwrap()
+    }
+
+    pub fn drain(&self, slot: &str) -> Drained {
+        NginxSwitch::drain(&self.host, &self.config, "op", slot).unwrap()
+    }
+
+    /// Polls as the host does, until the answer is not `pending`.
+    #[track_caller]
+    pub fn settle(&self) -> Observed {
+        wait_for("an answer other than pending", || Some(self.observe().unwrap()).filter(|seen| seen.state != ObservedState::Pending))
+    }
+
+    /// Applies and waits until it is in force.
+    #[track_caller]
+    pub fn switch(&self, wanted: &Desired) -> Observed {
+        self.apply(wanted).unwrap();
+        let seen = self.settle();
+        assert_eq!(seen.state, ObservedState::Converged, "{}", seen.message);
+        seen
+    }
+
+    pub fn describe() -> String {
+        serde_json::to_string_pretty(&NginxSwitch::describe()).unwrap()
+    }
+}
+
+pub fn rule(slot: &str, by: &str, name: &str, value: &str) -> MatchRule {
+    MatchRule { slot: slot.into(), by: by.into(), name: name.into(), value: value.into(), labels: Vec::new() }
+}
+
+/// Asks the public server of a service.
+pub fn ask(nginx: &Nginx, scope: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = Request::get(&format!("http://{}{path}", scope.replace('/', "."))).unwrap();
+    request.headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    request.total_timeout = PATIENCE;
+    let mut stream = agente_plugin_sdk::http::Socket::connect("127.0.0.1", nginx.port, PATIENCE).unwrap();
+    agente_plugin_sdk::http::over(&mut stream, &request).unwrap()
+}
+
+/// Sends a request directly.
+pub fn get(port: u16, path: &str) -> Response {
+    send(&Request::get(&format!("http://127.0.0.1:{port}{path}")).unwrap()).unwrap()
+}
