@@ -138,15 +138,14 @@ fn stranger<H: Host>(target: &Target<'_, H>, all: &[Said], running: &Running) ->
     if target.config.container.is_some() {
         return None; // it has other pids there
     }
-    let pid = all.iter().find_map(|said| match said {
+    let strange = |said: &Said, running: &Running| match said {
         Said::Loaded(loaded) => loaded.worker.filter(|pid| running.workers.iter().all(|worker| worker.pid != *pid)),
         Said::Nobody(_) | Said::Other(_) => None,
-    })?;
+    };
+    all.iter().find_map(|said| strange(said, running))?;
     // A worker that began or ended while we were looking is no stranger.
-    let again = workers::find(target.host, target.config).ok()?;
-    if again.workers.iter().any(|worker| worker.pid == pid) || !matches!(target.said(), Ok(Said::Loaded(loaded)) if loaded.worker == Some(pid)) {
-        return None;
-    }
+    let said = target.said().ok()?;
+    let pid = strange(&said, &workers::find(target.host, target.config).ok()?)?;
     let message = format!(
         "the marker at `{}` is answered by process {pid}, which is no worker of the NGINX of `{}` (master {})",
         target.config.marker, target.config.pid_file, running.master.pid

@@ -166,3 +166,74 @@ fn marker(config: &Config, names: &Names, snapshot: &Snapshot) -> String {
 pub fn part_path(index: usize) -> String {
     if index == 0 { "/_agente/marker".into() } else { format!("/_agente/marker/{}", index + 1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::OnDisk;
+    use agente_plugin_sdk::host::Context;
+    use agente_plugin_sdk::{Backend, Route};
+    use std::time::Duration;
+
+    fn names() -> Names {
+        Names::of(&Context {
+            deployment: String::new(),
+            service: "web-shop".into(),
+            environment: "production".into(),
+            write: false,
+            remaining: Duration::ZERO,
+            labels: vec![("store".into(), "store-1".into())],
+        })
+        .unwrap()
+    }
+
+    fn config(json: &str) -> Config {
+        agente_plugin_sdk::config::parse(json).unwrap()
+    }
+
+    fn route(slot: &str, weight: u32, ports: &[u16]) -> Route {
+        let backends = ports.iter().map(|port| Backend { id: format!("{slot}-{port}"), address: format!("127.0.0.1:{port}"), labels: Vec::new() }).collect();
+        Route { slot: slot.into(), weight, backends, labels: vec![("release".into(), "7".into())] }
+    }
+
+    fn wanted(blue: Route, green: Route) -> Desired {
+        Desired { fence: 12, routes: vec![blue, green], overrides: Vec::new(), labels: Vec::new() }
+    }
+
+    #[test]
+    fn a_canary_with_overrides() {
+        let mut wanted = wanted(route("blue", 9_050, &[18_100, 18_101]), route("green", 950, &[18_102]));
+        wanted.overrides = vec![
+            MatchRule { slot: "green".into(), by: "header".into(), name: "X-Canary".into(), value: "v1.2".into(), labels: Vec::new() },
+            MatchRule { slot: "blue".into(), by: "cookie".into(), name: "canary".into(), value: "never".into(), labels: Vec::new() },
+        ];
+        let rendered = render(&config(r#"{ "directory": "/etc/nginx/agente", "sticky": { "cookie": "uid" } }"#), &names(), &wanted);
+        insta::assert_snapshot!("canary", rendered.text);
+    }
+
+    #[test]
+    fn one_slot_alone() {
+        let rendered = render(&config(r#"{ "directory": "/etc/nginx/agente" }"#), &names(), &wanted(route("blue", 10_000, &[18_100]), route("green", 0, &[])));
+        insta::assert_snapshot!("alone", rendered.text);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let rendered = render(&config(r#"{ "directory": "/d" }"#), &names(), &wanted(route("blue", 1, &[1]), route("green", 9_999, &[2])));
+        let OnDisk::Ours { snapshot, digest } = OnDisk::read(Some(rendered.text.as_bytes())) else { panic!("not ours") };
+        assert_eq!((snapshot, digest), (rendered.snapshot, rendered.digest));
+    }
+
+    #[test]
+    fn the_generation_follows_routes_and_configuration_and_not_the_token() {
+        let base = wanted(route("blue", 10_000, &[1]), route("green", 0, &[2]));
+        let generation = |config: &Config, wanted: &Desired| render(config, &names(), wanted).snapshot.generation;
+        let plain = config(r#"{ "directory": "/d" }"#);
+        let first = generation(&plain, &base);
+        assert_eq!(first, generation(&plain, &Desired { fence: 99, ..base.clone() }));
+        let reversed = Desired { routes: base.routes.iter().rev().cloned().collect(), ..base.clone() };
+        assert_eq!(first, generation(&plain, &reversed), "the order of slots is ours");
+        assert_ne!(first, generation(&config(r#"{ "directory": "/d", "upstream": { "keepalive": 8 } }"#), &base));
+        assert_ne!(first, generation(&plain, &wanted(route("blue", 10_000, &[3]), route("green", 0, &[2]))));
+    }
+}

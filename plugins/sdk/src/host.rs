@@ -58,7 +58,7 @@ pub struct Entry {
     pub kind: String,
     /// For files.
     pub size_bytes: u64,
-    /// `mode` (octal), `uid`, `gid`, `device`, `inode`, `modified-ms`.
+    /// `mode` (octal), `uid`, `gid`, `device`, `inode`, `modified-ms`; of `stat` alone `writable`: whether the host itself may write there.
     pub labels: Labels,
 }
 

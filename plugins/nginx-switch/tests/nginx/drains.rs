@@ -1,8 +1,8 @@
 //! When the last requests of a slot have ended, on an NGINX of our own and on one that others keep busy.
 
 use crate::rig::{App, Nginx, Switch, ask, rule, wait_for};
-use std::net::TcpStream;
 use std::io::Write;
+use std::net::TcpStream;
 use std::thread;
 
 const SCOPE: &str = "shop/production";

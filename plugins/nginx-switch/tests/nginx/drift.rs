@@ -113,7 +113,7 @@ fn another_store_is_refused_and_may_take_over() {
 #[test]
 fn another_service_whose_names_read_the_same_is_never_touched() {
     let scopes = ["a-b/c", "a/b-c"];
-    let nginx = Nginx::start_with("", &[]);
+    let nginx = Nginx::start_with("", &["other/one"]);
     let blue = App::start("blue");
     let first = Switch::new(&nginx, scopes[0]);
     first.switch(&first.desired(Some((10_000, &blue)), None));

@@ -1,10 +1,10 @@
 //! A real NGINX with its own configuration, pid file, logs and ports; real backends; a real client. Everything ends with the rig.
 
 use agente_plugin_sdk::host::{Host, Process};
-use agente_plugin_sdk::http::{Request, Response, send};
+use agente_plugin_sdk::http::{Request, Response};
 use agente_plugin_sdk::native::NativeHost;
 use agente_plugin_sdk::traffic::ObservedState;
-use agente_plugin_sdk::{Backend, Desired, Drained, Failure, Features, MatchRule, Observed, Plugin, Route, TrafficSwitcher};
+use agente_plugin_sdk::{Backend, Desired, Drained, Failure, Features, MatchRule, Observed, Route, TrafficSwitcher};
 use nginx_switch::NginxSwitch;
 use nginx_switch::config::Config;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -92,7 +92,7 @@ fn serve(stream: TcpStream, name: &str, requests: &AtomicUsize) {
                 break;
             }
             if first.is_empty() {
-                first = text.to_owned();
+                text.clone_into(&mut first);
             }
             if let Some(value) = text.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
@@ -328,10 +328,6 @@ impl Switch {
         assert_eq!(seen.state, ObservedState::Converged, "{}", seen.message);
         seen
     }
-
-    pub fn describe() -> String {
-        serde_json::to_string_pretty(&NginxSwitch::describe()).unwrap()
-    }
 }
 
 pub fn rule(slot: &str, by: &str, name: &str, value: &str) -> MatchRule {
@@ -345,9 +341,4 @@ pub fn ask(nginx: &Nginx, scope: &str, path: &str, headers: &[(&str, &str)]) -> 
     request.total_timeout = PATIENCE;
     let mut stream = agente_plugin_sdk::http::Socket::connect("127.0.0.1", nginx.port, PATIENCE).unwrap();
     agente_plugin_sdk::http::over(&mut stream, &request).unwrap()
-}
-
-/// Sends a request directly.
-pub fn get(port: u16, path: &str) -> Response {
-    send(&Request::get(&format!("http://127.0.0.1:{port}{path}")).unwrap()).unwrap()
 }

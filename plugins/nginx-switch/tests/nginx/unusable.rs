@@ -11,11 +11,7 @@ const SCOPE: &str = "shop/production";
 #[track_caller]
 fn all_say(switch: &Switch, blue: &App, code: Code, words: &str) -> Failure {
     let before = switch.bytes();
-    let failures = [
-        switch.features().unwrap_err(),
-        switch.observe().unwrap_err(),
-        switch.apply(&switch.desired(None, Some((10_000, blue)))).unwrap_err(),
-    ];
+    let failures = [switch.features().unwrap_err(), switch.observe().unwrap_err(), switch.apply(&switch.desired(None, Some((10_000, blue)))).unwrap_err()];
     for failure in &failures {
         assert_eq!(failure.code, code, "{failure}");
         assert!(failure.message.contains(words), "{failure}");

@@ -51,7 +51,10 @@ pub(super) fn stat(path: &str) -> Result<Option<Entry>, Failure> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => {
             let name = Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned());
-            Ok(Some(entry(name, &metadata)))
+            let mut entry = entry(name, &metadata);
+            let writable = rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+            entry.labels.push(("writable".to_owned(), writable.to_string()));
+            Ok(Some(entry))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(broken("look at", path, &error)),
