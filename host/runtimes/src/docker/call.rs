@@ -107,10 +107,8 @@ impl Engine {
             Error::RequestTimeoutError => CallError { status: None, said: String::new(), fault: self.silent(what, self.settings.call_timeout) },
             other => {
                 let fault = match io_kind(&other) {
-                    Some(io::ErrorKind::PermissionDenied) => {
-                        Fault::new(FaultKind::Denied, format!("this user may not use the Docker Engine at `{endpoint}`"))
-                            .hint("add the user to the group `docker` and log in again, or run as one who may")
-                    }
+                    Some(io::ErrorKind::PermissionDenied) => Fault::new(FaultKind::Denied, format!("this user may not use the Docker Engine at `{endpoint}`"))
+                        .hint("add the user to the group `docker` and log in again, or run as one who may"),
                     Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
                         Fault::new(FaultKind::Unavailable, format!("no Docker Engine answers at `{endpoint}`"))
                             .hint("start it: `systemctl start docker`; its log: `journalctl -u docker`")

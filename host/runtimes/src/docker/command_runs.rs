@@ -29,9 +29,9 @@ const END_POLL: Duration = Duration::from_millis(200);
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// How long after its time limit a one-shot container may still be there.
-const ONE_SHOT_MARGIN: Duration = Duration::from_secs(120);
+const ONE_SHOT_MARGIN: Duration = Duration::from_mins(2);
 
-/// How long a start that was asked for may go unseen.
+/// How long a creation or a start that was asked for may go unseen.
 const START_IN_FLIGHT: Duration = Duration::from_secs(1);
 
 type Outputs = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
@@ -88,7 +88,11 @@ impl Drop for Feeding {
 
 /// What is to be ended when the call ends early.
 enum Cleanup {
-    Exec { id: String, container: String },
+    Exec {
+        id: String,
+        container: String,
+    },
+    /// By its name, which is known before the engine has answered.
     Container(String),
 }
 
@@ -107,7 +111,7 @@ impl Drop for Guard {
         runtime.spawn(async move {
             let ended = match &cleanup {
                 Cleanup::Exec { id, container } => engine.kill_exec(id, container).await,
-                Cleanup::Container(id) => engine.remove(id, true).await,
+                Cleanup::Container(name) => engine.remove_until_it_stays_away(name).await,
             };
             if let Err(fault) = ended {
                 tracing::warn!(%fault, "a program whose call was dropped may still run");
@@ -234,14 +238,7 @@ impl Engine {
     }
 
     /// Reads outputs until they close, the program has ended, or the deadline.
-    async fn read(
-        &self,
-        mut outputs: Outputs,
-        capture: &mut Capture,
-        deadline: Instant,
-        what: &str,
-        program: Program<'_>,
-    ) -> Result<Ending, Fault> {
+    async fn read(&self, mut outputs: Outputs, capture: &mut Capture, deadline: Instant, what: &str, program: Program<'_>) -> Result<Ending, Fault> {
         let mut ended_at: Option<Instant> = None;
         loop {
             let look_again = ended_at.unwrap_or_else(|| Instant::now() + END_POLL).min(deadline);
@@ -263,15 +260,21 @@ impl Engine {
         let deadline = Instant::now() + command.wall;
         let what = format!("run `{}` in the image `{image}`", program(command));
         let name = one_shot_name();
+        // However this ends, the container is removed; also when the call is dropped while the engine is still making it.
+        let mut guard = Guard { engine: self.clone(), cleanup: Some(Cleanup::Container(name.clone())) };
         let id = match self.create(&name, self.one_shot(image, command)).await {
             Ok(id) => id,
-            Err(error) if error.is_absent() => {
-                return Err(Fault::new(FaultKind::Rejected, format!("the engine has no image `{image}` to run `{}` in", program(command))).hint(format!("docker pull {image}")));
+            Err(error) => {
+                if error.status.is_some() {
+                    guard.cleanup = None;
+                }
+                if error.is_absent() {
+                    return Err(Fault::new(FaultKind::Rejected, format!("the engine has no image `{image}` to run `{}` in", program(command)))
+                        .hint(format!("docker pull {image}")));
+                }
+                return Err(error.fault);
             }
-            Err(error) => return Err(error.fault),
         };
-        // From here on the container is removed however this ends.
-        let mut guard = Guard { engine: self.clone(), cleanup: Some(Cleanup::Container(id.clone())) };
         let outcome = self.run_one_shot(&id, image, command, deadline, &what).await;
         let removed = self.remove(&id, true).await;
         if removed.is_ok() {
@@ -280,6 +283,18 @@ impl Engine {
         let output = outcome?;
         removed?;
         Ok(output)
+    }
+
+    /// Removes a container whose creation may still be on its way.
+    async fn remove_until_it_stays_away(&self, name: &str) -> Result<(), Fault> {
+        let asked = Instant::now();
+        loop {
+            self.remove(name, true).await?;
+            if asked.elapsed() >= START_IN_FLIGHT {
+                return Ok(());
+            }
+            tokio::time::sleep(END_POLL).await;
+        }
     }
 
     async fn run_one_shot(&self, id: &str, image: &str, command: &CommandSpec, deadline: Instant, what: &str) -> Result<CommandOutput, Fault> {
@@ -332,7 +347,6 @@ impl Engine {
                 restart_policy: Some(restart_policy(RestartPolicyNameEnum::NO)),
                 // Its output goes to the caller, and nowhere else.
                 log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-                init: Some(true),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()

@@ -68,7 +68,12 @@ impl Engine {
     fn foreign(&self, standing: &Standing) -> Fault {
         Fault::new(
             FaultKind::Conflict,
-            format!("a container named `{}` is there that was not made by agente-host (id {}, image {})", standing.name, short(&standing.id), short(&standing.image)),
+            format!(
+                "a container named `{}` is there that was not made by agente-host (id {}, image {})",
+                standing.name,
+                short(&standing.id),
+                short(&standing.image)
+            ),
         )
         .hint(format!("rename or remove it: `docker --host {} rename {1} {1}-old`", self.settings.endpoint, standing.name))
     }
@@ -97,7 +102,8 @@ impl Engine {
     /// Sets whether the engine starts it again. Done before a stop, or a stopped container may come back with the engine.
     pub(crate) async fn set_policy(&self, name: &str, policy: RestartPolicyNameEnum) -> Result<(), CallError> {
         let body = ContainerUpdateBody { restart_policy: Some(restart_policy(policy)), ..ContainerUpdateBody::default() };
-        self.ask(&format!("set the restart policy of the container `{name}` to `{policy}`"), self.client().map_err(unanswered)?.update_container(name, body)).await
+        self.ask(&format!("set the restart policy of the container `{name}` to `{policy}`"), self.client().map_err(unanswered)?.update_container(name, body))
+            .await
     }
 
     /// Sends the stop signal and kills after `grace`, whole seconds rounded up.
@@ -121,7 +127,8 @@ impl Engine {
         let deadline = Instant::now() + self.settings.start_timeout;
         loop {
             let options = RemoveContainerOptionsBuilder::default().force(force).build();
-            let removal = self.within(self.settings.start_timeout, &format!("remove the container `{name}`"), self.client()?.remove_container(name, Some(options))).await;
+            let removal =
+                self.within(self.settings.start_timeout, &format!("remove the container `{name}`"), self.client()?.remove_container(name, Some(options))).await;
             match removal {
                 Ok(()) => {}
                 Err(error) if error.is_absent() => return Ok(()),
@@ -132,7 +139,9 @@ impl Engine {
             match self.look_at(name).await? {
                 None => return Ok(()),
                 Some(standing) if Instant::now() >= deadline => {
-                    return Err(Fault::new(FaultKind::TimedOut, format!("the container `{name}` is still there after its removal ({:?})", standing.phase)).retryable());
+                    return Err(
+                        Fault::new(FaultKind::TimedOut, format!("the container `{name}` is still there after its removal ({:?})", standing.phase)).retryable()
+                    );
                 }
                 Some(_) => tokio::time::sleep(REMOVAL_POLL).await,
             }

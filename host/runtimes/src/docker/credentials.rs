@@ -38,7 +38,8 @@ pub(crate) fn for_registry(path: &Path, registry: &str) -> Result<Option<DockerC
     };
     // The error of the parser would quote the file.
     let Ok(file) = serde_json::from_slice::<ConfigFile>(&text) else {
-        return Err(Fault::new(FaultKind::InvalidConfig, format!("`{}` is not a Docker configuration in JSON", path.display())).hint("write it anew with `docker login`"));
+        return Err(Fault::new(FaultKind::InvalidConfig, format!("`{}` is not a Docker configuration in JSON", path.display()))
+            .hint("write it anew with `docker login`"));
     };
     let wanted = host_of(registry);
     let Some((name, entry)) = file.auths.into_iter().find(|(name, _)| host_of(name) == wanted) else {
@@ -48,21 +49,19 @@ pub(crate) fn for_registry(path: &Path, registry: &str) -> Result<Option<DockerC
             None => Ok(None),
         };
     };
-    let mut credentials = DockerCredentials { serveraddress: Some(name), identitytoken: entry.identitytoken.filter(|token| !token.is_empty()), ..DockerCredentials::default() };
-    match entry.auth.filter(|auth| !auth.is_empty()) {
-        Some(auth) => {
-            let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let Some((username, password)) = decoded.as_deref().and_then(|pair| pair.split_once(':')) else {
-                return Err(Fault::new(FaultKind::InvalidConfig, format!("`{}` holds no user and password for `{registry}`", path.display()))
-                    .hint(format!("docker login {registry}")));
-            };
-            credentials.username = Some(username.to_owned());
-            credentials.password = Some(password.trim_end_matches('\0').to_owned());
-        }
-        None => {
-            credentials.username = entry.username;
-            credentials.password = entry.password;
-        }
+    let mut credentials =
+        DockerCredentials { serveraddress: Some(name), identitytoken: entry.identitytoken.filter(|token| !token.is_empty()), ..DockerCredentials::default() };
+    if let Some(auth) = entry.auth.filter(|auth| !auth.is_empty()) {
+        let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((username, password)) = decoded.as_deref().and_then(|pair| pair.split_once(':')) else {
+            return Err(Fault::new(FaultKind::InvalidConfig, format!("`{}` holds no user and password for `{registry}`", path.display()))
+                .hint(format!("docker login {registry}")));
+        };
+        credentials.username = Some(username.to_owned());
+        credentials.password = Some(password.trim_end_matches('\0').to_owned());
+    } else {
+        credentials.username = entry.username;
+        credentials.password = entry.password;
     }
     if credentials.username.is_none() && credentials.identitytoken.is_none() {
         // `docker login` leaves an empty entry where a helper keeps the credentials.
@@ -75,8 +74,11 @@ pub(crate) fn for_registry(path: &Path, registry: &str) -> Result<Option<DockerC
 }
 
 fn helped(path: &Path, registry: &str, helper: &str) -> Fault {
-    Fault::new(FaultKind::InvalidConfig, format!("`{}` keeps the credentials for `{registry}` in the program `docker-credential-{helper}`, which is not asked here", path.display()))
-        .hint("pull the image beforehand with `docker pull`: an image that the engine has is not pulled again")
+    Fault::new(
+        FaultKind::InvalidConfig,
+        format!("`{}` keeps the credentials for `{registry}` in the program `docker-credential-{helper}`, which is not asked here", path.display()),
+    )
+    .hint("pull the image beforehand with `docker pull`: an image that the engine has is not pulled again")
 }
 
 /// The host of an entry: `https://index.docker.io/v1/` stands for `docker.io`.

@@ -82,9 +82,9 @@ impl DockerSettings {
             endpoint,
             store: store.into(),
             call_timeout: Duration::from_secs(10),
-            start_timeout: Duration::from_secs(60),
-            pull_timeout: Duration::from_secs(15 * 60),
-            pull_stall: Duration::from_secs(60),
+            start_timeout: Duration::from_mins(1),
+            pull_timeout: Duration::from_mins(15),
+            pull_stall: Duration::from_mins(1),
             credentials: None,
             min_free_disk_bytes: 0,
         }

@@ -51,7 +51,8 @@ impl<'a> HostProcesses<'a> {
         while let Some(&parent) = found.get(next) {
             next += 1;
             // Its session too: what it left to process 1 of the container is still in it.
-            let more: Vec<i32> = stats.iter().filter(|stat| (stat.ppid == parent || stat.session == parent) && !found.contains(&stat.pid)).map(|stat| stat.pid).collect();
+            let more: Vec<i32> =
+                stats.iter().filter(|stat| (stat.ppid == parent || stat.session == parent) && !found.contains(&stat.pid)).map(|stat| stat.pid).collect();
             found.extend(more);
         }
         for pid in found.into_iter().filter_map(|pid| u32::try_from(pid).ok()).filter(|pid| self.process(*pid).is_some()) {
@@ -83,12 +84,7 @@ impl<'a> HostProcesses<'a> {
             }
             entries.extend(four.into_iter().chain(six).filter(|entry| entry.state == TcpState::Established).map(|entry| (entry.inode, entry)));
         }
-        read_any.then(|| {
-            entries
-                .into_values()
-                .filter_map(|entry| holders.get(&entry.inode).map(|pid| connection(&entry, *pid)))
-                .collect()
-        })
+        read_any.then(|| entries.into_values().filter_map(|entry| holders.get(&entry.inode).map(|pid| connection(&entry, *pid))).collect())
     }
 }
 

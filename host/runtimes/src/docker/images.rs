@@ -60,7 +60,10 @@ impl DockerRuntime {
                         .hint("name the image by repository and digest: `name@sha256:…`"));
                 }
                 self.engine.pull(&parsed, progress).await?;
-                self.engine.inspect_image(reference).await?.ok_or_else(|| Fault::new(FaultKind::Failed, format!("the image `{reference}` was pulled and is not there")))?
+                self.engine
+                    .inspect_image(reference)
+                    .await?
+                    .ok_or_else(|| Fault::new(FaultKind::Failed, format!("the image `{reference}` was pulled and is not there")))?
             }
         };
         let id = image_id(&image, reference)?;
@@ -82,10 +85,13 @@ impl DockerRuntime {
             let Some(image) = self.engine.inspect_image(id.as_str()).await? else {
                 continue;
             };
-            let references: Vec<&str> =
-                recorded.iter().filter_map(|other| if let Artifact::Image { reference, id: of, .. } = other { (of == id).then_some(reference.as_str()) } else { None }).collect();
+            let references: Vec<&str> = recorded
+                .iter()
+                .filter_map(|other| if let Artifact::Image { reference, id: of, .. } = other { (of == id).then_some(reference.as_str()) } else { None })
+                .collect();
             let tags = image.repo_tags.unwrap_or_default();
-            if let Some(other) = tags.iter().find(|tag| !references.iter().any(|reference| Reference::parse(reference).is_ok_and(|parsed| parsed.is_tag(tag)))) {
+            if let Some(other) = tags.iter().find(|tag| !references.iter().any(|reference| Reference::parse(reference).is_ok_and(|parsed| parsed.is_tag(tag))))
+            {
                 pruned.push(Pruned::Left(id.clone(), format!("it is `{other}` too")));
                 continue;
             }
@@ -113,8 +119,11 @@ impl Engine {
     pub(crate) async fn restore_image(&self, artifact: &Artifact) -> Result<(), Fault> {
         let (id, reference, digest) = image_part(artifact)?;
         let Some(digest) = digest else {
-            return Err(Fault::new(FaultKind::Rejected, format!("the image of `{reference}` ({}) is not on the engine, and no registry is known to have it", id.short()))
-                .hint("deploy a new release from an image that is there"));
+            return Err(Fault::new(
+                FaultKind::Rejected,
+                format!("the image of `{reference}` ({}) is not on the engine, and no registry is known to have it", id.short()),
+            )
+            .hint("deploy a new release from an image that is there"));
         };
         self.pull(&Reference::parse(digest)?, &|line| tracing::debug!(image = digest, line, "pulling")).await?;
         if self.image_by_id(id).await? {
@@ -186,7 +195,8 @@ impl Engine {
 
 fn image_id(image: &ImageInspect, reference: &str) -> Result<Digest, Fault> {
     let id = image.id.clone().unwrap_or_default();
-    Digest::new(id).map_err(|error| Fault::new(FaultKind::Failed, format!("the engine gives the image `{reference}` an id that is not a digest")).because(&error))
+    Digest::new(id)
+        .map_err(|error| Fault::new(FaultKind::Failed, format!("the engine gives the image `{reference}` an id that is not a digest")).because(&error))
 }
 
 /// Why a pull failed: the engine answers most causes with the same status, so its words decide.
@@ -202,9 +212,23 @@ fn pull_fault(reference: &Reference, had_credentials: bool, error: CallError) ->
     } else if has(&["no basic auth credentials", "unauthorized", "authentication required", "incorrect username or password", "access denied", "denied:"]) {
         let why = if had_credentials { "turned the credentials down" } else { "wants credentials" };
         Fault::new(FaultKind::Denied, format!("the registry `{registry}` {why} for `{reference}`")).hint(format!("docker login {registry}"))
-    } else if has(&["connection refused", "no such host", "i/o timeout", "dial tcp", "tls handshake", "network is unreachable", "eof", "connection reset", "client.timeout", "502", "503", "504"])
-    {
-        Fault::new(FaultKind::Unavailable, format!("the registry `{registry}` can't be reached for `{reference}`")).hint(format!("curl -v https://{registry}/v2/")).retryable()
+    } else if has(&[
+        "connection refused",
+        "no such host",
+        "i/o timeout",
+        "dial tcp",
+        "tls handshake",
+        "network is unreachable",
+        "eof",
+        "connection reset",
+        "client.timeout",
+        "502",
+        "503",
+        "504",
+    ]) {
+        Fault::new(FaultKind::Unavailable, format!("the registry `{registry}` can't be reached for `{reference}`"))
+            .hint(format!("curl -v https://{registry}/v2/"))
+            .retryable()
     } else if error.is_absent() || has(&["manifest unknown", "not found", "name unknown"]) {
         Fault::new(FaultKind::Rejected, format!("the registry `{registry}` has no image `{reference}`")).hint("check the tag or digest; was the image pushed?")
     } else {

@@ -29,7 +29,7 @@ const MAX_TAIL_BYTES: usize = 4 * 1024 * 1024;
 const SKEW_SECONDS: i128 = 10;
 
 /// How long a stream tries to reach an engine that went away.
-const RECONNECT_FOR: Duration = Duration::from_secs(60);
+const RECONNECT_FOR: Duration = Duration::from_mins(1);
 
 /// The pause between two such tries.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
@@ -119,7 +119,13 @@ impl Lines {
 
     /// What was never ended by a newline.
     fn rest(&mut self, nanoseconds: i128) -> Vec<LogLine> {
-        [LogSource::Out, LogSource::Err].into_iter().filter(|source| !self.buffer(*source).is_empty()).collect::<Vec<_>>().into_iter().map(|source| self.close(source, nanoseconds)).collect()
+        [LogSource::Out, LogSource::Err]
+            .into_iter()
+            .filter(|source| !self.buffer(*source).is_empty())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|source| self.close(source, nanoseconds))
+            .collect()
     }
 }
 
@@ -233,7 +239,7 @@ impl Engine {
     pub(crate) async fn log_bytes_since(&self, container: &str, since: Timestamp, max_bytes: usize) -> Result<Vec<u8>, Fault> {
         let what = format!("read the log of the container `{container}`");
         let from = i128::from(since.0) * 1_000_000;
-        let options = LogsOptions { since: i32::try_from(since.0 / 1000).unwrap_or(i32::MAX), ..self.everything(false) };
+        let options = LogsOptions { since: i32::try_from(since.0 / 1000).unwrap_or(i32::MAX), ..Self::everything(false) };
         let read = async {
             let mut outputs = self.client()?.logs(container, Some(options));
             let mut kept: Vec<u8> = Vec::new();
@@ -252,7 +258,7 @@ impl Engine {
         tokio::time::timeout(self.settings.call_timeout, read).await.unwrap_or_else(|_| Err(self.silent(&what, self.settings.call_timeout)))
     }
 
-    fn everything(&self, follow: bool) -> LogsOptions {
+    fn everything(follow: bool) -> LogsOptions {
         LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(true).timestamps(true).tail("all").build()
     }
 
@@ -299,7 +305,7 @@ impl Engine {
             };
             let ended = matches!(standing.phase, Phase::Exited | Phase::StartFailed | Phase::Removing | Phase::Dead);
             // One that has ended is read once more without following: its last words.
-            let options = LogsOptions { since: position.reconnect(), ..self.everything(!ended) };
+            let options = LogsOptions { since: position.reconnect(), ..Self::everything(!ended) };
             let mut outputs = self.client()?.logs(id, Some(options));
             let mut broke = false;
             while let Some(output) = outputs.next().await {
@@ -333,7 +339,9 @@ impl Engine {
             if !broke {
                 lost_since = None;
             } else if lost_since.get_or_insert_with(Instant::now).elapsed() >= RECONNECT_FOR {
-                return Err(Fault::new(FaultKind::Unavailable, format!("the log of the container `{}` broke off and can't be taken up again", backend.id)).retryable());
+                return Err(
+                    Fault::new(FaultKind::Unavailable, format!("the log of the container `{}` broke off and can't be taken up again", backend.id)).retryable()
+                );
             }
             tokio::time::sleep(RECONNECT_PAUSE).await;
         }
@@ -363,7 +371,13 @@ mod tests {
         assert!(first.iter().all(|entry| position.is_new(entry)));
         position.reconnect();
         // The second part of a long line has the stamp of the first.
-        let again = [at(LogSource::Out, 5, "a\n"), at(LogSource::Out, 7, "b"), at(LogSource::Out, 7, "c\n"), at(LogSource::Err, 6, "x\n"), at(LogSource::Err, 8, "y\n")];
+        let again = [
+            at(LogSource::Out, 5, "a\n"),
+            at(LogSource::Out, 7, "b"),
+            at(LogSource::Out, 7, "c\n"),
+            at(LogSource::Err, 6, "x\n"),
+            at(LogSource::Err, 8, "y\n"),
+        ];
         let new: Vec<bool> = again.iter().map(|entry| position.is_new(entry)).collect();
         assert_eq!(new, [false, false, true, false, true]);
     }

@@ -40,7 +40,12 @@ pub(crate) async fn preflight(runtime: &DockerRuntime, release: &Release, backen
         let subject = format!("network {name}");
         findings.push(match engine.has_network(name).await {
             Ok(true) => finding(subject, FindingResult::Good, "is there", None),
-            Ok(false) => finding(subject, FindingResult::Warning, "is not there and will be made; the balancer must join it", Some(format!("docker network connect {name} <balancer>"))),
+            Ok(false) => finding(
+                subject,
+                FindingResult::Warning,
+                "is not there and will be made; the balancer must join it",
+                Some(format!("docker network connect {name} <balancer>")),
+            ),
             Err(fault) => bad(subject, fault),
         });
     }
@@ -98,9 +103,12 @@ async fn the_image(engine: &Engine, release: &Release) -> Finding {
     let subject = format!("image {reference}");
     match (engine.image_by_id(id).await, repository_digest) {
         (Ok(true), _) => finding(subject, FindingResult::Good, format!("is there as {}", id.short()), None),
-        (Ok(false), Some(digest)) => {
-            finding(subject, FindingResult::Warning, format!("{} is not there any more and will be pulled as `{digest}`", id.short()), Some(format!("docker pull {digest}")))
-        }
+        (Ok(false), Some(digest)) => finding(
+            subject,
+            FindingResult::Warning,
+            format!("{} is not there any more and will be pulled as `{digest}`", id.short()),
+            Some(format!("docker pull {digest}")),
+        ),
         (Ok(false), None) => finding(
             subject,
             FindingResult::Bad,

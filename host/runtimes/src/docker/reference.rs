@@ -19,7 +19,8 @@ impl Reference {
     /// Parses a reference.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         let wrong = |why: &str| {
-            Err(Fault::new(FaultKind::InvalidConfig, format!("`{text}` is not the name of an image: {why}")).hint("write `name:tag`, `registry:port/name:tag` or `name@sha256:…`"))
+            Err(Fault::new(FaultKind::InvalidConfig, format!("`{text}` is not the name of an image: {why}"))
+                .hint("write `name:tag`, `registry:port/name:tag` or `name@sha256:…`"))
         };
         if text.starts_with("sha256:") && text.len() == 71 {
             return Ok(Self { repository: String::new(), tag: None, digest: Some(text.to_owned()) });
@@ -38,12 +39,16 @@ impl Reference {
             return wrong("it is empty");
         }
         let good_part = |part: &str| {
-            part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']'))
+            part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']'))
         };
         if !repository.split('/').all(good_part) || repository.rsplit('/').next().is_some_and(|last| last.chars().any(|c| c.is_ascii_uppercase())) {
             return wrong("it holds a character that names of images can't have");
         }
-        if tag.as_deref().is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+        if tag
+            .as_deref()
+            .is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
+        {
             return wrong("its tag holds a character that tags can't have");
         }
         Ok(Self { repository: repository.to_owned(), tag, digest })

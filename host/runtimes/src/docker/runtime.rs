@@ -63,9 +63,12 @@ impl DockerRuntime {
             let result = match standing.phase {
                 Phase::Running | Phase::Restarting => Ok(false),
                 Phase::Paused => self.engine.unpause(&standing.id).await.map(|()| true).map_err(Fault::from),
-                Phase::Exited | Phase::StartFailed if standing.label(labels::SPEC_HASH).is_some() => {
-                    self.engine.start(&standing.id).await.map(|()| true).map_err(|error| mask_of(&standing.labels, &standing.env).fault(start_fault(&standing.name, None, &error)))
-                }
+                Phase::Exited | Phase::StartFailed if standing.label(labels::SPEC_HASH).is_some() => self
+                    .engine
+                    .start(&standing.id)
+                    .await
+                    .map(|()| true)
+                    .map_err(|error| mask_of(&standing.labels, &standing.env).fault(start_fault(&standing.name, None, &error))),
                 Phase::Created | Phase::Exited | Phase::StartFailed | Phase::Removing | Phase::Dead => continue,
             };
             raised.push(Raised { backend, result });
@@ -112,14 +115,7 @@ impl DockerRuntime {
                 }
                 // The host died between making it and starting it.
                 Phase::Created if same => return self.start(launch, &wanted).await,
-                Phase::Created
-                | Phase::StartFailed
-                | Phase::Running
-                | Phase::Paused
-                | Phase::Restarting
-                | Phase::Exited
-                | Phase::Removing
-                | Phase::Dead => {
+                Phase::Created | Phase::StartFailed | Phase::Running | Phase::Paused | Phase::Restarting | Phase::Exited | Phase::Removing | Phase::Dead => {
                     self.replace(&standing.id, wanted.spec.stop_grace).await.map_err(unknown)?;
                 }
             }
@@ -133,9 +129,8 @@ impl DockerRuntime {
 
     async fn create(&self, launch: &Launch, wanted: &Wanted<'_>) -> Result<(), Failure> {
         let name = launch.backend.id.0.as_str();
-        let error = match self.engine.create(name, wanted.body.clone()).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = self.engine.create(name, wanted.body.clone()).await else {
+            return Ok(());
         };
         if error.is_absent() && error.said.to_lowercase().contains("no such image") {
             self.engine.restore_image(&launch.release.artifact).await.map_err(unknown)?;
@@ -169,7 +164,7 @@ impl DockerRuntime {
             && let Ok(Some(holder)) = self.engine.holder_of_port(port).await
             && holder != name
         {
-            fault.message.push_str(&format!(" by the container `{holder}`"));
+            fault.message = format!("{} by the container `{holder}`", fault.message);
         }
         if let Err(removal) = self.engine.remove(name, true).await {
             fault.causes.push(format!("and the container could not be removed: {removal}"));

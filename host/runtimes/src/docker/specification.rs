@@ -50,9 +50,7 @@ pub(crate) fn docker_part(runtime: &RuntimeSpec) -> Result<&DockerSpec, Fault> {
 pub(crate) fn image_part(artifact: &Artifact) -> Result<(&Digest, &str, Option<&str>), Fault> {
     match artifact {
         Artifact::Image { reference, id, repository_digest } => Ok((id, reference, repository_digest.as_deref())),
-        Artifact::File { .. } | Artifact::Adopted => {
-            Err(Fault::new(FaultKind::Internal, "a release without an image was given to the Docker runtime"))
-        }
+        Artifact::File { .. } | Artifact::Adopted => Err(Fault::new(FaultKind::Internal, "a release without an image was given to the Docker runtime")),
     }
 }
 

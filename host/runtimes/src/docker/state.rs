@@ -138,11 +138,7 @@ fn phase_of(state: &ContainerState) -> Phase {
     match state.status.unwrap_or(Status::EMPTY) {
         Status::CREATED | Status::EMPTY => {
             // A failed start leaves `created` behind, with an exit code or an error; a start that was never asked for leaves neither.
-            if state.exit_code.unwrap_or(0) != 0 || state.error.as_deref().is_some_and(|error| !error.is_empty()) {
-                Phase::StartFailed
-            } else {
-                Phase::Created
-            }
+            if state.exit_code.unwrap_or(0) != 0 || state.error.as_deref().is_some_and(|error| !error.is_empty()) { Phase::StartFailed } else { Phase::Created }
         }
         Status::RUNNING | Status::STOPPING => Phase::Running,
         Status::PAUSED => Phase::Paused,
