@@ -107,13 +107,15 @@ impl Connection {
         self.used += 1;
         let request = request(target, ask);
         let sent = async {
-            // An error here is a connection that ended while it was idle; the request then fails below, as that of a client which does not look first.
-            let _ = self.sender.ready().await;
-            self.sender.send_request(request).await
+            // A connection that has ended while it was idle costs this request, as it costs a client which does not look first.
+            self.sender.ready().await.map_err(|_| None)?;
+            self.sender.send_request(request).await.map_err(Some)
         };
         let response = match timeout_at(deadline, sent).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(lost_header(&error, reused, self.received.bytes() - before)),
+            Ok(Err(None)) if reused => return Err(Loss::new(Class::IdleReset, "the server had closed the reused connection before the request went out")),
+            Ok(Err(None)) => return Err(Loss::new(Class::Reset, "the server closed the fresh connection before the request went out")),
+            Ok(Err(Some(error))) => return Err(lost_header(&error, reused, self.received.bytes() - before)),
             Err(_) => {
                 let bytes = self.received.bytes() - before;
                 return Err(Loss::new(
