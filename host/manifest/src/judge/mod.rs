@@ -1,0 +1,133 @@
+//! What a manifest means: from wire types to the engine's types, with everything that can't be.
+//!
+//! One file per table. Invariant: every part judges all that it has, reports each mistake once, at its own place, and answers none only where it or the
+//! shape of the manifest has reported why.
+
+mod checks;
+mod plugins;
+mod probe;
+mod runtime;
+mod secrets;
+mod strategy;
+
+pub(crate) use checks::CheckPlaces;
+
+use crate::manifest::{ArtifactSource, Overrides, PluginSection, SecretSource};
+use crate::problem::{Complaint, Findings};
+use crate::raw::RawManifest;
+use crate::shape::TakenOut;
+use crate::tree::{KeyPath, Node};
+use agente_engine::names::{PluginName, ServiceName};
+use agente_engine::policy::Policy;
+use agente_engine::release::RuntimeSpec;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What every part needs to judge.
+pub(crate) struct Judge<'a, 'f> {
+    /// The merged document, for places.
+    pub(crate) document: &'a Node,
+    /// What was taken out because it was of a wrong kind.
+    pub(crate) taken_out: &'a TakenOut,
+    /// The folder of the manifest.
+    pub(crate) directory: &'a Path,
+    /// What the command line says instead.
+    pub(crate) overrides: &'a Overrides,
+    /// Where problems go.
+    pub(crate) findings: &'a mut Findings<'f>,
+}
+
+impl Judge<'_, '_> {
+    /// Reports a complaint about the value at a path, or about the table that should hold it.
+    fn object(&mut self, at: &KeyPath, complaint: Complaint) {
+        self.findings.add(&self.document.place_of(at), at.to_string(), complaint);
+    }
+
+    /// Reports a complaint about the name of an entry.
+    fn object_to_name(&mut self, at: &KeyPath, complaint: Complaint) {
+        let place = self.document.at(at).map_or_else(|| self.document.place_of(at), Node::name_place);
+        self.findings.add(&place, at.to_string(), complaint);
+    }
+
+    /// Takes the value of a judgement, or reports why there is none.
+    fn accept<T>(&mut self, at: &KeyPath, judged: Result<T, Complaint>) -> Option<T> {
+        judged.map_err(|complaint| self.object(at, complaint)).ok()
+    }
+
+    /// Where a path in the manifest leads.
+    fn resolve(&self, written: &str) -> PathBuf {
+        self.directory.join(written)
+    }
+
+    /// Whether something stands at a path.
+    fn is_written(&self, at: &KeyPath) -> bool {
+        self.document.at(at).is_some()
+    }
+
+    /// The line of the value at a path.
+    fn line_of(&self, at: &KeyPath) -> usize {
+        self.findings.source().position(self.document.place_of(at).start).line
+    }
+
+    /// Reports a duration of zero where there is nothing to wait for in no time.
+    fn longer_than_nothing(&mut self, at: &KeyPath, duration: Duration, fix: &str) {
+        if duration.is_zero() {
+            self.object(at, Complaint::new(format!("`{at}` can't be `0s`: nothing is done in no time"), fix));
+        }
+    }
+}
+
+/// All that a manifest means.
+pub(crate) struct Judged {
+    pub(crate) service: ServiceName,
+    pub(crate) artifact_source: ArtifactSource,
+    pub(crate) runtime: RuntimeSpec,
+    pub(crate) docker_socket: Option<PathBuf>,
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    pub(crate) plugins: BTreeMap<PluginName, PluginSection>,
+    pub(crate) switcher: PluginName,
+    pub(crate) policy: Policy,
+    pub(crate) check_places: CheckPlaces,
+}
+
+/// Judges a whole manifest; none where a problem was reported.
+pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judged> {
+    let service = raw.service.and_then(|name| {
+        let at = KeyPath::of("service");
+        judge.accept(&at, ServiceName::new(name).map_err(|error| Complaint::new(error.to_string(), "write a name such as `service = \"shop\"`")))
+    });
+    let secrets = secrets::judge(judge, raw.secrets);
+    let runtime = raw.runtime.and_then(|runtime| runtime::judge(judge, runtime));
+    let mut plugins = plugins::judge(judge, raw.plugins);
+    let switcher = raw.switch.and_then(|switch| plugins::switcher(judge, &mut plugins, switch));
+    let ports = runtime.as_ref().and_then(|runtime| runtime.ports);
+    let probed = raw.probe.is_some() || judge.taken_out.contains("probe");
+    let probe = raw.probe.and_then(|probe| probe::judge(judge, probe, ports));
+    let strategy = strategy::judge(judge, raw.strategy);
+    let timeouts = strategy::timeouts(judge, &raw.timeouts);
+    let checks = checks::judge(judge, &mut plugins, raw.checks, raw.health, &checks::Around { timeouts, bake: strategy.bake, probed });
+    let (policy_checks, check_places) = checks;
+    let runtime = runtime?;
+    Some(Judged {
+        service: service?,
+        artifact_source: runtime.artifact,
+        runtime: runtime.spec,
+        docker_socket: runtime.socket,
+        secrets,
+        plugins,
+        switcher: switcher?,
+        policy: Policy {
+            strategy: strategy.kind,
+            checks: policy_checks,
+            probe,
+            bake: strategy.bake,
+            drain: strategy.drain,
+            keep_previous: strategy.keep_previous,
+            timeouts,
+            candidate_overrides: strategy.overrides,
+            min_free_disk_bytes: raw.disk.min_free.0,
+        },
+        check_places,
+    })
+}

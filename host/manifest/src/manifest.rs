@@ -1,0 +1,297 @@
+//! A manifest that has been read and judged, and the way back from it to the lines it was read from.
+
+use crate::judge::{self, CheckPlaces, Judge};
+use crate::problem::{Complaint, Findings, ManifestError, Problem, located};
+use crate::raw::RawManifest;
+use crate::shape::TakenOut;
+use crate::source::{Position, SourceText};
+use crate::tree::{KeyPath, Node};
+use crate::{environment, missing, shape, syntax};
+use agente_engine::names::{EnvironmentName, PluginName, Scope};
+use agente_engine::policy::Policy;
+use agente_engine::release::RuntimeSpec;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// The plugins that come with the program: found by name, and usable without a table of their own.
+pub const SHIPPED_PLUGINS: [&str; 3] = ["http-health", "nginx-switch", "tcp-health"];
+
+/// Nobody writes a longer manifest by hand; a larger file is another file.
+const LARGEST_BYTES: u64 = 1 << 20;
+
+/// What the command line says instead of the manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Which environment is meant (`--env`).
+    pub environment: Option<String>,
+    /// The image instead of the manifest's (`--image`).
+    pub image: Option<String>,
+    /// The program file instead of the manifest's; used as it is, not relative to the manifest.
+    pub artifact: Option<PathBuf>,
+    /// Components instead of the manifest's, by plugin (`--plugin`); they count as declared.
+    pub plugins: BTreeMap<PluginName, PathBuf>,
+}
+
+/// Where the bits of a new release come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactSource {
+    /// A program file.
+    File(PathBuf),
+    /// An image, as the user wrote it.
+    Image(String),
+}
+
+/// Where a secret's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A variable of our own environment.
+    Env(String),
+    /// A file; its last line break is not part of the value.
+    File(PathBuf),
+    /// A program and its arguments, run without a shell in the manifest's folder; its output is the value.
+    Command(Vec<String>),
+}
+
+/// What the manifest says about a plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginSection {
+    /// The component; none where it is to be found by name.
+    pub path: Option<PathBuf>,
+    /// The plugin's own configuration: a JSON object, empty where there is none.
+    pub config: Json,
+    /// Whether the manifest has a table for it.
+    pub declared: bool,
+}
+
+/// A manifest without mistakes, for one environment.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The file, as the caller named it.
+    pub path: PathBuf,
+    /// Its folder, to which its paths are relative.
+    pub directory: PathBuf,
+    /// The service and the chosen environment.
+    pub scope: Scope,
+    /// All environments that it declares; empty where it declares none.
+    pub environments: Vec<EnvironmentName>,
+    /// Where the bits of a new release come from.
+    pub artifact_source: ArtifactSource,
+    /// How the backends run.
+    pub runtime: RuntimeSpec,
+    /// The engine's socket, where the manifest names one.
+    pub docker_socket: Option<PathBuf>,
+    /// Where secrets come from.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Every plugin that is declared or used.
+    pub plugins: BTreeMap<PluginName, PluginSection>,
+    /// The plugin that switches.
+    pub switcher: PluginName,
+    /// How to deploy.
+    pub policy: Policy,
+    source: SourceText,
+    document: Node,
+    check_places: CheckPlaces,
+}
+
+impl Manifest {
+    /// Reads and judges a manifest for an environment; none means the only one.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError`] with everything that is wrong, sorted by place. Nothing but the files that the manifest names is looked at.
+    pub fn load(path: impl AsRef<Path>, environment: Option<&str>) -> Result<Manifest, ManifestError> {
+        Self::load_with(path, &Overrides { environment: environment.map(str::to_owned), ..Overrides::default() })
+    }
+
+    /// Reads and judges a manifest, where the command line says something else in part.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::load`].
+    pub fn load_with(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Manifest, ManifestError> {
+        let path = path.as_ref();
+        let bytes = read(path).map_err(|complaint| ManifestError::of_file(path, complaint))?;
+        Self::from_bytes(path, bytes, overrides)
+    }
+
+    /// Judges the bytes of a manifest that stands, or will stand, at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::load`].
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>, overrides: &Overrides) -> Result<Manifest, ManifestError> {
+        let source = match String::from_utf8(bytes) {
+            Ok(text) => SourceText::new(text),
+            Err(error) => return Err(not_text(path, &error)),
+        };
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let mut findings = Findings::new(path, &source);
+        let judged = judged(&directory, overrides, &mut findings);
+        findings.into_error()?;
+        let Some((scope, environments, document, judged)) = judged else {
+            let complaint = Complaint::new("the manifest could not be understood", "this is a fault of agente-host; report it with the manifest");
+            return Err(ManifestError::of_file(path, complaint));
+        };
+        Ok(Manifest {
+            path: path.to_owned(),
+            directory,
+            scope,
+            environments,
+            artifact_source: judged.artifact_source,
+            runtime: judged.runtime,
+            docker_socket: judged.docker_socket,
+            secrets: judged.secrets,
+            plugins: judged.plugins,
+            switcher: judged.switcher,
+            policy: judged.policy,
+            source,
+            document,
+            check_places: judged.check_places,
+        })
+    }
+
+    /// The line of a key in a plugin's `config`, given as keys joined by dots; of the nearest table above it where the key is not there. None where the
+    /// manifest has no table for the plugin.
+    pub fn line_of(&self, plugin: &PluginName, dotted: &str) -> Option<usize> {
+        let at = self.config_path(plugin, dotted)?;
+        Some(self.position(&at).line)
+    }
+
+    /// Gives what a plugin says about its configuration its place in this file.
+    pub fn plugin_problem(&self, plugin: &PluginName, dotted: &str, message: &str) -> Problem {
+        let at = self.config_path(plugin, dotted).unwrap_or_else(|| KeyPath::of("switch.plugin"));
+        let key = join(&KeyPath::of("plugins").key(plugin.as_str()).key("config").to_string(), dotted);
+        let fix = format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        self.problem(&at, key, Complaint::new(format!("{plugin}: {message}"), fix))
+    }
+
+    /// Gives what a plugin says about a check's `spec` its place in this file.
+    pub fn check_problem(&self, check: &str, dotted: &str, message: &str) -> Problem {
+        let base = self.check_places.get(check).cloned().unwrap_or_else(|| KeyPath::of("checks"));
+        let at = base.resolve(&self.document, dotted);
+        let plugin = self.policy.checks.iter().find(|policy| policy.name == check).map_or("its plugin", |policy| policy.plugin.as_str());
+        let fix = format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        self.problem(&at, join(&base.to_string(), dotted), Complaint::new(format!("check `{check}`: {message}"), fix))
+    }
+
+    /// Gives something that is wrong with the value of a key of the manifest (`runtime.process.ports`) its place in this file.
+    pub fn problem_at(&self, dotted: &str, message: &str, fix: &str) -> Problem {
+        let at = KeyPath::root().resolve(&self.document, dotted);
+        self.problem(&at, dotted.to_owned(), Complaint::new(message, fix))
+    }
+
+    /// The place of a key of the manifest, or of the nearest table above it.
+    pub fn position_of(&self, dotted: &str) -> Position {
+        self.position(&KeyPath::root().resolve(&self.document, dotted))
+    }
+
+    fn config_path(&self, plugin: &PluginName, dotted: &str) -> Option<KeyPath> {
+        let section = KeyPath::of("plugins").key(plugin.as_str());
+        self.document.at(&section)?;
+        let config = section.key("config");
+        Some(if self.document.at(&config).is_some() { config.resolve(&self.document, dotted) } else { section })
+    }
+
+    fn position(&self, at: &KeyPath) -> Position {
+        self.source.position(self.document.place_of(at).start)
+    }
+
+    fn problem(&self, at: &KeyPath, key: String, complaint: Complaint) -> Problem {
+        located(&self.path, &self.source, &self.document.place_of(at), key, complaint)
+    }
+}
+
+impl From<Vec<Problem>> for ManifestError {
+    /// Gathers problems found after loading, sorted by place. The caller has at least one.
+    fn from(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|a, b| (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column)));
+        Self { problems }
+    }
+}
+
+fn join(base: &str, dotted: &str) -> String {
+    if dotted.is_empty() { base.to_owned() } else { format!("{base}.{dotted}") }
+}
+
+/// A judged document.
+type Whole = (Scope, Vec<EnvironmentName>, Node, judge::Judged);
+
+fn judged(directory: &Path, overrides: &Overrides, findings: &mut Findings<'_>) -> Option<Whole> {
+    let document = syntax::parse(findings)?;
+    let (unsound, lines) = (findings.count(), findings.lines());
+    let whole = judge_document(document, directory, overrides, findings);
+    // What follows from a syntax error in the same line is the same mistake.
+    findings.drop_after_on(unsound, &lines);
+    whole
+}
+
+fn judge_document(document: Node, directory: &Path, overrides: &Overrides, findings: &mut Findings<'_>) -> Option<Whole> {
+    let (document, taken_out) = shape::prune(document, findings);
+    let selected = environment::select(document, overrides.environment.as_deref(), findings);
+    // What was taken out of the chosen environment is missing from the merged document.
+    let prefix = selected.name.as_ref().map(|name| format!("{}.", KeyPath::of("environments").key(name.as_str())));
+    let mut taken_out: TakenOut =
+        taken_out.into_iter().map(|path| prefix.as_deref().and_then(|prefix| path.strip_prefix(prefix)).map_or(path.clone(), str::to_owned)).collect();
+    // Without an environment the document is only the part that all share: what it lacks may stand in one of them.
+    selected.name.as_ref()?;
+    let document = selected.document;
+    // What the command line says need not stand in the manifest.
+    let said = [("runtime.docker.image", overrides.image.is_some()), ("runtime.process.artifact", overrides.artifact.is_some())];
+    taken_out.extend(said.into_iter().filter(|&(_, said)| said).map(|(path, _)| path.to_owned()));
+    missing::report(&document, &taken_out, findings);
+    let raw: RawManifest = match serde_json::from_value(document.to_json()) {
+        Ok(raw) => raw,
+        Err(error) => {
+            if findings.is_empty() {
+                findings.add(
+                    &(0..0),
+                    String::new(),
+                    Complaint::new(format!("the manifest could not be understood: {error}"), "correct what the message names"),
+                );
+            }
+            return None;
+        }
+    };
+    let mut judge = Judge { document: &document, taken_out: &taken_out, directory, overrides, findings };
+    let judged = judge::judge(raw, &mut judge)?;
+    let scope = Scope { service: judged.service.clone(), environment: selected.name? };
+    Some((scope, selected.declared, document, judged))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
+    let shown = path.display();
+    let here = "name a manifest, or write a first one with `agente-host init`";
+    let metadata = path.metadata().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Complaint::new("there is no such file", here),
+        _ => Complaint::new(format!("it can't be looked at: {error}"), here),
+    })?;
+    if metadata.is_dir() {
+        return Err(Complaint::new("it is a folder, not a file", format!("name the file: `{}`", path.join("agente.toml").display())));
+    }
+    if !metadata.is_file() {
+        return Err(Complaint::new("it is not a regular file", here));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).and_then(|file| file.take(LARGEST_BYTES + 1).read_to_end(&mut bytes));
+    file.map_err(|error| Complaint::new(format!("it can't be read: {error}"), format!("let this user read `{shown}`")))?;
+    if bytes.len() as u64 > LARGEST_BYTES {
+        return Err(Complaint::new("it is larger than 1MiB, which no manifest is", here));
+    }
+    Ok(bytes)
+}
+
+fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ManifestError {
+    let good = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let source = SourceText::new(text);
+    let complaint = Complaint::new("this is not UTF-8, which TOML has to be", "save the file as UTF-8");
+    // Up to the first bad byte the lossy text has the same bytes.
+    let problem = located(path, &source, &(good..good + '\u{fffd}'.len_utf8()), String::new(), complaint);
+    ManifestError { problems: vec![problem] }
+}

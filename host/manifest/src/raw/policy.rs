@@ -1,0 +1,288 @@
+//! `[probe]`, `[strategy]`, `[timeouts]` and `[disk]` as they are written.
+
+use crate::units::{DurationText, KeepText, SizeText};
+use agente_engine::policy::{FailingBaseline, KeepPrevious, OnDrainTimeout};
+use agente_engine::route::OverrideBy;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+fn seconds(seconds: u64) -> DurationText {
+    DurationText(Duration::from_secs(seconds))
+}
+
+/// Our own requests from outside.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawProbe {
+    /// The service's public URL, `http` or `https`, with a path that changes nothing.
+    #[schemars(required, extend("x-required" = true), example = &"https://shop.example/healthz")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// The `host:port` to connect to instead of the URL's own, for a balancer on this machine.
+    #[schemars(example = &"127.0.0.1:443")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connect: Option<String>,
+    /// The `Host` header and TLS name instead of the URL's own.
+    #[schemars(example = &"shop.example")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
+    /// A PEM file of certificate authorities to trust instead of the system's, relative to the manifest.
+    #[schemars(example = &"ca.pem")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<String>,
+    /// Requests per second.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 10_000), example = 50)]
+    pub(crate) rate: f64,
+    /// How long one request may take until it counts as failed.
+    #[schemars(example = &"2s")]
+    pub(crate) timeout: DurationText,
+    /// A path that may be sent POST requests; without it none are sent.
+    #[schemars(example = &"/api/echo")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) post_path: Option<String>,
+    /// How long the stable release is watched first: at least `5s`, or `0s` for not at all.
+    #[schemars(example = &"10s")]
+    pub(crate) baseline: DurationText,
+    /// How many failed requests are tolerated.
+    #[schemars(example = 3)]
+    pub(crate) budget: u64,
+    /// Whether a kept-alive connection that ends before any byte of an answer counts against the budget.
+    #[schemars(example = true)]
+    pub(crate) count_idle_resets: bool,
+    /// How an answer tells who gave it, where that is not the switcher's own header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<RawIdentity>,
+    /// What a stable release that already fails means: `relative` lets the budget grow by twice the failure rate of the baseline, `refuse` turns the deployment down.
+    #[schemars(example = &"refuse")]
+    pub(crate) on_failing_baseline: RawFailingBaseline,
+}
+
+impl Default for RawProbe {
+    fn default() -> Self {
+        Self {
+            url: None,
+            connect: None,
+            host: None,
+            ca: None,
+            rate: 20.0,
+            timeout: seconds(5),
+            post_path: None,
+            baseline: seconds(5),
+            budget: 0,
+            count_idle_resets: false,
+            identity: None,
+            on_failing_baseline: RawFailingBaseline::Relative,
+        }
+    }
+}
+
+/// The response header that names who answered.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawIdentity {
+    /// The header's name.
+    #[schemars(required, extend("x-required" = true), example = &"X-Release")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) header: Option<String>,
+    /// What it says; `{slot}` or `{release}` (the number) is filled in, and one of them must be there.
+    #[schemars(example = &"{release}")]
+    pub(crate) value: String,
+}
+
+impl Default for RawIdentity {
+    fn default() -> Self {
+        Self { header: None, value: "{slot}".to_owned() }
+    }
+}
+
+/// What a stable release that already fails means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawFailingBaseline {
+    /// The budget grows.
+    Relative,
+    /// The deployment is refused.
+    Refuse,
+}
+
+impl From<RawFailingBaseline> for FailingBaseline {
+    fn from(raw: RawFailingBaseline) -> Self {
+        match raw {
+            RawFailingBaseline::Relative => FailingBaseline::Relative,
+            RawFailingBaseline::Refuse => FailingBaseline::Refuse,
+        }
+    }
+}
+
+/// How requests move to the new release.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawStrategy {
+    /// `blue-green` is one shift of all requests.
+    #[schemars(example = &"blue-green")]
+    pub(crate) kind: RawStrategyKind,
+    /// The shares of requests that the new release gets, one after the other, in percent with up to two decimals. `blue-green` has exactly one: `[100]`.
+    #[schemars(example = [100])]
+    pub(crate) weights: Vec<f64>,
+    /// How long the new release is watched after promote; the way back stays open meanwhile.
+    #[schemars(example = &"5m")]
+    pub(crate) bake: DurationText,
+    /// How long the old side stands by at weight 0, ready for a rollback in seconds: `"until-next"` (until the next deployment), a duration, or `"none"`.
+    #[schemars(example = &"1h")]
+    pub(crate) keep_previous: KeepText,
+    /// How the old side's last requests are waited for.
+    pub(crate) drain: RawDrain,
+    /// Rules that send single requests to the new release before it has any weight, for a look at it; at most 16.
+    #[serde(rename = "override")]
+    #[schemars(length(max = 16))]
+    pub(crate) overrides: Vec<RawOverride>,
+}
+
+impl Default for RawStrategy {
+    fn default() -> Self {
+        Self {
+            kind: RawStrategyKind::BlueGreen,
+            weights: vec![100.0],
+            bake: seconds(30),
+            keep_previous: KeepText(KeepPrevious::UntilNext),
+            drain: RawDrain::default(),
+            overrides: Vec::new(),
+        }
+    }
+}
+
+/// The strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawStrategyKind {
+    /// One shift of all requests.
+    BlueGreen,
+}
+
+/// How the old side's last requests are waited for.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawDrain {
+    /// How long. Longer than the longest request, or nothing is retired in time.
+    #[schemars(example = &"2m")]
+    pub(crate) timeout: DurationText,
+    /// What happens then: `keep` keeps the old side and says so, `cut` retires it and reports what was cut.
+    #[schemars(example = &"cut")]
+    pub(crate) on_timeout: RawOnTimeout,
+    /// Whether evidence weaker than the target's own (no open connections for a quiet time) is enough.
+    #[schemars(example = true)]
+    pub(crate) accept_weak_evidence: bool,
+}
+
+impl Default for RawDrain {
+    fn default() -> Self {
+        Self { timeout: seconds(30), on_timeout: RawOnTimeout::Keep, accept_weak_evidence: false }
+    }
+}
+
+/// What happens when a drain reaches its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawOnTimeout {
+    /// The old side is kept.
+    Keep,
+    /// The old side is retired.
+    Cut,
+}
+
+impl From<RawOnTimeout> for OnDrainTimeout {
+    fn from(raw: RawOnTimeout) -> Self {
+        match raw {
+            RawOnTimeout::Keep => OnDrainTimeout::Keep,
+            RawOnTimeout::Cut => OnDrainTimeout::Cut,
+        }
+    }
+}
+
+/// A rule that sends a request to the new release.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawOverride {
+    /// What is looked at: a `header` or a `cookie`.
+    #[schemars(example = &"cookie")]
+    pub(crate) by: RawOverrideBy,
+    /// The header's or cookie's name.
+    #[schemars(required, extend("x-required" = true), example = &"X-Preview")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// The value that must be equal.
+    #[schemars(required, extend("x-required" = true), example = &"candidate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<String>,
+}
+
+impl Default for RawOverride {
+    fn default() -> Self {
+        Self { by: RawOverrideBy::Header, name: None, value: None }
+    }
+}
+
+/// What an override looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawOverrideBy {
+    /// A request header.
+    Header,
+    /// A cookie.
+    Cookie,
+}
+
+impl From<RawOverrideBy> for OverrideBy {
+    fn from(raw: RawOverrideBy) -> Self {
+        match raw {
+            RawOverrideBy::Header => OverrideBy::Header,
+            RawOverrideBy::Cookie => OverrideBy::Cookie,
+        }
+    }
+}
+
+/// How long each kind of step may take. What happens at a limit is fixed: before promote the deployment is unwound.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTimeouts {
+    /// Preflight, all of it.
+    #[schemars(example = &"1m")]
+    pub(crate) preflight: DurationText,
+    /// Starting all backends.
+    #[schemars(example = &"2m")]
+    pub(crate) launch: DurationText,
+    /// From started to healthy.
+    #[schemars(example = &"5m")]
+    pub(crate) healthy: DurationText,
+    /// From the command to shift until the proof that it is in force.
+    #[schemars(example = &"1m")]
+    pub(crate) shift: DurationText,
+    /// The checks after the shift.
+    #[schemars(example = &"2m")]
+    pub(crate) validate: DurationText,
+    /// Taking one step back, with all its attempts.
+    #[schemars(example = &"2m")]
+    pub(crate) undo: DurationText,
+}
+
+impl Default for RawTimeouts {
+    fn default() -> Self {
+        Self { preflight: seconds(30), launch: seconds(60), healthy: seconds(60), shift: seconds(30), validate: seconds(60), undo: seconds(60) }
+    }
+}
+
+/// What must be free before anything begins.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawDisk {
+    /// The space that must be free on the file system of the store.
+    #[schemars(example = &"2GiB")]
+    pub(crate) min_free: SizeText,
+}
+
+impl Default for RawDisk {
+    fn default() -> Self {
+        Self { min_free: SizeText(500 << 20) }
+    }
+}
