@@ -71,7 +71,7 @@ pub struct PluginSection {
 pub struct Manifest {
     /// The file, as the caller named it.
     pub path: PathBuf,
-    /// Its folder, to which its paths are relative.
+    /// Its folder, absolute, to which its paths are relative.
     pub directory: PathBuf,
     /// The service and the chosen environment.
     pub scope: Scope,
@@ -127,10 +127,9 @@ impl Manifest {
             Ok(text) => SourceText::new(text),
             Err(error) => return Err(not_text(path, &error)),
         };
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Absolute, because what runs later may run in another folder.
+        let directory = std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned());
         let mut findings = Findings::new(path, &source);
         let judged = judged(&directory, overrides, &mut findings);
         findings.into_error()?;

@@ -257,6 +257,21 @@ fn the_command_line_replaces_artifact_image_and_plugin() {
 }
 
 #[test]
+fn paths_are_absolute_however_the_manifest_was_named() {
+    let docker = "service = \"shop\"\n[runtime.docker]\nimage = \"shop:2\"\ncontainer_port = 80\nnetwork = \"shop-net\"\n[switch]\nplugin = \"nginx-switch\"\n\
+                  [secrets]\ndb = { command = [\"./program\"] }\n";
+    for path in ["agente.toml", "./agente.toml", "src/../agente.toml"] {
+        let manifest = Manifest::from_bytes(Path::new(path), docker.replace("./program", "env").into_bytes(), &Overrides::default());
+        assert!(manifest.unwrap().directory.is_absolute(), "{path}");
+    }
+    let folder = folder();
+    let text = docker.replace("./program", "./shop");
+    let manifest = load(folder.path(), &text, None);
+    let SecretSource::Command(argv) = &manifest.secrets["db"] else { panic!("{:?}", manifest.secrets) };
+    assert!(Path::new(&argv[0]).is_absolute() && Path::new(&argv[0]).is_file(), "{argv:?}");
+}
+
+#[test]
 fn a_program_may_be_an_interpreter_from_the_path() {
     let folder = folder();
     write(folder.path().join("app.sh"), "exec true\n").unwrap();
