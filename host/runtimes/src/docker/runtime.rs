@@ -63,7 +63,7 @@ impl DockerRuntime {
             let result = match standing.phase {
                 Phase::Running | Phase::Restarting => Ok(false),
                 Phase::Paused => self.engine.unpause(&standing.id).await.map(|()| true).map_err(Fault::from),
-                Phase::Exited | Phase::StartFailed if standing.label(labels::SPEC_HASH).is_some() => self
+                Phase::Exited | Phase::StartFailed if standing.has_run() => self
                     .engine
                     .start(&standing.id)
                     .await
@@ -100,7 +100,8 @@ impl DockerRuntime {
             self.replace(stray, wanted.spec.stop_grace).await.map_err(unknown)?;
         }
         if let Some(standing) = found.standing {
-            let same = standing.label(labels::SPEC_HASH) == Some(wanted.hash.as_str()) && standing.image == wanted.image.as_str();
+            // The image's id is part of the hash. (What an engine shows as a container's image differs between its kinds of image store.)
+            let same = standing.label(labels::SPEC_HASH) == Some(wanted.hash.as_str());
             let name = standing.name.as_str();
             match standing.phase {
                 Phase::Running | Phase::Restarting if same => return self.make_live(&standing).await.map_err(unknown),

@@ -18,8 +18,6 @@ use std::collections::{BTreeMap, HashMap};
 /// What a launch comes to.
 pub(crate) struct Wanted<'a> {
     pub(crate) spec: &'a DockerSpec,
-    /// The image's id.
-    pub(crate) image: &'a Digest,
     pub(crate) hash: String,
     /// The loopback port, where there is one.
     pub(crate) port: Option<u16>,
@@ -117,7 +115,7 @@ pub(crate) async fn wanted<'a>(launch: &'a Launch, secrets: &dyn Secrets) -> Res
         ..ContainerCreateBody::default()
     };
     let mask = Mask::new(secret_values.iter().map(agente_engine::ports::SecretValue::expose));
-    Ok(Wanted { spec, image, hash, port, body, mask })
+    Ok(Wanted { spec, hash, port, body, mask })
 }
 
 fn hash(identity: &Identity<'_>) -> Result<String, Fault> {

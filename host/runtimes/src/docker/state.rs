@@ -77,6 +77,11 @@ impl Standing {
         self.state.exit_code.unwrap_or(0)
     }
 
+    /// Whether it ever ran.
+    pub(crate) fn has_run(&self) -> bool {
+        self.state.started_at.as_deref().is_some_and(|started| moment(started) != Timestamp(0))
+    }
+
     pub(crate) fn was_out_of_memory(&self) -> bool {
         self.state.oom_killed.unwrap_or(false)
     }

@@ -35,6 +35,15 @@ impl Daemon {
         Daemon { folder, socket: PathBuf::from(socket) }
     }
 
+    /// One whose disk is as large as this many MiB.
+    pub(crate) fn small(name: &str, mib: u32) -> Daemon {
+        let folder = std::env::temp_dir().join(format!("agente-dockerd-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(folder.join("data")).expect("a folder");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(folder.join("data")).status().expect("mount");
+        assert!(mounted.success(), "a small disk can't be mounted");
+        Self::start(name)
+    }
+
     pub(crate) fn client(&self) -> Docker {
         Docker::connect_with_unix(self.socket.to_str().expect("a path in plain text"), 120, bollard::API_DEFAULT_VERSION).expect("the engine's socket")
     }

@@ -63,6 +63,7 @@ async fn a_container_whose_start_failed_earlier_is_made_anew() {
     let broken = scene.inspect(&launch.backend.id.0).await.id;
     let state = scene.runtime.inspect(&launch.backend).await.unwrap();
     assert!(matches!(&state, BackendState::Ended { detail } if detail.starts_with("could not be started: ")), "{state:?}");
+    assert!(scene.runtime.up(Some(&scene.scope)).await.unwrap().is_empty(), "what never ran is not brought up");
     drop(holder);
     scene.runtime.ensure(&launch).await.unwrap();
     assert_ne!(scene.inspect(&launch.backend.id.0).await.id, broken);

@@ -70,11 +70,23 @@ impl Registry {
         path
     }
 
-    /// Makes an image, pushes it under a name here, and takes it from the engine again. Gives its id.
+    /// Makes an image that says `mark`, pushes it under a name here, and takes it from the engine again. Gives its id.
     async fn push(&self, name: &str, tag: &str, mark: &str) -> String {
-        let daemon = Daemon::shared();
         let local = format!("pushed-{mark}:1");
-        let id = daemon.image(&local, mark, &[&format!("ENV RELEASE={mark}")]).await;
+        let id = Daemon::shared().image(&local, mark, &[&format!("ENV RELEASE={mark}")]).await;
+        self.push_local(name, tag, local).await;
+        id
+    }
+
+    /// The same with a file of this content.
+    async fn push_filled(&self, name: &str, content: &str) {
+        let local = format!("pushed-{name}:1");
+        Daemon::shared().image(&local, content, &[]).await;
+        self.push_local(name, "1", local).await;
+    }
+
+    async fn push_local(&self, name: &str, tag: &str, local: String) {
+        let daemon = Daemon::shared();
         let repository = format!("{}/{name}", self.address);
         let client = daemon.client();
         client.tag_image(&local, Some(TagImageOptionsBuilder::default().repo(&repository).tag(tag).build())).await.unwrap();
@@ -95,7 +107,6 @@ impl Registry {
         for reference in [local, format!("{repository}:{tag}")] {
             client.remove_image(&reference, Some(RemoveImageOptionsBuilder::default().build()), None).await.unwrap();
         }
-        id
     }
 }
 
@@ -126,6 +137,20 @@ async fn each_way_a_pull_fails_is_its_own_fault() {
     drop(registry);
     let away = resolve(&known, &reference).await.unwrap_err();
     assert!(away.kind == FaultKind::Unavailable && away.retryable, "{away:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_fills_the_engines_disk_says_so() {
+    let registry = Registry::start().await;
+    // Zeros: a small download, and large on the disk.
+    registry.push_filled("large", &"0".repeat(96 * 1024 * 1024)).await;
+    let small = Daemon::small("small", 64);
+    let scene = Scene::on(&small, "filled-up", "unused:1", &format!("sha256:{}", "0".repeat(64)));
+    let known = scene.runtime_with(|settings| settings.credentials = Some(registry.credentials(PASSWORD)));
+    let fault = resolve(&known, &format!("{}/large:1", registry.address)).await.unwrap_err();
+    assert!(fault.kind == FaultKind::Failed && fault.message.contains("no space left on device"), "{fault:?}");
+    assert!(fault.hint.unwrap().contains("docker system df"));
+    small.remove();
 }
 
 #[tokio::test(flavor = "multi_thread")]
