@@ -12,6 +12,7 @@
 
 pub mod apply;
 pub mod config;
+pub mod difference;
 pub mod drain;
 pub mod dump;
 pub mod features;
@@ -32,7 +33,6 @@ mod component;
 use agente_plugin_sdk::host::Host;
 use agente_plugin_sdk::{Description, Desired, Drained, Failure, Features, Observed, Plugin, Problem, TrafficSwitcher};
 use config::Config;
-use similar::TextDiff;
 use target::Target;
 
 /// The plugin.
@@ -67,11 +67,7 @@ impl TrafficSwitcher for NginxSwitch {
         let bytes = target.bytes()?.unwrap_or_default();
         let now = String::from_utf8_lossy(&bytes);
         let then = if wanted.routes.is_empty() { String::new() } else { render::render(config, &target.names, wanted).text };
-        if now == then {
-            return Ok(String::new());
-        }
-        let path = &target.path;
-        Ok(TextDiff::from_lines(now.as_ref(), then.as_str()).unified_diff().header(&format!("{path} (now)"), &format!("{path} (then)")).to_string())
+        Ok(difference::unified(&target.path, &now, &then))
     }
 
     fn apply<H: Host>(host: &H, config: &Config, _op_id: &str, wanted: &Desired) -> Result<Observed, Failure> {

@@ -161,7 +161,8 @@ impl Nginx {
                 "return 200 plain;".into()
             };
             let host = scope.replace('/', ".");
-            servers.push_str(&format!("server {{ listen 127.0.0.1:{}; server_name {host}; location / {{ {pass} }} }}\n", self.port));
+            let server = format!("server {{ listen 127.0.0.1:{}; server_name {host}; location / {{ {pass} }} }}\n", self.port);
+            servers.push_str(&server);
         }
         let text = format!(
             "worker_processes 2;\nuser root;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log notice;\nevents {{ worker_connections 512; }}\n\

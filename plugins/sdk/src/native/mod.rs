@@ -29,6 +29,7 @@ pub struct NativeHost {
     memory: RefCell<BTreeMap<String, Vec<u8>>>,
     secrets: BTreeMap<String, String>,
     messages: RefCell<Vec<(Level, String)>>,
+    engine: container::Engine,
 }
 
 impl NativeHost {
@@ -43,6 +44,7 @@ impl NativeHost {
             memory: RefCell::default(),
             secrets: BTreeMap::new(),
             messages: RefCell::default(),
+            engine: container::Engine::default(),
         }
     }
 
@@ -64,6 +66,13 @@ impl NativeHost {
     #[must_use]
     pub fn with_secret(mut self, name: &str, value: &str) -> Self {
         self.secrets.insert(name.into(), value.into());
+        self
+    }
+
+    /// Asks the Docker Engine behind this socket about containers.
+    #[must_use]
+    pub fn with_docker(mut self, socket: &str) -> Self {
+        self.engine.socket = Some(socket.into());
         self
     }
 
@@ -192,32 +201,32 @@ impl Host for NativeHost {
     }
 
     fn run(&self, command: &Command) -> Result<Output, Failure> {
-        program::run(command)
+        program::run(&self.engine, command)
     }
 
     fn process_tree(&self, of: &str) -> Result<Vec<Process>, Failure> {
-        process::tree(of)
+        process::tree(&self.engine, of)
     }
 
     fn connections(&self, of: &str) -> Result<Vec<Connection>, Failure> {
-        process::connections(of)
+        process::connections(&self.engine, of)
     }
 
     fn signal(&self, of: &str, signal: &str) -> Result<(), Failure> {
         self.writable("sending a signal")?;
-        process::signal(of, signal)
+        process::signal(&self.engine, of, signal)
     }
 
     fn log_mark(&self, path: &str) -> Result<u64, Failure> {
         match path.strip_prefix("container:") {
-            Some(name) => container::log_mark(name),
+            Some(name) => self.engine.log_mark(name),
             None => files::log_mark(path),
         }
     }
 
     fn log_since(&self, path: &str, mark: u64, max_bytes: u32) -> Result<Vec<u8>, Failure> {
         match path.strip_prefix("container:") {
-            Some(name) => container::log_since(name, mark, max_bytes),
+            Some(name) => self.engine.log_since(name, mark, max_bytes),
             None => files::log_since(path, mark, max_bytes),
         }
     }

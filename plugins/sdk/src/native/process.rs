@@ -1,6 +1,6 @@
 //! Running processes, from `/proc`.
 
-use super::container;
+use super::container::Engine;
 use crate::failure::{Code, Failure};
 use crate::host::{Connection, Process};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +33,9 @@ fn boot_ms() -> u64 {
     text.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|seconds| seconds.trim().parse::<u64>().ok()).unwrap_or_default() * 1000
 }
 
-fn top(of: &str) -> Result<u32, Failure> {
+fn top(engine: &Engine, of: &str) -> Result<u32, Failure> {
     if let Some(name) = of.strip_prefix("container:") {
-        return container::top_pid(name);
+        return engine.top_pid(name);
     }
     let path = of.strip_prefix("pid-file:").ok_or_else(|| Failure::invalid_config(format!("`{of}` is neither `pid-file:<path>` nor `container:<name>`")))?;
     let text = match fs::read_to_string(path) {
@@ -60,8 +60,8 @@ fn title(pid: u32) -> String {
     words.join(" ").trim().to_owned()
 }
 
-pub(super) fn tree(of: &str) -> Result<Vec<Process>, Failure> {
-    let top = top(of)?;
+pub(super) fn tree(engine: &Engine, of: &str) -> Result<Vec<Process>, Failure> {
+    let top = top(engine, of)?;
     let boot_ms = boot_ms();
     let pids = fs::read_dir("/proc").map_err(|error| Failure::failed(format!("can't list processes: {error}")))?;
     let all: BTreeMap<u32, Stat> = pids
@@ -108,9 +108,9 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-pub(super) fn connections(of: &str) -> Result<Vec<Connection>, Failure> {
+pub(super) fn connections(engine: &Engine, of: &str) -> Result<Vec<Connection>, Failure> {
     let mut found = Vec::new();
-    for process in tree(of)? {
+    for process in tree(engine, of)? {
         let pid = process.pid;
         let handles = match fs::read_dir(format!("/proc/{pid}/fd")) {
             Ok(handles) => handles,
@@ -138,9 +138,9 @@ pub(super) fn connections(of: &str) -> Result<Vec<Connection>, Failure> {
     Ok(found)
 }
 
-pub(super) fn signal(of: &str, signal: &str) -> Result<(), Failure> {
+pub(super) fn signal(engine: &Engine, of: &str, signal: &str) -> Result<(), Failure> {
     if let Some(name) = of.strip_prefix("container:") {
-        return container::kill(name, signal);
+        return engine.kill(name, signal);
     }
     let number = match signal {
         "HUP" => rustix::process::Signal::HUP,
@@ -148,6 +148,6 @@ pub(super) fn signal(of: &str, signal: &str) -> Result<(), Failure> {
         "QUIT" => rustix::process::Signal::QUIT,
         other => return Err(Failure::unsupported(format!("the signal `{other}` is not known here"))),
     };
-    let pid = i32::try_from(top(of)?).ok().and_then(rustix::process::Pid::from_raw).ok_or_else(|| Failure::failed("a pid can't be zero"))?;
+    let pid = i32::try_from(top(engine, of)?).ok().and_then(rustix::process::Pid::from_raw).ok_or_else(|| Failure::failed("a pid can't be zero"))?;
     rustix::process::kill_process(pid, number).map_err(|error| Failure::failed(format!("can't send {signal} to process {}: {error}", pid.as_raw_nonzero())))
 }

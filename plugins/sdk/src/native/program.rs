@@ -1,5 +1,6 @@
 //! Programs, with the standard library: empty environment, own process group, wall-clock limit.
 
+use super::container::Engine;
 use crate::failure::Failure;
 use crate::host::{Command, Output};
 use std::io::{Read, Write};
@@ -12,29 +13,28 @@ use std::time::Duration;
 /// How much of each stream is kept.
 const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 
-pub(super) fn run(command: &Command) -> Result<Output, Failure> {
+pub(super) fn run(engine: &Engine, command: &Command) -> Result<Output, Failure> {
     if let Some(name) = command.place.strip_prefix("container:") {
-        let mut args = vec!["exec".to_owned(), name.to_owned(), command.program.clone()];
-        args.extend(command.args.iter().cloned());
-        return start(super::container::DOCKER, &args, command, true);
+        let mut process = engine.command();
+        process.args(["exec", name, &command.program]).args(&command.args);
+        return start(process, command);
     }
     if command.place != "host" {
         return Err(Failure::unsupported(format!("a program can't be run in `{}` natively", command.place)));
     }
-    start(&command.program, &command.args, command, false)
+    let mut process = std::process::Command::new(&command.program);
+    process.args(&command.args).env_clear();
+    process.envs(command.env.iter().filter_map(|name| std::env::var(name).ok().map(|value| (name, value))));
+    if let Some(cwd) = &command.cwd {
+        process.current_dir(cwd);
+    }
+    start(process, command)
 }
 
-fn start(program: &str, args: &[String], command: &Command, with_environment: bool) -> Result<Output, Failure> {
+fn start(mut process: std::process::Command, command: &Command) -> Result<Output, Failure> {
+    let program = &command.program;
     let failed = |error: std::io::Error| Failure::failed(format!("can't run `{program}`: {error}"));
-    let mut process = std::process::Command::new(program);
-    process.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    if !with_environment {
-        process.env_clear();
-        process.envs(command.env.iter().filter_map(|name| std::env::var(name).ok().map(|value| (name, value))));
-        if let Some(cwd) = &command.cwd {
-            process.current_dir(cwd);
-        }
-    }
+    process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = process.spawn().map_err(failed)?;
     let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     if let Some(mut stdin) = child.stdin.take() {
