@@ -1,2 +1,77 @@
-//! The command line of agente-host.
-fn main() {}
+//! The command line of agente-host: commands, output, exit codes and wiring.
+//!
+//! Invariants: this crate alone reads arguments, environment and terminal, and turns faults into messages, hints and exit codes. Data goes to
+//! standard output, all else to standard error; a closed output never stops a deployment.
+
+mod arguments;
+mod checks;
+mod clock;
+mod commands;
+mod drive;
+mod error;
+mod identity;
+mod open;
+mod output;
+mod plugins;
+mod runtime;
+mod secrets;
+mod session;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use error::CliError;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A supervisor is this program too; it must stay small, so it starts before anything else.
+    let mut raw = std::env::args_os().skip(1);
+    if raw.next().is_some_and(|first| first == "supervise") {
+        return raw.next().map_or(ExitCode::from(2), |directory| agente_runtimes::process::supervise(Path::new(&directory)));
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Clap's own words; 0 for `--help` and `--version`, 2 for misuse.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    output::start_logging(arguments.global.verbose);
+    let color = arguments.global.color();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return CliError::internal(format!("the runtime could not be started: {error}")).report(color),
+    };
+    let result = runtime.block_on(run(arguments));
+    // Work that was given up must not hold up the exit.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => error.report(color),
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
+    use commands as c;
+    let global = arguments.global;
+    match arguments.command {
+        Command::Init(options) => c::init::run(&global, &options),
+        Command::Adopt(options) => c::adopt::run(&global, &options).await,
+        Command::Deploy(options) => c::deploy::run(&global, &options).await,
+        Command::Plan(options) => c::plan::run(&global, &options).await,
+        Command::Status(options) => c::status::run(&global, &options).await,
+        Command::History(options) => c::history::run(&global, &options).await,
+        Command::Logs(options) => c::logs::run(&global, &options).await,
+        Command::Rollback(options) => c::rollback::run(&global, &options).await,
+        Command::Abort(options) => c::decide::abort(&global, &options).await,
+        Command::Pause(options) => c::decide::pause(&global, &options).await,
+        Command::Resume(options) => c::decide::resume(&global, &options).await,
+        Command::Up(options) => c::up::run(&global, &options).await,
+        Command::Check(options) => c::check::run(&global, &options).await,
+        Command::Plugin(command) => c::plugin::run(&global, &command).await,
+        Command::Schema => c::schema::run(),
+        Command::Reference(options) => c::reference::run(&options),
+        Command::Completions { shell } => c::completions::run(shell),
+    }
+}

@@ -139,6 +139,16 @@ impl RuntimeSpec {
         }
     }
 
+    /// Whether a value of its environment is a secret, whose value of the day is used.
+    pub fn has_secrets(&self) -> bool {
+        let env = match self {
+            RuntimeSpec::Process(spec) => &spec.env,
+            RuntimeSpec::Docker(spec) => &spec.env,
+            RuntimeSpec::Adopted { .. } => return false,
+        };
+        env.values().any(|value| matches!(value, EnvValue::Secret(_)))
+    }
+
     /// How long a backend may take to stop.
     pub fn stop_grace(&self) -> Duration {
         match self {

@@ -1,0 +1,347 @@
+//! What can be typed. Help texts are written here and nowhere else; the reference is generated from them.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Deploys a new version of a service with no request lost, watches it, and takes it back by itself when it is bad.
+#[derive(Debug, Parser)]
+#[command(name = "agente-host", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "\
+Exit codes: 0 done · 1 failed or aborted, the stable release serves · 2 usage or configuration, nothing was tried
+            3 stuck, a person is needed · 4 refused: lease, grant or foreign state · 5 open, waiting for a person · 70 a bug
+
+Example:
+  agente-host init && agente-host check && agente-host plan && agente-host deploy")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The manifest
+    #[arg(long, short = 'f', global = true, value_name = "FILE", default_value = "agente.toml", env = "AGENTE_HOST_MANIFEST")]
+    pub(crate) file: PathBuf,
+    /// The environment; needed when the manifest declares several
+    #[arg(long, short = 'e', global = true, value_name = "NAME", env = "AGENTE_HOST_ENV")]
+    pub(crate) env: Option<String>,
+    /// Where releases, journal and leases are kept [default: /var/lib/agente-host, or the user's state directory]
+    #[arg(long, global = true, value_name = "FOLDER", env = "AGENTE_HOST_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// How results are written
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = OutputKind::Human)]
+    pub(crate) output: OutputKind,
+    /// More detail on standard error; twice for even more
+    #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// Whether colour may be used on standard error.
+    pub(crate) fn color(&self) -> bool {
+        use std::io::IsTerminal;
+        self.output == OutputKind::Human && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+}
+
+/// The forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputKind {
+    /// For people: progress, and one line per decision
+    Human,
+    /// One JSON event a line, of a versioned schema
+    Json,
+    /// For people and logs: one line per decision, no colour, nothing redrawn
+    Plain,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a first manifest
+    #[command(after_help = "Example:\n  agente-host init --service shop --artifact target/release/shop --url http://127.0.0.1:8080/")]
+    Init(InitOptions),
+    /// Take over what runs already, as release 1; it is never stopped by us
+    #[command(after_help = "Example:\n  agente-host adopt --backend 127.0.0.1:9000")]
+    Adopt(AdoptOptions),
+    /// Deploy a new release
+    #[command(after_help = "Example:\n  agente-host deploy --env production --plugin nginx-switch.wasm")]
+    Deploy(DeployOptions),
+    /// Show what a deployment would do, and change nothing
+    #[command(after_help = "Example:\n  agente-host plan --env production")]
+    Plan(PlanOptions),
+    /// Show what is live; changes nothing
+    #[command(after_help = "Example:\n  agente-host status --follow")]
+    Status(StatusOptions),
+    /// List earlier deployments
+    #[command(after_help = "Example:\n  agente-host history --limit 5")]
+    History(HistoryOptions),
+    /// Show what the backends write
+    #[command(after_help = "Example:\n  agente-host logs --lines 50 --follow")]
+    Logs(LogsOptions),
+    /// Go back to an earlier release; on an open deployment this is an abort
+    #[command(after_help = "Example:\n  agente-host rollback\n  agente-host rollback --to 12")]
+    Rollback(RollbackOptions),
+    /// Stop the open deployment and unwind it
+    #[command(after_help = "Example:\n  agente-host abort --reason 'checkout fails'")]
+    Abort(DecideOptions),
+    /// Begin no further step of the open deployment until `resume`
+    #[command(after_help = "Example:\n  agente-host pause")]
+    Pause(DecideOptions),
+    /// Go on with a paused deployment, or with one whose host died
+    #[command(after_help = "Example:\n  agente-host resume")]
+    Resume(DecideOptions),
+    /// Start what should stand, for boot
+    #[command(after_help = "Example (systemd):\n  ExecStart=/usr/local/bin/agente-host up -f /srv/shop/agente.toml -e production")]
+    Up(UpOptions),
+    /// Judge manifest, plugins, grants and reachability; changes nothing
+    #[command(after_help = "Example:\n  agente-host check --env production")]
+    Check(CheckOptions),
+    /// Look after plugins and what they are granted
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Print the JSON Schema of the manifest
+    #[command(after_help = "Example:\n  agente-host schema > agente.schema.json")]
+    Schema,
+    /// Print the generated reference of manifest or commands, as Markdown
+    #[command(hide = true)]
+    Reference(ReferenceOptions),
+    /// Print a completion script
+    #[command(after_help = "Example:\n  agente-host completions bash > /etc/bash_completion.d/agente-host")]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// What replaces a part of the manifest for one run.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Replace {
+    /// Use this component for the plugin of its name; may be given several times
+    #[arg(long = "plugin", value_name = "FILE")]
+    pub(crate) plugins: Vec<PathBuf>,
+    /// The image instead of the manifest's
+    #[arg(long, value_name = "REFERENCE", conflicts_with = "artifact")]
+    pub(crate) image: Option<String>,
+    /// The program file instead of the manifest's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) artifact: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitOptions {
+    /// The service's name [default: the folder's]
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Run containers instead of local processes
+    #[arg(long)]
+    pub(crate) docker: bool,
+    /// The program file
+    #[arg(long, conflicts_with = "docker")]
+    pub(crate) artifact: Option<String>,
+    /// The image
+    #[arg(long, requires = "docker")]
+    pub(crate) image: Option<String>,
+    /// The service's public URL
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Write over an existing manifest
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdoptOptions {
+    /// `host:port` of a backend that runs now; may be given several times
+    #[arg(long = "backend", value_name = "ADDRESS", required = true)]
+    pub(crate) backends: Vec<String>,
+    /// Take over a target that another store manages, or that was changed by hand
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+    /// Wait so long for another deployment to end
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) lock_wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployOptions {
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+    /// Only show what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Cut what has not ended when a drain's limit is over, whatever the manifest says
+    #[arg(long)]
+    pub(crate) cut: bool,
+    /// Wait so long for another deployment to end
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) lock_wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanOptions {
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    /// Stay, and show what the open deployment does until it ends
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Look at the journal alone, not at the running target and backends
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Verify the journal's chain of hashes
+    #[arg(long)]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryOptions {
+    /// How many
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Every entry of one deployment
+    #[arg(long, value_name = "ID")]
+    pub(crate) deployment: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsOptions {
+    /// How many lines of each backend
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub(crate) lines: usize,
+    /// Stay, and show what is written from now on
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// `stable`, `kept` or `candidate` [default: all that stand]
+    #[arg(long)]
+    pub(crate) of: Option<Side>,
+}
+
+/// Which backends are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    Stable,
+    Kept,
+    Candidate,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackOptions {
+    /// The release's number [default: the one before]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) to: Option<u64>,
+    /// Why, for the journal
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+    /// Cut what has not ended when a drain's limit is over, whatever the manifest says
+    #[arg(long)]
+    pub(crate) cut: bool,
+    /// Wait so long for another deployment to end
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) lock_wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideOptions {
+    /// Why, for the journal
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpOptions {}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckOptions {
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+}
+
+/// Plugins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Show what a plugin asks for, and grant it in `agente.lock`
+    #[command(after_help = "Example:\n  agente-host plugin add plugins/nginx-switch.wasm --env production")]
+    Add {
+        /// The component, or the name of a shipped plugin
+        plugin: String,
+        /// Grant it without asking
+        #[arg(long)]
+        yes: bool,
+        /// Put this program before every program that the plugin runs: `sudo -n`
+        #[arg(long, value_name = "COMMAND")]
+        exec_prefix: Option<String>,
+    },
+    /// List grants, and whether they fit what is there
+    #[command(after_help = "Example:\n  agente-host plugin list")]
+    List,
+    /// Show what a plugin is, asks for and imports, without running it for anybody
+    #[command(after_help = "Example:\n  agente-host plugin inspect nginx-switch")]
+    Inspect {
+        /// The component, or the name of a shipped plugin
+        plugin: String,
+    },
+    /// Put a request (plugin.toml) into a component
+    #[command(after_help = "Example:\n  agente-host plugin pack target/wasm32-wasip2/guest/shop_switch.wasm --request plugin.toml --to shop-switch.wasm")]
+    Pack {
+        /// The component
+        component: PathBuf,
+        /// The request
+        #[arg(long, default_value = "plugin.toml")]
+        request: PathBuf,
+        /// Where to write the plugin
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Take a grant back
+    #[command(after_help = "Example:\n  agente-host plugin remove nginx-switch --env staging")]
+    Remove {
+        /// The plugin's name
+        plugin: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReferenceOptions {
+    /// Of what
+    #[arg(value_enum)]
+    pub(crate) of: ReferenceOf,
+}
+
+/// What a reference is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReferenceOf {
+    Manifest,
+    Cli,
+}
+
+/// Reads `500ms`, `10s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; write it as `500ms`, `30s`, `5m` or `1h`");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(wrong),
+        "h" => number.checked_mul(3600).map(Duration::from_secs).ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
+}

@@ -1,0 +1,52 @@
+//! The clock on the wall, and times for people.
+
+use agente_engine::names::Timestamp;
+use agente_engine::ports::Clock;
+use async_trait::async_trait;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The system's clock; waiting is tokio's.
+pub(crate) struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// Now.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `2026-03-01 04:05:06 +01:00`, in the machine's time zone.
+pub(crate) fn local(at: Timestamp) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        Err(_) => format!("{millis} ms"),
+    }
+}
+
+/// `20260301T040506`, for ids that sort by time.
+pub(crate) fn compact(at: Timestamp) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map(|time| time.strftime("%Y%m%dT%H%M%S").to_string()).unwrap_or_default()
+}
+
+/// A duration for people.
+pub(crate) fn span(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        1000..60_000 if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
+        1000..60_000 => format!("{:.1} s", duration.as_secs_f64()),
+        60_000..3_600_000 => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000).replace(" 0 s", ""),
+        _ => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000).replace(" 0 min", ""),
+    }
+}

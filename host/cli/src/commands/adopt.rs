@@ -1,0 +1,68 @@
+//! `adopt`: release 1 from what runs already.
+
+use super::deploy;
+use crate::arguments::{AdoptOptions, Global};
+use crate::drive::{self, Work};
+use crate::error::CliError;
+use crate::open;
+use crate::output::{Output, say};
+use crate::session::Session;
+use agente_engine::names::DeploymentId;
+use agente_engine::planner::{self, PlanError};
+use agente_engine::ports::{Launch, Runtime};
+use agente_engine::release::{Artifact, RuntimeSpec};
+use agente_engine::route::Slot;
+use agente_engine::state::ServiceState;
+use std::process::ExitCode;
+
+pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitCode, CliError> {
+    for address in &options.backends {
+        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) {
+            return Err(CliError::usage(format!("`{address}` is not an address")).hint("write it as `127.0.0.1:9000`"));
+        }
+    }
+    let session = Session::open(global, &options.replace).await?;
+    let store = &session.base.store;
+    let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
+    let mut state = store.state(session.base.scope()).await?;
+    if let Some(open) = &state.open {
+        return Err(CliError::refused(format!("deployment {open} is open")).hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
+    }
+    if let Some(stable) = &state.stable {
+        let error = PlanError::AlreadyManaged { scope: session.base.scope().clone(), release: stable.release };
+        return Err(CliError::refused(error.to_string()).hint("`agente-host status` shows it; a new release is brought by `agente-host deploy`"));
+    }
+    if options.force {
+        // What another store left there is not ours to go back to.
+        state = ServiceState::default();
+    }
+    let runtime = RuntimeSpec::Adopted { addresses: options.backends.clone() };
+    let release = store.create_release(session.base.scope(), Artifact::Adopted, runtime).await?;
+    let backends = session.base.runtime.reserve(&release, Slot::Blue, &[]).await?;
+    for backend in &backends {
+        let launch = Launch {
+            backend: backend.clone(),
+            release: release.clone(),
+            slot: Slot::Blue,
+            deployment: DeploymentId("adopt".to_owned()),
+            store: store.id().to_owned(),
+        };
+        session.base.runtime.ensure(&launch).await.map_err(|failure| CliError::from(failure.fault().clone()))?;
+    }
+    let policy = session.policy().await;
+    let inputs = deploy::inputs(&session, policy, state.clone(), options.force);
+    let plan = planner::adopt(inputs, release, backends).map_err(|error| CliError::refused(error.to_string()))?;
+    let output = Output::new(global.output);
+    let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
+    let _ = lease.release().await;
+    if matches!(outcome, agente_engine::journal::Outcome::Promoted { .. }) {
+        say("the target knows the service now; nothing that ran was touched");
+        let scope = session.base.scope();
+        say(&format!(
+            "next: let the public server use the pool of {scope}, as the guide of `{}` says, then `agente-host deploy`",
+            session.base.manifest.switcher
+        ));
+    }
+    Ok(drive::exit(&outcome, false))
+}

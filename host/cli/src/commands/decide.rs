@@ -1,0 +1,146 @@
+//! `abort`, `pause` and `resume`: decisions about the open deployment. Whoever holds its lease hears them from the mailbox; where nobody lives to
+//! hear, this process takes the lease.
+
+use crate::arguments::{DecideOptions, Global};
+use crate::drive::{self, Work};
+use crate::error::{CliError, Exit};
+use crate::identity;
+use crate::open;
+use crate::output::{Output, event_line, say};
+use crate::session::{Base, Session};
+use agente_engine::attempt::Attempt;
+use agente_engine::executor::Halt;
+use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::journal::{DecisionKind, Event, Outcome};
+use agente_engine::names::DeploymentId;
+use agente_store::{EmbeddedStore, Lease, Liveness};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// A holder that lives hears within 250 ms; after this it does not answer.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
+pub(crate) async fn abort(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
+    let base = Base::open(global, &options.replace).await?;
+    let Some(id) = open_id(&base).await? else { return Ok(Exit::Refused.into()) };
+    // The decision is left before anything slow is loaded.
+    if let Some(code) = tell(&base.store, &base, &id, DecisionKind::Abort, options.reason.as_deref()).await? {
+        return Ok(code);
+    }
+    take_and_unwind(global, &Session::load(base).await?, &id, options.reason.as_deref()).await
+}
+
+/// The same with everything loaded, for `rollback`.
+pub(crate) async fn abort_session(global: &Global, session: &Session, options: &DecideOptions) -> Result<ExitCode, CliError> {
+    let Some(id) = open_id(&session.base).await? else { return Ok(Exit::Refused.into()) };
+    if let Some(code) = tell(&session.base.store, &session.base, &id, DecisionKind::Abort, options.reason.as_deref()).await? {
+        return Ok(code);
+    }
+    take_and_unwind(global, session, &id, options.reason.as_deref()).await
+}
+
+pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
+    let base = Base::open(global, &options.replace).await?;
+    let Some(id) = open_id(&base).await? else { return Ok(Exit::Refused.into()) };
+    base.store.leave(&id, DecisionKind::Pause, &identity::who(), options.reason.as_deref()).await?;
+    say(&format!("deployment {id} begins no further step until `agente-host resume`"));
+    Ok(Exit::Done.into())
+}
+
+pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
+    let base = Base::open(global, &options.replace).await?;
+    let Some(id) = open_id(&base).await? else { return Ok(Exit::Refused.into()) };
+    base.store.leave(&id, DecisionKind::Resume, &identity::who(), options.reason.as_deref()).await?;
+    if holder_lives(&base).await? {
+        say(&format!("deployment {id} goes on; `agente-host status --follow` shows it"));
+        return Ok(Exit::Done.into());
+    }
+    let session = Session::load(base).await?;
+    let lease = open::lease(&session.base.store, session.base.scope(), None).await?;
+    let (attempt, entries) = folded(&session.base.store, &id).await?;
+    let state = session.base.store.state(session.base.scope()).await?;
+    let outcome = drive::run(&session, &lease, &attempt.plan, Work::Resume(entries), state, &Output::new(global.output)).await?;
+    let _ = lease.release().await;
+    Ok(drive::exit(&outcome, false))
+}
+
+async fn open_id(base: &Base) -> Result<Option<DeploymentId>, CliError> {
+    let id = base.store.open_deployment(base.scope()).await?;
+    if id.is_none() {
+        return Err(CliError::refused(format!("no deployment of {} is open", base.scope())).hint("`agente-host status` shows what is live"));
+    }
+    Ok(id)
+}
+
+async fn holder_lives(base: &Base) -> Result<bool, CliError> {
+    Ok(base.store.holding(base.scope()).await?.is_some_and(|holding| holding.liveness == Liveness::Alive))
+}
+
+async fn folded(store: &EmbeddedStore, id: &DeploymentId) -> Result<(Attempt, Vec<agente_engine::journal::Entry>), CliError> {
+    let entries = store.entries(id).await?;
+    let attempt = Attempt::fold(&entries).map_err(Halt::from)?;
+    Ok((attempt, entries))
+}
+
+/// Leaves a decision and follows until the deployment ends. None when nobody hears it.
+async fn tell(store: &EmbeddedStore, base: &Base, id: &DeploymentId, what: DecisionKind, reason: Option<&str>) -> Result<Option<ExitCode>, CliError> {
+    if !holder_lives(base).await? {
+        return Ok(None);
+    }
+    let left = Instant::now();
+    let number = store.leave(id, what, &identity::who(), reason).await?;
+    let mut seen = store.entries(id).await?.last().map(|entry| entry.sequence);
+    let mut heard = false;
+    loop {
+        for entry in store.entries_after(id, seen).await? {
+            seen = Some(entry.sequence);
+            if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
+                heard = true;
+                say(&format!("heard after {} ms; unwinding", left.elapsed().as_millis()));
+            } else if let Some(line) = event_line(&entry.event) {
+                say(&format!("  {line}"));
+            }
+            if let Event::Closed { outcome } = &entry.event {
+                return Ok(Some(drive::exit(outcome, true)));
+            }
+            if matches!(&entry.event, Event::Step { event: agente_engine::step::StepEvent::UndoFailed { .. }, .. }) {
+                say("stuck: `agente-host status` says what to do");
+                return Ok(Some(Exit::Stuck.into()));
+            }
+        }
+        if !heard && left.elapsed() > HEARD_WITHIN {
+            say(&format!("the host that runs the deployment has not answered for {} s", HEARD_WITHIN.as_secs()));
+            return Ok(None);
+        }
+        if heard && !holder_lives(base).await? {
+            say("the host that ran the deployment is gone");
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// Takes the lease, by force where its owner does not answer, and unwinds.
+async fn take_and_unwind(global: &Global, session: &Session, id: &DeploymentId, reason: Option<&str>) -> Result<ExitCode, CliError> {
+    let store = &session.base.store;
+    let lease: Lease = match store.holding(session.base.scope()).await? {
+        Some(holding) if holding.liveness != Liveness::Gone => {
+            say(&format!("taking the lease over from {holding}"));
+            open::take_over(store, session.base.scope(), &holding).await?
+        }
+        Some(_) | None => open::lease(store, session.base.scope(), None).await?,
+    };
+    let (attempt, entries) = folded(store, id).await?;
+    if let Some(outcome) = &attempt.outcome {
+        return Ok(drive::exit(outcome, true));
+    }
+    let state = store.state(session.base.scope()).await?;
+    let words = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let fault = Fault::new(FaultKind::Aborted, format!("aborted by {}{words}", identity::who()));
+    let outcome = drive::run(session, &lease, &attempt.plan, Work::Unwind(entries, fault), state, &Output::new(global.output)).await?;
+    let _ = lease.release().await;
+    if let Outcome::Promoted { .. } = outcome {
+        say("it was past the point of no return and has been finished");
+    }
+    Ok(drive::exit(&outcome, true))
+}

@@ -1,0 +1,132 @@
+//! `deploy`: a new release.
+
+use super::plan;
+use crate::arguments::{DeployOptions, Global, PlanOptions};
+use crate::drive::{self, Work};
+use crate::error::{CliError, Exit};
+use crate::open;
+use crate::output::{Output, say};
+use crate::session::Session;
+use crate::{clock, identity};
+use agente_engine::attempt::Direction;
+use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::journal::Outcome;
+use agente_engine::names::ReleaseNumber;
+use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::planner::{self, Inputs};
+use agente_engine::policy::{OnDrainTimeout, Policy};
+use agente_engine::ports::Runtime;
+use agente_engine::release::{Artifact, Release};
+use agente_engine::route::Backend;
+use agente_engine::state::ServiceState;
+use agente_engine::step::StepState;
+use agente_manifest::ArtifactSource;
+use agente_runtimes::docker::Pull;
+use agente_store::Lease;
+use std::process::ExitCode;
+
+/// How many releases keep their artifacts and images.
+const KEPT_RELEASES: u32 = 10;
+
+pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<ExitCode, CliError> {
+    if options.dry_run {
+        return plan::run(global, &PlanOptions { replace: options.replace.clone() }).await;
+    }
+    let session = Session::open(global, &options.replace).await?;
+    let lease = open::lease(&session.base.store, session.base.scope(), options.lock_wait).await?;
+    let output = Output::new(global.output);
+    // The bits first: what is being deployed decides what an open deployment means.
+    let artifact = import(&session).await?;
+    if let Some(code) = meet_open(&session, &lease, &artifact, &output).await? {
+        return Ok(code);
+    }
+    let mut policy = session.policy().await;
+    if options.cut {
+        policy.drain.on_timeout = OnDrainTimeout::Cut;
+    }
+    let store = &session.base.store;
+    let release = store.create_release(session.base.scope(), artifact, session.base.manifest.runtime.clone()).await?;
+    let state = store.state(session.base.scope()).await?;
+    let plan = make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false).await?;
+    let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
+    if let Err(fault) = store.prune_artifacts(KEPT_RELEASES).await {
+        tracing::warn!("old artifacts could not be removed: {fault}");
+    }
+    let _ = lease.release().await;
+    Ok(drive::exit(&outcome, false))
+}
+
+/// Brings the manifest's artifact into the store, or resolves its image.
+pub(crate) async fn import(session: &Session) -> Result<Artifact, CliError> {
+    match &session.base.manifest.artifact_source {
+        ArtifactSource::File(path) => {
+            session.base.store.import_artifact(path).await.map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
+        }
+        ArtifactSource::Image(reference) => {
+            let told = |line: &str| tracing::info!("{line}");
+            Ok(session.base.runtime.docker.resolve_image(reference, Pull::IfAbsent, &told).await?)
+        }
+    }
+}
+
+/// Makes a plan: reserves backends and lists the steps. Changes nothing.
+pub(crate) async fn make(
+    session: &Session,
+    release: Release,
+    policy: Policy,
+    state: ServiceState,
+    kind: DeploymentKind,
+    force: bool,
+) -> Result<Plan, CliError> {
+    let slot = planner::candidate_slot(&state);
+    let taken: Vec<Backend> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).flat_map(|s| s.backends.clone()).collect();
+    let backends = session.base.runtime.reserve(&release, slot, &taken).await?;
+    let inputs = inputs(session, policy, state, force);
+    planner::deploy(inputs, kind, release, backends).map_err(|error| CliError::internal(error.to_string()))
+}
+
+/// What every planner starts from.
+pub(crate) fn inputs(session: &Session, policy: Policy, state: ServiceState, force: bool) -> Inputs {
+    let now = clock::now();
+    Inputs {
+        id: identity::deployment_id(now),
+        scope: session.base.scope().clone(),
+        store: session.base.store.id().to_owned(),
+        by: identity::who(),
+        now,
+        state,
+        policy,
+        force,
+    }
+}
+
+/// A deployment that was left open is dealt with first: the same release is resumed, and that is what was asked for; another is unwound before
+/// promote and finished after it. Gives the exit code when nothing is left to do.
+pub(crate) async fn meet_open(session: &Session, lease: &Lease, wanted: &Artifact, output: &Output) -> Result<Option<ExitCode>, CliError> {
+    let store = &session.base.store;
+    let Some((id, attempt)) = open::attempt(store, session.base.scope()).await? else { return Ok(None) };
+    let entries = store.entries(&id).await?;
+    let state = store.state(session.base.scope()).await?;
+    let promoted = attempt.plan.promote_step().and_then(|step| attempt.steps.get(step)).is_some_and(|step| matches!(step, StepState::Done(_)));
+    let forward = attempt.direction == Direction::Forward;
+    let same = attempt.plan.release.artifact == *wanted && attempt.plan.release.runtime == session.base.manifest.runtime;
+    let work = if forward && (same || promoted) {
+        say(&format!("deployment {id} was left open; it is finished first"));
+        Work::Resume(entries)
+    } else {
+        say(&format!("deployment {id} of another release was left open; it is unwound first"));
+        Work::Unwind(entries, Fault::new(FaultKind::Aborted, "its host is gone and another release is wanted"))
+    };
+    let outcome = drive::run(session, lease, &attempt.plan, work, state, output).await?;
+    match outcome {
+        Outcome::Stuck { .. } => Ok(Some(Exit::Stuck.into())),
+        outcome if same && forward => Ok(Some(drive::exit(&outcome, false))),
+        Outcome::Promoted { .. } | Outcome::Unwound { .. } | Outcome::Refused { .. } => Ok(None),
+    }
+}
+
+/// The number that the next release would get.
+pub(crate) async fn next_number(session: &Session) -> Result<ReleaseNumber, CliError> {
+    let newest = session.base.store.releases(session.base.scope(), 1).await?;
+    Ok(ReleaseNumber(newest.first().map_or(1, |release| release.number.0 + 1)))
+}

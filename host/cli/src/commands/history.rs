@@ -1,0 +1,65 @@
+//! `history`: earlier deployments, or every entry of one.
+
+use crate::arguments::{Global, HistoryOptions, OutputKind, Replace};
+use crate::clock;
+use crate::error::{CliError, Exit};
+use crate::output::{self, data, event_line, json_line, table};
+use crate::session;
+use agente_engine::journal::Outcome;
+use agente_engine::names::DeploymentId;
+use agente_engine::plan::DeploymentKind;
+use serde_json::json;
+use std::process::ExitCode;
+
+pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<ExitCode, CliError> {
+    let manifest = session::manifest(global, &Replace::default())?;
+    let Some(store) = session::open_existing_store(global).await? else {
+        output::say(&format!("{} was never deployed from here", manifest.scope));
+        return Ok(Exit::Done.into());
+    };
+    if let Some(id) = &options.deployment {
+        let entries = store.entries(&DeploymentId(id.clone())).await?;
+        if entries.is_empty() {
+            return Err(CliError::usage(format!("there is no deployment `{id}`")).hint("`agente-host history` lists them"));
+        }
+        for entry in entries {
+            match global.output {
+                OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "entry", "entry": entry })),
+                OutputKind::Human | OutputKind::Plain => {
+                    if let Some(line) = event_line(&entry.event) {
+                        data(&format!("{}  {line}", clock::local(entry.at)));
+                    }
+                }
+            }
+        }
+        return Ok(Exit::Done.into());
+    }
+    let rows = store.history(&manifest.scope, options.limit).await?;
+    if global.output == OutputKind::Json {
+        for row in rows {
+            json_line(&json!({ "schema": output::EVENTS, "event": "deployment", "deployment": row }));
+        }
+        return Ok(Exit::Done.into());
+    }
+    let mut cells = vec![["DEPLOYMENT", "WHAT", "RELEASE", "ARTIFACT", "BY", "BEGAN", "TOOK", "OUTCOME"].map(str::to_owned).to_vec()];
+    for row in rows {
+        let kind = match row.kind {
+            DeploymentKind::Deploy => "deploy",
+            DeploymentKind::Adopt => "adopt",
+            DeploymentKind::Rollback { .. } => "rollback",
+        };
+        let outcome = match &row.outcome {
+            None => "open".to_owned(),
+            Some(Outcome::Promoted { .. }) => "promoted".to_owned(),
+            Some(Outcome::Unwound { fault, .. }) => format!("taken back: {}", fault.message),
+            Some(Outcome::Refused { fault }) => format!("refused: {}", fault.message),
+            Some(Outcome::Stuck { fault, .. }) => format!("stuck: {}", fault.message),
+        };
+        let took = row.closed.map_or_else(|| "-".to_owned(), |closed| clock::span(closed.since(row.opened)));
+        cells.push(vec![row.id.0, kind.to_owned(), row.release.to_string(), row.artifact, row.by, clock::local(row.opened), took, outcome]);
+    }
+    for line in table(&cells) {
+        data(&line);
+    }
+    Ok(Exit::Done.into())
+}

@@ -1,0 +1,211 @@
+//! `plugin …`: what plugins are, what they ask for, and what they are granted.
+
+use crate::arguments::{Global, OutputKind, PluginCommand, Replace};
+use crate::error::{CliError, Exit};
+use crate::output::{self, data, json_line, say, table};
+use crate::plugins;
+use crate::session::Base;
+use agente_engine::names::PluginName;
+use agente_wasm::{Grant, LockFile, inspect, pack};
+use serde_json::json;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub(crate) async fn run(global: &Global, command: &PluginCommand) -> Result<ExitCode, CliError> {
+    match command {
+        PluginCommand::Add { plugin, yes, exec_prefix } => add(global, plugin, *yes, exec_prefix.as_deref()).await,
+        PluginCommand::List => list(global).await,
+        PluginCommand::Inspect { plugin } => show(global, plugin),
+        PluginCommand::Pack { component, request, to } => pack_one(component, request, to),
+        PluginCommand::Remove { plugin } => remove(global, plugin).await,
+    }
+}
+
+/// A path, or the name of a shipped plugin.
+fn resolve(plugin: &str) -> Result<(PluginName, PathBuf), CliError> {
+    let path = Path::new(plugin);
+    if path.extension().is_some() || plugin.contains('/') {
+        return Ok((plugins::name_of(path)?, path.to_owned()));
+    }
+    let name = PluginName::new(plugin).map_err(|error| CliError::usage(error.to_string()))?;
+    let path = plugins::find(&name, None)?;
+    Ok((name, path))
+}
+
+async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>) -> Result<ExitCode, CliError> {
+    let (name, path) = resolve(plugin)?;
+    let mut replace = Replace::default();
+    replace.plugins.push(path.clone());
+    let base = Base::open(global, &replace).await?;
+    let manifest = &base.manifest;
+    let host = plugins::host(&base.store.directory().cache())?;
+    let loaded = plugins::load_one(&host, &name, path.clone(), manifest, base.store.id(), base.effects.clone()).await?;
+    let environment = plugins::environment_of(manifest).clone();
+    let mut lock = plugins::read_lock(&manifest.directory)?;
+    let mut grant: Grant = loaded.grant_of_all(plugin);
+    if let Some(prefix) = exec_prefix {
+        let prefix: Vec<String> = prefix.split_whitespace().map(str::to_owned).collect();
+        for rule in &mut grant.granted.exec {
+            rule.prefix.clone_from(&prefix);
+        }
+    }
+    let header = loaded.header();
+    say(&format!("{} {} ({}), {}", name, header.version, header.kind, loaded.digest()));
+    match lock.grant(&name, &environment) {
+        Some(earlier) if *earlier == grant => {
+            say(&format!("is granted exactly this for {environment} already"));
+            return Ok(Exit::Done.into());
+        }
+        Some(earlier) => {
+            say(&format!("differs from what it is granted for {environment}:"));
+            for line in earlier.difference(loaded.digest(), loaded.asks()).map(|difference| difference.lines()).unwrap_or_default() {
+                say(&format!("  {line}"));
+            }
+        }
+        None => {
+            say(&format!("asks, for {environment}:"));
+            for line in grant.granted.lines() {
+                say(&format!("  {line}"));
+            }
+        }
+    }
+    if !yes && !confirmed()? {
+        return Ok(Exit::Refused.into());
+    }
+    lock.set(name.clone(), environment.clone(), grant);
+    write(&lock, &manifest.directory)?;
+    say(&format!("granted in `{}`; commit that file", plugins::lock_path(&manifest.directory).display()));
+    Ok(Exit::Done.into())
+}
+
+fn confirmed() -> Result<bool, CliError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::refused("nobody is there to say yes").hint("read what it asks for above, then grant it with `--yes`"));
+    }
+    let _ = write!(std::io::stderr(), "Grant this? [y/N] ");
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn write(lock: &LockFile, directory: &Path) -> Result<(), CliError> {
+    lock.write(&plugins::lock_path(directory)).map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
+}
+
+async fn list(global: &Global) -> Result<ExitCode, CliError> {
+    let base = Base::open(global, &Replace::default()).await?;
+    let manifest = &base.manifest;
+    let lock = plugins::read_lock(&manifest.directory)?;
+    let environment = plugins::environment_of(manifest);
+    let host = plugins::host(&base.store.directory().cache())?;
+    let mut rows = vec![["PLUGIN", "VERSION", "KIND", "SIZE", "LOADED IN", "GRANT", "FILE"].map(str::to_owned).to_vec()];
+    for (name, section) in &manifest.plugins {
+        let found = plugins::find(name, section.path.as_deref());
+        let loaded = match &found {
+            Ok(path) => plugins::load_one(&host, name, path.clone(), manifest, base.store.id(), base.effects.clone()).await,
+            Err(error) => Err(error.clone()),
+        };
+        let granted = lock.grant(name, environment);
+        let row = match &loaded {
+            Ok(plugin) => {
+                let words = match granted {
+                    None => "none",
+                    Some(grant) if grant.difference(plugin.digest(), plugin.asks()).is_none() => "good",
+                    Some(_) => "out of date",
+                };
+                let times = plugin.times();
+                let loading = times.read + times.compile + times.admit;
+                let file = found.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+                let header = plugin.header();
+                if global.output == OutputKind::Json {
+                    json_line(&json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "version": header.version, "kind": header.kind.to_string(),
+                        "size_bytes": plugin.size_bytes(), "digest": plugin.digest(), "grant": words, "file": file }));
+                }
+                let size = format!("{} KiB", plugin.size_bytes() / 1024);
+                vec![
+                    name.to_string(),
+                    header.version.clone(),
+                    header.kind.to_string(),
+                    size,
+                    format!("{:.1} ms", loading.as_secs_f64() * 1000.0),
+                    words.to_owned(),
+                    file,
+                ]
+            }
+            Err(error) => {
+                let message = error.message.clone();
+                if global.output == OutputKind::Json {
+                    json_line(&json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "error": message }));
+                }
+                vec![name.to_string(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned(), message]
+            }
+        };
+        rows.push(row);
+    }
+    if global.output != OutputKind::Json {
+        for line in table(&rows) {
+            data(&line);
+        }
+    }
+    Ok(Exit::Done.into())
+}
+
+fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
+    let (_, path) = resolve(plugin)?;
+    let bytes = std::fs::read(&path).map_err(|error| CliError::usage(format!("`{}` can't be read", path.display())).because(&error))?;
+    let seen = inspect(&bytes).map_err(|error| CliError::usage(format!("`{}` is not a plugin", path.display())).because(&error))?;
+    let header = &seen.request.plugin;
+    if global.output == OutputKind::Json {
+        json_line(
+            &json!({ "schema": output::EVENTS, "event": "plugin", "plugin": header, "asks": seen.request.asks, "imports": seen.imports, "exports": seen.exports,
+            "digest": seen.digest, "size_bytes": seen.size_bytes }),
+        );
+        return Ok(Exit::Done.into());
+    }
+    data(&format!("{} {} ({}, {})", header.name, header.version, header.kind, header.contract));
+    if !header.summary.is_empty() {
+        data(&format!("  {}", header.summary));
+    }
+    data(&format!("  {} KiB, {}", seen.size_bytes / 1024, seen.digest));
+    data("asks:");
+    for line in seen.request.asks.lines() {
+        data(&format!("  {line}"));
+    }
+    data("exports:");
+    for name in &seen.exports {
+        data(&format!("  {name}"));
+    }
+    data("imports (evidence, not a request):");
+    for name in &seen.imports {
+        data(&format!("  {name}"));
+    }
+    Ok(Exit::Done.into())
+}
+
+fn pack_one(component: &Path, request: &Path, to: &Path) -> Result<ExitCode, CliError> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| CliError::usage(format!("`{}` can't be read", path.display())).because(&error));
+    let bytes = read(component)?;
+    let request_text = String::from_utf8(read(request)?).map_err(|_| CliError::usage(format!("`{}` is not text", request.display())))?;
+    let packed = pack(&bytes, &request_text)
+        .map_err(|error| CliError::usage(format!("`{}` can't be packed with `{}`", component.display(), request.display())).because(&error))?;
+    // Written beside and renamed: a host that loads it meanwhile sees the old plugin or the new one.
+    let aside = to.with_extension("wasm.part");
+    let written = std::fs::write(&aside, &packed).and_then(|()| std::fs::rename(&aside, to));
+    written.map_err(|error| CliError::usage(format!("`{}` can't be written", to.display())).because(&error))?;
+    say(&format!("packed `{}`: {} KiB, {}", to.display(), packed.len() / 1024, agente_wasm::digest_of(&packed)));
+    Ok(Exit::Done.into())
+}
+
+async fn remove(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
+    let base = Base::open(global, &Replace::default()).await?;
+    let name = PluginName::new(plugin).map_err(|error| CliError::usage(error.to_string()))?;
+    let environment = plugins::environment_of(&base.manifest);
+    let mut lock = plugins::read_lock(&base.manifest.directory)?;
+    if !lock.remove(&name, Some(environment)) {
+        return Err(CliError::usage(format!("`{name}` has no grant for {environment}")).hint("`agente-host plugin list` shows the grants"));
+    }
+    write(&lock, &base.manifest.directory)?;
+    say(&format!("`{name}` is granted nothing for {environment} any more"));
+    Ok(Exit::Done.into())
+}

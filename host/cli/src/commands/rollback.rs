@@ -1,0 +1,100 @@
+//! `rollback`: an earlier release again, by the fast way when its slot still stands.
+
+use super::{decide, deploy};
+use crate::arguments::{DecideOptions, Global, RollbackOptions};
+use crate::drive::{self, Work};
+use crate::error::CliError;
+use crate::open;
+use crate::output::{Output, say};
+use crate::session::Session;
+use agente_engine::journal::Outcome;
+use agente_engine::names::ReleaseNumber;
+use agente_engine::plan::DeploymentKind;
+use agente_engine::planner;
+use agente_engine::policy::{OnDrainTimeout, Policy};
+use agente_engine::ports::{BackendState, Runtime};
+use agente_engine::release::{Artifact, Release};
+use agente_engine::state::{Kept, ServiceState};
+use std::process::ExitCode;
+
+/// How far back an earlier release is looked for.
+const HISTORY: u32 = 1000;
+
+pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<ExitCode, CliError> {
+    let session = Session::open(global, &options.replace).await?;
+    let store = &session.base.store;
+    if store.open_deployment(session.base.scope()).await?.is_some() {
+        say("a deployment is open: rolling back means to abort it");
+        return decide::abort_session(global, &session, &DecideOptions { reason: options.reason.clone(), replace: options.replace.clone() }).await;
+    }
+    let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
+    let state = store.state(session.base.scope()).await?;
+    let target = target(&session, &state, options.to.map(ReleaseNumber)).await?;
+    let mut policy = session.policy().await;
+    if options.cut {
+        policy.drain.on_timeout = OnDrainTimeout::Cut;
+    }
+    let release = store.release(session.base.scope(), target).await?;
+    let release = release.ok_or_else(|| {
+        CliError::usage(format!("there is no release {target} of {}", session.base.scope())).hint("`agente-host history` lists what there is")
+    })?;
+    let plan = match standing(&session, &state, target).await {
+        Some(_) => {
+            planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false), release).map_err(|error| CliError::refused(error.to_string()))?
+        }
+        None => by_launch(&session, release, policy, &state).await?,
+    };
+    let output = Output::new(global.output);
+    if plan.release.runtime.has_secrets() {
+        say("note: the secrets' values of today are used, not those of then");
+    }
+    let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
+    let _ = lease.release().await;
+    Ok(drive::exit(&outcome, false))
+}
+
+/// Which release to go back to: the one named, the one kept, or the one that was promoted before.
+async fn target(session: &Session, state: &ServiceState, named: Option<ReleaseNumber>) -> Result<ReleaseNumber, CliError> {
+    let Some(stable) = &state.stable else {
+        return Err(CliError::refused(format!("nothing of {} is live, so there is nothing to go back from", session.base.scope())));
+    };
+    if let Some(named) = named {
+        if named == stable.release {
+            return Err(CliError::usage(format!("release {named} is stable already")));
+        }
+        return Ok(named);
+    }
+    if let Some(kept) = &state.kept {
+        return Ok(kept.standing.release);
+    }
+    let history = session.base.store.history(session.base.scope(), HISTORY).await?;
+    let promoted = history.into_iter().filter(|row| matches!(row.outcome, Some(Outcome::Promoted { .. })));
+    let before = promoted.map(|row| row.release).find(|release| *release != stable.release);
+    before.ok_or_else(|| CliError::refused(format!("release {} is the only one of {} that was ever promoted", stable.release, session.base.scope())))
+}
+
+/// The kept side, if it is the release that is wanted and still runs.
+async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber) -> Option<Kept> {
+    let kept = state.kept.clone().filter(|kept| kept.standing.release == target)?;
+    for backend in &kept.standing.backends {
+        match session.base.runtime.inspect(backend).await {
+            Ok(BackendState::Running { .. }) => {}
+            Ok(_) | Err(_) => {
+                say(&format!("release {target} is kept but {} does not run any more: it is launched anew", backend.id));
+                return None;
+            }
+        }
+    }
+    Some(kept)
+}
+
+async fn by_launch(session: &Session, release: Release, policy: Policy, state: &ServiceState) -> Result<agente_engine::plan::Plan, CliError> {
+    if matches!(release.artifact, Artifact::Adopted) {
+        let message = format!("release {} was adopted: it is not ours to start, and no longer stands beside the stable one", release.number);
+        return Err(CliError::refused(message).hint("go to another release with `--to`, or start it and adopt it anew"));
+    }
+    if let Artifact::File { digest, name } = &release.artifact {
+        session.base.store.verify_artifact(digest, name).await?;
+    }
+    deploy::make(session, release, policy, state.clone(), DeploymentKind::Rollback { fast: false }, false).await
+}

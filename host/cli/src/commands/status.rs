@@ -1,0 +1,241 @@
+//! `status`: what is live, by the journal and by a look at the running world. Changes nothing.
+
+use crate::arguments::{Global, OutputKind, StatusOptions};
+use crate::clock;
+use crate::drive;
+use crate::error::{CliError, Exit};
+use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line};
+use crate::session::{self, Base, Session};
+use agente_engine::attempt::{Attempt, Direction};
+use agente_engine::journal::Event;
+use agente_engine::names::{DeploymentId, Scope};
+use agente_engine::ports::{BackendState, Observed, ObservedState, Runtime, TrafficSwitcher};
+use agente_engine::state::{ServiceState, Standing};
+use agente_engine::step::StepState;
+use agente_store::{ChainState, EmbeddedStore, Holding, Liveness};
+use serde::Serialize;
+use serde_json::json;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the look at the running world may take.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// One backend as it was seen.
+#[derive(Serialize)]
+struct Seen {
+    id: String,
+    address: String,
+    #[serde(flatten)]
+    state: Option<BackendState>,
+    error: Option<String>,
+}
+
+pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<ExitCode, CliError> {
+    let manifest = session::manifest(global, &options.replace)?;
+    let scope = manifest.scope.clone();
+    let directory = session::state_directory(global)?;
+    let root = directory.root().display().to_string();
+    let Some(store) = session::open_existing_store(global).await? else {
+        match global.output {
+            OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "managed": false })),
+            OutputKind::Human | OutputKind::Plain => {
+                data(&format!("{scope}: not under management yet"));
+                data(&format!("state: {root} (nothing there)"));
+            }
+        }
+        return Ok(Exit::Done.into());
+    };
+    if options.verify {
+        return verify(&store, &scope).await;
+    }
+    let state = store.state(&scope).await?;
+    let holding = store.holding(&scope).await?;
+    let attempt = match &state.open {
+        Some(id) => Some(Attempt::fold(&store.entries(id).await?).map_err(agente_engine::executor::Halt::from)?),
+        None => None,
+    };
+    let base = Base::with(manifest, store.clone()).await?;
+    let (backends, target) = if options.offline { (Vec::new(), None) } else { look(base, &state, attempt.as_ref()).await };
+    match global.output {
+        OutputKind::Json => json_line(&json!({
+            "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "store": store.id(), "managed": state.stable.is_some(),
+            "state": state, "lease": holding, "backends": backends, "target": target.as_ref().map(|target| target.as_ref().map_err(String::clone)),
+        })),
+        OutputKind::Human | OutputKind::Plain => print(&scope, &root, &store, &state, holding.as_ref(), attempt.as_ref(), &backends, target.as_ref()),
+    }
+    match (&state.open, options.follow) {
+        (Some(id), true) => follow(&store, &scope, id, global).await,
+        (None, true) => {
+            say("no deployment is open");
+            Ok(Exit::Done.into())
+        }
+        (Some(_), false) if attempt.is_some_and(|attempt| attempt.steps.iter().any(|step| matches!(step, StepState::Stuck(_)))) => Ok(Exit::Stuck.into()),
+        (_, false) => Ok(Exit::Done.into()),
+    }
+}
+
+async fn verify(store: &EmbeddedStore, scope: &Scope) -> Result<ExitCode, CliError> {
+    match store.verify_chain(scope).await? {
+        ChainState::Intact { entries, head } => {
+            data(&format!("the journal of {scope} is intact: {entries} entries, newest {head}"));
+            Ok(Exit::Done.into())
+        }
+        ChainState::Broken { position, deployment, message } => {
+            let of = deployment.map(|id| format!(" of deployment {id}")).unwrap_or_default();
+            Err(CliError::new(Exit::Stuck, format!("the journal of {scope} was changed at entry {position}{of}: {message}"))
+                .hint("restore the state directory from a backup, or find out who wrote to it"))
+        }
+    }
+}
+
+/// Looks at backends and target; what can't be looked at is said, not guessed.
+async fn look(base: Base, state: &ServiceState, attempt: Option<&Attempt>) -> (Vec<Seen>, Option<Result<Observed, String>>) {
+    let mut backends = Vec::new();
+    let candidate = attempt.map(|attempt| attempt.plan.candidate(attempt.plan.created));
+    let standings: Vec<&Standing> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).chain(candidate.as_ref()).collect();
+    for backend in standings.iter().flat_map(|standing| &standing.backends) {
+        if backends.iter().any(|seen: &Seen| seen.id == backend.id.0) {
+            continue;
+        }
+        let (state, error) = match tokio::time::timeout(LOOK, base.runtime.inspect(backend)).await {
+            Ok(Ok(state)) => (Some(state), None),
+            Ok(Err(fault)) => (None, Some(fault.message)),
+            Err(_) => (None, Some(format!("no answer within {} s", LOOK.as_secs()))),
+        };
+        backends.push(Seen { id: backend.id.0.clone(), address: backend.address.clone(), state, error });
+    }
+    let target = async {
+        let session = Session::load(base).await.map_err(|error| error.message)?;
+        let switcher = session.switcher(session.context(None, &[], None)).map_err(|error| error.message)?;
+        match tokio::time::timeout(LOOK, switcher.observe()).await {
+            Ok(observed) => observed.map_err(|fault| fault.message),
+            Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
+        }
+    };
+    (backends, Some(target.await))
+}
+
+#[expect(clippy::too_many_arguments, reason = "all that is shown")]
+fn print(
+    scope: &Scope,
+    root: &str,
+    store: &EmbeddedStore,
+    state: &ServiceState,
+    holding: Option<&Holding>,
+    attempt: Option<&Attempt>,
+    backends: &[Seen],
+    target: Option<&Result<Observed, String>>,
+) {
+    data(&format!("{scope}"));
+    data(&format!("  stable    {}", state.stable.as_ref().map_or_else(|| "nothing".to_owned(), standing_line)));
+    if let Some(kept) = &state.kept {
+        let drained = if kept.drained { "drained" } else { "its last requests have not been seen to end" };
+        data(&format!("  kept      {}; {drained}", standing_line(&kept.standing)));
+    }
+    if let Some(routes) = &state.routes {
+        data(&format!("  routes    {}", routes_line(routes)));
+    }
+    match target {
+        None => {}
+        Some(Err(error)) => data(&format!("  target    can't be looked at: {error}")),
+        Some(Ok(observed)) => {
+            let agrees = state.routes.as_ref().is_some_and(|routes| routes.same_traffic(&observed.routes));
+            let words = match observed.state {
+                ObservedState::Converged if agrees => "as the journal says",
+                ObservedState::Converged => "differs from the journal",
+                ObservedState::Pending => "a change is not in force yet",
+                ObservedState::Drifted => "is not as we left it",
+                ObservedState::Absent => "holds nothing of this service",
+                ObservedState::Unsupported => "can't be read",
+            };
+            data(&format!("  target    {words}: {}", observed.message));
+        }
+    }
+    for seen in backends {
+        let words = match (&seen.state, &seen.error) {
+            (Some(state), _) => state_words(state),
+            (None, Some(error)) => format!("can't be looked at: {error}"),
+            (None, None) => String::new(),
+        };
+        data(&format!("  backend   {} ({}): {words}", seen.id, seen.address));
+    }
+    if let Some(attempt) = attempt {
+        print_open(attempt, holding);
+    } else if let Some(holding) = holding.filter(|holding| holding.liveness != Liveness::Gone) {
+        data(&format!("  lease     held by {holding}"));
+    }
+    data(&format!("  state     {root} (store {})", store.id()));
+}
+
+fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
+    let plan = &attempt.plan;
+    let direction = match &attempt.direction {
+        Direction::Forward if attempt.paused => "paused".to_owned(),
+        Direction::Forward => "going forward".to_owned(),
+        Direction::Back(fault) => format!("unwinding: {fault}"),
+    };
+    data(&format!("  open      deployment {} of release {} since {}, {direction}", plan.id, plan.release.number, clock::local(plan.created)));
+    match holding {
+        Some(holding) => data(&format!("            run by {holding}")),
+        None => data("            nobody runs it; `agente-host resume` goes on, `agente-host abort` unwinds"),
+    }
+    for (index, (step, state)) in plan.steps.iter().zip(&attempt.steps).enumerate() {
+        let words = match state {
+            StepState::Pending => continue,
+            StepState::Running => "running".to_owned(),
+            StepState::Done(_) => "done".to_owned(),
+            StepState::Refused(fault) => format!("refused: {fault}"),
+            StepState::Unknown(fault) => format!("failed: {fault}"),
+            StepState::Undoing => "being undone".to_owned(),
+            StepState::Undone => "undone".to_owned(),
+            StepState::Stuck(fault) => format!("STUCK: {fault}"),
+        };
+        data(&format!("            {}. {}: {words}", index + 1, step.kind.name()));
+    }
+}
+
+/// A backend's state in words.
+pub(crate) fn state_words(state: &BackendState) -> String {
+    match state {
+        BackendState::Absent => "not there".to_owned(),
+        BackendState::Starting { detail, restarts } => format!("not running ({restarts} restarts): {detail}"),
+        BackendState::Running { since, restarts, healthy } => {
+            let healthy = match healthy {
+                Some(true) => ", healthy",
+                Some(false) => ", its own health check does not pass",
+                None => "",
+            };
+            let since = if since.0 == 0 { String::new() } else { format!(" since {}", clock::local(*since)) };
+            format!("running{since}, {restarts} restarts{healthy}")
+        }
+        BackendState::Ended { detail } => format!("ended: {detail}"),
+    }
+}
+
+/// Shows each entry as it is written, until the deployment ends.
+async fn follow(store: &EmbeddedStore, scope: &Scope, id: &DeploymentId, global: &Global) -> Result<ExitCode, CliError> {
+    let mut seen = None;
+    loop {
+        for entry in store.entries_after(id, seen).await? {
+            seen = Some(entry.sequence);
+            match global.output {
+                OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "entry", "entry": entry })),
+                OutputKind::Human | OutputKind::Plain => {
+                    if let Some(line) = event_line(&entry.event) {
+                        data(&format!("{}  {line}", clock::local(entry.at)));
+                    }
+                }
+            }
+            if let Event::Closed { outcome } = &entry.event {
+                return Ok(drive::exit(outcome, false));
+            }
+        }
+        let alive = store.holding(scope).await?.is_some_and(|holding| holding.liveness != Liveness::Gone);
+        if !alive && store.entries_after(id, seen).await?.is_empty() {
+            say("nobody runs it any more; `agente-host resume` goes on, `agente-host abort` unwinds");
+            return Ok(Exit::Open.into());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

@@ -1,0 +1,121 @@
+//! What people and programs see of a deployment while it runs.
+
+mod describe;
+mod human;
+mod report;
+
+pub(crate) use describe::{plan_lines, routes_line, standing_line};
+pub(crate) use human::{event_line, table};
+
+use crate::arguments::OutputKind;
+use crate::clock;
+use crate::drive::Work;
+use agente_engine::journal::Outcome;
+use agente_engine::plan::Plan;
+use agente_engine::ports::{Observer, Progress};
+use agente_probe::HttpProber;
+use human::Human;
+use serde::Serialize;
+use serde_json::json;
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use tracing_subscriber::EnvFilter;
+
+/// The version of the events' schema.
+pub(crate) const EVENTS: &str = "agente.events/1";
+
+/// Sends the log to standard error.
+pub(crate) fn start_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info,agente=debug",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().with_ansi(color).try_init();
+}
+
+/// Writes a line of data to standard output. A reader that went away is not an error.
+pub(crate) fn data(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// Writes a value of data as one line of JSON.
+pub(crate) fn json_line(value: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string(value) {
+        data(&text);
+    }
+}
+
+/// Writes a line for people to standard error.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Takes the progress of a deployment.
+pub(crate) struct Output {
+    kind: OutputKind,
+    human: Mutex<Human>,
+}
+
+impl Output {
+    /// For a form of output.
+    pub(crate) fn new(kind: OutputKind) -> Self {
+        let live = kind == OutputKind::Human && std::io::stderr().is_terminal();
+        let color = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { kind, human: Mutex::new(Human::new(live, color)) }
+    }
+
+    fn human(&self, with: impl FnOnce(&mut Human)) {
+        with(&mut self.human.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn event(&self, body: serde_json::Value) {
+        let mut event = json!({ "schema": EVENTS, "at": clock::now().0 });
+        if let (Some(event), serde_json::Value::Object(body)) = (event.as_object_mut(), body) {
+            event.extend(body);
+        }
+        json_line(&event);
+    }
+
+    /// A deployment begins, or is taken up again.
+    pub(crate) fn begin(&self, plan: &Plan, work: &Work) {
+        let taken_up = !matches!(work, Work::Begin(_));
+        match self.kind {
+            OutputKind::Json => {
+                self.event(json!({ "event": if taken_up { "taken-up" } else { "begins" }, "deployment": plan.id, "release": plan.release.number }))
+            }
+            OutputKind::Human | OutputKind::Plain => self.human(|human| human.begin(plan, taken_up)),
+        }
+    }
+
+    /// A deployment ended.
+    pub(crate) fn outcome(&self, plan: &Plan, outcome: &Outcome, prober: Option<&HttpProber>) {
+        let report = prober.map(|prober| report::ProbeSummary::of(plan, prober));
+        match self.kind {
+            OutputKind::Json => self.event(json!({ "event": "outcome", "deployment": plan.id, "result": outcome, "probe": report })),
+            OutputKind::Human | OutputKind::Plain => self.human(|human| human.outcome(plan, outcome, report.as_ref())),
+        }
+    }
+
+    /// Ends what is redrawn, before an error is written.
+    pub(crate) fn end_lines(&self) {
+        self.human(Human::end_lines);
+    }
+}
+
+impl Observer for Output {
+    fn tell(&self, progress: Progress) {
+        match self.kind {
+            OutputKind::Json => {
+                if let Ok(body) = serde_json::to_value(&progress) {
+                    self.event(json!({ "event": "progress", "progress": body }));
+                }
+            }
+            OutputKind::Human | OutputKind::Plain => self.human(|human| human.tell(&progress)),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Plans, routes and standings in words.
+
+use crate::clock::{local, span};
+use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::route::{Backend, Routes};
+use agente_engine::state::Standing;
+use agente_engine::step::{Step, StepKind, TimeoutAction};
+use agente_engine::weight::Weight;
+
+/// `blue 100 % → 127.0.0.1:18100 (r3) · green 0 %`.
+pub(crate) fn routes_line(routes: &Routes) -> String {
+    if routes.routes.is_empty() {
+        return "nothing".to_owned();
+    }
+    let parts: Vec<String> = routes
+        .routes
+        .iter()
+        .map(|route| {
+            let release = route.release.map(|release| format!(" ({release})")).unwrap_or_default();
+            let to = if route.backends.is_empty() { String::new() } else { format!(" → {}{release}", addresses(&route.backends)) };
+            format!("{} {}{to}", route.slot, route.weight)
+        })
+        .collect();
+    let overrides = if routes.overrides.is_empty() { String::new() } else { format!(" · {} overrides", routes.overrides.len()) };
+    format!("{}{overrides}", parts.join(" · "))
+}
+
+fn addresses(backends: &[Backend]) -> String {
+    backends.iter().map(|backend| backend.address.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// `r3 on blue (127.0.0.1:18100), since …`.
+pub(crate) fn standing_line(standing: &Standing) -> String {
+    let adopted = if standing.adopted { ", adopted" } else { "" };
+    format!("{} on {} ({}{adopted}) since {}", standing.release, standing.slot, addresses(&standing.backends), local(standing.since))
+}
+
+/// What a step does, in words.
+pub(crate) fn step_words(kind: &StepKind) -> String {
+    match kind {
+        StepKind::Preflight => "look at everything that can be looked at before anything is touched".to_owned(),
+        StepKind::Baseline { duration } => format!("watch the stable release from outside for {}", span(*duration)),
+        StepKind::RetireKept { standing } => format!("remove what was kept from last time: {} on {}", standing.release, standing.slot),
+        StepKind::Launch { slot, backends } => format!("start {} {} on {slot}: {}", backends.len(), plural(backends.len(), "backend"), addresses(backends)),
+        StepKind::AwaitHealthy { slot, .. } => format!("wait until every backend on {slot} has passed its checks"),
+        StepKind::Shift { before, after } => {
+            let weight = |routes: &Routes| routes.routes.iter().map(|route| format!("{} {}", route.slot, route.weight)).collect::<Vec<_>>().join(", ");
+            let from = before.as_ref().map_or_else(|| "nothing".to_owned(), weight);
+            format!("shift {from} → {}, and prove it", weight(after))
+        }
+        StepKind::Validate { slot } => format!("ask the checks of what now serves on {slot}"),
+        StepKind::Promote => "make the candidate stable (the commit point)".to_owned(),
+        StepKind::Bake { duration } => format!("watch it for {}", span(*duration)),
+        StepKind::Drain { slot } => format!("wait until the last requests to {slot} have ended"),
+        StepKind::Hold { duration } => format!("let the old side stand for {}", span(*duration)),
+        StepKind::Retire { standing } => format!("remove the old side: {} on {}", standing.release, standing.slot),
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+}
+
+fn timeout_words(step: &Step) -> String {
+    let then = match step.on_timeout {
+        TimeoutAction::Unwind => "unwind",
+        TimeoutAction::KeepAndTell => "keep the old side and say so",
+        TimeoutAction::Cut => "cut what is left",
+        TimeoutAction::GoOn => "go on",
+        TimeoutAction::Stuck => "stop, a person looks",
+    };
+    format!("{}, then {then}", span(step.timeout))
+}
+
+/// The plan, for people.
+pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
+    let kind = match plan.kind {
+        DeploymentKind::Deploy => "deploy",
+        DeploymentKind::Adopt => "adopt",
+        DeploymentKind::Rollback { fast: true } => "roll back (the old side still stands) to",
+        DeploymentKind::Rollback { fast: false } => "roll back (by a new launch) to",
+    };
+    let mut lines = vec![format!("{kind} release {} of {}: {}", plan.release.number, plan.scope, plan.release.artifact.describe())];
+    lines.push(match &plan.stable {
+        Some(stable) => format!("stable now: {}", standing_line(stable)),
+        None => "stable now: nothing; this is the first release".to_owned(),
+    });
+    lines.push(String::new());
+    for (index, step) in plan.steps.iter().enumerate() {
+        lines.push(format!("{:>3}. {:<14} {}", index + 1, step.kind.name(), step_words(&step.kind)));
+        lines.push(format!("     {:<14} at most {}", "", timeout_words(step)));
+    }
+    lines.push(String::new());
+    lines.push(format!("worst case: {}", span(plan.worst_case())));
+    lines.push(way_back(plan));
+    for warning in &plan.warnings {
+        lines.push(format!("warning: {warning}"));
+    }
+    lines
+}
+
+/// How it is taken back, until when, and how long that takes.
+fn way_back(plan: &Plan) -> String {
+    let limit = span(plan.policy.timeouts.shift);
+    let how = match &plan.stable {
+        Some(stable) => format!("shift back to {} on {} (usually one reload of the target; at most {limit})", stable.release, stable.slot),
+        None => "there is nothing to go back to: the candidate is removed".to_owned(),
+    };
+    match plan.point_of_no_return() {
+        Some(index) => format!("way back: {how}, until step {} begins; from there the deployment only goes forward", index + 1),
+        None if plan.stable.is_some() => format!("way back: {how}; after the end too, with `agente-host rollback`, while the old side stands"),
+        None => format!("way back: {how}"),
+    }
+}
+
+/// Whether a weight is worth a word.
+pub(crate) fn is_whole(weight: Weight) -> bool {
+    weight == Weight::FULL || weight.is_zero()
+}

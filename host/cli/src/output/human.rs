@@ -1,0 +1,251 @@
+//! Lines for people: one per decision, with the measured value and its limit; the running step is redrawn on a terminal.
+
+use super::describe::step_words;
+use super::report::ProbeSummary;
+use super::say;
+use crate::clock::{self, span};
+use agente_engine::journal::{DecisionKind, Event, Outcome};
+use agente_engine::names::Timestamp;
+use agente_engine::plan::Plan;
+use agente_engine::ports::{FindingResult, Progress};
+use agente_engine::step::StepEvent;
+use agente_engine::verdict::VerdictKind;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::Duration;
+
+/// Draws a deployment.
+pub(crate) struct Human {
+    live: bool,
+    color: bool,
+    plan: Option<Plan>,
+    running: Option<ProgressBar>,
+    step_began: Timestamp,
+    began: Timestamp,
+    switched: Option<Duration>,
+}
+
+impl Human {
+    pub(crate) fn new(live: bool, color: bool) -> Self {
+        Self { live, color, plan: None, running: None, step_began: Timestamp(0), began: Timestamp(0), switched: None }
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.running {
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, plan: &Plan, taken_up: bool) {
+        self.plan = Some(plan.clone());
+        self.began = clock::now();
+        let verb = if taken_up { "taking up" } else { "deployment" };
+        self.line(&format!("{} {} · release {} of {} · {}", self.paint("1", verb), plan.id, plan.release.number, plan.scope, plan.release.artifact.describe()));
+        if !taken_up {
+            for warning in &plan.warnings {
+                self.line(&format!("  {} {warning}", self.paint("33", "!")));
+            }
+        }
+    }
+
+    fn start(&mut self, step: usize, verb: &str) {
+        self.step_began = clock::now();
+        self.end_lines();
+        let Some(kind) = self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.clone()) else { return };
+        let count = self.plan.as_ref().map_or(0, |plan| plan.steps.len());
+        if self.live {
+            let bar = ProgressBar::new_spinner().with_prefix(format!("{verb}[{}/{count}] {}", step + 1, kind.name()));
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:<24} {elapsed:>4} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.set_message(step_words(&kind));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            self.running = Some(bar);
+        }
+    }
+
+    pub(crate) fn end_lines(&mut self) {
+        if let Some(bar) = self.running.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn step_end(&mut self, step: usize, mark: &str, words: &str) {
+        let took = clock::now().since(self.step_began);
+        self.end_lines();
+        let (name, count) = self.plan.as_ref().map_or(("", 0), |plan| (plan.steps.get(step).map_or("", |step| step.kind.name()), plan.steps.len()));
+        self.line(&format!("{mark} [{}/{count}] {name:<14} {:>8}  {words}", step + 1, span(took)));
+    }
+
+    pub(crate) fn tell(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Journaled { event } => self.journaled(event),
+            Progress::Found { finding } => {
+                let mark = match finding.result {
+                    FindingResult::Good => self.paint("32", "✓"),
+                    FindingResult::Warning => self.paint("33", "!"),
+                    FindingResult::Bad => self.paint("31", "✗"),
+                };
+                self.line(&format!("    {mark} {}: {}", finding.subject, finding.message));
+                if let Some(hint) = finding.hint.as_ref().filter(|_| finding.result == FindingResult::Bad) {
+                    self.line(&format!("      fix: {hint}"));
+                }
+            }
+            Progress::Checked { check, backend, verdict } => {
+                if verdict.kind != VerdictKind::Healthy {
+                    let of = backend.as_ref().map(|backend| format!(" of {backend}")).unwrap_or_default();
+                    tracing::info!("check `{check}`{of} is {}: {}", verdict.kind, verdict.reason);
+                }
+            }
+            Progress::Waiting { message, .. } => match &self.running {
+                Some(bar) => bar.set_message(message.clone()),
+                None => self.line(&format!("    … {message}")),
+            },
+            Progress::Probe { report } => {
+                if let Some(bar) = &self.running {
+                    bar.set_message(format!("from outside: {} requests, {} failed", report.sent, report.failed_total()));
+                }
+            }
+        }
+    }
+
+    fn journaled(&mut self, event: &Event) {
+        match event {
+            Event::Step { step, event } => match event {
+                StepEvent::Started => self.start(*step, ""),
+                StepEvent::Succeeded { output } => {
+                    let words = output.notes.first().cloned().unwrap_or_default();
+                    let mark = self.paint("32", "✓");
+                    self.step_end(*step, &mark, &words);
+                    for note in output.notes.iter().skip(1) {
+                        self.line(&format!("      {note}"));
+                    }
+                    if self.plan.as_ref().and_then(|plan| plan.steps.get(*step)).is_some_and(|step| step.kind.name() == "shift") {
+                        self.switched = Some(clock::now().since(self.step_began));
+                    }
+                }
+                StepEvent::Refused { fault } | StepEvent::Lost { fault } => {
+                    let mark = self.paint("31", "✗");
+                    self.step_end(*step, &mark, &fault.message);
+                }
+                StepEvent::UndoStarted => self.start(*step, "undo "),
+                StepEvent::Undone { output } => {
+                    let mark = self.paint("33", "↩");
+                    let words = if output.notes.is_empty() { "undone".to_owned() } else { format!("undone: {}", output.notes.join("; ")) };
+                    self.step_end(*step, &mark, &words);
+                }
+                StepEvent::UndoFailed { fault } => {
+                    let mark = self.paint("31", "✗");
+                    self.step_end(*step, &mark, &format!("the undo failed: {}", fault.message));
+                }
+            },
+            other => {
+                if let Some(words) = event_line(other) {
+                    self.line(&format!("{} {words}", self.paint("36", "·")));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn outcome(&mut self, plan: &Plan, outcome: &Outcome, report: Option<&ProbeSummary>) {
+        self.end_lines();
+        let took = span(clock::now().since(self.began));
+        let release = plan.release.number;
+        match outcome {
+            Outcome::Promoted { .. } => self.line(&format!("{} release {release} is stable on {} after {took}", self.paint("1;32", "done:"), plan.slot)),
+            Outcome::Unwound { fault, stable } => {
+                let serving = stable.map_or_else(|| "nothing served before, and nothing does now".to_owned(), |stable| format!("release {stable} serves"));
+                self.line(&format!("{} release {release} was taken back after {took}; {serving}", self.paint("1;31", "failed:")));
+                self.fault(fault);
+            }
+            Outcome::Refused { fault } => {
+                let serving = plan
+                    .stable
+                    .as_ref()
+                    .map_or_else(|| "nothing was touched".to_owned(), |stable| format!("nothing was touched, release {} serves", stable.release));
+                self.line(&format!("{} {serving}", self.paint("1;31", "refused:")));
+                self.fault(fault);
+            }
+            Outcome::Stuck { cause, fault, instructions } => {
+                self.line(&self.paint("1;31", "stuck: a person is needed"));
+                if let Some(cause) = cause {
+                    self.line(&format!("  it turned back because: {}", cause.message));
+                }
+                self.fault(fault);
+                for instruction in instructions {
+                    self.line(&format!("  → {instruction}"));
+                }
+            }
+        }
+        for line in report.map(ProbeSummary::lines).unwrap_or_default() {
+            self.line(&format!("  {line}"));
+        }
+        if let Some(switched) = self.switched {
+            self.line(&format!("  the switch took {} from the command to the proof", span(switched)));
+        }
+    }
+
+    fn fault(&self, fault: &agente_engine::fault::Fault) {
+        self.line(&format!("  {}", fault.message));
+        for cause in &fault.causes {
+            self.line(&format!("    {cause}"));
+        }
+        if let Some(hint) = &fault.hint {
+            self.line(&format!("  {} {hint}", self.paint("1;36", "Hint:")));
+        }
+    }
+}
+
+/// An entry of the journal in one line; none for those that only matter to the machine.
+pub(crate) fn event_line(event: &Event) -> Option<String> {
+    match event {
+        Event::Opened { plan } => Some(format!("opened by {}: release {}, {} steps", plan.by, plan.release.number, plan.steps.len())),
+        Event::Step { step, event } => {
+            let words = match event {
+                StepEvent::Started => "started".to_owned(),
+                StepEvent::Succeeded { output } => format!("done: {}", output.notes.join("; ")),
+                StepEvent::Refused { fault } => format!("refused: {fault}"),
+                StepEvent::Lost { fault } => format!("failed: {fault}"),
+                StepEvent::UndoStarted => "is undone".to_owned(),
+                StepEvent::Undone { output } => format!("undone {}", output.notes.join("; ")),
+                StepEvent::UndoFailed { fault } => format!("could not be undone: {fault}"),
+            };
+            Some(format!("step {}: {words}", step + 1))
+        }
+        Event::Decided(decision) => {
+            let what = match decision.decision {
+                DecisionKind::Abort => "abort",
+                DecisionKind::Pause => "pause",
+                DecisionKind::Resume => "resume",
+            };
+            let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            Some(format!("{} said {what}{reason}", decision.by))
+        }
+        Event::TurnedBack { fault } => Some(format!("turning back: {fault}")),
+        Event::Resumed { by } => Some(format!("taken up again by {by}")),
+        Event::Closed { outcome } => Some(match outcome {
+            Outcome::Promoted { .. } => "closed: promoted".to_owned(),
+            Outcome::Unwound { fault, .. } => format!("closed: taken back: {fault}"),
+            Outcome::Refused { fault } => format!("closed: refused: {fault}"),
+            Outcome::Stuck { fault, .. } => format!("closed: stuck: {fault}"),
+        }),
+    }
+}
+
+/// Lines up columns, the first row being the heading.
+pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect()
+}

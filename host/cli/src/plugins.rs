@@ -1,0 +1,207 @@
+//! Finding components, and loading them under the operator's grants.
+
+use crate::error::{CliError, Exit};
+use agente_engine::names::{EnvironmentName, PluginName};
+use agente_manifest::{Manifest, ManifestError, Problem};
+use agente_wasm::{
+    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, OperationContext, Plugin, PluginHost, PluginKind,
+    PluginLog, PluginMessage,
+};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The lock file's name, beside the manifest.
+pub(crate) const LOCK_FILE: &str = "agente.lock";
+
+/// The variables of our own environment that a program may be granted.
+const PASSED_VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ"];
+
+/// Where the lock file of a manifest is.
+pub(crate) fn lock_path(directory: &Path) -> PathBuf {
+    directory.join(LOCK_FILE)
+}
+
+/// Reads the lock file; an absent one grants nothing.
+pub(crate) fn read_lock(directory: &Path) -> Result<LockFile, CliError> {
+    LockFile::read(&lock_path(directory)).map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
+}
+
+impl CliError {
+    /// Adds the sources of an error whose own text is the message already.
+    pub(crate) fn because_sources(self, error: &dyn std::error::Error) -> Self {
+        match error.source() {
+            Some(source) => self.because(source),
+            None => self,
+        }
+    }
+}
+
+/// Finds a component: where it is said to be, else among the shipped ones.
+pub(crate) fn find(name: &PluginName, path: Option<&Path>) -> Result<PathBuf, CliError> {
+    if let Some(path) = path {
+        return Ok(path.to_owned());
+    }
+    let places = shipped_folders();
+    let file = format!("{name}.wasm");
+    if let Some(found) = places.iter().map(|folder| folder.join(&file)).find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    let looked: Vec<String> = places.iter().map(|folder| format!("`{}`", folder.display())).collect();
+    Err(CliError::usage(format!("the plugin `{name}` was not found: there is no `{file}` in {}", looked.join(", ")))
+        .hint(format!("set `path` in `[plugins.{name}]`, or give the component with `--plugin`")))
+}
+
+/// Where the plugins that come with the program are.
+fn shipped_folders() -> Vec<PathBuf> {
+    let named = std::env::var_os("AGENTE_HOST_PLUGINS").map(PathBuf::from);
+    let program = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
+    let beside = program.as_deref().and_then(Path::parent);
+    let beside = beside.map(|folder| [folder.join("plugins"), folder.join("../plugins"), folder.join("../lib/agente-host/plugins")]);
+    named.into_iter().chain(beside.into_iter().flatten()).collect()
+}
+
+/// Reads the name that a component gives itself.
+pub(crate) fn name_of(path: &Path) -> Result<PluginName, CliError> {
+    let bytes = std::fs::read(path).map_err(|error| CliError::usage(format!("the plugin `{}` can't be read", path.display())).because(&error))?;
+    let inspection = agente_wasm::inspect(&bytes).map_err(|error| {
+        CliError::usage(format!("`{}` is not a plugin", path.display()))
+            .because(&error)
+            .hint("a plugin is a component with its request packed in: `agente-host plugin pack`")
+    })?;
+    PluginName::new(inspection.request.plugin.name).map_err(|error| CliError::usage(format!("`{}` has a bad name", path.display())).because(&error))
+}
+
+/// A plugin host with its cache in the state directory.
+pub(crate) fn host(cache: &Path) -> Result<PluginHost, CliError> {
+    PluginHost::new(&HostOptions { cache_folder: Some(cache.join("plugins")) }).map_err(|error| CliError::internal(error.to_string()).because_sources(&error))
+}
+
+/// The variables that programs of plugins may be granted.
+pub(crate) fn variables() -> BTreeMap<String, String> {
+    PASSED_VARIABLES.iter().filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value))).collect()
+}
+
+/// The loaded plugins of a manifest.
+pub(crate) struct Loaded {
+    pub(crate) switcher: Plugin,
+    pub(crate) checkers: BTreeMap<PluginName, Plugin>,
+}
+
+/// Loads every plugin that the manifest uses, and judges each check's own table.
+pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &LockFile, store_id: &str, effects: &Effects) -> Result<Loaded, CliError> {
+    let load = async |name: &PluginName, kind: PluginKind| -> Result<Plugin, CliError> {
+        let section = manifest.plugins.get(name);
+        let path = find(name, section.and_then(|section| section.path.as_deref()))?;
+        let config = section.map_or_else(|| serde_json::json!({}), |section| section.config.clone());
+        let specs = manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone()).collect();
+        let input = LoadInput {
+            name: name.clone(),
+            path,
+            kind: Some(kind),
+            config,
+            specs,
+            scope: manifest.scope.clone(),
+            store_id: store_id.to_owned(),
+            grant: GrantSource::Lock(lock),
+            effects: effects.clone(),
+        };
+        host.load(input).await.map_err(|error| refused(manifest, error))
+    };
+    let switcher = load(&manifest.switcher, PluginKind::TrafficSwitcher).await?;
+    let mut checkers = BTreeMap::new();
+    for check in &manifest.policy.checks {
+        if !checkers.contains_key(&check.plugin) {
+            checkers.insert(check.plugin.clone(), load(&check.plugin, PluginKind::HealthCheck).await?);
+        }
+    }
+    let mut problems: Vec<Problem> = Vec::new();
+    for check in &manifest.policy.checks {
+        let Some(checker) = checkers.get(&check.plugin).and_then(|plugin| plugin.checker(OperationContext::default())) else { continue };
+        for problem in checker.check_spec(&check.spec).await? {
+            problems.push(manifest.check_problem(&check.name, &problem.path, &problem.message));
+        }
+    }
+    if problems.is_empty() { Ok(Loaded { switcher, checkers }) } else { Err(manifest_error(ManifestError { problems })) }
+}
+
+/// Turns a refusal into what the user reads.
+fn refused(manifest: &Manifest, error: LoadError) -> CliError {
+    match &error {
+        LoadError::NotGranted(refusal) => {
+            let heading =
+                if refusal.difference.is_some() { "it is not what was granted; what changed:" } else { "it was never granted anything; it asks for:" };
+            let mut causes = vec![heading.to_owned()];
+            causes.extend(refusal.lines());
+            CliError { exit: Exit::Refused, message: error.to_string(), causes, hint: error.hint() }
+        }
+        LoadError::ConfigRefused { plugin, problems } => {
+            let problems = problems.iter().map(|problem| manifest.plugin_problem(plugin, &problem.path, &problem.message)).collect();
+            manifest_error(ManifestError { problems })
+        }
+        _ => CliError { hint: error.hint(), ..CliError::usage(error.to_string()).because_sources(&error) },
+    }
+}
+
+/// The error of a manifest with mistakes.
+pub(crate) fn manifest_error(error: ManifestError) -> CliError {
+    let count = error.problems.len();
+    let noun = if count == 1 { "mistake" } else { "mistakes" };
+    let path = error.problems.first().map(|problem| problem.path.display().to_string()).unwrap_or_default();
+    CliError { exit: Exit::Usage, message: format!("`{path}` has {count} {noun}; nothing was touched\n\n{error}"), causes: Vec::new(), hint: None }
+}
+
+/// Loads one component with everything it asks for, to show it or to grant it.
+pub(crate) async fn load_one(
+    host: &PluginHost,
+    name: &PluginName,
+    path: PathBuf,
+    manifest: &Manifest,
+    store_id: &str,
+    effects: Effects,
+) -> Result<Plugin, CliError> {
+    let config = manifest.plugins.get(name).map_or_else(|| serde_json::json!({}), |section| section.config.clone());
+    let specs = manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone()).collect();
+    let input = LoadInput {
+        name: name.clone(),
+        path,
+        kind: None,
+        config,
+        specs,
+        scope: manifest.scope.clone(),
+        store_id: store_id.to_owned(),
+        grant: GrantSource::Everything,
+        effects,
+    };
+    host.load(input).await.map_err(|error| refused(manifest, error))
+}
+
+/// Writes effects and messages of plugins to the log.
+pub(crate) struct ToLog;
+
+impl Audit for ToLog {
+    fn record(&self, record: EffectRecord) {
+        let EffectRecord { plugin, operation, phase, effect, denied, .. } = record;
+        match denied {
+            None => tracing::debug!(%plugin, operation, ?phase, "{effect}"),
+            Some(why) => tracing::warn!(%plugin, operation, ?phase, "denied: {effect}: {why}"),
+        }
+    }
+}
+
+impl PluginLog for ToLog {
+    fn write(&self, message: PluginMessage) {
+        let PluginMessage { plugin, operation, level, message, fields } = message;
+        match level {
+            LogLevel::Error => tracing::error!(%plugin, operation, ?fields, "{message}"),
+            LogLevel::Warn => tracing::warn!(%plugin, operation, ?fields, "{message}"),
+            LogLevel::Info => tracing::info!(%plugin, operation, ?fields, "{message}"),
+            LogLevel::Debug => tracing::debug!(%plugin, operation, ?fields, "{message}"),
+            LogLevel::Trace => tracing::trace!(%plugin, operation, ?fields, "{message}"),
+        }
+    }
+}
+
+/// The environment whose grants are meant.
+pub(crate) fn environment_of(manifest: &Manifest) -> &EnvironmentName {
+    &manifest.scope.environment
+}

@@ -1,0 +1,186 @@
+//! Everything that a command needs of one service in one environment, wired together.
+
+use crate::arguments::{Global, Replace};
+use crate::checks::Checks;
+use crate::error::CliError;
+use crate::plugins::{self, Loaded, ToLog};
+use crate::runtime::AnyRuntime;
+use crate::secrets::ManifestSecrets;
+use agente_engine::names::{DeploymentId, PluginName, Scope};
+use agente_engine::policy::Policy;
+use agente_engine::ports::{Commands, PluginMemory, Runtime, Secrets};
+use agente_engine::release::RuntimeSpec;
+use agente_engine::route::Backend;
+use agente_manifest::{Manifest, Overrides};
+use agente_probe::HttpProber;
+use agente_runtimes::commands::{AnyCommands, HostCommands};
+use agente_runtimes::docker::{ContainerCommands, DockerRuntime, DockerSettings, Endpoint};
+use agente_runtimes::process::{ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand};
+use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
+use agente_wasm::{Effects, OperationContext, WasmSwitcher};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Reads the manifest as the command line changes it.
+pub(crate) fn manifest(global: &Global, replace: &Replace) -> Result<Manifest, CliError> {
+    let mut components: BTreeMap<PluginName, PathBuf> = BTreeMap::new();
+    for path in &replace.plugins {
+        components.insert(plugins::name_of(path)?, path.clone());
+    }
+    let overrides = Overrides { environment: global.env.clone(), image: replace.image.clone(), artifact: replace.artifact.clone(), plugins: components };
+    Manifest::load_with(&global.file, &overrides).map_err(plugins::manifest_error)
+}
+
+/// Where the state is.
+pub(crate) fn state_directory(global: &Global) -> Result<StateDirectory, CliError> {
+    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let inputs = StateInputs { explicit: global.state.clone(), xdg_state_home: path("XDG_STATE_HOME"), home: path("HOME"), ..StateInputs::default() };
+    StateDirectory::resolve(&inputs).map_err(|error| {
+        let hint = error.hint();
+        CliError::usage(error.to_string()).because_sources(&error).hint(hint)
+    })
+}
+
+/// Opens the store, making it on first use.
+pub(crate) async fn open_store(global: &Global) -> Result<EmbeddedStore, CliError> {
+    EmbeddedStore::open(state_directory(global)?).await.map_err(|error| store_error(&error))
+}
+
+/// Opens the store if there is one; makes nothing.
+pub(crate) async fn open_existing_store(global: &Global) -> Result<Option<EmbeddedStore>, CliError> {
+    EmbeddedStore::open_existing(state_directory(global)?).await.map_err(|error| store_error(&error))
+}
+
+fn store_error(error: &agente_store::OpenError) -> CliError {
+    CliError::usage(error.to_string()).because_sources(error)
+}
+
+/// Manifest, store and runtimes, without plugins.
+pub(crate) struct Base {
+    pub(crate) manifest: Manifest,
+    pub(crate) store: EmbeddedStore,
+    pub(crate) runtime: AnyRuntime,
+    pub(crate) effects: Effects,
+}
+
+/// The runtimes for a scope.
+async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn Secrets>) -> Result<(AnyRuntime, DockerSettings), CliError> {
+    let program = std::env::current_exe().map_err(|error| CliError::internal("the path of this program is not known").because(&error))?;
+    let artifacts_of = store.clone();
+    let process = ProcessRuntime::new(ProcessConfig {
+        state: store.directory().root().to_owned(),
+        supervisor: SupervisorCommand { program, args: vec!["supervise".to_owned()] },
+        artifacts: Arc::new(move |digest, name| artifacts_of.artifact_path(digest, name).unwrap_or_default()),
+        secrets: Arc::clone(&secrets),
+        limits: SupervisionLimits::default(),
+    });
+    let endpoint = match &manifest.docker_socket {
+        Some(socket) => Endpoint::Unix(socket.clone()),
+        None => Endpoint::of_docker_host(std::env::var("DOCKER_HOST").ok().as_deref())?,
+    };
+    let mut settings = DockerSettings::new(endpoint, store.id());
+    settings.min_free_disk_bytes = manifest.policy.min_free_disk_bytes;
+    let config_folder =
+        std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    settings.credentials = config_folder.map(|folder| folder.join("config.json")).filter(|path| path.is_file());
+    let docker = DockerRuntime::new(settings.clone(), secrets);
+    // What stands may have been launched before the manifest changed its runtime.
+    let earlier = store.releases(&manifest.scope, 20).await?;
+    let is_docker = |runtime: &RuntimeSpec| matches!(runtime, RuntimeSpec::Docker(_));
+    let prefers_docker = is_docker(&manifest.runtime) || earlier.iter().any(|release| is_docker(&release.runtime));
+    Ok((AnyRuntime { process, docker, prefers_docker }, settings))
+}
+
+impl Base {
+    /// Wires manifest, store and runtimes.
+    pub(crate) async fn open(global: &Global, replace: &Replace) -> Result<Self, CliError> {
+        let manifest = manifest(global, replace)?;
+        let store = open_store(global).await?;
+        Self::with(manifest, store).await
+    }
+
+    /// Wires a manifest with an open store.
+    pub(crate) async fn with(manifest: Manifest, store: EmbeddedStore) -> Result<Self, CliError> {
+        let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets { sources: manifest.secrets.clone(), directory: manifest.directory.clone() });
+        let (runtime, docker) = runtimes(&manifest, &store, Arc::clone(&secrets)).await?;
+        let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands::default(), Some(Arc::new(ContainerCommands::new(docker)))));
+        let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
+        let effects = Effects { commands, secrets, memory, audit: Arc::new(ToLog), log: Arc::new(ToLog), variables: plugins::variables() };
+        Ok(Self { manifest, store, runtime, effects })
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.manifest.scope
+    }
+}
+
+/// A base with its plugins loaded and granted.
+pub(crate) struct Session {
+    pub(crate) base: Base,
+    loaded: Loaded,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// Loads the plugins of a base.
+    pub(crate) async fn load(base: Base) -> Result<Self, CliError> {
+        let lock = plugins::read_lock(&base.manifest.directory)?;
+        let host = plugins::host(&base.store.directory().cache())?;
+        let loaded = plugins::load_all(&host, &base.manifest, &lock, base.store.id(), &base.effects).await?;
+        Ok(Self { base, loaded, cancelled: Arc::default() })
+    }
+
+    /// Wires everything.
+    pub(crate) async fn open(global: &Global, replace: &Replace) -> Result<Self, CliError> {
+        Self::load(Base::open(global, replace).await?).await
+    }
+
+    /// On whose behalf plugins are asked.
+    pub(crate) fn context(&self, deployment: Option<&DeploymentId>, backends: &[Backend], image: Option<String>) -> OperationContext {
+        OperationContext {
+            deployment: deployment.map(|id| id.0.clone()).unwrap_or_default(),
+            backends: backends.iter().map(|backend| backend.address.clone()).collect(),
+            public_url: self.base.manifest.policy.probe.as_ref().map(|probe| probe.url.clone()),
+            image,
+            cancelled: Arc::clone(&self.cancelled),
+        }
+    }
+
+    /// The switcher for a context.
+    pub(crate) fn switcher(&self, context: OperationContext) -> Result<WasmSwitcher, CliError> {
+        self.loaded.switcher.switcher(context).ok_or_else(|| CliError::internal("the plugin that switches is not a switcher"))
+    }
+
+    /// The checks for a context.
+    pub(crate) fn checks(&self, context: &OperationContext) -> Checks {
+        let checkers = self.loaded.checkers.iter();
+        Checks(checkers.filter_map(|(name, plugin)| plugin.checker(context.clone()).map(|checker| (name.clone(), checker))).collect())
+    }
+
+    /// The prober of a policy, where it has one.
+    pub(crate) fn prober(policy: &Policy) -> Result<Option<HttpProber>, CliError> {
+        Ok(policy.probe.as_ref().map(HttpProber::new).transpose()?)
+    }
+
+    /// The port `Runtime`.
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        &self.base.runtime
+    }
+
+    /// The policy with what the target says about itself filled in: the header by which an answer names its slot.
+    pub(crate) async fn policy(&self) -> Policy {
+        let mut policy = self.base.manifest.policy.clone();
+        if let Some(probe) = policy.probe.as_mut().filter(|probe| probe.identity_header.is_none()) {
+            use agente_engine::ports::TrafficSwitcher;
+            if let Ok(switcher) = self.switcher(self.context(None, &[], None))
+                && let Ok(features) = switcher.features().await
+            {
+                probe.identity_header = features.identity_header;
+                probe.identity_value = "{slot}".to_owned();
+            }
+        }
+        policy
+    }
+}
