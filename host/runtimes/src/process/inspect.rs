@@ -38,9 +38,12 @@ fn state(status: &Status, supervised: bool) -> BackendState {
         Phase::Running { process, since } | Phase::Stopping { process: Some(process), since } if process.is_alive() => {
             BackendState::Running { since: *since, restarts, healthy: None }
         }
-        Phase::Running { .. } if supervised => BackendState::Starting { detail: "it ended a moment ago".to_owned(), restarts },
+        Phase::Running { .. } if supervised => {
+            let detail = last.map_or_else(|| "it ended a moment ago".to_owned(), |last| format!("{last} before, and ended again a moment ago"));
+            BackendState::Starting { detail, restarts }
+        }
         Phase::Waiting { until } if supervised => {
-            let detail = format!("crash loop: {}; started again in {} ms", last.unwrap_or("ended"), until.since(now()).as_millis());
+            let detail = format!("{}; started again in {} ms", last.unwrap_or("ended"), until.since(now()).as_millis());
             BackendState::Starting { detail, restarts }
         }
         Phase::Ended { reason, .. } => BackendState::Ended { detail: reason.clone() },

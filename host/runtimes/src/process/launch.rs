@@ -1,7 +1,7 @@
 //! Ensuring a backend: adopt it, replace it, or start it under a new supervisor.
 
 use crate::process::directory::BackendDirectory;
-use crate::process::record::{Handover, Phase, Report, RoleRecord, Spec, Status};
+use crate::process::record::{Handover, Phase, Report, RoleRecord, Spec};
 use crate::process::tree::Traces;
 use crate::process::{ProcessRuntime, port, refused, unknown, unusable};
 use agente_engine::fault::{Failure, Fault, FaultKind};
@@ -32,6 +32,14 @@ struct Cleared {
     running: bool,
     /// Whether something was stopped.
     stopped: bool,
+}
+
+/// What became of a directory that another supervisor had.
+enum Supervised {
+    /// It runs the wanted backend.
+    Stands,
+    /// It has ended, and its lock is ours.
+    Gone(File),
 }
 
 impl ProcessRuntime {
@@ -69,10 +77,13 @@ impl ProcessRuntime {
             return Err(refused(foreign(standing, wanted)));
         }
         let same = standing.is_some_and(|standing| standing.fingerprint == wanted.fingerprint);
-        let free = directory.try_supervisor_lock().map_err(unusable)?;
+        let mut free = directory.try_supervisor_lock().map_err(unusable)?;
         if free.is_none() && same && matches!(directory.stop(), Ok(None)) && !is_ending(directory) {
             directory.write_role(RoleRecord { role: BackendRole::Live }).map_err(unusable)?;
-            return self.await_supervised(directory, wanted).await;
+            match self.await_supervised(directory, wanted).await? {
+                Supervised::Stands => return Ok(()),
+                Supervised::Gone(lock) => free = Some(lock),
+            }
         }
         // What may fail without harm comes before anything is stopped.
         self.prove_artifact(&launch.release).await.map_err(refused)?;
@@ -95,9 +106,13 @@ impl ProcessRuntime {
         drop(cleared.lock);
         match self.start_supervisor(directory, wanted, secrets).await? {
             Report::Running => Ok(()),
-            Report::Supervised => self.await_supervised(directory, wanted).await,
+            Report::Supervised => match self.await_supervised(directory, wanted).await? {
+                Supervised::Stands => Ok(()),
+                Supervised::Gone(_) => Err(unknown(slow(wanted))),
+            },
             Report::Failed { message } => {
-                let fault = self.with_tail(Fault::new(FaultKind::Failed, format!("backend `{}` can't be started", wanted.identity.backend)), wanted, message).await;
+                let fault =
+                    self.with_tail(Fault::new(FaultKind::Failed, format!("backend `{}` can't be started", wanted.identity.backend)), wanted, message).await;
                 Err(if stopped { unknown(fault) } else { refused(fault) })
             }
         }
@@ -127,14 +142,19 @@ impl ProcessRuntime {
         Ok(Cleared { lock, running, stopped })
     }
 
-    /// Waits until the supervisor that has the directory says what it does.
-    async fn await_supervised(&self, directory: &BackendDirectory, wanted: &Spec) -> Result<(), Failure> {
+    /// Waits until the supervisor that has the directory says what it does, or has ended.
+    async fn await_supervised(&self, directory: &BackendDirectory, wanted: &Spec) -> Result<Supervised, Failure> {
         let deadline = Instant::now() + STARTED_WITHIN;
+        let unusable = |error: &dyn std::error::Error| unknown(unusable(directory, error));
         loop {
-            match directory.status() {
-                Ok(Some(Status { fingerprint, .. })) if fingerprint == wanted.fingerprint => return Ok(()),
-                Ok(_) => {}
-                Err(error) => return Err(unknown(unusable(directory, &error))),
+            // A supervisor that is dying holds its lock to the last: its files alone don't say that it stands.
+            let alive = directory.supervisor().map_err(|error| unusable(&error))?.is_some_and(|record| record.process.is_alive());
+            let status = directory.status().map_err(|error| unusable(&error))?;
+            if alive && status.is_some_and(|status| status.fingerprint == wanted.fingerprint) {
+                return Ok(Supervised::Stands);
+            }
+            if let Some(lock) = directory.try_supervisor_lock().map_err(|error| unusable(&error))? {
+                return Ok(Supervised::Gone(lock));
             }
             if Instant::now() >= deadline {
                 return Err(unknown(slow(wanted)));
@@ -163,7 +183,8 @@ impl ProcessRuntime {
             .map_err(|error| refused(Fault::new(FaultKind::Internal, "the handover can't be written").because(&error)))?;
         let program = &self.config.supervisor.program;
         let failed = |error: &std::io::Error| {
-            Fault::new(FaultKind::Failed, format!("the supervisor of backend `{}` can't be started from `{}`", spec.identity.backend, program.display())).because(error)
+            Fault::new(FaultKind::Failed, format!("the supervisor of backend `{}` can't be started from `{}`", spec.identity.backend, program.display()))
+                .because(error)
         };
         let mut supervisor = Command::new(program)
             .args(&self.config.supervisor.args)
@@ -191,22 +212,21 @@ impl ProcessRuntime {
         match timeout(STARTED_WITHIN, talk).await {
             Err(_) => Err(unknown(slow(spec))),
             Ok(Err(error)) => Err(unknown(failed(&error))),
-            Ok(Ok(answer)) => match serde_json::from_slice(&answer) {
-                Ok(report) => Ok(report),
-                Err(_) => {
-                    let fault = Fault::new(FaultKind::Failed, format!("the supervisor of backend `{}` ended before it had started it", spec.identity.backend)).retryable();
-                    Err(unknown(self.with_tail(fault, spec, format!("`{}` gave no answer", program.display())).await))
+            Ok(Ok(answer)) => {
+                if let Ok(report) = serde_json::from_slice(&answer) {
+                    return Ok(report);
                 }
-            },
+                let message = format!("the supervisor of backend `{}` ended before it had started it", spec.identity.backend);
+                let fault = Fault::new(FaultKind::Failed, message).retryable();
+                Err(unknown(self.with_tail(fault, spec, format!("`{}` gave no answer", program.display())).await))
+            }
         }
     }
 
     /// Adds a cause and what the backend wrote last.
     async fn with_tail(&self, mut fault: Fault, spec: &Spec, cause: String) -> Fault {
-        let backend = agente_engine::route::Backend {
-            id: agente_engine::names::BackendId(spec.identity.backend.clone()),
-            address: spec.identity.address.clone(),
-        };
+        let backend =
+            agente_engine::route::Backend { id: agente_engine::names::BackendId(spec.identity.backend.clone()), address: spec.identity.address.clone() };
         fault.causes.push(cause);
         for line in self.masked_tail(&backend, TOLD_LINES).await.unwrap_or_default() {
             if !fault.causes.iter().any(|cause| line.ends_with(cause.as_str())) {
@@ -231,11 +251,8 @@ pub(super) fn traces(directory: &BackendDirectory, backend: &str) -> Traces {
 }
 
 fn slow(spec: &Spec) -> Fault {
-    Fault::new(
-        FaultKind::TimedOut,
-        format!("the supervisor of backend `{}` has not started it within {} s", spec.identity.backend, STARTED_WITHIN.as_secs()),
-    )
-    .retryable()
+    Fault::new(FaultKind::TimedOut, format!("the supervisor of backend `{}` has not started it within {} s", spec.identity.backend, STARTED_WITHIN.as_secs()))
+        .retryable()
 }
 
 fn foreign(standing: &Spec, wanted: &Spec) -> Fault {
@@ -249,9 +266,6 @@ fn foreign(standing: &Spec, wanted: &Spec) -> Fault {
 }
 
 fn port_taken(wanted: &Spec, port: u16) -> Fault {
-    Fault::new(
-        FaultKind::Conflict,
-        format!("the port {port} of backend `{}` is in use by {}", wanted.identity.backend, port::holder(port)),
-    )
-    .hint("end what uses the port, or deploy again, which chooses another")
+    Fault::new(FaultKind::Conflict, format!("the port {port} of backend `{}` is in use by {}", wanted.identity.backend, port::holder(port)))
+        .hint("end what uses the port, or deploy again, which chooses another")
 }

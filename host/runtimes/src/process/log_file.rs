@@ -62,15 +62,17 @@ impl LogFile {
                 _ => {}
             }
         }
-        let block = fstatvfs(&log).map(|file_system| file_system.f_bsize).unwrap_or(4096).max(1);
+        let block = fstatvfs(&log).map_or(4096, |file_system| file_system.f_bsize).max(1);
         // Cutting must leave something: a cut up to the end is refused.
         let head = (size - 1) / block * block;
         let newest = self.older(1);
         let mut draft = newest.clone().into_os_string();
         draft.push(".new");
         let mut copy = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
-        log.seek(SeekFrom::Start(head.saturating_sub(max_bytes)))?;
-        io::copy(&mut (&log).take(head.min(max_bytes)), &mut copy)?;
+        // Kept whole, so that a follower finds its place in it; a backend that writes far faster than its log is looked at loses the oldest.
+        let kept = if head > max_bytes.saturating_mul(2) { max_bytes } else { head };
+        log.seek(SeekFrom::Start(head - kept))?;
+        io::copy(&mut (&log).take(kept), &mut copy)?;
         fs::rename(&draft, &newest)?;
         if head > 0 && fallocate(&log, FallocateFlags::COLLAPSE_RANGE, 0, head).is_ok() {
             return Ok(());

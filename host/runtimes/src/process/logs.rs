@@ -32,6 +32,7 @@ const RETIRED_LOGS: usize = 20;
 /// The newest lines of the files, which stand newest first; oldest line first.
 fn newest_lines(files: &[PathBuf], max_lines: usize) -> io::Result<VecDeque<String>> {
     let mut text = Vec::new();
+    let mut ends = 0;
     for path in files {
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -39,13 +40,14 @@ fn newest_lines(files: &[PathBuf], max_lines: usize) -> io::Result<VecDeque<Stri
         };
         let mut at = file.metadata()?.len();
         let mut room = TAIL_BYTES.saturating_sub(text.len() as u64);
-        while at > 0 && room > 0 && text.iter().filter(|byte| **byte == b'\n').count() <= max_lines {
+        while at > 0 && room > 0 && ends <= max_lines {
             let piece = at.min(64 * 1024).min(room);
             at -= piece;
             room -= piece;
             file.seek(SeekFrom::Start(at))?;
             let mut before = Vec::new();
             (&file).take(piece).read_to_end(&mut before)?;
+            ends += before.split(|byte| *byte == b'\n').count().saturating_sub(1);
             before.append(&mut text);
             text = before;
         }
@@ -219,5 +221,52 @@ impl ProcessRuntime {
             let _gone = fs::remove_file(old.with_extension("secrets"));
             let _gone = fs::remove_file(old);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn follow(folder: &Path, log: &LogFile) -> Follow {
+        let (directory, file) = (folder.to_owned(), File::open(log.path()).unwrap());
+        Follow { directory, log: log.clone(), file, at: 0, rest: Vec::new(), ready: VecDeque::new(), mask: Mask::default(), ended: false }
+    }
+
+    #[test]
+    fn a_follower_misses_no_line_and_tells_none_twice_while_the_log_is_rotated() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = LogFile::at(folder.path().join("log"));
+        let mut backend = log.open().unwrap();
+        let mut follow = follow(folder.path(), &log);
+        for number in 0..20_000 {
+            writeln!(backend, "line {number}").unwrap();
+            if number % 97 == 0 {
+                follow.read().unwrap();
+            }
+            if number % 1000 == 0 {
+                log.rotate_when_over(32 * 1024, 3).unwrap();
+            }
+        }
+        follow.read().unwrap();
+        assert!(log.older(2).exists(), "it was rotated");
+        let told: Vec<String> = follow.ready.into();
+        assert_eq!(told.len(), 20_000);
+        assert!(told.iter().enumerate().all(|(number, line)| *line == format!("line {number}")));
+    }
+
+    #[test]
+    fn a_line_is_told_once_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = LogFile::at(folder.path().join("log"));
+        let mut backend = log.open().unwrap();
+        let mut follow = follow(folder.path(), &log);
+        write!(backend, "first half, ").unwrap();
+        follow.read().unwrap();
+        assert!(follow.ready.is_empty());
+        writeln!(backend, "second half").unwrap();
+        follow.read().unwrap();
+        assert_eq!(follow.ready, ["first half, second half"]);
     }
 }

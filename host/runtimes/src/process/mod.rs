@@ -104,7 +104,11 @@ impl ProcessRuntime {
     fn directory(&self, backend: &BackendId) -> Result<BackendDirectory, Fault> {
         let id = &backend.0;
         let sane = id.len() <= 200 && id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if sane { Ok(BackendDirectory::at(self.backends().join(id))) } else { Err(Fault::new(FaultKind::InvalidConfig, format!("`{id}` is not a backend's id"))) }
+        if sane {
+            Ok(BackendDirectory::at(self.backends().join(id)))
+        } else {
+            Err(Fault::new(FaultKind::InvalidConfig, format!("`{id}` is not a backend's id")))
+        }
     }
 
     /// Waits for its turn to change the directory. None when it is not there and was not to be made.

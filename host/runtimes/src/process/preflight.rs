@@ -21,9 +21,18 @@ const DISK_FULL_BYTES: u64 = 64 * 1024 * 1024;
 /// Below this the operator should know.
 const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
 
-/// Artifacts whose bytes were compared with their digest: file, size and time of change. An artifact is read once per run of the host.
+/// Artifacts whose bytes were compared with their digest. An artifact is read once per run of the host.
 #[derive(Debug, Default)]
-pub(super) struct ProvenArtifacts(Mutex<BTreeSet<(PathBuf, u64, u64, i64, i64)>>);
+pub(super) struct ProvenArtifacts(Mutex<BTreeSet<ProvenFile>>);
+
+/// What tells a file from what it was, or from another in its place.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ProvenFile {
+    path: PathBuf,
+    inode: u64,
+    size_bytes: u64,
+    changed: (i64, i64),
+}
 
 /// A line that says that all is well.
 pub(super) fn good(subject: &str, message: impl Into<String>) -> Finding {
@@ -74,12 +83,15 @@ impl ProcessRuntime {
                 .because(error)
         };
         let about = std::fs::metadata(&path).map_err(|error| missing(&error))?;
-        let key = (path.clone(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
+        let key = ProvenFile { path: path.clone(), inode: about.ino(), size_bytes: about.len(), changed: (about.ctime(), about.ctime_nsec()) };
         if self.proven.0.lock().is_ok_and(|proven| proven.contains(&key)) {
             return Ok(());
         }
         let file = path.clone();
-        let found = tokio::task::spawn_blocking(move || digest_of(&file)).await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| missing(&error))?;
+        let found = tokio::task::spawn_blocking(move || digest_of(&file))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| missing(&error))?;
         if found != digest.as_str() {
             return Err(altered(release, digest, &path, &found));
         }
@@ -153,9 +165,8 @@ fn altered(release: &Release, digest: &Digest, path: &Path, found: &str) -> Faul
 fn port_is_told(process: &ProcessSpec) -> Option<Finding> {
     let told = |text: &String| text.contains("{port}");
     let in_env = process.env.values().any(|value| matches!(value, EnvValue::Plain(text) if told(text)));
-    (!in_env && !process.command.iter().any(told)).then(|| {
-        warning("command", "neither `command` nor `env` holds `{port}`", "pass `{port}` to the program, or let it listen where `AGENTE_PORT` says")
-    })
+    (!in_env && !process.command.iter().any(told))
+        .then(|| warning("command", "neither `command` nor `env` holds `{port}`", "pass `{port}` to the program, or let it listen where `AGENTE_PORT` says"))
 }
 
 fn port_finding(backend: &Backend, owner: Option<&String>) -> Finding {

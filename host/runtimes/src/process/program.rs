@@ -67,7 +67,9 @@ impl ProgramError {
         match self {
             ProgramError::Empty => "set `command` in the manifest",
             ProgramError::NotFound { .. } => "call the artifact by `./` and its file name, or give an absolute path",
-            ProgramError::Unreadable { .. } | ProgramError::NotAFile { .. } => "correct the first word of `command`: `./` and the artifact's file name, or an absolute path",
+            ProgramError::Unreadable { .. } | ProgramError::NotAFile { .. } => {
+                "correct the first word of `command`: `./` and the artifact's file name, or an absolute path"
+            }
             ProgramError::NotExecutable { .. } => "make it executable (`chmod +x`) and deploy again",
             ProgramError::NotAProgram { .. } => "deploy an executable program, or begin the script with `#!` and its interpreter",
             ProgramError::OtherMachine { .. } => "build it for this machine",

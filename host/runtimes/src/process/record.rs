@@ -22,7 +22,7 @@ pub struct SupervisionLimits {
     pub longest_backoff: Duration,
     /// A run of this length makes the next wait the first one again.
     pub stable_after: Duration,
-    /// The size at which the log is rotated.
+    /// The size over which the log is rotated; looked at twice a second.
     pub log_max_bytes: u64,
     /// How many log files are kept, the current one included; at least two.
     pub log_files: u32,

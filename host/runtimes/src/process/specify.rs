@@ -37,15 +37,12 @@ impl Placeholders {
         while let Some(start) = rest.find('{') {
             let (before, from) = rest.split_at(start);
             filled.push_str(before);
-            match known.iter().find_map(|(name, value)| from.strip_prefix(name).map(|after| (value, after))) {
-                Some((value, after)) => {
-                    filled.push_str(value);
-                    rest = after;
-                }
-                None => {
-                    filled.push('{');
-                    rest = from.get(1..).unwrap_or_default();
-                }
+            if let Some((value, after)) = known.iter().find_map(|(name, value)| from.strip_prefix(name).map(|after| (value, after))) {
+                filled.push_str(value);
+                rest = after;
+            } else {
+                filled.push('{');
+                rest = from.get(1..).unwrap_or_default();
             }
         }
         filled + rest

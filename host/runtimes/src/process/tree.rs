@@ -94,9 +94,9 @@ impl Traces {
 
     /// Whether the process was started with this backend's id in its environment.
     fn carries_id(&self, pid: i32) -> bool {
-        Process::new(pid).and_then(|process| process.environ()).is_ok_and(|environment| {
-            environment.get(std::ffi::OsStr::new(BACKEND_VARIABLE)).is_some_and(|value| value.to_str() == Some(self.backend.as_str()))
-        })
+        Process::new(pid)
+            .and_then(|process| process.environ())
+            .is_ok_and(|environment| environment.get(std::ffi::OsStr::new(BACKEND_VARIABLE)).is_some_and(|value| value.to_str() == Some(self.backend.as_str())))
     }
 }
 

@@ -22,8 +22,13 @@ async fn an_adopted_backend_is_looked_at_and_never_touched() {
     let backend = &backends[0];
     assert_eq!((backend.address.as_str(), backend.id.0.as_str()), (address.as_str(), format!("{}-test-blue-r1-0", stage.service).as_str()));
     assert!(host.preflight(&release, &backends).await.iter().all(|finding| finding.result == FindingResult::Good));
-    let launch =
-        Launch { backend: backend.clone(), release, slot: Slot::Blue, deployment: agente_engine::names::DeploymentId("d".to_owned()), store: "store-1".to_owned() };
+    let launch = Launch {
+        backend: backend.clone(),
+        release,
+        slot: Slot::Blue,
+        deployment: agente_engine::names::DeploymentId("d".to_owned()),
+        store: "store-1".to_owned(),
+    };
     assert!(!host.knows(backend));
     for _ in 0..2 {
         host.ensure(&launch).await.unwrap();

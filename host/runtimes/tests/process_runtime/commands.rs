@@ -1,6 +1,6 @@
 //! Programs and processes of this machine.
 
-use crate::stage::{is_alive, until};
+use crate::stage::{Bystander, is_alive, until};
 use agente_engine::fault::FaultKind;
 use agente_engine::ports::{CommandPlace, CommandSpec, Commands, ProcessError, ProcessTarget};
 use agente_runtimes::commands::{AnyCommands, HostCommands};
@@ -129,13 +129,14 @@ async fn the_tree_of_a_pid_file_is_its_process_and_its_descendants_parents_first
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
     let sleep = own_sleep();
-    let mut top = Command::new("/bin/sh").args(["-c", &format!("sh -c 'sleep {sleep}; true'; true")]).stdin(Stdio::piped()).spawn().unwrap();
-    fs::write(&file, format!("{}\n", top.id())).unwrap();
+    let script = format!("sh -c 'sleep {sleep}; true'; true");
+    let mut top = Bystander(Command::new("/bin/sh").args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+    fs::write(&file, format!("{}\n", top.0.id())).unwrap();
     let target = ProcessTarget::PidFile(file.display().to_string());
     until("the sleep", || (with_line(&sleep).len() >= 3).then_some(())).await;
     let tree = host().tree(&target).await.unwrap();
     assert_eq!(tree.len(), 3, "{tree:?}");
-    assert_eq!((tree[0].pid, tree[1].parent, tree[2].parent), (top.id(), tree[0].pid, tree[1].pid));
+    assert_eq!((tree[0].pid, tree[1].parent, tree[2].parent), (top.0.id(), tree[0].pid, tree[1].pid));
     assert_eq!(tree[2].title, format!("sleep {sleep}"));
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     assert!(tree.iter().all(|process| process.started_ms + 60_000 > now && process.started_ms <= now + 100), "{tree:?} at {now}");
@@ -143,7 +144,7 @@ async fn the_tree_of_a_pid_file_is_its_process_and_its_descendants_parents_first
     for process in tree.iter().rev() {
         crate::stage::kill(process.pid, "KILL");
     }
-    top.wait().unwrap();
+    top.0.wait().unwrap();
     assert!(matches!(host().tree(&target).await, Err(ProcessError::NotRunning(_))));
     fs::write(&file, "nginx\n").unwrap();
     assert!(matches!(host().tree(&target).await, Err(ProcessError::BadPidFile(_))));
@@ -185,11 +186,11 @@ async fn a_signal_goes_to_the_process_of_the_pid_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
     let target = ProcessTarget::PidFile(file.display().to_string());
-    let mut process = Command::new("/bin/sleep").arg("600").spawn().unwrap();
-    fs::write(&file, process.id().to_string()).unwrap();
+    let mut process = Bystander::sleeping();
+    fs::write(&file, process.0.id().to_string()).unwrap();
     assert!(matches!(host().signal(&target, "SIGHUP").await, Err(ProcessError::Other(fault)) if fault.kind == FaultKind::InvalidConfig));
     host().signal(&target, "USR1").await.unwrap();
-    assert_eq!(process.wait().unwrap().signal(), Some(10));
+    assert_eq!(process.0.wait().unwrap().signal(), Some(10));
     assert!(matches!(host().signal(&target, "USR1").await, Err(ProcessError::NotRunning(_))));
 }
 

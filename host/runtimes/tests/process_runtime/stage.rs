@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is waited for: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Secrets that a test can change, counting how often it was asked.
 #[derive(Default)]
-pub struct Vault {
-    pub values: Mutex<BTreeMap<String, String>>,
-    pub asked: AtomicU32,
+pub(crate) struct Vault {
+    pub(crate) values: Mutex<BTreeMap<String, String>>,
+    pub(crate) asked: AtomicU32,
 }
 
 #[async_trait]
@@ -38,15 +38,15 @@ impl Secrets for Vault {
     }
 }
 
-pub struct Stage {
+pub(crate) struct Stage {
     folder: tempfile::TempDir,
-    pub service: String,
-    pub vault: Arc<Vault>,
-    pub limits: SupervisionLimits,
+    pub(crate) service: String,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) limits: SupervisionLimits,
 }
 
 /// A port below those that the system gives out, free now, and given to no other test of this run.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::SeqCst);
@@ -58,28 +58,29 @@ pub fn free_port() -> u16 {
 }
 
 impl Stage {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let service = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-        let limits = SupervisionLimits { first_backoff: Duration::from_millis(50), longest_backoff: Duration::from_millis(400), ..SupervisionLimits::default() };
+        let limits =
+            SupervisionLimits { first_backoff: Duration::from_millis(50), longest_backoff: Duration::from_millis(400), ..SupervisionLimits::default() };
         Self { folder: tempfile::tempdir().unwrap(), service, vault: Arc::default(), limits }
     }
 
     /// A stage on a state directory that another process made.
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    pub fn directory(&self, backend: &Backend) -> PathBuf {
+    pub(crate) fn directory(&self, backend: &Backend) -> PathBuf {
         self.state().join("backends").join(&backend.id.0)
     }
 
     /// A host: each call is another one.
-    pub fn host(&self) -> ProcessRuntime {
+    pub(crate) fn host(&self) -> ProcessRuntime {
         host_of(&self.state(), Arc::clone(&self.vault) as Arc<dyn Secrets>, self.limits.clone())
     }
 
-    pub fn artifact(&self, name: &str, content: &[u8], mode: u32) -> Artifact {
+    pub(crate) fn artifact(&self, name: &str, content: &[u8], mode: u32) -> Artifact {
         let digest = Digest::new(format!("sha256:{}", hex::encode(sha2::Sha256::digest(content)))).unwrap();
         let path = artifact_path(&self.state(), &digest, name);
         if !path.exists() {
@@ -92,13 +93,13 @@ impl Stage {
         Artifact::File { digest, name: name.to_owned() }
     }
 
-    pub fn artifact_file(&self, artifact: &Artifact) -> PathBuf {
+    pub(crate) fn artifact_file(&self, artifact: &Artifact) -> PathBuf {
         let Artifact::File { digest, name } = artifact else { panic!("not a file") };
         artifact_path(&self.state(), digest, name)
     }
 
     /// A release of the test backend with these behaviours.
-    pub fn release(&self, number: u64, behaviours: &[&str]) -> Release {
+    pub(crate) fn release(&self, number: u64, behaviours: &[&str]) -> Release {
         let program = fs::read(env!("CARGO_BIN_EXE_agente-test-backend")).unwrap();
         let artifact = self.artifact("shop", &program, 0o755);
         let command = ["./shop", "{port}"].iter().chain(behaviours).map(|&word| word.to_owned()).collect();
@@ -117,7 +118,7 @@ impl Stage {
         }
     }
 
-    pub fn launch_of(&self, release: Release) -> Launch {
+    pub(crate) fn launch_of(&self, release: Release) -> Launch {
         let id = BackendId(format!("{}-test-blue-{}-0", self.service, release.number));
         Launch {
             backend: Backend { id, address: format!("127.0.0.1:{}", free_port()) },
@@ -128,12 +129,12 @@ impl Stage {
         }
     }
 
-    pub fn launch(&self, behaviours: &[&str]) -> Launch {
+    pub(crate) fn launch(&self, behaviours: &[&str]) -> Launch {
         self.launch_of(self.release(1, behaviours))
     }
 
     /// The processes that belong to this stage: supervisors, then backends and what they started.
-    pub fn processes(&self) -> (Vec<u32>, Vec<u32>) {
+    pub(crate) fn processes(&self) -> (Vec<u32>, Vec<u32>) {
         let directory = self.state().join("backends");
         let mark = format!("AGENTE_SERVICE={}", self.service);
         let (mut supervisors, mut backends) = (Vec::new(), Vec::new());
@@ -153,16 +154,33 @@ impl Stage {
         (supervisors, backends)
     }
 
-    pub fn supervisor(&self, backend: &Backend) -> u32 {
+    pub(crate) fn supervisor(&self, backend: &Backend) -> u32 {
         number(&self.record(backend, "supervisor.json"), "pid")
     }
 
-    pub fn record(&self, backend: &Backend, name: &str) -> serde_json::Value {
+    pub(crate) fn record(&self, backend: &Backend, name: &str) -> serde_json::Value {
         serde_json::from_slice(&fs::read(self.directory(backend).join(name)).unwrap()).unwrap()
     }
 
-    pub fn write_record(&self, backend: &Backend, name: &str, record: &serde_json::Value) {
+    pub(crate) fn write_record(&self, backend: &Backend, name: &str, record: &serde_json::Value) {
         fs::write(self.directory(backend).join(name), record.to_string()).unwrap();
+    }
+}
+
+/// A process that is nobody's business but the test's, and ends with it.
+pub(crate) struct Bystander(pub(crate) std::process::Child);
+
+impl Bystander {
+    pub(crate) fn sleeping() -> Self {
+        let nothing = std::process::Stdio::null;
+        Self(std::process::Command::new("/bin/sleep").arg("600").stdin(nothing()).stdout(nothing()).stderr(nothing()).spawn().unwrap())
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 
@@ -187,7 +205,7 @@ fn artifact_path(state: &Path, digest: &Digest, name: &str) -> PathBuf {
     state.join("artifacts").join(digest.as_str().trim_start_matches("sha256:")).join(name)
 }
 
-pub fn host_of(state: &Path, secrets: Arc<dyn Secrets>, limits: SupervisionLimits) -> ProcessRuntime {
+pub(crate) fn host_of(state: &Path, secrets: Arc<dyn Secrets>, limits: SupervisionLimits) -> ProcessRuntime {
     let artifacts = state.to_owned();
     ProcessRuntime::new(ProcessConfig {
         state: state.to_owned(),
@@ -198,36 +216,42 @@ pub fn host_of(state: &Path, secrets: Arc<dyn Secrets>, limits: SupervisionLimit
     })
 }
 
-pub fn process_spec(release: &mut Release) -> &mut ProcessSpec {
+pub(crate) fn process_spec(release: &mut Release) -> &mut ProcessSpec {
     match &mut release.runtime {
         RuntimeSpec::Process(process) => process,
         other => panic!("not a process: {other:?}"),
     }
 }
 
-pub fn set_env(release: &mut Release, name: &str, value: EnvValue) {
+pub(crate) fn set_env(release: &mut Release, name: &str, value: EnvValue) {
     process_spec(release).env.insert(name.to_owned(), value);
 }
 
-pub fn number(record: &serde_json::Value, field: &str) -> u32 {
+pub(crate) fn number(record: &serde_json::Value, field: &str) -> u32 {
     u32::try_from(record[field].as_u64().unwrap()).unwrap()
 }
 
-pub fn state_of(pid: u32) -> Option<char> {
+pub(crate) fn state_of(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     state_of(pid).is_some_and(|state| state != 'Z')
 }
 
-pub fn kill(pid: u32, signal: &str) {
+/// Sends a signal; one that ends a process for certain is waited for, to the release of its locks.
+pub(crate) fn kill(pid: u32, signal: &str) {
     let _gone = std::process::Command::new("/bin/kill").args(["-s", signal, &pid.to_string()]).stderr(std::process::Stdio::null()).status();
+    let deadline = Instant::now() + PATIENCE;
+    while signal == "KILL" && is_alive(pid) {
+        assert!(Instant::now() < deadline, "process {pid} can't be killed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// What a test backend answers; none while it does not.
-pub fn ask(backend: &Backend) -> Option<String> {
+pub(crate) fn ask(backend: &Backend) -> Option<String> {
     let mut stream = TcpStream::connect(&backend.address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
@@ -236,12 +260,12 @@ pub fn ask(backend: &Backend) -> Option<String> {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).filter(|body| !body.is_empty())
 }
 
-pub fn told_pid(answer: &str) -> u32 {
+pub(crate) fn told_pid(answer: &str) -> u32 {
     answer.lines().find_map(|line| line.strip_prefix("pid=")).unwrap().parse().unwrap()
 }
 
 /// Asks again until something is there.
-pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -253,7 +277,7 @@ pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Looks at a backend until its state is as wanted.
-pub async fn until_state(host: &ProcessRuntime, backend: &Backend, what: &str, wanted: impl Fn(&BackendState) -> bool) -> BackendState {
+pub(crate) async fn until_state(host: &ProcessRuntime, backend: &Backend, what: &str, wanted: impl Fn(&BackendState) -> bool) -> BackendState {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let state = host.inspect(backend).await.unwrap();

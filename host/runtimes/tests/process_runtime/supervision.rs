@@ -1,11 +1,10 @@
 //! What a supervisor does, and what happens without it.
 
-use crate::stage::{Stage, ask, is_alive, kill, number, set_env, told_pid, until, until_state};
+use crate::stage::{Bystander, Stage, ask, is_alive, kill, number, set_env, told_pid, until, until_state};
 use agente_engine::ports::{BackendRole, BackendState, Runtime};
 use agente_engine::release::EnvValue;
 use agente_runtimes::process::{Up, UpOutcome};
 use std::fs;
-use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,9 +18,9 @@ async fn a_crash_loop_is_told_and_its_waits_grow() {
     let host = stage.host();
     let launch = stage.launch(&["exit=3"]);
     host.ensure(&launch).await.unwrap();
-    let state = until_state(&host, &launch.backend, "four restarts", |state| matches!(state, BackendState::Starting { restarts: 4.., .. })).await;
-    let BackendState::Starting { detail, .. } = state else { unreachable!() };
-    assert!(detail.contains("crash loop: exit code 3"), "{detail}");
+    let seen = until_state(&host, &launch.backend, "four restarts", |state| matches!(state, BackendState::Starting { restarts: 4.., .. })).await;
+    let BackendState::Starting { detail, .. } = seen else { unreachable!() };
+    assert!(detail.contains("exit code 3"), "{detail}");
     let tail = host.log_tail(&launch.backend, 100).await.unwrap();
     let waits: Vec<&str> = tail.iter().filter_map(|line| line.split_once("started again in ")).map(|(_, rest)| rest.split(' ').next().unwrap()).collect();
     assert_eq!(&waits[..4], ["50ms", "100ms", "200ms", "400ms"]);
@@ -38,12 +37,12 @@ async fn a_crashed_backend_comes_back_without_what_it_had_left_behind() {
     let first = told_pid(&until("an answer", || ask(&launch.backend)).await);
     until("both grandchildren", || (stage.processes().1.len() >= 3).then_some(())).await;
     let before = stage.processes().1;
-    kill(first, "SEGV");
+    kill(first, "ABRT");
     let second = until("another one", || ask(&launch.backend).map(|answer| told_pid(&answer)).filter(|pid| *pid != first)).await;
     assert!(before.iter().all(|pid| !is_alive(*pid)), "of {before:?} something is left");
-    let state = until_state(&host, &launch.backend, "running again", |state| matches!(state, BackendState::Running { restarts: 1, .. })).await;
-    assert!(is_running(&state) && is_alive(second));
-    assert_eq!(stage.record(&launch.backend, "status.json")["last_exit"], "killed by SIGSEGV");
+    let seen = until_state(&host, &launch.backend, "running again", |state| matches!(state, BackendState::Running { restarts: 1, .. })).await;
+    assert!(is_running(&seen) && is_alive(second));
+    assert_eq!(stage.record(&launch.backend, "status.json")["last_exit"], "killed by SIGABRT");
 }
 
 #[tokio::test]
@@ -110,21 +109,19 @@ async fn a_number_that_was_given_to_a_stranger_is_neither_ours_nor_touched() {
     kill(stage.supervisor(&launch.backend), "KILL");
     kill(serving, "KILL");
     until("their end", || (stage.processes() == (Vec::new(), Vec::new())).then_some(())).await;
-    let mut stranger = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+    let mut stranger = Bystander::sleeping();
     let mut record = stage.record(&launch.backend, "supervisor.json");
-    record["pid"] = stranger.id().into();
+    record["pid"] = stranger.0.id().into();
     stage.write_record(&launch.backend, "supervisor.json", &record);
     let mut status = stage.record(&launch.backend, "status.json");
-    status["process"]["pid"] = stranger.id().into();
+    status["process"]["pid"] = stranger.0.id().into();
     stage.write_record(&launch.backend, "status.json", &status);
-    let state = host.inspect(&launch.backend).await.unwrap();
-    assert!(matches!(&state, BackendState::Ended { detail } if detail.contains("agente-host up")), "{state:?}");
+    let seen = host.inspect(&launch.backend).await.unwrap();
+    assert!(matches!(&seen, BackendState::Ended { detail } if detail.contains("agente-host up")), "{seen:?}");
     host.ensure(&launch).await.unwrap();
     until("an answer", || ask(&launch.backend)).await;
     host.retire(&launch.backend, Duration::from_secs(5)).await.unwrap();
-    assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives on");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert!(stranger.0.try_wait().unwrap().is_none(), "the stranger lives on");
 }
 
 #[tokio::test]
@@ -156,8 +153,8 @@ async fn after_a_reboot_up_starts_what_is_live_and_asks_for_secrets_again() {
         }
     }
     until("their end", || (stage.processes() == (Vec::new(), Vec::new())).then_some(())).await;
-    let state = host.inspect(&live.backend).await.unwrap();
-    assert!(matches!(&state, BackendState::Ended { detail } if detail.contains("the machine was started again")), "{state:?}");
+    let seen = host.inspect(&live.backend).await.unwrap();
+    assert!(matches!(&seen, BackendState::Ended { detail } if detail.contains("the machine was started again")), "{seen:?}");
     stage.vault.values.lock().unwrap().insert("db".to_owned(), "after".to_owned());
     let asked = stage.vault.asked.load(Ordering::SeqCst);
     let up = stage.host().up(&launches).await;
@@ -185,8 +182,8 @@ async fn a_supervisor_outlives_its_terminal_and_ends_with_its_backend_when_told_
     assert_eq!(stage.supervisor(&launch.backend), supervisor);
     kill(supervisor, "TERM");
     until("their end", || (stage.processes() == (Vec::new(), Vec::new())).then_some(())).await;
-    let state = host.inspect(&launch.backend).await.unwrap();
-    assert!(matches!(&state, BackendState::Ended { detail } if detail.contains("killed by SIGTERM")), "{state:?}");
+    let seen = host.inspect(&launch.backend).await.unwrap();
+    assert!(matches!(&seen, BackendState::Ended { detail } if detail.contains("killed by SIGTERM")), "{seen:?}");
     assert_eq!(stage.record(&launch.backend, "role")["role"], "live");
     assert_eq!(host.up(std::slice::from_ref(&launch)).await[0].outcome, UpOutcome::Started);
     until("an answer", || ask(&launch.backend)).await;

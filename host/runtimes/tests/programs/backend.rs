@@ -3,6 +3,7 @@
 //! It answers each connection with its process number, environment and arguments as HTTP. Behaviours: `crash-after=<ms>`, `crash-on-request`, `exit=<code>`, `ignore-term`,
 //! `child` (starts a grandchild that sleeps, and tells its number), `detached-child` (the same in a session of its own), `lines=<count>` (writes numbered lines), `print=<text>`.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, exit};
@@ -26,11 +27,11 @@ fn main() {
         exit(code);
     }
     let mut children = String::new();
-    if has("child") || has("detached-child") {
-        let mut program = if has("child") { Command::new("/bin/sleep") } else { Command::new("/usr/bin/setsid") };
-        program.args(if has("child") { &["600"][..] } else { &["/bin/sleep", "600"][..] });
-        if let Ok(child) = program.spawn() {
-            children = format!("child={}\n", child.id());
+    for (behaviour, program, words) in [("child", "/bin/sleep", &["600"][..]), ("detached-child", "/usr/bin/setsid", &["/bin/sleep", "600"][..])] {
+        if has(behaviour)
+            && let Ok(child) = Command::new(program).args(words).spawn()
+        {
+            let _infallible = writeln!(children, "{behaviour}={}", child.id());
         }
     }
     if let Some(count) = value("lines").and_then(|count| count.parse::<u32>().ok()) {
@@ -57,12 +58,12 @@ fn main() {
         }
         let mut body = format!("pid={}\n{children}", std::process::id());
         for (name, value) in std::env::vars() {
-            body.push_str(&format!("env {name}={value}\n"));
+            let _infallible = writeln!(body, "env {name}={value}");
         }
         for argument in std::env::args() {
-            body.push_str(&format!("arg {argument}\n"));
+            let _infallible = writeln!(body, "arg {argument}");
         }
-        body.push_str(&format!("cwd {}\n", std::env::current_dir().unwrap_or_default().display()));
+        let _infallible = writeln!(body, "cwd {}", std::env::current_dir().unwrap_or_default().display());
         let _written = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     }
 }

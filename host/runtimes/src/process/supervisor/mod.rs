@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -55,6 +55,7 @@ pub fn supervise(directory: &Path) -> ExitCode {
 }
 
 fn start_again() -> ExitCode {
+    keep_nothing_else();
     let mut arguments = std::env::args_os();
     let mut again = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
@@ -63,6 +64,17 @@ fn start_again() -> ExitCode {
     match again.args(arguments).spawn() {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Lets whatever the host itself was started with beyond the standard streams end at the next program: a lock or a pipe of a script that called the host
+/// must not be held for as long as a backend lives.
+fn keep_nothing_else() {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    for number in open.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())).filter(|number| *number > 2) {
+        // SAFETY: the descriptor was open a moment ago and nothing else runs in this process; should it have been closed since, the call fails.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _closed_since = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
     }
 }
 
@@ -166,8 +178,11 @@ impl Supervisor {
         let same = status.filter(|status| status.fingerprint == self.spec.fingerprint);
         let mut supervisors: Vec<ProcessIdentity> = before.map(|record| std::iter::once(record.process).chain(record.before).collect()).unwrap_or_default();
         supervisors.truncate(8);
-        let traces =
-            Traces { backend: self.spec.identity.backend.clone(), leader: same.as_ref().and_then(|status| status.process().cloned()), supervisors: supervisors.clone() };
+        let traces = Traces {
+            backend: self.spec.identity.backend.clone(),
+            leader: same.as_ref().and_then(|status| status.process().cloned()),
+            supervisors: supervisors.clone(),
+        };
         let found = same.and_then(|status| {
             self.restarts = status.restarts;
             self.last_exit = status.last_exit;
