@@ -4,7 +4,7 @@ use crate::process::specify::unpassable;
 use crate::process::{ProcessRuntime, port};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Digest;
-use agente_engine::ports::{Finding, FindingResult};
+use agente_engine::ports::{BackendState, Finding, FindingResult};
 use agente_engine::release::{Artifact, EnvValue, ProcessSpec, Release};
 use agente_engine::route::Backend;
 use sha2::Digest as _;
@@ -104,8 +104,12 @@ impl ProcessRuntime {
     pub(super) async fn preflight_process(&self, release: &Release, process: &ProcessSpec, backends: &[Backend]) -> Vec<Finding> {
         let mut findings = vec![self.artifact_finding(release).await, self.command_finding(release, process)];
         findings.extend(port_is_told(process));
-        let owned = self.owned_ports();
-        findings.extend(backends.iter().map(|backend| port_finding(backend, owned.get(&port::port_of(&backend.address).unwrap_or_default()))));
+        let owners = self.owned_ports();
+        for backend in backends {
+            let owner = owners.get(&port::port_of(&backend.address).unwrap_or_default());
+            let stands = matches!(self.inspect_backend(backend).await, Ok(BackendState::Running { .. } | BackendState::Starting { .. }));
+            findings.push(port_finding(backend, owner, stands));
+        }
         let names: BTreeSet<&String> = process.env.values().filter_map(|value| if let EnvValue::Secret(name) = value { Some(name) } else { None }).collect();
         for name in names {
             let subject = format!("secret {name}");
@@ -169,15 +173,16 @@ fn port_is_told(process: &ProcessSpec) -> Option<Finding> {
         .then(|| warning("command", "neither `command` nor `env` holds `{port}`", "pass `{port}` to the program, or let it listen where `AGENTE_PORT` says"))
 }
 
-fn port_finding(backend: &Backend, owner: Option<&String>) -> Finding {
+fn port_finding(backend: &Backend, owner: Option<&String>, stands: bool) -> Finding {
     let Some(number) = port::port_of(&backend.address) else {
         return bad(&format!("address {}", backend.address), "has no port", None);
     };
     let subject = format!("port {number}");
     match owner {
-        Some(owner) if *owner == backend.id.0 => good(&subject, format!("is `{owner}`'s already")),
-        Some(owner) => bad(&subject, format!("belongs to `{owner}`"), Some("plan again: another port is chosen".to_owned())),
-        None if port::is_free(number) => good(&subject, "is free"),
-        None => bad(&subject, format!("is in use by {}", port::holder(number)), Some("end it, or plan again: another port is chosen".to_owned())),
+        Some(owner) if *owner != backend.id.0 => bad(&subject, format!("belongs to `{owner}`"), Some("plan again: another port is chosen".to_owned())),
+        // An earlier attempt has started it already.
+        Some(owner) if stands => good(&subject, format!("is `{owner}`'s already")),
+        Some(_) | None if port::is_free(number) => good(&subject, "is free"),
+        Some(_) | None => bad(&subject, format!("is in use by {}", port::holder(number)), Some("end it, or plan again: another port is chosen".to_owned())),
     }
 }

@@ -130,7 +130,7 @@ async fn the_tree_of_a_pid_file_is_its_process_and_its_descendants_parents_first
     let file = folder.path().join("pid");
     let sleep = own_sleep();
     let script = format!("sh -c 'sleep {sleep}; true'; true");
-    let mut top = Bystander(Command::new("/bin/sh").args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+    let mut top = Bystander(Command::new("/bin/sh").args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     fs::write(&file, format!("{}\n", top.0.id())).unwrap();
     let target = ProcessTarget::PidFile(file.display().to_string());
     until("the sleep", || (with_line(&sleep).len() >= 3).then_some(())).await;

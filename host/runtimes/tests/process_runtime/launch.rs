@@ -1,6 +1,6 @@
 //! Reserving, judging and ensuring.
 
-use crate::stage::{PATIENCE, Stage, ask, free_port, host_of, process_spec, set_env, told_pid, until};
+use crate::stage::{PATIENCE, Stage, ask, free_port, host_of, kill, process_spec, set_env, told_pid, until};
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::ports::{FindingResult, Runtime, Secrets};
 use agente_engine::release::{EnvValue, PortRange};
@@ -269,6 +269,24 @@ async fn preflight_tells_each_line_and_changes_nothing() {
     assert_eq!(refusing, ["artifact", "command", "port", "secret"]);
     assert!(bad.iter().any(|finding| finding.result == FindingResult::Warning && finding.message.contains("{port}")), "{bad:?}");
     assert!(!stage.state().join("backends").exists());
+}
+
+#[tokio::test]
+async fn preflight_of_a_resumed_attempt_takes_its_own_backend_for_what_it_is() {
+    let stage = Stage::new();
+    let host = stage.host();
+    let launch = stage.launch(&[]);
+    host.ensure(&launch).await.unwrap();
+    let serving = told_pid(&until("an answer", || ask(&launch.backend)).await);
+    let port_line = async || {
+        host.preflight(&launch.release, std::slice::from_ref(&launch.backend)).await.into_iter().find(|finding| finding.subject.starts_with("port")).unwrap()
+    };
+    assert!(port_line().await.message.contains("already"));
+    kill(stage.supervisor(&launch.backend), "KILL");
+    kill(serving, "KILL");
+    assert_eq!(port_line().await.message, "is free");
+    let _stranger = TcpListener::bind(&launch.backend.address).unwrap();
+    assert_eq!(port_line().await.result, FindingResult::Bad);
 }
 
 /// A supervisor that came second may still wait for its turn; it ends when there is none.
