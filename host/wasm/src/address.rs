@@ -23,12 +23,7 @@ impl Origin {
         if authority.as_str().contains('@') {
             return None;
         }
-        let port = match (authority.port(), scheme.as_str()) {
-            (Some(port), "http" | "https") => port.as_u16(),
-            (None, "http") => 80,
-            (None, "https") => 443,
-            _ => return None,
-        };
+        let port = port_of(authority, &scheme)?;
         Some(Self { scheme, host: plain_host(authority.host()), port })
     }
 }
@@ -41,6 +36,17 @@ impl fmt::Display for Origin {
             ("http", 80) | ("https", 443) => Ok(()),
             (_, port) => write!(f, ":{port}"),
         }
+    }
+}
+
+/// The port of an authority, or its scheme's own; nothing for a scheme that has none of ours, and for a port that is no number of one.
+pub(crate) fn port_of(authority: &http::uri::Authority, scheme: &str) -> Option<u16> {
+    let written = authority.as_str().len() > authority.host().len();
+    match (authority.port_u16(), scheme) {
+        (Some(port), "http" | "https") => Some(port),
+        (None, "http") if !written => Some(80),
+        (None, "https") if !written => Some(443),
+        _ => None,
     }
 }
 
@@ -147,8 +153,8 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x64, 0xff9b, 1, _, _, _, high, low] => Some(from(high, low)),
-        [0x2002, high, low, ..] => Some(from(high, low)),
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => Some(from(high, low)),
         [0x2001, 0, _, _, _, _, high, low] => Some(from(!high, !low)),
         _ => None,
     }

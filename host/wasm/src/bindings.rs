@@ -1,5 +1,4 @@
 //! What the contract becomes in Rust: generated, one module per world. Nothing here decides anything.
-#![expect(missing_docs, unreachable_pub, clippy::pedantic, clippy::indexing_slicing, reason = "generated")]
 
 /// What the host offers, and the exports that every plugin has.
 pub(crate) mod any {

@@ -59,14 +59,14 @@ impl Cache {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
         let path = folder.join("key");
-        let key = match read_private(&path).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok()) {
-            Some(key) => key,
-            None => {
-                let key: [u8; KEY_BYTES] = rand::random();
-                write_private(folder, &path, &key)?;
-                // Another process may have written its own at the same time; the last one stands.
-                read_private(&path)?.try_into().unwrap_or(key)
-            }
+        let known = read_private(&path).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
+        let key = if let Some(key) = known {
+            key
+        } else {
+            let key: [u8; KEY_BYTES] = rand::random();
+            write_private(folder, &path, &key)?;
+            // Another process may have written its own at the same time; the last one stands.
+            read_private(&path)?.try_into().unwrap_or(key)
         };
         Ok(Self { folder: folder.to_owned(), key })
     }
@@ -79,21 +79,21 @@ impl Cache {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(path = %code.display(), %error, "a compiled plugin can't be read and is compiled again");
-                self.forget(&code, &proof);
+                forget(&code, &proof);
                 return None;
             }
         };
         let proven = read_private(&proof).is_ok_and(|proof| self.mac(&code, &bytes).verify_slice(&proof).is_ok());
         if !proven {
             tracing::warn!(path = %code.display(), "a compiled plugin is damaged or not ours and is compiled again");
-            self.forget(&code, &proof);
+            forget(&code, &proof);
             return None;
         }
         match deserialize(engine, &code) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(path = %code.display(), error = format!("{error:#}"), "a compiled plugin doesn't fit this host and is compiled again");
-                self.forget(&code, &proof);
+                forget(&code, &proof);
                 None
             }
         }
@@ -112,11 +112,6 @@ impl Cache {
         if let Err(error) = keep() {
             tracing::warn!(folder = %self.folder.display(), %error, "a compiled plugin could not be kept");
         }
-    }
-
-    fn forget(&self, code: &Path, proof: &Path) {
-        let _ = fs::remove_file(code);
-        let _ = fs::remove_file(proof);
     }
 
     /// Over the file's name and its bytes, so that one component's code can't stand for another's.
@@ -138,6 +133,11 @@ impl Cache {
         let stem = format!("{hex}-{}", settings.get(..16).unwrap_or(&settings));
         (self.folder.join(format!("{stem}.cwasm")), self.folder.join(format!("{stem}.mac")))
     }
+}
+
+fn forget(code: &Path, proof: &Path) {
+    let _ = fs::remove_file(code);
+    let _ = fs::remove_file(proof);
 }
 
 #[expect(unsafe_code, reason = "loading compiled code; its bytes were just proven to be ours")]

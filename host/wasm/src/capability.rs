@@ -457,7 +457,7 @@ impl NetRule {
             whom.push_str(", also at a private address");
         }
         if let Some(ca) = &self.ca {
-            whom.push_str(&format!(", trusting `{ca}`"));
+            whom = format!("{whom}, trusting `{ca}`");
         }
         self.methods.iter().map(|method| format!("send {method} to {whom}")).collect()
     }

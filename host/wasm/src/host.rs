@@ -6,8 +6,9 @@ use crate::effects::tls::Tls;
 use crate::guest::Guest;
 use crate::limits::TICK;
 use agente_engine::names::Digest;
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     ticker: JoinHandle<()>,
     cache: Option<Cache>,
+    compiling: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     /// All imports but the one that gives the values of secrets.
     linker: Linker<Guest>,
     /// All imports.
@@ -57,7 +59,7 @@ impl PluginHost {
         imports::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut revealing, |guest| guest).map_err(wrong)?;
         let ticker = start_ticker(&engine)?;
         let cache = options.cache_folder.as_deref().and_then(Cache::open);
-        Ok(Self(Arc::new(Shared { engine, ticker, cache, linker, revealing, tls: Tls::default() })))
+        Ok(Self(Arc::new(Shared { engine, ticker, cache, compiling: Mutex::default(), linker, revealing, tls: Tls::default() })))
     }
 }
 
@@ -74,7 +76,14 @@ impl Shared {
 
     /// Takes a component from the cache, or compiles and keeps it. Takes long and blocks.
     pub(crate) fn compile(&self, bytes: &[u8], digest: &Digest) -> wasmtime::Result<(Component, Compiled)> {
-        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, digest)) {
+        let cached = || self.cache.as_ref().and_then(|cache| cache.load(&self.engine, digest));
+        if let Some(component) = cached() {
+            return Ok((component, Compiled::Cached));
+        }
+        // Whoever asks for the same component meanwhile waits here and finds it in the cache.
+        let turn = Arc::clone(self.compiling.lock().unwrap_or_else(PoisonError::into_inner).entry(digest.clone()).or_default());
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = cached() {
             return Ok((component, Compiled::Cached));
         }
         let component = Component::from_binary(&self.engine, bytes)?;

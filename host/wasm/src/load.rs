@@ -244,6 +244,10 @@ impl PluginHost {
         let admitting = Instant::now();
         let header = inspection.request.plugin;
         let broker = Broker::new(input.name, asks.clone(), granted.clone());
+        if !broker.reveals() && inspection.imports.iter().any(|name| name.starts_with("agente:host/reveal@")) {
+            let why = "it imports `agente:host/reveal`, which is there only for a plugin that is granted a secret with `use = [\"reveal\"]`".to_owned();
+            return Err(LoadError::WrongContract { plugin, why });
+        }
         let wrong_contract = |error: wasmtime::Error| LoadError::WrongContract { plugin: plugin.clone(), why: format!("{error:#}") };
         let pre = self.0.linker(broker.reveals()).instantiate_pre(&component).map_err(wrong_contract)?;
         let any = AnyPluginPre::new(pre.clone()).map_err(wrong_contract)?;

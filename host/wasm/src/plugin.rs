@@ -113,7 +113,7 @@ impl CallError {
             CallError::Trapped { last_words, .. } => fault.causes = last_words.into_iter().map(|line| format!("it wrote: {line}")).collect(),
             CallError::OverBudget(budget) => fault.hint = budget.hint(),
             CallError::TimedOut { .. } => {
-                fault = fault.hint("see whether its target answers; `limits = { wall = … }` in plugin.toml and in the grant gives it more time").retryable()
+                fault = fault.hint("see whether its target answers; `limits = { wall = … }` in plugin.toml and in the grant gives it more time").retryable();
             }
             CallError::Host(_) => {}
         }

@@ -151,7 +151,11 @@ impl PluginRequest {
             resolved.tcp.extend(values.fill(&rule.address)?.into_iter().map(|address| TcpRule { address, private: rule.private }));
         }
         for rule in &asks.net {
-            let Some(ca) = values.fill_optional(rule.ca.as_deref())? else { continue };
+            // A certificate authority that isn't configured is no reason not to ask for the server.
+            let ca = match &rule.ca {
+                Some(ca) => values.fill(ca)?.into_iter().next(),
+                None => None,
+            };
             for origin in values.fill(&rule.origin)? {
                 let origin = origin_of(&origin)?;
                 resolved.net.push(NetRule { origin, methods: rule.methods.clone(), private: rule.private, ca: ca.clone() });
@@ -237,15 +241,6 @@ impl Values<'_> {
             all.extend(values);
         }
         Ok(Some(all))
-    }
-
-    /// Fills in a text that may be absent: the outer nothing says that a named value isn't set.
-    fn fill_optional(&self, text: Option<&str>) -> Result<Option<Option<String>>, RequestError> {
-        match text {
-            None => Ok(Some(None)),
-            // A certificate authority that isn't configured is no reason not to ask for the server.
-            Some(text) => Ok(Some(self.fill(text)?.into_iter().next())),
-        }
     }
 
     fn fill_exec(&self, rule: &ExecRule) -> Result<Vec<ExecRule>, RequestError> {

@@ -71,26 +71,26 @@ impl WasmSwitcher {
         .hint("this is a defect of the plugin; tell its author")
     }
 
-    fn read_observed(&self, operation: &str, observed: guest::Observed) -> Result<Observed, Fault> {
+    fn read_observed(&self, operation: &Operation, observed: guest::Observed) -> Result<Observed, Fault> {
         let state = match observed.state.as_str() {
             "converged" => ObservedState::Converged,
             "pending" => ObservedState::Pending,
             "drifted" => ObservedState::Drifted,
             "absent" => ObservedState::Absent,
             "unsupported" => ObservedState::Unsupported,
-            other => return Err(self.malformed(operation, &format!("the state `{other}`"))),
+            other => return Err(self.malformed(operation.name, &format!("the state `{other}`"))),
         };
         let mut routes = Vec::with_capacity(observed.routes.len());
         for route in observed.routes {
-            routes.push(read_route(route).map_err(|what| self.malformed(operation, &what))?);
+            routes.push(read_route(route).map_err(|what| self.malformed(operation.name, &what))?);
         }
         routes.sort_by_key(|route: &Route| route.slot);
         if routes.windows(2).any(|pair| matches!(pair, [a, b] if a.slot == b.slot)) {
-            return Err(self.malformed(operation, "two routes of one slot"));
+            return Err(self.malformed(operation.name, "two routes of one slot"));
         }
         let mut overrides = Vec::with_capacity(observed.overrides.len());
         for rule in observed.overrides {
-            overrides.push(read_override(rule).map_err(|what| self.malformed(operation, &what))?);
+            overrides.push(read_override(rule).map_err(|what| self.malformed(operation.name, &what))?);
         }
         Ok(Observed {
             state,
@@ -98,7 +98,7 @@ impl WasmSwitcher {
             fence: Fence(observed.fence),
             routes: Routes { routes, overrides },
             store: label(&observed.labels, "store"),
-            message: observed.message,
+            message: operation.redact(observed.message),
         })
     }
 }
@@ -111,7 +111,7 @@ impl TrafficSwitcher for WasmSwitcher {
         Ok(Features {
             names: features.names,
             lock_key: features.lock_key,
-            warnings: features.warnings,
+            warnings: features.warnings.into_iter().map(|warning| operation.redact(warning)).collect(),
             identity_header: label(&features.labels, "public-identity-header"),
         })
     }
@@ -119,14 +119,14 @@ impl TrafficSwitcher for WasmSwitcher {
     async fn plan(&self, desired: &Desired) -> Result<String, Fault> {
         let operation = self.operation("plan", Phase::Read, Some(desired));
         let wanted = write_desired(desired);
-        call!(self, operation, call_plan, &wanted)?
+        Ok(operation.redact(call!(self, operation, call_plan, &wanted)??))
     }
 
     async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure> {
         let operation = self.operation("apply", Phase::Write, Some(desired));
         let wanted = write_desired(desired);
         match call!(self, operation, call_apply, &op.0, &wanted) {
-            Ok(Ok(observed)) => self.read_observed("apply", observed).map_err(|fault| Failure::Unknown { fault }),
+            Ok(Ok(observed)) => self.read_observed(&operation, observed).map_err(|fault| Failure::Unknown { fault }),
             Ok(Err(fault)) if operation.has_touched() => Err(Failure::Unknown { fault }),
             Ok(Err(fault)) => Err(Failure::Refused { fault }),
             Err(fault) => Err(Failure::Unknown { fault }),
@@ -136,7 +136,7 @@ impl TrafficSwitcher for WasmSwitcher {
     async fn observe(&self) -> Result<Observed, Fault> {
         let operation = self.operation("observe", Phase::Read, None);
         let observed = call!(self, operation, call_observe)??;
-        self.read_observed("observe", observed)
+        self.read_observed(&operation, observed)
     }
 
     async fn drain(&self, op: &OpId, slot: Slot) -> Result<Drained, Fault> {
@@ -147,7 +147,7 @@ impl TrafficSwitcher for WasmSwitcher {
             "draining" => false,
             other => return Err(self.malformed("drain", &format!("the state `{other}`"))),
         };
-        Ok(Drained { done, remaining: drained.remaining, evidence: drained.evidence, message: drained.message })
+        Ok(Drained { done, remaining: drained.remaining, evidence: drained.evidence, message: operation.redact(drained.message) })
     }
 }
 

@@ -1,1 +1,118 @@
+use super::*;
 
+fn name() -> PluginName {
+    PluginName::new("x").unwrap()
+}
+
+fn rules(text: &str) -> Capabilities {
+    toml::from_str(text).unwrap()
+}
+
+fn decide(text: &str, phase: Phase, effect: &Effect) -> Result<Allowed, Denied> {
+    let circumstances =
+        Circumstances { backends: vec!["10.0.0.5:8080".to_owned(), "[::1]:9000".to_owned()], public_url: Some("https://shop.example/x".to_owned()) };
+    Broker::new(name(), rules(text), rules(text)).authorize(phase, &circumstances, effect)
+}
+
+fn request(scheme: &str, host: &str, port: u16, method: &str) -> Effect {
+    Effect::Request { scheme: scheme.to_owned(), host: host.to_owned(), port, method: method.to_owned() }
+}
+
+#[test]
+fn nothing_is_allowed_without_a_rule_and_everything_is_denied_while_closed() {
+    let effects = [
+        Effect::ReadFile("/a".to_owned()),
+        Effect::ReplaceFile("/a".to_owned()),
+        Effect::Run { program: "/bin/true".to_owned(), args: Vec::new(), env: Vec::new(), cwd: None, place: "host".to_owned() },
+        Effect::LookAtProcesses("container:a".to_owned()),
+        Effect::Signal { of: "container:a".to_owned(), signal: "HUP".to_owned() },
+        Effect::ReadLog("/a".to_owned()),
+        Effect::Connect { host: "a".to_owned(), port: 1 },
+        request("https", "a", 443, "GET"),
+        Effect::OpenSecret("a".to_owned()),
+        Effect::RevealSecret("a".to_owned()),
+        Effect::PassSecret("a".to_owned()),
+    ];
+    for effect in effects {
+        let denied = decide("", Phase::Write, &effect).unwrap_err();
+        assert_eq!(denied.because, DeniedBecause::NotRequested, "{effect}");
+        // The line that is suggested is a rule that can be read.
+        let rule = denied.rule.clone().unwrap();
+        assert!(toml::from_str::<Capabilities>(&rule).is_ok(), "{rule}");
+        assert!(denied.hint().unwrap().contains(&rule));
+        assert_eq!(decide("", Phase::Closed, &effect).unwrap_err().because, DeniedBecause::Closed);
+    }
+    assert_eq!(decide("", Phase::Closed, &Effect::Recall("k".to_owned())).unwrap_err().because, DeniedBecause::Closed);
+    assert!(decide("", Phase::Read, &Effect::Recall("k".to_owned())).is_ok());
+}
+
+#[test]
+fn the_line_that_is_suggested_would_allow_the_effect() {
+    let effects = [
+        Effect::ReadFile("/a b/c".to_owned()),
+        Effect::ListFolder("/a".to_owned()),
+        Effect::RemoveFile("/a".to_owned()),
+        Effect::Run { program: "/bin/x".to_owned(), args: vec!["a \"b\"".to_owned()], env: vec!["E".to_owned()], cwd: None, place: "container:c".to_owned() },
+        Effect::Signal { of: "container:a".to_owned(), signal: "HUP".to_owned() },
+        Effect::Connect { host: "::1".to_owned(), port: 1 },
+        request("http", "fd12::1", 8080, "PUT"),
+        Effect::PassSecret("a".to_owned()),
+        Effect::SendSecret { name: "a".to_owned(), way: SecretUse::Body, host: "h".to_owned() },
+    ];
+    for effect in effects {
+        let rule = decide("", Phase::Write, &effect).unwrap_err().rule.unwrap();
+        assert!(decide(&rule, Phase::Write, &effect).is_ok(), "{effect}: {rule}");
+    }
+}
+
+#[test]
+fn backends_and_the_public_url_are_filled_in() {
+    let rule = "tcp = [{ address = \"@backends\" }]\nnet = [{ origin = \"@backends\" }, { origin = \"@public\" }]";
+    let named = Ok(Allowed::Egress { reach: Reach::Named, ca: None });
+    assert_eq!(decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8080 }), named);
+    assert_eq!(decide(rule, Phase::Read, &Effect::Connect { host: "::1".to_owned(), port: 9000 }), named);
+    assert!(decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8081 }).is_err());
+    assert_eq!(decide(rule, Phase::Read, &request("http", "10.0.0.5", 8080, "GET")), named);
+    assert_eq!(decide(rule, Phase::Read, &request("https", "shop.example", 443, "HEAD")), named);
+    assert!(decide(rule, Phase::Read, &request("http", "shop.example", 80, "GET")).is_err());
+    assert!(decide(rule, Phase::Write, &request("https", "shop.example", 443, "POST")).is_err());
+}
+
+#[test]
+fn the_reach_is_the_smaller_one_of_request_and_grant() {
+    let (wide, narrow) = (rules("tcp = [{ address = \"a:1\", private = true }]"), rules("tcp = [{ address = \"a:1\" }]"));
+    let effect = Effect::Connect { host: "a".to_owned(), port: 1 };
+    for (requested, granted) in [(&wide, &narrow), (&narrow, &wide)] {
+        let broker = Broker::new(name(), requested.clone(), granted.clone());
+        let allowed = broker.authorize(Phase::Read, &Circumstances::default(), &effect).unwrap();
+        assert_eq!(allowed, Allowed::Egress { reach: Reach::Public, ca: None });
+        assert!(broker.judge_address(Reach::Public, &effect, "10.0.0.1".parse().unwrap()).is_err());
+    }
+}
+
+#[test]
+fn only_a_literal_address_reaches_the_metadata_service() {
+    let metadata = "169.254.169.254".parse().unwrap();
+    let broker = Broker::new(name(), Capabilities::default(), Capabilities::default());
+    let effect = Effect::Connect { host: "x".to_owned(), port: 80 };
+    for reach in [Reach::Public, Reach::Private, Reach::Named] {
+        assert!(broker.judge_address(reach, &effect, metadata).is_err(), "{reach:?}");
+    }
+    assert!(broker.judge_address(Reach::Literal, &effect, metadata).is_ok());
+}
+
+#[test]
+fn a_program_for_the_write_phase_does_not_run_in_the_read_phase() {
+    let rule =
+        r#"exec = [{ program = "/usr/sbin/nginx", args = ["-s", "reload"], phase = "write" }, { program = "/usr/sbin/nginx", args = ["-t"], phase = "read" }]"#;
+    let run = |args: &[&str]| Effect::Run {
+        program: "/usr/sbin/nginx".to_owned(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        env: Vec::new(),
+        cwd: None,
+        place: "host".to_owned(),
+    };
+    assert!(decide(rule, Phase::Read, &run(&["-t"])).is_ok());
+    assert_eq!(decide(rule, Phase::Read, &run(&["-s", "reload"])).unwrap_err().because, DeniedBecause::ReadPhase);
+    assert!(decide(rule, Phase::Write, &run(&["-s", "reload"])).is_ok());
+}

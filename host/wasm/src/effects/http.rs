@@ -1,6 +1,6 @@
 //! `wasi:http` of guests: one request on one connection of its own, to an address that was judged; redirects are answers like any other.
 
-use crate::address::plain_host;
+use crate::address::{plain_host, port_of};
 use crate::broker::{Allowed, Effect};
 use crate::capability::SecretUse;
 use crate::effects::resolve::{self, ConnectError};
@@ -57,7 +57,7 @@ async fn send(
     }
     let tls = scheme == "https";
     let host = plain_host(authority.host());
-    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let port = port_of(authority, &scheme).ok_or(Error::HttpRequestUriInvalid)?;
     let effect = Effect::Request { scheme, host: host.clone(), port, method: request.method().as_str().to_owned() };
     let Ok(Allowed::Egress { reach, ca }) = operation.authorize(&effect) else {
         return Err(Error::HttpRequestDenied);
@@ -124,7 +124,7 @@ async fn prepare(operation: &Operation, secrets: &OpenSecrets, request: Request<
 
 fn unswapped(error: SwapError) -> Error {
     match error {
-        SwapError::Denied(_) => Error::HttpRequestDenied,
+        SwapError::Denied => Error::HttpRequestDenied,
         SwapError::NoValue(failure) => Error::InternalError(Some(failure.message)),
     }
 }

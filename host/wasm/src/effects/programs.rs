@@ -26,18 +26,13 @@ pub(crate) async fn run(operation: &Operation, command: Command) -> Result<Outpu
     let mut env = BTreeMap::new();
     for name in &command.env {
         // A name stands for a secret where a rule of secrets names it, else for a variable of the host.
-        match operation.household.broker.passes(name) {
-            true => {
-                let Allowed::Variable(variable) = operation.authorize(&Effect::PassSecret(name.clone()))? else {
-                    return Err(Failure::new(FaultKind::Internal, "the broker allowed a secret without its variable"));
-                };
-                env.insert(variable, secrets::value(operation, name).await?.expose().to_owned());
-            }
-            false => {
-                if let Some(value) = operation.household.effects.variables.get(name) {
-                    env.insert(name.clone(), value.clone());
-                }
-            }
+        if operation.household.broker.passes(name) {
+            let Allowed::Variable(variable) = operation.authorize(&Effect::PassSecret(name.clone()))? else {
+                return Err(Failure::new(FaultKind::Internal, "the broker allowed a secret without its variable"));
+            };
+            env.insert(variable, secrets::value(operation, name).await?.expose().to_owned());
+        } else if let Some(value) = operation.household.effects.variables.get(name) {
+            env.insert(name.clone(), value.clone());
         }
     }
     let spec = CommandSpec {

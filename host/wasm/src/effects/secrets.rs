@@ -1,7 +1,7 @@
 //! Secrets of guests: a handle with a placeholder, which the host swaps for the value on the way out.
 
 use crate::bindings::any::agente::types::types::Failure;
-use crate::broker::{Denied, Effect};
+use crate::broker::Effect;
 use crate::capability::SecretUse;
 use crate::operation::Operation;
 use agente_engine::ports::SecretValue;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PLACEHOLDER: &str = "agente-secret-";
 
 /// A granted secret in a guest's hands.
+#[expect(unreachable_pub, reason = "the generated bindings name it again")]
 #[derive(Debug, Clone)]
 pub struct OpenSecret {
     pub(crate) name: String,
@@ -51,7 +52,7 @@ impl OpenSecrets {
     pub(crate) async fn swap(&self, operation: &Operation, text: &str, way: SecretUse, host: &str) -> Result<Option<String>, SwapError> {
         let mut swapped = None;
         for secret in self.found_in(text) {
-            operation.authorize(&Effect::SendSecret { name: secret.name.clone(), way, host: host.to_owned() }).map_err(SwapError::Denied)?;
+            operation.authorize(&Effect::SendSecret { name: secret.name.clone(), way, host: host.to_owned() }).map_err(|_| SwapError::Denied)?;
             let value = value(operation, &secret.name).await.map_err(SwapError::NoValue)?;
             let so_far = swapped.as_deref().unwrap_or(text);
             swapped = Some(so_far.replace(&secret.placeholder, value.expose()));
@@ -76,8 +77,8 @@ impl OpenSecrets {
 /// Why a placeholder was not swapped.
 #[derive(Debug)]
 pub(crate) enum SwapError {
-    /// It may not go there.
-    Denied(Denied),
+    /// It may not go there; the operation has recorded why.
+    Denied,
     /// Its value could not be had.
     NoValue(Failure),
 }

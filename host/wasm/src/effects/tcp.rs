@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const MAX_READ_BYTES: u32 = 1024 * 1024;
 
 /// An open connection; dropping it closes it.
+#[expect(unreachable_pub, reason = "the generated bindings name it again")]
 pub struct Connection {
     stream: TcpStream,
     /// `host:port`, as the guest asked for it.

@@ -1,0 +1,69 @@
+//! The cache of compiled plugins: used when it is ours and whole, never otherwise, and never in the way.
+
+use crate::fixture::{World, component};
+use agente_wasm::{Compiled, GrantSource, HostOptions, PluginHost, PluginKind};
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+async fn load(cache: Option<&Path>) -> Compiled {
+    let host = PluginHost::new(&HostOptions { cache_folder: cache.map(Path::to_owned) }).unwrap();
+    let input = World::default().input(component(PluginKind::TrafficSwitcher, ""), json!({}), GrantSource::Everything);
+    host.load(input).await.unwrap().times().compiled
+}
+
+fn only(folder: &Path, extension: &str) -> PathBuf {
+    let mut found =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|found| found == extension));
+    let path = found.next().unwrap();
+    assert!(found.next().is_none());
+    path
+}
+
+#[tokio::test]
+async fn a_component_is_compiled_once_and_again_whenever_the_cache_is_not_as_it_was() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("cache/plugins");
+    assert_eq!(load(Some(&folder)).await, Compiled::Now);
+    assert_eq!(load(Some(&folder)).await, Compiled::Cached);
+    assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let (code, proof) = (only(&folder, "cwasm"), only(&folder, "mac"));
+    let whole = std::fs::read(&code).unwrap();
+
+    let damage: [(&str, &dyn Fn()); 7] = [
+        ("one byte changed", &|| {
+            let mut bytes = whole.clone();
+            bytes[whole.len() / 2] ^= 1;
+            std::fs::write(&code, bytes).unwrap();
+        }),
+        ("cut off", &|| std::fs::write(&code, &whole[..whole.len() / 3]).unwrap()),
+        ("emptied", &|| std::fs::write(&code, b"").unwrap()),
+        ("without its proof", &|| std::fs::remove_file(&proof).unwrap()),
+        ("with another proof", &|| std::fs::write(&proof, [7; 32]).unwrap()),
+        ("writable by others", &|| std::fs::set_permissions(&code, std::fs::Permissions::from_mode(0o666)).unwrap()),
+        ("a link", &|| {
+            let elsewhere = folder.join("elsewhere");
+            std::fs::rename(&code, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &code).unwrap();
+        }),
+    ];
+    for (what, damage) in damage {
+        damage();
+        assert_eq!(load(Some(&folder)).await, Compiled::Now, "{what}");
+        assert_eq!(load(Some(&folder)).await, Compiled::Cached, "{what} was not mended");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_others_could_write_to_is_emptied_and_one_that_is_none_is_done_without() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("cache");
+    assert_eq!(load(Some(&folder)).await, Compiled::Now);
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(load(Some(&folder)).await, Compiled::Now);
+    assert_eq!(load(Some(&folder)).await, Compiled::Cached);
+    let file = parent.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(load(Some(&file)).await, Compiled::Now);
+    assert_eq!(load(None).await, Compiled::Now);
+}
