@@ -24,13 +24,16 @@ pub(crate) async fn run(operation: &Operation, command: Command) -> Result<Outpu
         return Err(Failure::new(FaultKind::Internal, "the broker allowed a program without its command"));
     };
     let mut env = BTreeMap::new();
+    let mut passed = Vec::new();
     for name in &command.env {
         // A name stands for a secret where a rule of secrets names it, else for a variable of the host.
         if operation.household.broker.passes(name) {
             let Allowed::Variable(variable) = operation.authorize(&Effect::PassSecret(name.clone()))? else {
                 return Err(Failure::new(FaultKind::Internal, "the broker allowed a secret without its variable"));
             };
-            env.insert(variable, secrets::value(operation, name).await?.expose().to_owned());
+            let value = secrets::value(operation, name).await?;
+            env.insert(variable, value.expose().to_owned());
+            passed.push(value);
         } else if let Some(value) = operation.household.effects.variables.get(name) {
             env.insert(name.clone(), value.clone());
         }
@@ -52,7 +55,28 @@ pub(crate) async fn run(operation: &Operation, command: Command) -> Result<Outpu
     if output.timed_out {
         labels.push(("timed-out".to_owned(), "true".to_owned()));
     }
-    Ok(Output { status: output.status, stdout: output.stdout, stderr: output.stderr, truncated: output.truncated, labels })
+    // The value went to the program, not to the plugin, which may only have it by `reveal`.
+    let mask = |stream: Vec<u8>| passed.iter().fold(stream, |stream, value| masked(stream, value.expose().as_bytes()));
+    Ok(Output { status: output.status, stdout: mask(output.stdout), stderr: mask(output.stderr), truncated: output.truncated, labels })
+}
+
+/// Puts `[redacted]` in place of a value.
+fn masked(stream: Vec<u8>, value: &[u8]) -> Vec<u8> {
+    if value.is_empty() || !stream.windows(value.len()).any(|window| window == value) {
+        return stream;
+    }
+    let mut kept = Vec::with_capacity(stream.len());
+    let mut rest = stream.as_slice();
+    while let Some((&first, after)) = rest.split_first() {
+        if let Some(beyond) = rest.strip_prefix(value) {
+            kept.extend_from_slice(b"[redacted]");
+            rest = beyond;
+        } else {
+            kept.push(first);
+            rest = after;
+        }
+    }
+    kept
 }
 
 fn place(operation: &Operation, place: &str) -> Result<CommandPlace, Failure> {
