@@ -5,7 +5,7 @@
 
 use crate::file::OnDisk;
 use crate::marker::Said;
-use crate::nginx;
+use crate::nginx::{self, Dumped};
 use crate::observe::observe;
 use crate::record::{Change, Draining, Record};
 use crate::render::{Rendered, render};
@@ -208,7 +208,12 @@ fn test<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, said: &Sai
     let Some(rendered) = rendered.filter(|_| !known) else {
         return nginx::test(target.host, target.config)?.map_err(|message| rejected(&message));
     };
-    let dump = target.dump()?.map_err(|message| rejected(&message))?;
+    let dump = match target.dump()? {
+        Dumped::Whole(dump) => dump,
+        // Whether it is included will be seen by the marker.
+        Dumped::TooLong => return Ok(()),
+        Dumped::Invalid(message) => return Err(rejected(&message)),
+    };
     if let Some(failure) = target.names_taken(&dump) {
         return Err(failure);
     }

@@ -2,7 +2,7 @@
 
 use crate::config::{Sticky, seconds};
 use crate::dump::Dump;
-use crate::nginx::{self, KEEPALIVE_MIN_TIMEOUT, OLDEST, Version, WHOLE_ANSWERS};
+use crate::nginx::{self, Dumped, KEEPALIVE_MIN_TIMEOUT, OLDEST, Version, WHOLE_ANSWERS};
 use crate::target::{Target, first_line};
 use crate::workers;
 use agente_plugin_sdk::host::Host;
@@ -19,18 +19,22 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
     let running = workers::find(target.host, config)?;
     let mut warnings = Vec::new();
     let dump = match target.dump()? {
-        Ok(dump) => Some(dump),
+        Dumped::Whole(dump) => Some(dump),
+        Dumped::TooLong => {
+            warnings.push("NGINX's configuration is too long to be looked through: whether our file is included will be seen when it is written".into());
+            None
+        }
         // Our own file is replaced as a whole by the next change.
-        Err(message) if message.contains(&target.seen_path) => {
+        Dumped::Invalid(message) if message.contains(&target.seen_path) => {
             warnings.push(format!("NGINX's test refuses our file as it stands: {message}"));
             None
         }
         // The operator's server was changed before our file was there to define what it uses.
-        Err(message) if message.contains(&format!("unknown \"{}_", target.names.base())) => {
+        Dumped::Invalid(message) if message.contains(&format!("unknown \"{}_", target.names.base())) => {
             warnings.push(format!("NGINX's configuration is not valid before the first routes are in force: {message}"));
             None
         }
-        Err(message) => return Err(invalid(target, &message)),
+        Dumped::Invalid(message) => return Err(invalid(target, &message)),
     };
     let mut labels = Labels::new();
     labels.push(("version".into(), version.to_string()));

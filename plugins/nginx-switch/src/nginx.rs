@@ -77,16 +77,25 @@ pub fn test<H: Host>(host: &H, config: &Config) -> Result<Result<(), String>, Fa
     Ok(if output.status == Some(0) { Ok(()) } else { Err(said(&output)) })
 }
 
-/// Reads the configuration on the disk; it is tested on the way. The inner error is NGINX's own message.
-pub fn dump<H: Host>(host: &H, config: &Config) -> Result<Result<Dump, String>, Failure> {
+/// What reading the configuration on the disk gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dumped {
+    /// All of it; it is valid.
+    Whole(Dump),
+    /// It is valid, and longer than the host keeps of a program's output.
+    TooLong,
+    /// It is not valid; NGINX's own message.
+    Invalid(String),
+}
+
+/// Reads the configuration on the disk; it is tested on the way.
+pub fn dump<H: Host>(host: &H, config: &Config) -> Result<Dumped, Failure> {
     let output = run(host, config, with_base(config, &["-T"]))?;
-    if output.status != Some(0) {
-        return Ok(Err(said(&output)));
-    }
-    if output.truncated {
-        return Err(Failure::unsupported(format!("`{}` prints more than the host keeps", spell(config, &with_base(config, &["-T"])))));
-    }
-    Ok(Ok(Dump::read(&String::from_utf8_lossy(&output.stdout))))
+    Ok(match output.status {
+        Some(0) if output.truncated => Dumped::TooLong,
+        Some(0) => Dumped::Whole(Dump::read(&String::from_utf8_lossy(&output.stdout))),
+        _ => Dumped::Invalid(said(&output)),
+    })
 }
 
 /// Tells the master to load what is on the disk. Success does not mean that it did.

@@ -6,6 +6,7 @@
 use crate::apply::reload_failure;
 use crate::file::OnDisk;
 use crate::marker::{Loaded, Said};
+use crate::nginx::Dumped;
 use crate::record::{Change, Record};
 use crate::snapshot::Snapshot;
 use crate::target::{Inclusion, Target, first_line};
@@ -182,8 +183,11 @@ fn not_loaded<H: Host>(target: &Target<'_, H>, wanted: Option<&Snapshot>, bytes:
         None => "earlier workers still take connections",
     };
     let inclusion = match target.dump()? {
-        Ok(dump) => target.inclusion(&dump, bytes.and_then(first_line)),
-        Err(message) => return Ok(drifted("not-loaded", format!("`{}` is not loaded, and NGINX's configuration is not valid: {message}", target.path))),
+        Dumped::Whole(dump) => target.inclusion(&dump, bytes.and_then(first_line)),
+        Dumped::TooLong => Inclusion::Included,
+        Dumped::Invalid(message) => {
+            return Ok(drifted("not-loaded", format!("`{}` is not loaded, and NGINX's configuration is not valid: {message}", target.path)));
+        }
     };
     Ok(match target.exclusion(inclusion) {
         Some(failure) if inclusion == Inclusion::NotIncluded => drifted("not-included", failure.message),

@@ -5,7 +5,7 @@ use crate::dump::Dump;
 use crate::file::OnDisk;
 use crate::marker::{self, Said};
 use crate::names::Names;
-use crate::nginx;
+use crate::nginx::{self, Dumped};
 use crate::record::Record;
 use agente_plugin_sdk::Failure;
 use agente_plugin_sdk::host::Host;
@@ -67,8 +67,8 @@ impl<'a, H: Host> Target<'a, H> {
         Record::load(self.host)
     }
 
-    /// The configuration on the disk, tested. NGINX's own message where it is not valid.
-    pub fn dump(&self) -> Result<Result<Dump, String>, Failure> {
+    /// The configuration on the disk, tested.
+    pub fn dump(&self) -> Result<Dumped, Failure> {
         nginx::dump(self.host, self.config)
     }
 

@@ -3,7 +3,7 @@
 //! A plugin is a type that implements [`Plugin`] and the trait of its kind ([`TrafficSwitcher`], [`HealthCheck`]), and one macro call that makes
 //! a component of it:
 //!
-//! ```ignore
+//! ```text
 //! struct MyCheck;
 //! impl Plugin for MyCheck { … }
 //! impl HealthCheck for MyCheck { … }
