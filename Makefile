@@ -22,8 +22,9 @@ setup: ## Install what building, tests and demo need (Debian, as root; elsewhere
 setup-demo:
 	@tests/bin/setup demo
 
-build: ## Build the program
-	cargo build $(CARGO_PROFILE) -p agente-host
+# One selection for all: cargo would build shared crates anew for each different one.
+build: ## Build the program, the sample service and the load client
+	cargo build $(CARGO_PROFILE) -p agente-host -p agente-api -p agente-tests --bins
 
 guests: build ## Build the shipped plugins, packed, into target/plugins
 	RUSTFLAGS="$(GUEST_FLAGS)" cargo build --profile guest --target wasm32-wasip2 $(addprefix -p ,$(GUESTS))

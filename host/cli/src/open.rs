@@ -6,7 +6,7 @@ use crate::identity;
 use agente_engine::attempt::Attempt;
 use agente_engine::names::{DeploymentId, Scope};
 use agente_store::{EmbeddedStore, Holding, Lease, LeaseError, Liveness, ProcessState};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a stopped owner that was killed may take to let go of its lock.
 const LET_GO: Duration = Duration::from_secs(5);
@@ -53,18 +53,4 @@ pub(crate) async fn attempt(store: &EmbeddedStore, scope: &Scope) -> Result<Opti
     let entries = store.entries(&id).await?;
     let attempt = Attempt::fold(&entries).map_err(agente_engine::executor::Halt::from)?;
     Ok(Some((id, attempt)))
-}
-
-/// Waits until a condition holds; false when the time is over.
-pub(crate) async fn wait_for(limit: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
-    let until = Instant::now() + limit;
-    loop {
-        if condition().await {
-            return true;
-        }
-        if Instant::now() >= until {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

@@ -191,7 +191,6 @@ impl<'a> Run<'a> {
             self.turn_back(fault).await?;
             return Ok(None);
         }
-        let Some(step) = self.attempt.plan.steps.get(index).cloned() else { return Ok(None) };
         self.write(Event::Step { step: index, event: StepEvent::Started }).await?;
         match self.run_step(index).await? {
             StepEnd::Succeeded(output) => self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?,

@@ -5,7 +5,6 @@ use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::route::{Backend, Routes};
 use agente_engine::state::Standing;
 use agente_engine::step::{Step, StepKind, TimeoutAction};
-use agente_engine::weight::Weight;
 
 /// `blue 100 % → 127.0.0.1:18100 (r3) · green 0 %`.
 pub(crate) fn routes_line(routes: &Routes) -> String {
@@ -111,9 +110,4 @@ fn way_back(plan: &Plan) -> String {
         None if plan.stable.is_some() => format!("way back: {how}; after the end too, with `agente-host rollback`, while the old side stands"),
         None => format!("way back: {how}"),
     }
-}
-
-/// Whether a weight is worth a word.
-pub(crate) fn is_whole(weight: Weight) -> bool {
-    weight == Weight::FULL || weight.is_zero()
 }
