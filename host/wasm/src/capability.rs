@@ -4,6 +4,7 @@
 //! names is denied.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -395,19 +396,21 @@ impl fmt::Display for FilesRule {
     }
 }
 
+/// A word of a command; in quotes where it could be taken for several, so that two rules never read alike.
+fn word_of(word: &str) -> Cow<'_, str> {
+    let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '`'));
+    if plain { Cow::Borrowed(word) } else { Cow::Owned(format!("{word:?}")) }
+}
+
 impl fmt::Display for ExecRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("run `")?;
         for word in &self.prefix {
-            write!(f, "{word} ")?;
+            write!(f, "{} ", word_of(word))?;
         }
-        f.write_str(&self.program)?;
+        f.write_str(&word_of(&self.program))?;
         for word in &self.args {
-            if word.is_empty() || word.contains(char::is_whitespace) {
-                write!(f, " {word:?}")?;
-            } else {
-                write!(f, " {word}")?;
-            }
+            write!(f, " {}", word_of(word))?;
         }
         f.write_str("`")?;
         match self.place.as_str() {

@@ -46,6 +46,10 @@ impl WasmChecker {
                     reason.push_str(": ");
                     reason.push_str(&cause);
                 }
+                if let Some(hint) = fault.hint {
+                    reason.push_str("; ");
+                    reason.push_str(&hint);
+                }
                 Verdict { kind: VerdictKind::Errored, value: None, reason }
             }
         }

@@ -161,7 +161,7 @@ pub enum LoadError {
         why: String,
     },
     /// It was never granted anything, or has changed since.
-    #[error("the plugin `{}` {} has no grant for {}", .0.plugin, .0.version, .0.scope)]
+    #[error("the plugin `{}` {} {} {}", .0.plugin, .0.version, if .0.difference.is_some() { "is not what was granted for" } else { "has no grant for" }, .0.scope)]
     NotGranted(Box<NotGranted>),
     /// It could not be compiled.
     #[error("the plugin `{plugin}` can't be compiled: {why}")]

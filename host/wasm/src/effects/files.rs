@@ -8,7 +8,7 @@ use crate::bindings::any::agente::types::types::Failure;
 use crate::broker::{Allowed, Denied, DeniedBecause, Effect};
 use crate::operation::Operation;
 use agente_engine::fault::FaultKind;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -131,9 +131,20 @@ fn allowed_path(operation: &Operation, effect: &Effect) -> Result<PathBuf, Failu
     }
 }
 
-/// Opens a real path; a link anywhere in it is an error.
+/// Opens a real path, folder by folder; a link anywhere in it is an error.
 fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, rustix::io::Errno> {
-    rustix::fs::openat2(rustix::fs::CWD, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    let step = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let mut folder = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | step, Mode::empty())?;
+    let mut parts = path.components().skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        let how = if last { flags } else { OFlags::PATH | OFlags::DIRECTORY };
+        folder = rustix::fs::openat(&folder, part.as_os_str(), how | step, Mode::empty())?;
+        if last {
+            return Ok(folder);
+        }
+    }
+    rustix::fs::open("/", flags | step, Mode::empty())
 }
 
 /// Opens the folder of a real path; none if there is none.

@@ -127,6 +127,7 @@ async fn a_grant_holds_until_the_component_or_a_named_value_changes() {
 
     let moved = json!({ "may": { "write": "/srv/nginx/*" } });
     let error = world.try_load(PluginKind::TrafficSwitcher, "", moved, grant).await.err().unwrap();
+    assert_eq!(error.to_string(), "the plugin `test-guest` 0.1.0 is not what was granted for shop/production");
     let LoadError::NotGranted(refused) = error else { panic!("{error:?}") };
     assert_eq!(refused.lines(), ["+ read and write the files of the folder `/srv/nginx`", "- read and write the files of the folder `/etc/nginx/conf.d`"]);
 
@@ -147,4 +148,25 @@ async fn the_interface_of_secret_values_is_there_only_for_those_who_were_granted
     let nothing = Capabilities::default();
     assert!(world.try_load(PluginKind::TrafficSwitcher, "reveal", asked.clone(), GrantSource::Only(&nothing)).await.is_err());
     assert!(world.try_load(PluginKind::TrafficSwitcher, "reveal", asked, GrantSource::Everything).await.is_ok());
+}
+
+#[test]
+fn the_requests_of_the_shipped_plugins_can_be_read_and_ask_for_nothing_private_by_name_alone() {
+    let plugins = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    let mut seen = 0;
+    for folder in std::fs::read_dir(plugins).unwrap() {
+        let path = folder.unwrap().path().join("plugin.toml");
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let request = agente_wasm::PluginRequest::parse(&text).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        let asks = request.resolve(&json!({}), &[]).unwrap();
+        // Without configuration, a shipped plugin reaches nobody but backends, the public URL and what stands on this very machine.
+        for rule in &asks.tcp {
+            assert!(rule.address == "@backends" || rule.address.starts_with("127.0.0.1:"), "{}: {rule:?}", path.display());
+        }
+        for rule in &asks.net {
+            assert!(rule.origin.starts_with('@'), "{}: {rule:?}", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 3, "the shipped plugins were not found");
 }

@@ -3,10 +3,14 @@
 use crate::fixture::{SECRET, World, words};
 use agente_engine::fault::FaultKind;
 use agente_wasm::OperationContext;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// A server that keeps what it was sent and answers each connection alike.
 struct Server {
@@ -16,13 +20,27 @@ struct Server {
 
 impl Server {
     async fn start(answer: &'static str) -> Self {
+        Self::start_with(answer, None).await
+    }
+
+    async fn start_with(answer: &'static str, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, answer, Arc::clone(&kept)));
+                let (tls, kept) = (tls.clone(), Arc::clone(&kept));
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, answer, kept).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, answer, kept).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { port, requests }
@@ -190,4 +208,39 @@ async fn wasi_itself_is_empty() {
     let config = json!({ "act": "look-around", "address": format!("127.0.0.1:{}", server.port), "may": { "read": "/etc/hostname", "connect": format!("127.0.0.1:{}", server.port) } });
     assert_eq!(World::default().look(config).await.unwrap(), "0 0 false false");
     assert!(server.requests().is_empty());
+}
+
+/// A server's side of TLS for 127.0.0.1, and the certificate of the authority that vouches for it.
+fn encrypted() -> (TlsAcceptor, String) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    (TlsAcceptor::from(Arc::new(config)), authority.pem())
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_a_granted_authority_and_by_no_other() {
+    let (tls, authority) = encrypted();
+    let server = Server::start_with(GOOD, Some(tls)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = folder.path().join("ca.pem");
+    std::fs::write(&trusted, authority).unwrap();
+    let origin = format!("https://127.0.0.1:{}", server.port);
+    let ask = |may: serde_json::Value| json!({ "act": "http", "scheme": "https", "authority": format!("127.0.0.1:{}", server.port), "may": may });
+    let world = World::default();
+    assert_eq!(world.look(ask(json!({ "ask": origin, "trust": trusted }))).await.unwrap(), "200 hello");
+
+    let other = folder.path().join("other.pem");
+    std::fs::write(&other, encrypted().1).unwrap();
+    for may in [json!({ "ask": origin }), json!({ "ask": origin, "trust": other }), json!({ "ask": origin, "trust": folder.path().join("none.pem") })] {
+        let fault = world.look(ask(may)).await.unwrap_err();
+        assert!(fault.message.to_lowercase().contains("tls"), "{}", words(&fault));
+    }
+    assert_eq!(server.requests().len(), 1, "a server that is not trusted was sent a request");
 }
