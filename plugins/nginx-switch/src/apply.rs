@@ -4,16 +4,18 @@
 //! the workers and the end of the log are taken before the reload, as nothing tells afterwards which workers are old.
 
 use crate::file::OnDisk;
+use crate::guard;
 use crate::marker::Said;
 use crate::nginx::{self, Dumped};
 use crate::observe::observe;
 use crate::record::{Change, Draining, Record};
+use crate::refusal::reload_failure;
 use crate::render::{Rendered, render};
-use crate::snapshot::{self, SLOTS, Snapshot};
+use crate::snapshot::{self, SLOTS};
 use crate::target::{Target, first_line};
 use crate::workers::{self, Running};
 use agente_plugin_sdk::host::{Host, Level};
-use agente_plugin_sdk::{Code, Desired, Failure, Observed, Route, label};
+use agente_plugin_sdk::{Code, Desired, Failure, Observed, Route};
 
 /// A reload that was told a moment ago is not told again.
 const RELOAD_UNDER_WAY_MS: u64 = 5_000;
@@ -26,72 +28,16 @@ pub fn apply<H: Host>(target: &Target<'_, H>, wanted: &Desired) -> Result<Observ
     snapshot::check(wanted)?;
     let before = target.bytes()?;
     let on_disk = OnDisk::read(before.as_deref());
-    let said = target.said()?;
     let record = target.record()?;
-    guard(target, wanted, &on_disk, &said, &record)?;
+    guard::file(target, wanted, &on_disk, &record)?;
+    let said = target.said()?;
+    guard::loaded(target, wanted, &on_disk, &said, &record)?;
     if wanted.routes.is_empty() {
         return remove(target, wanted, before.as_deref(), &said, record);
     }
     let rendered = render(target.config, &target.names, wanted);
     write(target, Some(&rendered), before.as_deref(), &said, record)?;
     observe(target)
-}
-
-/// Refuses to touch what is not ours, not as we left it, or newer than we are.
-fn guard<H: Host>(target: &Target<'_, H>, wanted: &Desired, on_disk: &OnDisk, said: &Said, record: &Record) -> Result<(), Failure> {
-    let force = label(&wanted.labels, "adopt") == Some("force");
-    let path = &target.path;
-    let store = Snapshot::wanted(&target.names, wanted).store;
-    let loaded = match said {
-        Said::Loaded(loaded) => Some(&loaded.snapshot),
-        Said::Nobody(_) | Said::Other(_) => None,
-    };
-    if let Some(other) = on_disk.snapshot().filter(|other| other.service != target.names.service || other.environment != target.names.environment) {
-        let message = format!("`{path}` belongs to {}/{}, not to {}", other.service, other.environment, target.names.scope());
-        return Err(Failure::conflict(message).hint("give one of them another name, or a folder of its own").label("drift", "foreign"));
-    }
-    for (place, known) in [(format!("`{path}`"), on_disk.snapshot()), ("the running NGINX".to_owned(), loaded)] {
-        let Some(known) = known else { continue };
-        if known.store == store && known.fence > wanted.fence {
-            let message = format!("{place} holds the token {} of a newer host; ours is {}", known.fence, wanted.fence);
-            return Err(Failure::conflict(message).hint("another host has taken over: `agente-host status` there shows what it does").label("drift", "fenced"));
-        }
-        if known.store != store && !force {
-            let message = format!("{place} says that {} belongs to the store `{}`; ours is `{store}`", target.names.scope(), known.store);
-            let hint = "use that store, restore it, or take the service over with `agente-host adopt --force`";
-            return Err(Failure::conflict(message).hint(hint).label("drift", "foreign"));
-        }
-    }
-    if force {
-        return Ok(());
-    }
-    let drifted = |message: String, drift: &str| {
-        let hint = "put back what was changed by hand, or take the target over with `agente-host adopt --force`";
-        Err(Failure::conflict(format!("drifted: {message}")).hint(hint).label("drift", drift))
-    };
-    match on_disk {
-        OnDisk::Foreign => drifted(format!("`{path}` was not written by agente-host"), "foreign"),
-        OnDisk::Edited(_) => drifted(format!("`{path}` was edited since it was written"), "edited"),
-        OnDisk::Ours { digest, .. } if !record.knows(digest) => drifted(format!("`{path}` is not the file that was written last"), "edited"),
-        OnDisk::Absent if record.applied.as_ref().is_some_and(|digest| !digest.is_empty()) && record.intent.is_none() => {
-            drifted(format!("`{path}` was removed"), "edited")
-        }
-        OnDisk::Absent | OnDisk::Ours { .. } => {
-            let settled = record.intent.is_none() && record.change.as_ref().is_some_and(|change| change.done);
-            let generation = on_disk.snapshot().map_or("", |snapshot| &snapshot.generation);
-            match said {
-                Said::Loaded(loaded) if settled && loaded.snapshot.generation != generation => {
-                    drifted(format!("NGINX has loaded the generation {}, and `{path}` is {generation}", loaded.snapshot.generation), "not-loaded")
-                }
-                Said::Nobody(why) | Said::Other(why) if settled && !generation.is_empty() => {
-                    // A stopped NGINX has words of its own.
-                    workers::find(target.host, target.config)?;
-                    drifted(format!("the generation {generation} of `{path}` is not loaded any more: {why}; was its `include` removed?"), "not-included")
-                }
-                _ => Ok(()),
-            }
-        }
-    }
 }
 
 /// Brings the file to `rendered`, or away, and tells NGINX unless it has loaded that already.
@@ -265,19 +211,6 @@ fn remember_drains(record: &mut Record, rendered: Option<&Rendered>, said: &Said
             record.drains.insert(slot.to_owned(), Draining { workers, quiet_since_ms: None });
         }
     }
-}
-
-/// What NGINX's log says against a change, in its own words; none where it says nothing. A bound port that may yet become free is nothing.
-pub fn reload_failure<H: Host>(target: &Target<'_, H>, change: &Change, master: Option<u32>) -> Option<String> {
-    const MAX_LOG_BYTES: u32 = 64 * 1024;
-    let log = target.host.log_since(&target.config.log(), change.log_mark?, MAX_LOG_BYTES).ok()?;
-    let text = String::from_utf8_lossy(&log);
-    // In a container NGINX has other pids than those that the host sees.
-    let of_master = master.filter(|_| target.config.container.is_none()).map(|pid| format!(" {pid}#"));
-    let lines: Vec<&str> = text.lines().filter(|line| line.contains("[emerg]") && of_master.as_ref().is_none_or(|pid| line.contains(pid))).collect();
-    let given_up = lines.iter().any(|line| line.contains("still could not bind()"));
-    let first = lines.iter().find(|line| given_up || !line.contains("bind() to"))?;
-    Some(first.split_once("[emerg] ").map_or(*first, |(_, words)| words).to_owned())
 }
 
 /// Takes our file away. Where NGINX's own configuration uses our variables, a file that serves nothing stays.

@@ -3,11 +3,11 @@
 //! Loaded is only what the marker tells on fresh connections while no worker from before the last reload takes connections: in the moment after a
 //! reload both generations answer.
 
-use crate::apply::reload_failure;
 use crate::file::OnDisk;
 use crate::marker::{Loaded, Said};
 use crate::nginx::Dumped;
 use crate::record::{Change, Record};
+use crate::refusal::reload_failure;
 use crate::snapshot::Snapshot;
 use crate::target::{Inclusion, Target, first_line};
 use crate::workers::{self, Running, is_shutting_down};

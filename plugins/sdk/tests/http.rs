@@ -1,4 +1,5 @@
 //! The HTTP client against real sockets that answer in every way.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use agente_plugin_sdk::http::{HttpError, Request, Response, send};
 use std::io::{Read, Write};

@@ -140,6 +140,19 @@ fn a_reload_that_is_refused_at_once_restores_the_file() {
 }
 
 #[test]
+fn names_too_long_for_nginx_tables_are_refused_with_the_line_that_helps() {
+    let scope = format!("{}/{}", "s".repeat(31), "e".repeat(31));
+    let nginx = Nginx::start_with("", &[&scope]);
+    let blue = App::start("blue");
+    let switch = Switch::new(&nginx, &scope);
+    let wanted = switch.desired(Some((10_000, &blue)), None);
+    let failure = switch.apply(&wanted).unwrap_err();
+    assert_eq!((failure.code, failure.hint.as_deref()), (Code::Rejected, Some("put `variables_hash_bucket_size 128;` into the `http` block")), "{failure}");
+    nginx.configure("variables_hash_bucket_size 128;", &[&scope], false);
+    switch.switch(&wanted);
+}
+
+#[test]
 fn text_never_becomes_configuration() {
     let nginx = Nginx::start();
     let blue = App::start("blue");
