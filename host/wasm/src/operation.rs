@@ -80,6 +80,7 @@ pub(crate) struct Operation {
     messages_seen: AtomicU32,
     last_words: Mutex<VecDeque<String>>,
     denied: Mutex<Option<Denied>>,
+    trouble: Mutex<Option<String>>,
     touched: AtomicBool,
 }
 
@@ -105,6 +106,7 @@ impl Operation {
             messages_seen: AtomicU32::new(0),
             last_words: Mutex::default(),
             denied: Mutex::default(),
+            trouble: Mutex::default(),
             touched: AtomicBool::new(false),
         }
     }
@@ -167,6 +169,16 @@ impl Operation {
             effect: cut(self.redact(words), MAX_EFFECT_BYTES),
             denied: denied.map(|denied| denied.because.to_string()),
         });
+    }
+
+    /// Keeps what went wrong in words where the guest only gets a code.
+    pub(crate) fn note_trouble(&self, what: String) {
+        *lock(&self.trouble) = Some(what);
+    }
+
+    /// What went wrong last where the guest only got a code.
+    pub(crate) fn last_trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
     }
 
     /// The last denial, which explains what a plugin then did.

@@ -157,6 +157,9 @@ pub(crate) fn said_no(operation: &Operation, whose: &str, failure: wit::Failure)
     let mut fault = Fault::new(kind_of(&failure.code), format!("{message} (plugin {whose})"));
     fault.hint = failure.hint.map(|hint| operation.redact(hint));
     fault.retryable = failure.retryable;
+    if let Some(trouble) = operation.last_trouble() {
+        fault.causes.push(operation.redact(trouble));
+    }
     if let Some(denied) = operation.last_denied() {
         let told = denied.to_string();
         if !message.contains(&told) {

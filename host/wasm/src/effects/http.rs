@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// Our own limits, where the guest sets none or longer ones.
@@ -40,7 +41,41 @@ impl WasiHttpHooks for Egress {
         _ending: Ending,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Ending), Error>> + Send> {
         let (operation, secrets) = (Arc::clone(&self.operation), self.secrets.clone());
-        Box::new(async move { send(&operation, &secrets, request, options.unwrap_or_default()).await })
+        Box::new(async move {
+            let whom =
+                format!("{} {}://{}", request.method(), request.uri().scheme_str().unwrap_or_default(), request.uri().authority().map_or("", |a| a.as_str()));
+            let sent = send(&operation, &secrets, request, options.unwrap_or_default()).await;
+            if let Err(error) = &sent
+                && !matches!(error, Error::HttpRequestDenied | Error::DestinationIpProhibited)
+            {
+                operation.note_trouble(format!("{whom} failed: {error}"));
+            }
+            sent
+        })
+    }
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        if error.is_incomplete_message() || error.is_closed() {
+            ErrorCode::HttpResponseIncomplete
+        } else if error.is_timeout() {
+            ErrorCode::HttpResponseTimeout
+        } else {
+            ErrorCode::HttpProtocolError
+        }
+    }
+
+    fn p2_error_from_connect(&mut self, error: &std::io::Error) -> ErrorCode {
+        match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
+            std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::ConnectionAborted => ErrorCode::ConnectionTerminated,
+            std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+            _ => ErrorCode::DestinationUnavailable,
+        }
+    }
+
+    fn p2_error_from_tls(&mut self, error: &std::io::Error) -> ErrorCode {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
     }
 }
 

@@ -241,6 +241,7 @@ async fn a_server_is_trusted_by_a_granted_authority_and_by_no_other() {
     for may in [json!({ "ask": origin }), json!({ "ask": origin, "trust": other }), json!({ "ask": origin, "trust": folder.path().join("none.pem") })] {
         let fault = world.look(ask(may)).await.unwrap_err();
         assert!(fault.message.to_lowercase().contains("tls"), "{}", words(&fault));
+        assert!(fault.causes[0].contains(&format!("GET https://127.0.0.1:{} failed: TLS error", server.port)), "{}", words(&fault));
     }
     assert_eq!(server.requests().len(), 1, "a server that is not trusted was sent a request");
 }
