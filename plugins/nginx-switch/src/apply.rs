@@ -53,7 +53,7 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         let recent = host.now_ms().saturating_sub(change.at_ms) < RELOAD_UNDER_WAY_MS;
         change.told && change.generation == generation && recent && reload_failure(target, change, None).is_none()
     });
-    let running = workers::find(host, config)?;
+    let running = workers::find_at_rest(host, config)?;
     // What NGINX has refused for good will not come into force behind our back.
     let settled = unfinished.is_none_or(|change| change.generation == generation || reload_failure(target, change, Some(running.master.pid)).is_some());
     if same_bytes && ((loaded && settled) || under_way) {
@@ -86,6 +86,9 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
             None
         }
     };
+    let mut earlier = record.clone();
+    // A worker that died while the test ran has been replaced by one that is old as well.
+    let running = workers::find(host, config).unwrap_or(running);
     remember_drains(&mut record, rendered, said, &running);
     let change = Change {
         generation: generation.to_owned(),
@@ -96,9 +99,7 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         told: false,
         done: false,
     };
-    let earlier = record.change.replace(change);
-    let applied = record.applied.replace(digest.to_owned());
-    record.intent = None;
+    (record.change, record.applied, record.intent) = (Some(change), Some(digest.to_owned()), None);
     record.save(host)?;
     let failure = match nginx::reload(host, config) {
         Ok(Ok(())) => {
@@ -114,8 +115,7 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         Some(hint) if failure.hint.is_none() => failure.hint(hint),
         _ => failure,
     };
-    (record.change, record.applied) = (earlier, applied);
-    Err(restore(target, before, failure, &mut record))
+    Err(restore(target, before, failure, &mut earlier))
 }
 
 fn loaded_generation(said: &Said) -> &str {

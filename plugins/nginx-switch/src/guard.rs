@@ -23,11 +23,11 @@ pub fn file<H: Host>(target: &Target<'_, H>, wanted: &Desired, on_disk: &OnDisk,
         return Ok(());
     }
     match on_disk {
-        OnDisk::Foreign => Err(drifted(format!("`{path}` was not written by agente-host"), "foreign")),
-        OnDisk::Edited(_) => Err(drifted(format!("`{path}` was edited since it was written"), "edited")),
-        OnDisk::Ours { digest, .. } if !record.knows(digest) => Err(drifted(format!("`{path}` is not the file that was written last"), "edited")),
+        OnDisk::Foreign => Err(drifted(&format!("`{path}` was not written by agente-host"), "foreign")),
+        OnDisk::Edited(_) => Err(drifted(&format!("`{path}` was edited since it was written"), "edited")),
+        OnDisk::Ours { digest, .. } if !record.knows(digest) => Err(drifted(&format!("`{path}` is not the file that was written last"), "edited")),
         OnDisk::Absent if record.applied.as_ref().is_some_and(|digest| !digest.is_empty()) && record.intent.is_none() => {
-            Err(drifted(format!("`{path}` was removed"), "edited"))
+            Err(drifted(&format!("`{path}` was removed"), "edited"))
         }
         OnDisk::Absent | OnDisk::Ours { .. } => Ok(()),
     }
@@ -46,12 +46,12 @@ pub fn loaded<H: Host>(target: &Target<'_, H>, wanted: &Desired, on_disk: &OnDis
     let generation = on_disk.snapshot().map_or("", |snapshot| &snapshot.generation);
     match said {
         Said::Loaded(loaded) if loaded.snapshot.generation != generation => {
-            Err(drifted(format!("NGINX has loaded the generation {}, and `{path}` is {generation}", loaded.snapshot.generation), "not-loaded"))
+            Err(drifted(&format!("NGINX has loaded the generation {}, and `{path}` is {generation}", loaded.snapshot.generation), "not-loaded"))
         }
         Said::Nobody(why) | Said::Other(why) if !generation.is_empty() => {
             // A stopped NGINX has words of its own.
             workers::find(target.host, target.config)?;
-            Err(drifted(format!("the generation {generation} of `{path}` is not loaded any more: {why}; was its `include` removed?"), "not-included"))
+            Err(drifted(&format!("the generation {generation} of `{path}` is not loaded any more: {why}; was its `include` removed?"), "not-included"))
         }
         Said::Loaded(_) | Said::Nobody(_) | Said::Other(_) => Ok(()),
     }
@@ -76,7 +76,7 @@ fn is_forced(wanted: &Desired) -> bool {
     label(&wanted.labels, "adopt") == Some("force")
 }
 
-fn drifted(message: String, drift: &str) -> Failure {
+fn drifted(message: &str, drift: &str) -> Failure {
     let hint = "put back what was changed by hand, or take the target over with `agente-host adopt --force`";
     Failure::conflict(format!("drifted: {message}")).hint(hint).label("drift", drift)
 }

@@ -5,6 +5,7 @@ use crate::marker;
 use agente_plugin_sdk::host::{Host, Process};
 use agente_plugin_sdk::{Failure, label};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A worker, named for good by pid and start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,12 @@ pub struct Worker {
 
 /// The clock that start times are counted from is set now and then.
 const SAME_START_MS: u64 = 2_000;
+
+/// A master begins its workers within a few milliseconds; a loaded machine takes longer.
+const AT_REST_MS: u64 = 150;
+
+/// An NGINX whose workers die as fast as they begin is never at rest.
+const MOST_LOOKS: u32 = 10;
 
 /// Who runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +39,10 @@ pub fn is_shutting_down(process: &Process) -> bool {
     process.title.contains("is shutting down")
 }
 
-fn is_worker(process: &Process) -> bool {
-    process.title.starts_with("nginx: worker process")
+/// Whether a child of the master takes requests. One that has just begun still shows its parent's title; a new master, during an upgrade of the
+/// program, has children of its own.
+fn is_worker(process: &Process, tree: &[Process]) -> bool {
+    process.title.starts_with("nginx: worker process") || (!process.title.starts_with("nginx: cache ") && tree.iter().all(|other| other.parent != process.pid))
 }
 
 impl Running {
@@ -63,8 +72,24 @@ pub fn find<H: Host>(host: &H, config: &Config) -> Result<Running, Failure> {
             .hint(format!("set `conf = \"{other}\"`, or `pid_file` to the NGINX that was meant"))
             .label("reason", "other-conf"));
     }
-    let workers = tree.into_iter().filter(|process| is_worker(process) && process.labels.iter().all(|(name, _)| name != "orphan-of")).collect();
+    let workers = tree.iter().filter(|process| process.parent == master.pid && is_worker(process, &tree)).cloned().collect();
     Ok(Running { master, workers })
+}
+
+/// Finds the running NGINX when no worker has begun just now: a master that is starting workers would have some of them overlooked, and they would
+/// count as new ones after the next reload.
+pub fn find_at_rest<H: Host>(host: &H, config: &Config) -> Result<Running, Failure> {
+    let mut looks = 0;
+    loop {
+        let running = find(host, config)?;
+        let youngest = running.workers.iter().map(|worker| worker.started_ms).max().unwrap_or(running.master.started_ms);
+        let age = host.now_ms().saturating_sub(youngest);
+        looks += 1;
+        if (age >= AT_REST_MS && !running.workers.is_empty()) || looks > MOST_LOOKS {
+            return Ok(running);
+        }
+        std::thread::sleep(Duration::from_millis(AT_REST_MS.saturating_sub(age).clamp(10, AT_REST_MS)));
+    }
 }
 
 fn missing<H: Host>(host: &H, config: &Config, failure: &Failure) -> Failure {

@@ -101,9 +101,9 @@ fn a_log_is_read_from_its_mark_also_after_it_was_rotated() {
 #[test]
 fn memory_has_its_limit() {
     let host = host();
-    host.memory_set("a", Some(&[0; 60_000])).unwrap();
-    assert_eq!(host.memory_set("b", Some(&[0; 10_000])).unwrap_err().code, Code::Denied);
+    host.memory_set("a", Some(&vec![0; 60_000])).unwrap();
+    assert_eq!(host.memory_set("b", Some(&vec![0; 10_000])).unwrap_err().code, Code::Denied);
     host.memory_set("a", None).unwrap();
-    host.memory_set("b", Some(&[0; 10_000])).unwrap();
+    host.memory_set("b", Some(&vec![0; 10_000])).unwrap();
     assert_eq!(host.memory_get("a").unwrap(), None);
 }

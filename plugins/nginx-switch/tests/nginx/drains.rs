@@ -17,8 +17,9 @@ fn routed(more: &str, http: &str) -> (Nginx, App, App, Switch) {
     (nginx, blue, green, switch)
 }
 
-fn seen_by(app: &App) -> usize {
-    app.requests.load(std::sync::atomic::Ordering::SeqCst)
+/// Waits until one more request is at a backend than `before`.
+fn arrived(app: &App, before: usize) {
+    wait_for("the request to be at its backend", || (app.seen() > before).then_some(()));
 }
 
 #[test]
@@ -26,15 +27,16 @@ fn a_slow_request_keeps_its_slot_draining_until_it_has_its_answer() {
     let (nginx, blue, green, switch) = routed("{}", "");
     let drained = switch.drain("blue");
     assert!(!drained.done, "it has all the weight: {drained:?}");
-    let before = seen_by(&blue);
+    let before = blue.seen();
     thread::scope(|scope| {
-        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/slow/2500", &[]));
-        wait_for("the slow request to be at the backend", || (seen_by(&blue) > before).then_some(()));
+        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/hold", &[]));
+        arrived(&blue, before);
         switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
         assert_eq!(ask(&nginx, SCOPE, "/", &[]).text(), "green");
         let drained = switch.drain("blue");
         assert!(!drained.done && !slow.is_finished(), "{drained:?}");
         assert_eq!((drained.evidence.as_str(), drained.remaining), ("connections", 1), "{drained:?}");
+        blue.release();
         let drained = wait_for("the drain", || Some(switch.drain("blue")).filter(|drained| drained.done));
         assert_eq!(drained.evidence, "workers-gone");
         let answer = slow.join().unwrap();
@@ -58,15 +60,16 @@ fn a_stream_of_another_server_leaves_only_the_weaker_evidence() {
     let http = format!("server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{}; }} }}", others.port);
     let (nginx, blue, green, switch) = routed(r#"{ "drain": { "quiet": "1s" } }"#, &http);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /slow/6000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    wait_for("the stream to be at its backend", || (seen_by(&others) > 0).then_some(()));
-    let before = seen_by(&blue);
+    stream.write_all(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    arrived(&others, 0);
+    let before = blue.seen();
     thread::scope(|scope| {
-        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/slow/1000", &[]));
-        wait_for("the slow request to be at the backend", || (seen_by(&blue) > before).then_some(()));
+        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/hold", &[]));
+        arrived(&blue, before);
         switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
         let drained = switch.drain("blue");
         assert_eq!((drained.done, drained.evidence.as_str()), (false, "connections"), "{drained:?}");
+        blue.release();
         assert_eq!(slow.join().unwrap().text(), "blue");
     });
     let drained = wait_for("quiet to begin", || Some(switch.drain("blue")).filter(|drained| drained.evidence == "workers"));
@@ -74,6 +77,7 @@ fn a_stream_of_another_server_leaves_only_the_weaker_evidence() {
     let drained = wait_for("the drain", || Some(switch.drain("blue")).filter(|drained| drained.done));
     assert_eq!(drained.evidence, "no-connections", "{drained:?}");
     assert!(nginx.workers(&switch.host).iter().any(|worker| worker.title.contains("shutting down")), "the stream still runs");
+    others.release();
     drop(stream);
     let drained = wait_for("the old workers to go", || Some(switch.drain("blue")).filter(|drained| drained.evidence == "workers-gone"));
     assert!(drained.done);
@@ -94,13 +98,14 @@ fn an_override_keeps_a_slot_without_weight_from_draining() {
 #[test]
 fn a_drain_is_told_without_a_memory_by_the_workers_that_are_leaving() {
     let (nginx, blue, green, switch) = routed("{}", "");
-    let before = seen_by(&blue);
+    let before = blue.seen();
     thread::scope(|scope| {
-        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/slow/1500", &[]));
-        wait_for("the slow request to be at the backend", || (seen_by(&blue) > before).then_some(()));
+        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/hold", &[]));
+        arrived(&blue, before);
         switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
         switch.host.forget();
         assert!(!switch.drain("blue").done);
+        blue.release();
         slow.join().unwrap();
     });
     wait_for("the drain", || Some(switch.drain("blue")).filter(|drained| drained.evidence == "workers-gone"));
@@ -109,14 +114,15 @@ fn a_drain_is_told_without_a_memory_by_the_workers_that_are_leaving() {
 #[test]
 fn a_second_change_does_not_forget_the_requests_of_the_first() {
     let (nginx, blue, green, switch) = routed("{}", "");
-    let before = seen_by(&blue);
+    let before = blue.seen();
     thread::scope(|scope| {
-        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/slow/2000", &[]));
-        wait_for("the slow request to be at the backend", || (seen_by(&blue) > before).then_some(()));
+        let slow = scope.spawn(|| ask(&nginx, SCOPE, "/hold", &[]));
+        arrived(&blue, before);
         switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
         // Another reload, and the slot gone from the file altogether.
         switch.switch(&switch.desired(None, Some((10_000, &green))));
         assert!(!switch.drain("blue").done);
+        blue.release();
         slow.join().unwrap();
     });
     wait_for("the drain", || Some(switch.drain("blue")).filter(|drained| drained.done));

@@ -22,11 +22,11 @@ fn what_the_test_refuses_is_put_back_with_nginx_own_words() {
     assert_eq!(switch.bytes(), None, "there was no file, and there is none");
 
     let good = switch.switch(&switch.desired(Some((10_000, &blue)), None));
-    let (bytes, workers) = (switch.bytes(), nginx.workers(&switch.host));
+    let (bytes, workers) = (switch.bytes(), nginx.accepting(&switch.host));
     let failure = switch.apply(&bad).unwrap_err();
     assert!(failure.message.contains("no-such-host.invalid:80"), "{failure}");
     assert_eq!(label(&failure.labels, "restored"), Some("true"));
-    assert_eq!((switch.bytes(), nginx.workers(&switch.host)), (bytes, workers));
+    assert_eq!((switch.bytes(), nginx.accepting(&switch.host)), (bytes, workers));
     let seen = switch.observe().unwrap();
     assert_eq!((seen.state, seen.generation), (ObservedState::Converged, good.generation), "{}", seen.message);
 }

@@ -11,8 +11,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -38,31 +38,50 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A backend that answers its name; `/slow/<ms>` takes that long.
+/// A gate that requests wait at until it is opened.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+/// A backend that answers its name; what asks for `/hold` waits for [`App::release`].
 pub struct App {
     pub name: String,
     pub port: u16,
-    pub requests: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     stopped: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 impl App {
     pub fn start(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (requests, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let app = Self { name: name.into(), port, requests: requests.clone(), stopped: stopped.clone() };
+        let (requests, stopped, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)), Arc::new(Gate::default()));
+        let app = Self { name: name.into(), port, requests: requests.clone(), stopped: stopped.clone(), gate: gate.clone() };
         let name = name.to_owned();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                let (name, requests) = (name.clone(), requests.clone());
-                thread::spawn(move || serve(stream.unwrap(), &name, &requests));
+                let (name, requests, gate) = (name.clone(), requests.clone(), gate.clone());
+                thread::spawn(move || serve(stream.unwrap(), &name, &requests, &gate));
             }
         });
         app
+    }
+
+    /// Lets the requests that wait have their answers.
+    pub fn release(&self) {
+        *self.gate.open.lock().unwrap() = true;
+        self.gate.opened.notify_all();
+    }
+
+    /// How many requests have come.
+    pub fn seen(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
     pub fn backend(&self) -> Backend {
@@ -77,7 +96,7 @@ impl Drop for App {
     }
 }
 
-fn serve(stream: TcpStream, name: &str, requests: &AtomicUsize) {
+fn serve(stream: TcpStream, name: &str, requests: &AtomicUsize, gate: &Gate) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
     loop {
@@ -104,8 +123,9 @@ fn serve(stream: TcpStream, name: &str, requests: &AtomicUsize) {
             return;
         }
         let path = first.split(' ').nth(1).unwrap_or("/");
-        if let Some(milliseconds) = path.strip_prefix("/slow/") {
-            thread::sleep(Duration::from_millis(milliseconds.parse().unwrap()));
+        if path == "/hold" {
+            let open = gate.open.lock().unwrap();
+            drop(gate.opened.wait_timeout_while(open, PATIENCE * 2, |open| !*open).unwrap());
         }
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
         if stream.write_all(answer.as_bytes()).is_err() {
@@ -210,6 +230,11 @@ impl Nginx {
     pub fn workers(&self, host: &NativeHost) -> Vec<Process> {
         let tree = host.process_tree(&format!("pid-file:{}", self.path("nginx.pid"))).unwrap_or_default();
         tree.into_iter().filter(|process| process.title.starts_with("nginx: worker")).collect()
+    }
+
+    /// The workers that take new connections.
+    pub fn accepting(&self, host: &NativeHost) -> Vec<Process> {
+        self.workers(host).into_iter().filter(|worker| !worker.title.contains("shutting down")).collect()
     }
 
     /// Stops it; the pid file goes with it.

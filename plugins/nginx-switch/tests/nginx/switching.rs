@@ -46,14 +46,14 @@ fn the_same_input_gives_the_same_bytes_and_no_second_reload() {
     let switch = Switch::new(&nginx, SCOPE);
     let wanted = switch.desired(Some((10_000, &blue)), None);
     let first = switch.switch(&wanted);
-    let (bytes, workers) = (switch.bytes(), nginx.workers(&switch.host));
+    let (bytes, workers) = (switch.bytes(), nginx.accepting(&switch.host));
     assert_eq!(switch.plan(&wanted), "");
     let again = switch.apply(&wanted).unwrap();
     assert_eq!((again.state, &again.generation), (ObservedState::Converged, &first.generation));
     assert_eq!(switch.bytes(), bytes);
     switch.host.forget();
     assert_eq!(switch.apply(&wanted).unwrap().state, ObservedState::Converged, "not even without a memory");
-    assert_eq!(nginx.workers(&switch.host), workers, "no worker was replaced");
+    assert_eq!(nginx.accepting(&switch.host), workers, "no worker was replaced");
 }
 
 #[test]
@@ -76,11 +76,11 @@ fn a_higher_token_is_written_without_a_reload_and_a_lower_one_refused() {
     let mut switch = Switch::new(&nginx, SCOPE);
     switch.fence = 7;
     switch.switch(&switch.desired(Some((10_000, &blue)), None));
-    let workers = nginx.workers(&switch.host);
+    let workers = nginx.accepting(&switch.host);
     switch.fence = 8;
     let seen = switch.apply(&switch.desired(Some((10_000, &blue)), None)).unwrap();
     assert_eq!((seen.state, seen.fence), (ObservedState::Converged, 8));
-    assert_eq!(nginx.workers(&switch.host), workers);
+    assert_eq!(nginx.accepting(&switch.host), workers);
     switch.fence = 7;
     let before = switch.bytes();
     let failure = switch.apply(&switch.desired(None, Some((10_000, &blue)))).unwrap_err();
