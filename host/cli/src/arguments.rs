@@ -67,7 +67,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  agente-host init --service shop --artifact target/release/shop --url http://127.0.0.1:8080/")]
     Init(InitOptions),
     /// Take over what runs already, as release 1; it is never stopped by us
-    #[command(after_help = "Example:\n  agente-host adopt --backend 127.0.0.1:9000")]
+    #[command(
+        after_help = "Examples:\n  agente-host adopt --backend 127.0.0.1:9000\n  agente-host adopt --force    # put back what was changed by hand at the target"
+    )]
     Adopt(AdoptOptions),
     /// Deploy a new release
     #[command(after_help = "Example:\n  agente-host deploy --env production --plugin nginx-switch.wasm")]
@@ -119,12 +121,19 @@ pub(crate) enum Command {
     },
 }
 
-/// What replaces a part of the manifest for one run.
+/// Components that replace the manifest's for one run.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Replace {
+pub(crate) struct Components {
     /// Use this component for the plugin of its name; may be given several times
     #[arg(long = "plugin", value_name = "FILE")]
     pub(crate) plugins: Vec<PathBuf>,
+}
+
+/// What replaces a part of the manifest for one run.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Replace {
+    #[command(flatten)]
+    pub(crate) components: Components,
     /// The image instead of the manifest's
     #[arg(long, value_name = "REFERENCE", conflicts_with = "artifact")]
     pub(crate) image: Option<String>,
@@ -158,13 +167,13 @@ pub(crate) struct InitOptions {
 #[derive(Debug, Args)]
 pub(crate) struct AdoptOptions {
     /// `host:port` of a backend that runs now; may be given several times
-    #[arg(long = "backend", value_name = "ADDRESS", required = true)]
+    #[arg(long = "backend", value_name = "ADDRESS", required_unless_present = "force")]
     pub(crate) backends: Vec<String>,
-    /// Take over a target that another store manages, or that was changed by hand
+    /// Take over a target that another store manages, or put back what was changed there by hand
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) replace: Replace,
+    pub(crate) components: Components,
     /// Wait so long for another deployment to end
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) lock_wait: Option<Duration>,
@@ -203,7 +212,7 @@ pub(crate) struct StatusOptions {
     #[arg(long)]
     pub(crate) verify: bool,
     #[command(flatten)]
-    pub(crate) replace: Replace,
+    pub(crate) components: Components,
 }
 
 #[derive(Debug, Args)]
@@ -246,7 +255,7 @@ pub(crate) struct RollbackOptions {
     #[arg(long)]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
-    pub(crate) replace: Replace,
+    pub(crate) components: Components,
     /// Cut what has not ended when a drain's limit is over, whatever the manifest says
     #[arg(long)]
     pub(crate) cut: bool,
@@ -261,7 +270,7 @@ pub(crate) struct DecideOptions {
     #[arg(long)]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
-    pub(crate) replace: Replace,
+    pub(crate) components: Components,
 }
 
 #[derive(Debug, Args)]

@@ -88,7 +88,7 @@ async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl
         };
         if asked {
             tracing::warn!("{name} again: leaving at once; `agente-host resume` or `abort` takes the deployment up");
-            std::process::exit(Exit::Failed as i32);
+            std::process::exit(Exit::Open as i32);
         }
         asked = true;
         tracing::warn!("{name}: unwinding; once more leaves at once");

@@ -3,10 +3,21 @@
 use agente_engine::names::{DeploymentId, Timestamp};
 use agente_store::Holder;
 
-/// The user's name, or its number.
+/// The user's name, or its number: who became root by `sudo`, else who this process belongs to.
 pub(crate) fn user() -> String {
-    let named = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+    let number = rustix::process::getuid().as_raw();
+    let by_sudo = std::env::var("SUDO_USER").ok().filter(|name| number == 0 && !name.is_empty());
+    by_sudo.or_else(|| name_of(number)).unwrap_or_else(|| format!("uid {number}"))
+}
+
+/// The name of a user in the machine's own list.
+fn name_of(number: u32) -> Option<String> {
+    let list = std::fs::read_to_string("/etc/passwd").ok()?;
+    list.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    })
 }
 
 /// This process, as the holder of a lease.

@@ -3,9 +3,10 @@
 use crate::error::{CliError, Exit};
 use agente_engine::names::{EnvironmentName, PluginName};
 use agente_manifest::{Manifest, ManifestError, Problem};
+use agente_store::EmbeddedStore;
 use agente_wasm::{
-    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, OperationContext, Plugin, PluginHost, PluginKind,
-    PluginLog, PluginMessage,
+    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, NotGranted, OperationContext, Plugin, PluginHost,
+    PluginKind, PluginLog, PluginMessage,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,8 @@ fn shipped_folders() -> Vec<PathBuf> {
     let named = std::env::var_os("AGENTE_HOST_PLUGINS").map(PathBuf::from);
     let program = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
     let beside = program.as_deref().and_then(Path::parent);
-    let beside = beside.map(|folder| [folder.join("plugins"), folder.join("../plugins"), folder.join("../lib/agente-host/plugins")]);
+    let above = beside.and_then(Path::parent).unwrap_or(Path::new("/"));
+    let beside = beside.map(|folder| [folder.join("plugins"), above.join("plugins"), above.join("lib/agente-host/plugins")]);
     named.into_iter().chain(beside.into_iter().flatten()).collect()
 }
 
@@ -71,9 +73,16 @@ pub(crate) fn name_of(path: &Path) -> Result<PluginName, CliError> {
     PluginName::new(inspection.request.plugin.name).map_err(|error| CliError::usage(format!("`{}` has a bad name", path.display())).because(&error))
 }
 
-/// A plugin host with its cache in the state directory.
-pub(crate) fn host(cache: &Path) -> Result<PluginHost, CliError> {
-    PluginHost::new(&HostOptions { cache_folder: Some(cache.join("plugins")) }).map_err(|error| CliError::internal(error.to_string()).because_sources(&error))
+/// Where compiled plugins are kept: with the user's own caches, since only their owner may trust them; where there is no home, in the state directory.
+fn cache_folder(store: &EmbeddedStore) -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let of_home = || folder("HOME").filter(|home| home.is_dir()).map(|home| home.join(".cache"));
+    folder("XDG_CACHE_HOME").or_else(of_home).map_or_else(|| store.directory().cache(), |caches| caches.join("agente-host")).join("plugins")
+}
+
+/// A plugin host with its cache.
+pub(crate) fn host(store: &EmbeddedStore) -> Result<PluginHost, CliError> {
+    PluginHost::new(&HostOptions { cache_folder: Some(cache_folder(store)) }).map_err(|error| CliError::internal(error.to_string()).because_sources(&error))
 }
 
 /// The variables that programs of plugins may be granted.
@@ -128,11 +137,13 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
 fn refused(manifest: &Manifest, error: LoadError) -> CliError {
     match &error {
         LoadError::NotGranted(refusal) => {
-            let heading =
-                if refusal.difference.is_some() { "it is not what was granted; what changed:" } else { "it was never granted anything; it asks for:" };
-            let mut causes = vec![heading.to_owned()];
-            causes.extend(refusal.lines());
-            CliError { exit: Exit::Refused, message: error.to_string(), causes, hint: error.hint() }
+            let (heading, hint) = if refusal.difference.is_some() {
+                ("what changed", "read what changed, then grant it")
+            } else {
+                ("it was never granted anything, and asks for", "read what it asks for, then grant it")
+            };
+            let lines: String = refusal.lines().iter().map(|line| format!("\n  {line}")).collect();
+            CliError::refused(format!("{error}; nothing was touched\n\n{heading}:{lines}\n")).hint(format!("{hint}: `{}`", grant_command(manifest, refusal)))
         }
         LoadError::ConfigRefused { plugin, problems } => {
             let problems = problems.iter().map(|problem| manifest.plugin_problem(plugin, &problem.path, &problem.message)).collect();
@@ -140,6 +151,21 @@ fn refused(manifest: &Manifest, error: LoadError) -> CliError {
         }
         _ => CliError { hint: error.hint(), ..CliError::usage(error.to_string()).because_sources(&error) },
     }
+}
+
+/// The command that grants a plugin what it was refused: a shipped one by its name, so that the lock file names no path of this machine.
+fn grant_command(manifest: &Manifest, refusal: &NotGranted) -> String {
+    let shipped = find(&refusal.plugin, None).is_ok_and(|path| path == refusal.path);
+    let plugin = if shipped { refusal.plugin.to_string() } else { quoted(&refusal.path) };
+    let file = if manifest.path == Path::new("agente.toml") { String::new() } else { format!(" -f {}", quoted(&manifest.path)) };
+    format!("agente-host plugin add {plugin}{file} --env {} --yes", refusal.scope.environment)
+}
+
+/// A path as a word for the shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The error of a manifest with mistakes.

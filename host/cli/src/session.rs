@@ -1,12 +1,13 @@
 //! Everything that a command needs of one service in one environment, wired together.
 
-use crate::arguments::{Global, Replace};
+use crate::arguments::{Components, Global, Replace};
 use crate::checks::Checks;
 use crate::error::CliError;
 use crate::plugins::{self, Loaded, ToLog};
 use crate::runtime::AnyRuntime;
 use crate::secrets::ManifestSecrets;
-use agente_engine::names::{DeploymentId, PluginName, Scope};
+use agente_engine::names::{DeploymentId, Scope};
+use agente_engine::plan::PluginInUse;
 use agente_engine::policy::Policy;
 use agente_engine::ports::{Commands, PluginMemory, Runtime, Secrets};
 use agente_engine::release::RuntimeSpec;
@@ -18,18 +19,34 @@ use agente_runtimes::docker::{ContainerCommands, DockerRuntime, DockerSettings, 
 use agente_runtimes::process::{ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand};
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
 use agente_wasm::{Effects, OperationContext, WasmSwitcher};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tempfile::TempDir;
+
+/// What a command is about, which says how much of the manifest has to be there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum About<'a> {
+    /// A release that is to come: its artifact must be there.
+    Next(&'a Replace),
+    /// What stands: going back or looking must not need a file that is just being built.
+    Standing(&'a Components),
+}
 
 /// Reads the manifest as the command line changes it.
-pub(crate) fn manifest(global: &Global, replace: &Replace) -> Result<Manifest, CliError> {
-    let mut components: BTreeMap<PluginName, PathBuf> = BTreeMap::new();
-    for path in &replace.plugins {
-        components.insert(plugins::name_of(path)?, path.clone());
+pub(crate) fn manifest(global: &Global, about: About<'_>) -> Result<Manifest, CliError> {
+    let environment = global.env.clone();
+    let (components, mut overrides) = match about {
+        About::Next(replace) => {
+            let overrides = Overrides { image: replace.image.clone(), artifact: replace.artifact.clone(), ..Overrides::default() };
+            (&replace.components, overrides)
+        }
+        About::Standing(components) => (components, Overrides { standing: true, ..Overrides::default() }),
+    };
+    overrides.environment = environment;
+    for path in &components.plugins {
+        overrides.plugins.insert(plugins::name_of(path)?, path.clone());
     }
-    let overrides = Overrides { environment: global.env.clone(), image: replace.image.clone(), artifact: replace.artifact.clone(), plugins: components };
     Manifest::load_with(&global.file, &overrides).map_err(plugins::manifest_error)
 }
 
@@ -57,8 +74,19 @@ fn store_error(error: &agente_store::OpenError) -> CliError {
     CliError::usage(error.to_string()).because_sources(error)
 }
 
+/// A store for commands that only look where there is none: empty, in a folder of its own that goes away with it.
+async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError> {
+    let folder = tempfile::tempdir().map_err(|error| CliError::usage("there is no room for a temporary folder").because(&error))?;
+    let inputs = StateInputs { explicit: Some(folder.path().to_owned()), machine_locks: None, ..StateInputs::default() };
+    let directory = StateDirectory::resolve(&inputs).map_err(|error| CliError::internal(error.to_string()).because_sources(&error))?;
+    let store = EmbeddedStore::open(directory).await.map_err(|error| store_error(&error))?;
+    Ok((store, folder))
+}
+
 /// Manifest, store and runtimes, without plugins.
 pub(crate) struct Base {
+    /// Holds the folder of an empty store; none where the store is the real one.
+    scratch: Option<TempDir>,
     pub(crate) manifest: Manifest,
     pub(crate) store: EmbeddedStore,
     pub(crate) runtime: AnyRuntime,
@@ -94,21 +122,26 @@ async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn S
 }
 
 impl Base {
-    /// Wires manifest, store and runtimes.
-    pub(crate) async fn open(global: &Global, replace: &Replace) -> Result<Self, CliError> {
-        let manifest = manifest(global, replace)?;
-        let store = open_store(global).await?;
-        Self::with(manifest, store).await
+    /// Wires manifest, store and runtimes. Where nothing was ever deployed, the store is an empty one for the moment: nothing is made.
+    pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
+        let manifest = manifest(global, about)?;
+        match open_existing_store(global).await? {
+            Some(store) => Self::with(manifest, store, None).await,
+            None => {
+                let (store, scratch) = scratch_store().await?;
+                Self::with(manifest, store, Some(scratch)).await
+            }
+        }
     }
 
     /// Wires a manifest with an open store.
-    pub(crate) async fn with(manifest: Manifest, store: EmbeddedStore) -> Result<Self, CliError> {
+    pub(crate) async fn with(manifest: Manifest, store: EmbeddedStore, scratch: Option<TempDir>) -> Result<Self, CliError> {
         let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets { sources: manifest.secrets.clone(), directory: manifest.directory.clone() });
         let (runtime, docker) = runtimes(&manifest, &store, Arc::clone(&secrets)).await?;
         let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands::default(), Some(Arc::new(ContainerCommands::new(docker)))));
         let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
         let effects = Effects { commands, secrets, memory, audit: Arc::new(ToLog), log: Arc::new(ToLog), variables: plugins::variables() };
-        Ok(Self { manifest, store, runtime, effects })
+        Ok(Self { scratch, manifest, store, runtime, effects })
     }
 
     pub(crate) fn scope(&self) -> &Scope {
@@ -127,14 +160,24 @@ impl Session {
     /// Loads the plugins of a base.
     pub(crate) async fn load(base: Base) -> Result<Self, CliError> {
         let lock = plugins::read_lock(&base.manifest.directory)?;
-        let host = plugins::host(&base.store.directory().cache())?;
+        let host = plugins::host(&base.store)?;
         let loaded = plugins::load_all(&host, &base.manifest, &lock, base.store.id(), &base.effects).await?;
         Ok(Self { base, loaded, cancelled: Arc::default() })
     }
 
-    /// Wires everything.
-    pub(crate) async fn open(global: &Global, replace: &Replace) -> Result<Self, CliError> {
-        Self::load(Base::open(global, replace).await?).await
+    /// Wires everything, for a command that makes nothing.
+    pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
+        Self::load(Base::look(global, about).await?).await
+    }
+
+    /// Wires everything, and makes the store on first use: after manifest, plugins and grants were judged, so that a mistake leaves nothing behind.
+    pub(crate) async fn open(global: &Global, about: About<'_>) -> Result<Self, CliError> {
+        let session = Self::look(global, about).await?;
+        if session.base.scratch.is_none() {
+            return Ok(session);
+        }
+        let manifest = session.base.manifest;
+        Self::load(Base::with(manifest, open_store(global).await?, None).await?).await
     }
 
     /// On whose behalf plugins are asked.
@@ -148,6 +191,12 @@ impl Session {
         }
     }
 
+    /// The loaded plugins, for the plan.
+    pub(crate) fn plugins_in_use(&self) -> Vec<PluginInUse> {
+        let all = std::iter::once(&self.loaded.switcher).chain(self.loaded.checkers.values());
+        all.map(|plugin| PluginInUse { name: plugin.name().to_string(), version: plugin.header().version.clone(), digest: plugin.digest().clone() }).collect()
+    }
+
     /// The switcher for a context.
     pub(crate) fn switcher(&self, context: OperationContext) -> Result<WasmSwitcher, CliError> {
         self.loaded.switcher.switcher(context).ok_or_else(|| CliError::internal("the plugin that switches is not a switcher"))
@@ -156,7 +205,9 @@ impl Session {
     /// The checks for a context.
     pub(crate) fn checks(&self, context: &OperationContext) -> Checks {
         let checkers = self.loaded.checkers.iter();
-        Checks(checkers.filter_map(|(name, plugin)| plugin.checker(context.clone()).map(|checker| (name.clone(), checker))).collect())
+        let checkers = checkers.filter_map(|(name, plugin)| plugin.checker(context.clone()).map(|checker| (name.clone(), checker))).collect();
+        let docker = self.base.runtime.prefers_docker.then(|| self.base.runtime.docker.clone());
+        Checks { checkers, docker }
     }
 
     /// The prober of a policy, where it has one.

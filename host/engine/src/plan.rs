@@ -1,6 +1,6 @@
 //! The plan: everything a deployment will do, decided before it begins and journaled whole.
 
-use crate::names::{DeploymentId, OpId, Scope, Timestamp};
+use crate::names::{DeploymentId, Digest, OpId, Scope, Timestamp};
 use crate::policy::Policy;
 use crate::release::{Release, RuntimeSpec};
 use crate::route::{Backend, Routes, Slot};
@@ -22,6 +22,17 @@ pub enum DeploymentKind {
         /// Whether its slot still stands, so that nothing is launched.
         fast: bool,
     },
+}
+
+/// A plugin that was loaded and granted when the plan was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginInUse {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Of its component.
+    pub digest: Digest,
 }
 
 /// The plan of one deployment.
@@ -55,6 +66,9 @@ pub struct Plan {
     pub policy: Policy,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// The plugins in use.
+    #[serde(default)]
+    pub plugins: Vec<PluginInUse>,
     /// Whether the operator takes over a target that is foreign or not as we left it.
     #[serde(default)]
     pub force: bool,

@@ -1,7 +1,7 @@
 //! Planners: a release, the environment's policy and the observed state become a list of steps. Pure.
 
 use crate::names::{DeploymentId, Scope, Timestamp};
-use crate::plan::{DeploymentKind, Plan};
+use crate::plan::{DeploymentKind, Plan, PluginInUse};
 use crate::policy::{CheckMoment, KeepPrevious, OnDrainTimeout, Policy, Strategy};
 use crate::release::{Release, RuntimeSpec};
 use crate::route::{Backend, Override, Routes, Slot};
@@ -26,6 +26,8 @@ pub struct Inputs {
     pub state: ServiceState,
     /// The policies in force.
     pub policy: Policy,
+    /// The plugins in use.
+    pub plugins: Vec<PluginInUse>,
     /// Whether the operator takes over a target that is foreign or not as we left it.
     pub force: bool,
 }
@@ -44,6 +46,9 @@ pub enum PlanError {
     /// Nothing to go back to.
     #[error("{0} has no earlier release that still stands")]
     NothingKept(Scope),
+    /// Nothing to put back.
+    #[error("{0} is not under management")]
+    NothingManaged(Scope),
     /// The service is managed already.
     #[error("{scope} is under management already: release {release} is stable")]
     AlreadyManaged {
@@ -127,6 +132,17 @@ pub fn adopt(inputs: Inputs, release: Release, backends: Vec<Backend>) -> Result
     Ok(finish(inputs, DeploymentKind::Adopt, release, slot, backends, steps))
 }
 
+/// Plans to put back what the journal says is in force, over whatever was done to the target by hand.
+pub fn retake(inputs: Inputs, release: Release) -> Result<Plan, PlanError> {
+    let (Some(stable), Some(routes)) = (inputs.state.stable.clone(), inputs.state.routes.clone()) else {
+        return Err(PlanError::NothingManaged(inputs.scope));
+    };
+    let timeouts = inputs.policy.timeouts;
+    let steps =
+        vec![unwinds(StepKind::Preflight, timeouts.preflight), unwinds(StepKind::Shift { before: Some(routes.clone()), after: routes }, timeouts.shift)];
+    Ok(finish(Inputs { force: true, ..inputs }, DeploymentKind::Adopt, release, stable.slot, stable.backends, steps))
+}
+
 fn unwinds(kind: StepKind, timeout: Duration) -> Step {
     Step { kind, timeout, on_timeout: TimeoutAction::Unwind }
 }
@@ -201,6 +217,7 @@ fn finish(inputs: Inputs, kind: DeploymentKind, release: Release, slot: Slot, ba
         routes_before: inputs.state.routes,
         policy: inputs.policy,
         steps,
+        plugins: inputs.plugins,
         force: inputs.force,
         warnings,
     }

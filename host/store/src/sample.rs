@@ -97,6 +97,7 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
         routes_before: None,
         policy,
         steps,
+        plugins: Vec::new(),
         force: false,
         warnings: vec!["outside proof: none".into()],
     }

@@ -6,13 +6,14 @@ use crate::drive::{self, Work};
 use crate::error::CliError;
 use crate::open;
 use crate::output::{Output, say};
-use crate::session::Session;
+use crate::session::{About, Session};
 use agente_engine::names::DeploymentId;
 use agente_engine::planner::{self, PlanError};
 use agente_engine::ports::{Launch, Runtime};
 use agente_engine::release::{Artifact, RuntimeSpec};
 use agente_engine::route::Slot;
 use agente_engine::state::ServiceState;
+use agente_store::Lease;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitCode, CliError> {
@@ -22,12 +23,15 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
             return Err(CliError::usage(format!("`{address}` is not an address")).hint("write it as `127.0.0.1:9000`"));
         }
     }
-    let session = Session::open(global, &options.replace).await?;
+    let session = Session::open(global, About::Standing(&options.components)).await?;
     let store = &session.base.store;
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
     let mut state = store.state(session.base.scope()).await?;
     if let Some(open) = &state.open {
         return Err(CliError::refused(format!("deployment {open} is open")).hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
+    }
+    if options.force && options.backends.is_empty() {
+        return retake(global, &session, lease, state).await;
     }
     if let Some(stable) = &state.stable {
         let error = PlanError::AlreadyManaged { scope: session.base.scope().clone(), release: stable.release };
@@ -64,5 +68,23 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
             session.base.manifest.switcher
         ));
     }
+    Ok(drive::exit(&outcome, false))
+}
+
+/// Puts back what the journal says, over whatever was done to the target by hand.
+async fn retake(global: &Global, session: &Session, lease: Lease, state: ServiceState) -> Result<ExitCode, CliError> {
+    let scope = session.base.scope();
+    let release = match &state.stable {
+        Some(stable) => session.base.store.release(scope, stable.release).await?,
+        None => None,
+    };
+    let Some(release) = release else {
+        return Err(CliError::refused(PlanError::NothingManaged(scope.clone()).to_string())
+            .hint("name what runs now: `agente-host adopt --force --backend 127.0.0.1:9000`"));
+    };
+    let policy = session.policy().await;
+    let plan = planner::retake(deploy::inputs(session, policy, state.clone(), true), release).map_err(|error| CliError::refused(error.to_string()))?;
+    let outcome = drive::run(session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &Output::new(global.output)).await?;
+    let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
 }

@@ -3,7 +3,7 @@
 use crate::arguments::{CheckOptions, Global, OutputKind};
 use crate::error::{CliError, Exit, exit_of};
 use crate::output::{self, data, json_line};
-use crate::session::Session;
+use crate::session::{About, Session};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::policy::{CheckMoment, CheckOf};
 use agente_engine::ports::{Finding, FindingResult, HealthCheck, ObservedState, TrafficSwitcher};
@@ -50,7 +50,7 @@ impl Findings {
 }
 
 pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitCode, CliError> {
-    let session = Session::open(global, &options.replace).await?;
+    let session = Session::look(global, About::Next(&options.replace)).await?;
     let manifest = &session.base.manifest;
     let mut findings = Findings { kind: global.output, exit: Exit::Done };
     findings.line("manifest", FindingResult::Good, format!("`{}` is good for {}", manifest.path.display(), manifest.scope));

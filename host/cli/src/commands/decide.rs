@@ -7,7 +7,7 @@ use crate::error::{CliError, Exit};
 use crate::identity;
 use crate::open;
 use crate::output::{Output, event_line, say};
-use crate::session::{Base, Session};
+use crate::session::{About, Base, Session};
 use agente_engine::attempt::Attempt;
 use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) async fn abort(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
-    let base = Base::open(global, &options.replace).await?;
-    let Some(id) = open_id(&base).await? else { return Ok(Exit::Refused.into()) };
+    let base = Base::look(global, About::Standing(&options.components)).await?;
+    let id = open_id(&base).await?;
     // The decision is left before anything slow is loaded.
     if let Some(code) = tell(&base.store, &base, &id, DecisionKind::Abort, options.reason.as_deref()).await? {
         return Ok(code);
@@ -32,7 +32,7 @@ pub(crate) async fn abort(global: &Global, options: &DecideOptions) -> Result<Ex
 
 /// The same with everything loaded, for `rollback`.
 pub(crate) async fn abort_session(global: &Global, session: &Session, options: &DecideOptions) -> Result<ExitCode, CliError> {
-    let Some(id) = open_id(&session.base).await? else { return Ok(Exit::Refused.into()) };
+    let id = open_id(&session.base).await?;
     if let Some(code) = tell(&session.base.store, &session.base, &id, DecisionKind::Abort, options.reason.as_deref()).await? {
         return Ok(code);
     }
@@ -40,16 +40,16 @@ pub(crate) async fn abort_session(global: &Global, session: &Session, options: &
 }
 
 pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
-    let base = Base::open(global, &options.replace).await?;
-    let Some(id) = open_id(&base).await? else { return Ok(Exit::Refused.into()) };
+    let base = Base::look(global, About::Standing(&options.components)).await?;
+    let id = open_id(&base).await?;
     base.store.leave(&id, DecisionKind::Pause, &identity::who(), options.reason.as_deref()).await?;
     say(&format!("deployment {id} begins no further step until `agente-host resume`"));
     Ok(Exit::Done.into())
 }
 
 pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
-    let base = Base::open(global, &options.replace).await?;
-    let Some(id) = open_id(&base).await? else { return Ok(Exit::Refused.into()) };
+    let base = Base::look(global, About::Standing(&options.components)).await?;
+    let id = open_id(&base).await?;
     base.store.leave(&id, DecisionKind::Resume, &identity::who(), options.reason.as_deref()).await?;
     if holder_lives(&base).await? {
         say(&format!("deployment {id} goes on; `agente-host status --follow` shows it"));
@@ -64,12 +64,9 @@ pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<E
     Ok(drive::exit(&outcome, false))
 }
 
-async fn open_id(base: &Base) -> Result<Option<DeploymentId>, CliError> {
+async fn open_id(base: &Base) -> Result<DeploymentId, CliError> {
     let id = base.store.open_deployment(base.scope()).await?;
-    if id.is_none() {
-        return Err(CliError::refused(format!("no deployment of {} is open", base.scope())).hint("`agente-host status` shows what is live"));
-    }
-    Ok(id)
+    id.ok_or_else(|| CliError::refused(format!("no deployment of {} is open", base.scope())).hint("`agente-host status` shows what is live"))
 }
 
 async fn holder_lives(base: &Base) -> Result<bool, CliError> {

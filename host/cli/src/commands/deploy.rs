@@ -6,7 +6,7 @@ use crate::drive::{self, Work};
 use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::{Output, say};
-use crate::session::Session;
+use crate::session::{About, Session};
 use crate::{clock, identity};
 use agente_engine::attempt::Direction;
 use agente_engine::fault::{Fault, FaultKind};
@@ -28,11 +28,14 @@ use std::process::ExitCode;
 /// How many releases keep their artifacts and images.
 const KEPT_RELEASES: u32 = 10;
 
+/// How far back old images are looked for.
+const PRUNED_RELEASES: u32 = 100;
+
 pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<ExitCode, CliError> {
     if options.dry_run {
         return plan::run(global, &PlanOptions { replace: options.replace.clone() }).await;
     }
-    let session = Session::open(global, &options.replace).await?;
+    let session = Session::open(global, About::Next(&options.replace)).await?;
     let lease = open::lease(&session.base.store, session.base.scope(), options.lock_wait).await?;
     let output = Output::new(global.output);
     // The bits first: what is being deployed decides what an open deployment means.
@@ -52,8 +55,32 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
     if let Err(fault) = store.prune_artifacts(KEPT_RELEASES).await {
         tracing::warn!("old artifacts could not be removed: {fault}");
     }
+    if let Err(fault) = prune_images(&session).await {
+        tracing::warn!("old images could not be removed: {fault}");
+    }
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
+}
+
+/// Removes the images of releases that are neither among the newest nor standing. Images that no release of ours names are never touched.
+async fn prune_images(session: &Session) -> Result<(), Fault> {
+    if !session.base.runtime.prefers_docker {
+        return Ok(());
+    }
+    let store = &session.base.store;
+    let state = store.state(session.base.scope()).await?;
+    let standing: Vec<ReleaseNumber> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).map(|standing| standing.release).collect();
+    let releases = store.releases(session.base.scope(), PRUNED_RELEASES).await?;
+    let (mut recorded, mut keep) = (Vec::new(), Vec::new());
+    for (index, release) in releases.into_iter().enumerate() {
+        if let Artifact::Image { id, .. } = &release.artifact
+            && (index < KEPT_RELEASES as usize || standing.contains(&release.number))
+        {
+            keep.push(id.clone());
+        }
+        recorded.push(release.artifact);
+    }
+    session.base.runtime.docker.prune_images(&recorded, &keep).await.map(drop)
 }
 
 /// Brings the manifest's artifact into the store, or resolves its image.
@@ -96,6 +123,7 @@ pub(crate) fn inputs(session: &Session, policy: Policy, state: ServiceState, for
         now,
         state,
         policy,
+        plugins: session.plugins_in_use(),
         force,
     }
 }

@@ -1,10 +1,10 @@
 //! `history`: earlier deployments, or every entry of one.
 
-use crate::arguments::{Global, HistoryOptions, OutputKind, Replace};
+use crate::arguments::{Components, Global, HistoryOptions, OutputKind};
 use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::output::{self, data, event_line, json_line, table};
-use crate::session;
+use crate::session::{self, About};
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
 use agente_engine::plan::DeploymentKind;
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<ExitCode, CliError> {
-    let manifest = session::manifest(global, &Replace::default())?;
+    let manifest = session::manifest(global, About::Standing(&Components::default()))?;
     let Some(store) = session::open_existing_store(global).await? else {
         output::say(&format!("{} was never deployed from here", manifest.scope));
         return Ok(Exit::Done.into());

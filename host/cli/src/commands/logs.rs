@@ -1,11 +1,11 @@
 //! `logs`: what the backends write.
 
-use crate::arguments::{Global, LogsOptions, Replace, Side};
+use crate::arguments::{Components, Global, LogsOptions, Side};
 use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::data;
-use crate::session::Base;
+use crate::session::{About, Base};
 use agente_engine::ports::Runtime;
 use agente_engine::route::Backend;
 use futures_util::StreamExt;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCode, CliError> {
-    let base = Arc::new(Base::open(global, &Replace::default()).await?);
+    let base = Arc::new(Base::look(global, About::Standing(&Components::default())).await?);
     let backends = chosen(&base, options.of).await?;
     if backends.is_empty() {
         return Err(CliError::refused(format!("nothing of {} stands", base.scope())).hint("`agente-host status` shows what is live"));

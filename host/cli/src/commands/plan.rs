@@ -5,7 +5,7 @@ use crate::arguments::{Global, OutputKind, PlanOptions};
 use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::output::{self, data, json_line};
-use crate::session::Session;
+use crate::session::{About, Session};
 use agente_engine::names::Digest;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::ports::{Desired, Fence, TrafficSwitcher};
@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCode, CliError> {
-    let session = Session::open(global, &options.replace).await?;
+    let session = Session::look(global, About::Next(&options.replace)).await?;
     let state = session.base.store.state(session.base.scope()).await?;
     let release = Release {
         scope: session.base.scope().clone(),

@@ -1,10 +1,10 @@
 //! `plugin …`: what plugins are, what they ask for, and what they are granted.
 
-use crate::arguments::{Global, OutputKind, PluginCommand, Replace};
+use crate::arguments::{Components, Global, OutputKind, PluginCommand};
 use crate::error::{CliError, Exit};
 use crate::output::{self, data, json_line, say, table};
 use crate::plugins;
-use crate::session::Base;
+use crate::session::{About, Base};
 use agente_engine::names::PluginName;
 use agente_wasm::{Grant, LockFile, inspect, pack};
 use serde_json::json;
@@ -35,11 +35,9 @@ fn resolve(plugin: &str) -> Result<(PluginName, PathBuf), CliError> {
 
 async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>) -> Result<ExitCode, CliError> {
     let (name, path) = resolve(plugin)?;
-    let mut replace = Replace::default();
-    replace.plugins.push(path.clone());
-    let base = Base::open(global, &replace).await?;
+    let base = Base::look(global, About::Standing(&Components { plugins: vec![path.clone()] })).await?;
     let manifest = &base.manifest;
-    let host = plugins::host(&base.store.directory().cache())?;
+    let host = plugins::host(&base.store)?;
     let loaded = plugins::load_one(&host, &name, path.clone(), manifest, base.store.id(), base.effects.clone()).await?;
     let environment = plugins::environment_of(manifest).clone();
     let mut lock = plugins::read_lock(&manifest.directory)?;
@@ -94,11 +92,11 @@ fn write(lock: &LockFile, directory: &Path) -> Result<(), CliError> {
 }
 
 async fn list(global: &Global) -> Result<ExitCode, CliError> {
-    let base = Base::open(global, &Replace::default()).await?;
+    let base = Base::look(global, About::Standing(&Components::default())).await?;
     let manifest = &base.manifest;
     let lock = plugins::read_lock(&manifest.directory)?;
     let environment = plugins::environment_of(manifest);
-    let host = plugins::host(&base.store.directory().cache())?;
+    let host = plugins::host(&base.store)?;
     let mut rows = vec![["PLUGIN", "VERSION", "KIND", "SIZE", "LOADED IN", "GRANT", "FILE"].map(str::to_owned).to_vec()];
     for (name, section) in &manifest.plugins {
         let found = plugins::find(name, section.path.as_deref());
@@ -198,7 +196,7 @@ fn pack_one(component: &Path, request: &Path, to: &Path) -> Result<ExitCode, Cli
 }
 
 async fn remove(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
-    let base = Base::open(global, &Replace::default()).await?;
+    let base = Base::look(global, About::Standing(&Components::default())).await?;
     let name = PluginName::new(plugin).map_err(|error| CliError::usage(error.to_string()))?;
     let environment = plugins::environment_of(&base.manifest);
     let mut lock = plugins::read_lock(&base.manifest.directory)?;

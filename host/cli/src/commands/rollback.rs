@@ -6,7 +6,7 @@ use crate::drive::{self, Work};
 use crate::error::CliError;
 use crate::open;
 use crate::output::{Output, say};
-use crate::session::Session;
+use crate::session::{About, Session};
 use agente_engine::journal::Outcome;
 use agente_engine::names::ReleaseNumber;
 use agente_engine::plan::DeploymentKind;
@@ -21,11 +21,11 @@ use std::process::ExitCode;
 const HISTORY: u32 = 1000;
 
 pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<ExitCode, CliError> {
-    let session = Session::open(global, &options.replace).await?;
+    let session = Session::look(global, About::Standing(&options.components)).await?;
     let store = &session.base.store;
     if store.open_deployment(session.base.scope()).await?.is_some() {
         say("a deployment is open: rolling back means to abort it");
-        return decide::abort_session(global, &session, &DecideOptions { reason: options.reason.clone(), replace: options.replace.clone() }).await;
+        return decide::abort_session(global, &session, &DecideOptions { reason: options.reason.clone(), components: options.components.clone() }).await;
     }
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
     let state = store.state(session.base.scope()).await?;

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::drive;
 use crate::error::{CliError, Exit};
 use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line};
-use crate::session::{self, Base, Session};
+use crate::session::{self, About, Base, Session};
 use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::journal::Event;
 use agente_engine::names::{DeploymentId, Scope};
@@ -32,7 +32,7 @@ struct Seen {
 }
 
 pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<ExitCode, CliError> {
-    let manifest = session::manifest(global, &options.replace)?;
+    let manifest = session::manifest(global, About::Standing(&options.components))?;
     let scope = manifest.scope.clone();
     let directory = session::state_directory(global)?;
     let root = directory.root().display().to_string();
@@ -55,7 +55,7 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
         Some(id) => Some(Attempt::fold(&store.entries(id).await?).map_err(agente_engine::executor::Halt::from)?),
         None => None,
     };
-    let base = Base::with(manifest, store.clone()).await?;
+    let base = Base::with(manifest, store.clone(), None).await?;
     let (backends, target) = if options.offline { (Vec::new(), None) } else { look(base, &state, attempt.as_ref()).await };
     match global.output {
         OutputKind::Json => json_line(&json!({

@@ -1,16 +1,16 @@
 //! `up`: starts what should stand, for boot.
 
-use crate::arguments::{Global, Replace, UpOptions};
+use crate::arguments::{Components, Global, UpOptions};
 use crate::error::{CliError, Exit};
 use crate::output::say;
-use crate::session::Base;
+use crate::session::{About, Base};
 use agente_engine::names::DeploymentId;
 use agente_engine::ports::Launch;
 use agente_runtimes::process::UpOutcome;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliError> {
-    let base = Base::open(global, &Replace::default()).await?;
+    let base = Base::look(global, About::Standing(&Components::default())).await?;
     let state = base.store.state(base.scope()).await?;
     let Some(stable) = state.stable else {
         say(&format!("nothing of {} should stand", base.scope()));

@@ -29,6 +29,11 @@ impl Human {
         Self { live, color, plan: None, running: None, step_began: Timestamp(0), began: Timestamp(0), switched: None }
     }
 
+    /// The name of a step's kind.
+    fn kind(&self, step: usize) -> Option<&'static str> {
+        self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.name())
+    }
+
     fn paint(&self, code: &str, text: &str) -> String {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -122,10 +127,12 @@ impl Human {
                     let words = output.notes.first().cloned().unwrap_or_default();
                     let mark = self.paint("32", "✓");
                     self.step_end(*step, &mark, &words);
-                    for note in output.notes.iter().skip(1) {
+                    // What preflight found was told line by line; the single answers of checks are in the journal.
+                    let told = matches!(self.kind(*step), Some("preflight" | "validate"));
+                    for note in output.notes.iter().skip(1).filter(|_| !told) {
                         self.line(&format!("      {note}"));
                     }
-                    if self.plan.as_ref().and_then(|plan| plan.steps.get(*step)).is_some_and(|step| step.kind.name() == "shift") {
+                    if self.kind(*step) == Some("shift") {
                         self.switched = Some(clock::now().since(self.step_began));
                     }
                 }
@@ -144,6 +151,9 @@ impl Human {
                     self.step_end(*step, &mark, &format!("the undo failed: {}", fault.message));
                 }
             },
+            // The step that failed has just said why, and the end says it again.
+            Event::TurnedBack { .. } => self.line(&format!("{} turning back", self.paint("33", "↩"))),
+            Event::Opened { .. } | Event::Closed { .. } => {}
             other => {
                 if let Some(words) = event_line(other) {
                     self.line(&format!("{} {words}", self.paint("36", "·")));

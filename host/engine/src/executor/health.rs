@@ -32,6 +32,10 @@ struct Tally {
 }
 
 impl Tally {
+    fn is_healthy(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.kind == VerdictKind::Healthy)
+    }
+
     fn count(&mut self, verdict: Verdict) {
         match verdict.kind {
             VerdictKind::Healthy => {
@@ -98,6 +102,18 @@ impl Hands<'_> {
         answers
     }
 
+    /// Asks of the stable release what the candidate will be asked before it takes requests, once.
+    pub(super) async fn ask_stable(&self) -> Vec<(CheckPolicy, Verdict)> {
+        let Some(stable) = &self.plan.stable else { return Vec::new() };
+        let mut answers = Vec::new();
+        let asked = |check: &&CheckPolicy| check.of == CheckOf::Backends && !check.when.contains(&CheckMoment::Preflight);
+        for check in self.plan.policy.checks_at(CheckMoment::Ready).filter(asked) {
+            let verdict = self.ask(check, Some(stable.slot), Some(stable.release), &stable.backends).await;
+            answers.push((check.clone(), verdict));
+        }
+        answers
+    }
+
     /// Waits until each backend runs and has passed each check; the caller limits the time.
     pub(super) async fn await_healthy(&self, index: usize, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
         let kind = crate::step::StepKind::AwaitHealthy { slot, backends: backends.to_vec() };
@@ -136,6 +152,7 @@ impl Hands<'_> {
                         open.push(waits(check, tally));
                     }
                 }
+                open = unhappy_first(open, &checks);
                 // Running is all there is to see, so it must have lasted.
                 if checks.is_empty() && !settled {
                     open.push(format!("no check to ask; waiting until each has run for {}", seconds(SETTLED)));
@@ -143,7 +160,9 @@ impl Hands<'_> {
             }
             if open.is_empty() {
                 let took = seconds(self.world.clock.now().since(began));
-                return Ok(StepOutput::note(format!("{slot} healthy after {took}: {} backends, {} checks", backends.len(), checks.len())));
+                let count = |many: usize, noun: &str| format!("{many} {noun}{}", if many == 1 { "" } else { "s" });
+                let what = format!("{}, {}", count(backends.len(), "backend"), count(checks.len(), "check"));
+                return Ok(StepOutput::note(format!("{slot} healthy after {took}: {what}")));
             }
             self.waiting(index, open.join("; "));
             let interval = checks.iter().map(|(check, _)| check.interval).min().unwrap_or(POLL);
@@ -203,10 +222,11 @@ impl Hands<'_> {
                 }
             }
             if open.is_empty() {
-                let notes = checks.iter().map(|(check, tally)| summary(check, tally)).collect();
+                let mut notes = vec![format!("{} of {} checks healthy", checks.iter().filter(|(_, tally)| tally.is_healthy()).count(), checks.len())];
+                notes.extend(checks.iter().map(|(check, tally)| summary(check, tally)));
                 return Ok(StepOutput { notes, ..StepOutput::default() });
             }
-            self.waiting(index, open.join("; "));
+            self.waiting(index, unhappy_first(open, &checks).join("; "));
             let interval = checks.iter().map(|(check, _)| check.interval).min().unwrap_or(POLL);
             self.world.clock.sleep(interval).await;
         }
@@ -257,6 +277,18 @@ impl Hands<'_> {
 
     fn adopted(&self) -> bool {
         matches!(self.plan.release.runtime, crate::release::RuntimeSpec::Adopted { .. })
+    }
+}
+
+/// What a wait is told to wait for: what is not healthy; where all are, how far they are.
+fn unhappy_first(open: Vec<String>, checks: &[(CheckPolicy, Tally)]) -> Vec<String> {
+    let unhappy: Vec<String> =
+        checks.iter().filter(|(check, tally)| !check.report_only && !tally.is_healthy()).map(|(check, tally)| waits(check, tally)).collect();
+    let row = checks.iter().filter(|(check, _)| !check.report_only).map(|(_, tally)| tally.healthy_in_row).min().unwrap_or_default();
+    match (unhappy.is_empty(), open.len()) {
+        (true, 0) => open,
+        (true, _) => vec![format!("all checks are healthy, {row} times in a row so far")],
+        (false, _) => unhappy,
     }
 }
 

@@ -40,6 +40,13 @@ impl Hands<'_> {
     /// Looks at everything and tells each line; refused if one of them is bad.
     pub(super) async fn preflight(&self) -> Result<StepOutput, Failure> {
         let mut findings = Findings { hands: self, all: Vec::new(), bad: None };
+        for plugin in &self.plan.plugins {
+            findings.line(
+                &format!("plugin {}", plugin.name),
+                FindingResult::Good,
+                format!("{} ({}) is loaded and granted", plugin.version, plugin.digest.short()),
+            );
+        }
         self.look_at_runtime(&mut findings).await;
         self.look_at_target(&mut findings).await;
         self.look_at_kept(&mut findings).await;
@@ -57,6 +64,14 @@ impl Hands<'_> {
                     findings.add(Finding { subject, result, message, hint: None }, FaultKind::Unhealthy);
                 }
             }
+        }
+        // What serves now is told as it is; a sick stable release must not forbid the deployment that heals it.
+        for (check, verdict) in self.ask_stable().await {
+            let (result, whose) = match verdict.kind {
+                VerdictKind::Healthy => (FindingResult::Good, "the stable release is"),
+                _ => (FindingResult::Warning, "the stable release itself is"),
+            };
+            findings.line(&format!("check {}", check.name), result, format!("{whose} {}: {}", verdict.kind, verdict.reason));
         }
         let bad: Vec<String> = findings
             .all

@@ -459,6 +459,27 @@ fn an_adopted_service_gets_its_second_release_and_can_go_back() {
 }
 
 #[test]
+fn a_target_that_was_changed_by_hand_is_refused_and_taken_back_by_force() {
+    let sim = managed();
+    let good = sim.inner().loaded.clone();
+    {
+        // Somebody sends everything elsewhere.
+        let mut inner = sim.inner();
+        let mut edited = good.clone().unwrap();
+        edited.routes.routes[0].backends.truncate(1);
+        inner.applied = Some((edited.clone(), 0));
+        inner.loaded = Some(edited);
+    }
+    let Outcome::Refused { fault } = run(&sim, &plan(&sim, 2, policy())).unwrap() else { panic!("not refused") };
+    assert_eq!(fault.kind, FaultKind::Conflict);
+    let retake = planner::retake(inputs(sim.inner().state.clone(), policy(), "retake"), release(1)).unwrap();
+    let outcome = run(&sim, &retake).unwrap();
+    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}\n{}", sim.inner().log.join("\n"));
+    assert_eq!(sim.inner().loaded.as_ref().map(|loaded| loaded.routes.clone()), good.map(|good| good.routes));
+    assert_promoted(&sim, &retake);
+}
+
+#[test]
 fn a_paused_deployment_begins_no_step_until_it_is_resumed_and_can_be_aborted() {
     use agente_engine::journal::{Decision, DecisionKind};
     let sim = managed();
