@@ -1,3 +1,5 @@
 //! Tests that span crates, on real servers
 
 pub mod load;
+pub mod scene;
+pub mod soak;
