@@ -1,15 +1,20 @@
 //! Finding components, and loading them under the operator's grants.
 
 use crate::error::{CliError, Exit};
-use agente_engine::names::{EnvironmentName, PluginName};
+use crate::secrets::ManifestSecrets;
+use crate::session::scratch_store;
+use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
 use agente_manifest::{Manifest, ManifestError, Problem};
+use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
 use agente_wasm::{
-    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, NotGranted, OperationContext, Plugin, PluginHost,
-    PluginKind, PluginLog, PluginMessage,
+    Audit, Description, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, NotGranted, OperationContext, Plugin,
+    PluginHost, PluginKind, PluginLog, PluginMessage,
 };
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The lock file's name, beside the manifest.
 pub(crate) const LOCK_FILE: &str = "agente.lock";
@@ -98,7 +103,9 @@ pub(crate) struct Loaded {
 
 /// Loads every plugin that the manifest uses, and judges each check's own table.
 pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &LockFile, store_id: &str, effects: &Effects) -> Result<Loaded, CliError> {
-    let load = async |name: &PluginName, kind: PluginKind| -> Result<Plugin, CliError> {
+    // All that lack a grant are named at once.
+    let mut ungranted: Vec<NotGranted> = Vec::new();
+    let mut load = async |name: &PluginName, kind: PluginKind| -> Result<Option<Plugin>, CliError> {
         let section = manifest.plugins.get(name);
         let path = find(name, section.and_then(|section| section.path.as_deref()))?;
         let config = section.map_or_else(|| serde_json::json!({}), |section| section.config.clone());
@@ -114,7 +121,14 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
             grant: GrantSource::Lock(lock),
             effects: effects.clone(),
         };
-        host.load(input).await.map_err(|error| refused(manifest, error))
+        match host.load(input).await {
+            Ok(plugin) => Ok(Some(plugin)),
+            Err(LoadError::NotGranted(refusal)) => {
+                ungranted.push(*refusal);
+                Ok(None)
+            }
+            Err(error) => Err(refused(manifest, &error)),
+        }
     };
     let switcher = load(&manifest.switcher, PluginKind::TrafficSwitcher).await?;
     let mut checkers = BTreeMap::new();
@@ -123,6 +137,8 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
             checkers.insert(check.plugin.clone(), load(&check.plugin, PluginKind::HealthCheck).await?);
         }
     }
+    let Some(switcher) = switcher.filter(|_| ungranted.is_empty()) else { return Err(not_granted(manifest, &ungranted)) };
+    let checkers: BTreeMap<PluginName, Plugin> = checkers.into_iter().filter_map(|(name, plugin)| Some((name, plugin?))).collect();
     let mut problems: Vec<Problem> = Vec::new();
     for check in &manifest.policy.checks {
         let Some(checker) = checkers.get(&check.plugin).and_then(|plugin| plugin.checker(OperationContext::default())) else { continue };
@@ -134,23 +150,34 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
 }
 
 /// Turns a refusal into what the user reads.
-fn refused(manifest: &Manifest, error: LoadError) -> CliError {
-    match &error {
-        LoadError::NotGranted(refusal) => {
-            let (heading, hint) = if refusal.difference.is_some() {
-                ("what changed", "read what changed, then grant it")
-            } else {
-                ("it was never granted anything, and asks for", "read what it asks for, then grant it")
-            };
-            let lines: String = refusal.lines().iter().map(|line| format!("\n  {line}")).collect();
-            CliError::refused(format!("{error}; nothing was touched\n\n{heading}:{lines}\n")).hint(format!("{hint}: `{}`", grant_command(manifest, refusal)))
-        }
+fn refused(manifest: &Manifest, error: &LoadError) -> CliError {
+    match error {
+        LoadError::NotGranted(refusal) => not_granted(manifest, std::slice::from_ref(refusal)),
         LoadError::ConfigRefused { plugin, problems } => {
             let problems = problems.iter().map(|problem| manifest.plugin_problem(plugin, &problem.path, &problem.message)).collect();
             manifest_error(ManifestError { problems })
         }
-        _ => CliError { hint: error.hint(), ..CliError::usage(error.to_string()).because_sources(&error) },
+        _ => CliError { hint: error.hint(), ..CliError::usage(error.to_string()).because_sources(error) },
     }
+}
+
+/// The refusal of plugins without a fitting grant: what each asks for, and the commands that grant it.
+fn not_granted(manifest: &Manifest, refusals: &[NotGranted]) -> CliError {
+    let mut sections = String::new();
+    for refusal in refusals {
+        let (name, version) = (&refusal.plugin, &refusal.version);
+        let heading = match refusal.difference {
+            Some(_) => format!("{name} {version} is not what was granted; what changed:"),
+            None => format!("{name} {version} was never granted anything, and asks for:"),
+        };
+        let lines: String = refusal.lines().iter().map(|line| format!("  {line}\n")).collect();
+        let _ = write!(sections, "\n{heading}\n{lines}");
+    }
+    let names: Vec<String> = refusals.iter().map(|refusal| format!("`{}`", refusal.plugin)).collect();
+    let (noun, verb) = if names.len() == 1 { ("plugin", "has") } else { ("plugins", "have") };
+    let commands: Vec<String> = refusals.iter().map(|refusal| grant_command(manifest, refusal)).collect();
+    CliError::refused(format!("the {noun} {} {verb} no fitting grant for {}; nothing was touched\n{sections}", names.join(" and "), manifest.scope))
+        .hint(format!("read that, then grant it: `{}`", commands.join(" && ")))
 }
 
 /// The command that grants a plugin what it was refused: a shipped one by its name, so that the lock file names no path of this machine.
@@ -198,7 +225,38 @@ pub(crate) async fn load_one(
         grant: GrantSource::Everything,
         effects,
     };
-    host.load(input).await.map_err(|error| refused(manifest, error))
+    host.load(input).await.map_err(|error| refused(manifest, &error))
+}
+
+/// Reads how a component describes itself. It runs with everything denied, and its configuration is not judged.
+pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Description, CliError> {
+    let (store, _folder) = scratch_store().await?;
+    let scope = Scope { service: ServiceName::new("none").map_err(internal)?, environment: EnvironmentName::new("none").map_err(internal)? };
+    let effects = Effects {
+        commands: Arc::new(HostCommands::default()),
+        secrets: Arc::new(ManifestSecrets { sources: BTreeMap::new(), directory: PathBuf::new() }),
+        memory: Arc::new(store.clone()),
+        audit: Arc::new(ToLog),
+        log: Arc::new(ToLog),
+        variables: BTreeMap::new(),
+    };
+    let input = LoadInput {
+        name: name.clone(),
+        path: path.to_owned(),
+        kind: None,
+        config: serde_json::json!({}),
+        specs: Vec::new(),
+        scope,
+        store_id: String::new(),
+        grant: GrantSource::Nothing,
+        effects,
+    };
+    let plugin = host(&store)?.load(input).await.map_err(|error| CliError::usage(error.to_string()).because_sources(&error))?;
+    Ok(plugin.description().clone())
+}
+
+fn internal(error: impl std::fmt::Display) -> CliError {
+    CliError::internal(error.to_string())
 }
 
 /// Writes effects and messages of plugins to the log.

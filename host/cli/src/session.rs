@@ -75,7 +75,7 @@ fn store_error(error: &agente_store::OpenError) -> CliError {
 }
 
 /// A store for commands that only look where there is none: empty, in a folder of its own that goes away with it.
-async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError> {
+pub(crate) async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError> {
     let folder = tempfile::tempdir().map_err(|error| CliError::usage("there is no room for a temporary folder").because(&error))?;
     let inputs = StateInputs { explicit: Some(folder.path().to_owned()), machine_locks: None, ..StateInputs::default() };
     let directory = StateDirectory::resolve(&inputs).map_err(|error| CliError::internal(error.to_string()).because_sources(&error))?;

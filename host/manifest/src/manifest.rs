@@ -33,6 +33,8 @@ pub struct Overrides {
     pub artifact: Option<PathBuf>,
     /// Components instead of the manifest's, by plugin (`--plugin`); they count as declared.
     pub plugins: BTreeMap<PluginName, PathBuf>,
+    /// The command looks after what stands already: the artifact of a next release need not be there.
+    pub standing: bool,
 }
 
 /// Where the bits of a new release come from.

@@ -46,6 +46,8 @@ pub enum GrantSource<'a> {
     Lock(&'a LockFile),
     /// Everything it asks for: for `plugin add`, which asks the operator afterwards, and for tests.
     Everything,
+    /// Nothing that it could use, for nothing is filled in, and its configuration is not judged: only to read how it describes itself.
+    Nothing,
     /// This one, whatever it is an answer to: for tests.
     Only(&'a Capabilities),
 }
@@ -230,7 +232,9 @@ impl PluginHost {
         let inspection = inspect(&bytes).map_err(|source| LoadError::NotAPlugin { path: input.path.clone(), source })?;
         check_contract(&input, &inspection)?;
         let wrong_request = |source| LoadError::Request { plugin: plugin.clone(), source };
-        let asks = inspection.request.resolve(&input.config, &input.specs).map_err(wrong_request)?;
+        let describe_only = matches!(input.grant, GrantSource::Nothing);
+        let asks =
+            if describe_only { inspection.request.asks.clone() } else { inspection.request.resolve(&input.config, &input.specs).map_err(wrong_request)? };
         let granted = granted(&input, &inspection, &asks)?;
         let read = started.elapsed();
 
@@ -268,21 +272,28 @@ impl PluginHost {
             household,
             any,
             exports,
-            description: Description { name: String::new(), version: String::new(), kind: header.kind, summary: String::new(), config: Value::Null },
+            description: Description {
+                name: String::new(),
+                version: String::new(),
+                kind: header.kind,
+                summary: String::new(),
+                config: Value::Null,
+                spec: None,
+            },
             header,
             digest: inspection.digest,
             size_bytes: inspection.size_bytes,
             asks,
             times: LoadTimes { compiled, read, compile, admit: Duration::ZERO },
         };
-        admitted.description = admit(&admitted).await?;
+        admitted.description = admit(&admitted, !describe_only).await?;
         admitted.times.admit = admitting.elapsed();
         Ok(Plugin(Arc::new(admitted)))
     }
 }
 
 /// Runs the plugin for the first time, with every effect denied.
-async fn admit(admitted: &Admitted) -> Result<Description, LoadError> {
+async fn admit(admitted: &Admitted, judge_config: bool) -> Result<Description, LoadError> {
     let plugin = &admitted.household.plugin;
     let crashed = |error: CallError| match error {
         CallError::OverBudget(source) => LoadError::OverBudget { plugin: plugin.clone(), source },
@@ -315,6 +326,9 @@ async fn admit(admitted: &Admitted) -> Result<Description, LoadError> {
             description.name, description.version, description.kind, header.name, header.version, header.kind
         );
         return Err(LoadError::WrongContract { plugin: plugin.clone(), why });
+    }
+    if !judge_config {
+        return Ok(description);
     }
     let problems = bounded(&operation, meta.call_check_config(&mut store, &admitted.household.config_json)).await.map_err(crashed)?;
     if problems.is_empty() {
@@ -363,7 +377,7 @@ fn same_track(served: &str, name: &str) -> bool {
 
 fn granted(input: &LoadInput<'_>, inspection: &Inspection, asks: &Capabilities) -> Result<Capabilities, LoadError> {
     let grant: Option<&Grant> = match input.grant {
-        GrantSource::Everything => return Ok(asks.clone()),
+        GrantSource::Everything | GrantSource::Nothing => return Ok(asks.clone()),
         GrantSource::Only(granted) => return Ok(granted.clone()),
         GrantSource::Lock(lock) => lock.grant(&input.name, &input.scope.environment),
     };

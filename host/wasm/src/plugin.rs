@@ -37,6 +37,9 @@ pub struct Description {
     /// A JSON Schema of its section of the manifest.
     #[serde(default)]
     pub config: serde_json::Value,
+    /// A JSON Schema of the table of a check that uses it; none where it has none.
+    #[serde(default)]
+    pub spec: Option<serde_json::Value>,
 }
 
 /// How long the parts of loading took.

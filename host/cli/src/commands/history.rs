@@ -13,14 +13,18 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<ExitCode, CliError> {
     let manifest = session::manifest(global, About::Standing(&Components::default()))?;
+    let absent = |id: &str| CliError::usage(format!("there is no deployment `{id}`")).hint("`agente-host history` lists them");
     let Some(store) = session::open_existing_store(global).await? else {
+        if let Some(id) = &options.deployment {
+            return Err(absent(id));
+        }
         output::say(&format!("{} was never deployed from here", manifest.scope));
         return Ok(Exit::Done.into());
     };
     if let Some(id) = &options.deployment {
         let entries = store.entries(&DeploymentId(id.clone())).await?;
         if entries.is_empty() {
-            return Err(CliError::usage(format!("there is no deployment `{id}`")).hint("`agente-host history` lists them"));
+            return Err(absent(id));
         }
         for entry in entries {
             match global.output {

@@ -16,7 +16,7 @@ pub(crate) async fn run(global: &Global, command: &PluginCommand) -> Result<Exit
     match command {
         PluginCommand::Add { plugin, yes, exec_prefix } => add(global, plugin, *yes, exec_prefix.as_deref()).await,
         PluginCommand::List => list(global).await,
-        PluginCommand::Inspect { plugin } => show(global, plugin),
+        PluginCommand::Inspect { plugin } => show(global, plugin).await,
         PluginCommand::Pack { component, request, to } => pack_one(component, request, to),
         PluginCommand::Remove { plugin } => remove(global, plugin).await,
     }
@@ -79,7 +79,7 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
 
 fn confirmed() -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::refused("nobody is there to say yes").hint("read what it asks for above, then grant it with `--yes`"));
+        return Err(CliError::refused("nobody is there to say yes").hint("read what it asks for above, then type the same with `--yes`"));
     }
     let _ = write!(std::io::stderr(), "Grant this? [y/N] ");
     let mut answer = String::new();
@@ -149,15 +149,20 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
     Ok(Exit::Done.into())
 }
 
-fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
-    let (_, path) = resolve(plugin)?;
+async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
+    let (name, path) = resolve(plugin)?;
     let bytes = std::fs::read(&path).map_err(|error| CliError::usage(format!("`{}` can't be read", path.display())).because(&error))?;
     let seen = inspect(&bytes).map_err(|error| CliError::usage(format!("`{}` is not a plugin", path.display())).because(&error))?;
     let header = &seen.request.plugin;
+    let description = plugins::describe(&name, &path).await;
+    if let Err(error) = &description {
+        tracing::warn!("the plugin can't say what it understands: {}", error.message);
+    }
+    let (config, spec) = description.map(|description| (description.config, description.spec)).unwrap_or_default();
     if global.output == OutputKind::Json {
         json_line(
             &json!({ "schema": output::EVENTS, "event": "plugin", "plugin": header, "asks": seen.request.asks, "imports": seen.imports, "exports": seen.exports,
-            "digest": seen.digest, "size_bytes": seen.size_bytes }),
+            "digest": seen.digest, "size_bytes": seen.size_bytes, "config": config, "spec": spec }),
         );
         return Ok(Exit::Done.into());
     }
@@ -170,6 +175,15 @@ fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     for line in seen.request.asks.lines() {
         data(&format!("  {line}"));
     }
+    for (heading, schema) in [(format!("[plugins.{name}.config]:"), Some(&config)), ("spec of a check:".to_owned(), spec.as_ref())] {
+        let keys = schema.map(schema_lines).unwrap_or_default();
+        if !keys.is_empty() {
+            data(&heading);
+        }
+        for line in keys {
+            data(&format!("  {line}"));
+        }
+    }
     data("exports:");
     for name in &seen.exports {
         data(&format!("  {name}"));
@@ -179,6 +193,21 @@ fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
         data(&format!("  {name}"));
     }
     Ok(Exit::Done.into())
+}
+
+/// The keys of a JSON Schema's object: name, whether it must be there, and what it means.
+fn schema_lines(schema: &serde_json::Value) -> Vec<String> {
+    let required = |key: &str| schema["required"].as_array().is_some_and(|keys| keys.iter().any(|name| name == key));
+    let Some(properties) = schema["properties"].as_object() else { return Vec::new() };
+    let line = |(key, property): (&String, &serde_json::Value)| {
+        let words = property["description"].as_str().unwrap_or_default().split('\n').next().unwrap_or_default();
+        let default = match &property["default"] {
+            serde_json::Value::Null => String::new(),
+            value => format!(" [default: {value}]"),
+        };
+        format!("{key}{}: {words}{default}", if required(key) { " (required)" } else { "" })
+    };
+    properties.iter().map(line).collect()
 }
 
 fn pack_one(component: &Path, request: &Path, to: &Path) -> Result<ExitCode, CliError> {

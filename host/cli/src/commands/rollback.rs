@@ -6,7 +6,7 @@ use crate::drive::{self, Work};
 use crate::error::CliError;
 use crate::open;
 use crate::output::{Output, say};
-use crate::session::{About, Session};
+use crate::session::{About, Base, Session};
 use agente_engine::journal::Outcome;
 use agente_engine::names::ReleaseNumber;
 use agente_engine::plan::DeploymentKind;
@@ -21,7 +21,11 @@ use std::process::ExitCode;
 const HISTORY: u32 = 1000;
 
 pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<ExitCode, CliError> {
-    let session = Session::look(global, About::Standing(&options.components)).await?;
+    let base = Base::look(global, About::Standing(&options.components)).await?;
+    if base.store.open_deployment(base.scope()).await?.is_none() && base.store.state(base.scope()).await?.stable.is_none() {
+        return Err(nothing_live(&base));
+    }
+    let session = Session::load(base).await?;
     let store = &session.base.store;
     if store.open_deployment(session.base.scope()).await?.is_some() {
         say("a deployment is open: rolling back means to abort it");
@@ -53,10 +57,14 @@ pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<Ex
     Ok(drive::exit(&outcome, false))
 }
 
+fn nothing_live(base: &Base) -> CliError {
+    CliError::refused(format!("nothing of {} is live, so there is nothing to go back from", base.scope())).hint("`agente-host deploy` brings a first release")
+}
+
 /// Which release to go back to: the one named, the one kept, or the one that was promoted before.
 async fn target(session: &Session, state: &ServiceState, named: Option<ReleaseNumber>) -> Result<ReleaseNumber, CliError> {
     let Some(stable) = &state.stable else {
-        return Err(CliError::refused(format!("nothing of {} is live, so there is nothing to go back from", session.base.scope())));
+        return Err(nothing_live(&session.base));
     };
     if let Some(named) = named {
         if named == stable.release {

@@ -55,7 +55,9 @@ fn process(judge: &mut Judge<'_, '_>, raw: RawProcess) -> Option<Runtime> {
     let file_name = path.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).map(str::to_owned);
     let own_program = raw.command.as_ref().and_then(|command| command.first()).is_none_or(|program| program.starts_with("./"));
     let mut sound = true;
-    if let (Some(written), Some(path)) = (&written, &path) {
+    // A build that is going on must not keep anybody from an abort.
+    let needed = !judge.overrides.standing;
+    if let (Some(written), Some(path), true) = (&written, &path, needed) {
         let absent = "build it first, or correct the path";
         let judged = if own_program {
             files::is_program("the artifact", written, path, absent)
