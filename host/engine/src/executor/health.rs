@@ -5,6 +5,7 @@ use super::seconds;
 use super::shift::describe;
 use crate::fault::{Failure, Fault, FaultKind};
 use crate::names::ReleaseNumber;
+use crate::plan::DeploymentKind;
 use crate::policy::{CheckMoment, CheckOf, CheckPolicy};
 use crate::ports::{BackendState, Progress};
 use crate::route::{Backend, Routes, Slot};
@@ -91,6 +92,9 @@ impl Hands<'_> {
     pub(super) async fn ask_preflight(&self) -> Vec<(CheckPolicy, Option<Verdict>)> {
         let stable = self.plan.stable.as_ref();
         let mut answers = Vec::new();
+        if self.in_a_hurry() {
+            return answers;
+        }
         for check in self.plan.policy.checks_at(CheckMoment::Preflight) {
             let verdict = match (&check.of, stable) {
                 (CheckOf::Dependency, _) => Some(self.ask(check, None, None, &[]).await),
@@ -102,9 +106,14 @@ impl Hands<'_> {
         answers
     }
 
+    /// Whether somebody goes back to a side that still stands: what is stable is likely to be bad, and what else is down must not hold that up.
+    fn in_a_hurry(&self) -> bool {
+        self.plan.kind == DeploymentKind::Rollback { fast: true }
+    }
+
     /// Asks of the stable release what the candidate will be asked before it takes requests, once.
     pub(super) async fn ask_stable(&self) -> Vec<(CheckPolicy, Verdict)> {
-        let Some(stable) = &self.plan.stable else { return Vec::new() };
+        let Some(stable) = self.plan.stable.as_ref().filter(|_| !self.in_a_hurry()) else { return Vec::new() };
         let mut answers = Vec::new();
         let asked = |check: &&CheckPolicy| check.of == CheckOf::Backends && !check.when.contains(&CheckMoment::Preflight);
         for check in self.plan.policy.checks_at(CheckMoment::Ready).filter(asked) {
@@ -287,7 +296,7 @@ fn unhappy_first(open: Vec<String>, checks: &[(CheckPolicy, Tally)]) -> Vec<Stri
     let row = checks.iter().filter(|(check, _)| !check.report_only).map(|(_, tally)| tally.healthy_in_row).min().unwrap_or_default();
     match (unhappy.is_empty(), open.len()) {
         (true, 0) => open,
-        (true, _) => vec![format!("all checks are healthy, {row} times in a row so far")],
+        (true, _) => vec![format!("all checks are healthy; answers in a row so far: {row}")],
         (false, _) => unhappy,
     }
 }

@@ -95,7 +95,17 @@ pub fn backends(slot: Slot, release: u64) -> Vec<Backend> {
 }
 
 pub fn inputs(state: ServiceState, policy: Policy, id: &str) -> Inputs {
-    Inputs { id: DeploymentId(id.into()), scope: scope(), store: "store-1".into(), by: "tester".into(), now: Timestamp(0), state, policy, plugins: Vec::new(), force: false }
+    Inputs {
+        id: DeploymentId(id.into()),
+        scope: scope(),
+        store: "store-1".into(),
+        by: "tester".into(),
+        now: Timestamp(0),
+        state,
+        policy,
+        plugins: Vec::new(),
+        force: false,
+    }
 }
 
 /// Deploys `number` on what is live now.
