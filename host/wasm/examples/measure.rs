@@ -34,10 +34,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         compiled.push(load(false).await?.0);
     }
     load(true).await?;
-    let mut cached = Vec::new();
+    let (mut cached, mut parts) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
-        cached.push(load(true).await?.0);
+        let (time, plugin) = load(true).await?;
+        cached.push(time);
+        let times = plugin.times();
+        for (part, time) in parts.iter_mut().zip([times.read, times.compile, times.admit]) {
+            part.push(time);
+        }
     }
+    let [read, take, admit] = parts.map(median);
     let plugin = load(true).await?.1;
     let mut fresh = Vec::new();
     for _ in 0..ROUNDS {
@@ -57,6 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "size_bytes": plugin.size_bytes(),
         "load_compiled_us": median(compiled),
         "load_cached_us": median(cached),
+        "load_cached_parts_us": { "read": read, "cache": take, "admit": admit },
         "fresh_instance_and_call_us": median(fresh),
         "warm_call_us": median(warm),
     });

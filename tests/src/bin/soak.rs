@@ -1,14 +1,13 @@
 //! `soak`: many switches in a row under load, on one NGINX after the other. The library `agente_tests::soak` does the work.
 
 use agente_tests::load::{Mode, Report};
-use agente_tests::scene;
+use agente_tests::own_folder;
 use agente_tests::soak::{Pass, Soaked, run};
 use clap::{Parser, ValueEnum};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Switches a service between two releases under load, again and again, and counts what was lost.
 ///
@@ -39,14 +38,10 @@ enum Which {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    // A folder of ours alone: what an earlier run left there is ended first.
-    let folder = std::env::temp_dir();
-    if !folder.ends_with("soak") {
-        say("soak: set TMPDIR to a folder of its own named `soak`, as `tests/bin/soak` does");
+    if let Err(error) = own_folder::take("soak") {
+        say(&error);
         return ExitCode::from(2);
     }
-    clear(&folder);
-    end_on_signal(folder.clone());
     let mut passes = Vec::new();
     if options.nginx != Which::Wheel {
         passes.extend([Pass::debian_closing(), Pass::debian_keeping()]);
@@ -119,32 +114,6 @@ fn version(nginx: &Path) -> String {
     let output = std::process::Command::new(nginx).arg("-v").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
     text.split('/').nth(1).unwrap_or("?").trim().to_owned()
-}
-
-/// Ends what runs from the folder, and empties it.
-fn clear(folder: &Path) {
-    scene::end_all(folder);
-    let _ = std::fs::remove_dir_all(folder);
-    let _ = std::fs::create_dir_all(folder);
-}
-
-/// An interrupted run leaves nothing behind.
-fn end_on_signal(folder: PathBuf) {
-    std::thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            scene::end_all(&folder);
-            let _ = std::fs::remove_dir_all(&folder);
-            // What the other thread may have begun meanwhile.
-            scene::end_all(&folder);
-            std::process::exit(130);
-        });
-    });
 }
 
 /// A closed standard output is nobody to tell.

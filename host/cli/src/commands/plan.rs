@@ -85,7 +85,8 @@ fn digest_of_file(path: &Path) -> std::io::Result<Digest> {
 pub(crate) async fn changes(session: &Session, plan: &Plan) -> Result<Vec<(usize, String)>, CliError> {
     let switcher = session.switcher(session.context(Some(&plan.id), &plan.backends, None))?;
     let mut changes = Vec::new();
-    let fence = session.base.store.holding(session.base.scope()).await?.map_or(Fence(1), |holding| Fence(holding.fence.0 + 1));
+    // The token of the next lease is not known yet; the diff shows one beyond what is in force.
+    let fence = switcher.observe().await.map_or(Fence(1), |observed| Fence(observed.fence.0 + 1));
     for (index, step) in plan.steps.iter().enumerate() {
         if let StepKind::Shift { after, .. } = &step.kind {
             let desired = Desired { fence, routes: after.clone(), store: plan.store.clone(), force: plan.force };

@@ -71,7 +71,11 @@ impl Hands<'_> {
         drop(lock);
         let took = self.world.clock.now().since(began);
         let weights: Vec<String> = routes.routes.iter().map(|route| format!("{} {}", route.slot, route.weight)).collect();
-        let mut notes = vec![format!("{} in force after {} ms (generation {})", weights.join(", "), took.as_millis(), observed.generation)];
+        let note = match observed.generation.as_str() {
+            "" => format!("the target holds nothing of this service after {} ms", took.as_millis()),
+            generation => format!("{} in force after {} ms (generation {generation})", weights.join(", "), took.as_millis()),
+        };
+        let mut notes = vec![note];
         if let Some((slot, release, proof)) = identity {
             notes.extend(self.prove_outside(index, slot, release, proof).await);
         }

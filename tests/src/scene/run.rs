@@ -1,0 +1,205 @@
+//! One run of the real `agente-host`: its events while it runs, and its end.
+
+use super::{PATIENCE, built, processes};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The longest that one run may take.
+const LONGEST: Duration = Duration::from_mins(3);
+
+/// The program under test.
+pub(super) fn program() -> PathBuf {
+    built("agente-host", "cargo build -p agente-host")
+}
+
+/// A shipped plugin's file.
+pub fn shipped(name: &str) -> PathBuf {
+    built(&format!("../plugins/{name}.wasm"), "make guests")
+}
+
+#[derive(Default)]
+struct Seen {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// A run that goes on.
+pub struct Run {
+    child: Child,
+    what: String,
+    began: Instant,
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+    stderr: JoinHandle<String>,
+    stdout: JoinHandle<()>,
+}
+
+impl Run {
+    pub(super) fn start(mut command: Command, what: String) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("agente-host starts");
+        let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
+        let (out, mut error) = (child.stdout.take().expect("its output"), child.stderr.take().expect("its errors"));
+        let shared = Arc::clone(&seen);
+        let stdout = std::thread::spawn(move || {
+            for line in BufReader::new(out).lines() {
+                let Ok(line) = line else { break };
+                shared.0.lock().unwrap_or_else(PoisonError::into_inner).lines.push(line);
+                shared.1.notify_all();
+            }
+            shared.0.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+            shared.1.notify_all();
+        });
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = error.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self { child, what, began: Instant::now(), seen, stderr, stdout }
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for an event; none when the run ended without it.
+    pub fn wait_event(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let until = Instant::now() + PATIENCE;
+        let mut looked = 0;
+        let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            while let Some(line) = seen.lines.get(looked) {
+                looked += 1;
+                if let Ok(event) = serde_json::from_str(line)
+                    && wanted(&event)
+                {
+                    return Some(event);
+                }
+            }
+            if seen.ended {
+                return None;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "`{}`: waited in vain for an event; seen:\n{}", self.what, seen.lines.join("\n"));
+            seen = self.seen.1.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The plan, once it is written.
+    pub fn plan(&self) -> Value {
+        let opened = self.wait_event(|event| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened"));
+        opened.and_then(|event| event.pointer("/progress/plan").cloned()).expect("a plan")
+    }
+
+    /// The deployment's id.
+    pub fn id(&self) -> String {
+        self.plan()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Waits until a step has had an event; false when the run ended without it.
+    pub fn wait_step(&self, step: &str, what: &str) -> bool {
+        let plan = self.plan();
+        let index = plan["steps"].as_array().and_then(|steps| steps.iter().position(|found| found["kind"] == step));
+        let index = index.unwrap_or_else(|| panic!("the plan has no step `{step}`"));
+        self.wait_event(|event| {
+            let of = |name: &str| event.pointer(&format!("/progress/{name}"));
+            of("entry").is_some_and(|entry| entry == "step") && of("step").is_some_and(|step| *step == index) && of("event").is_some_and(|event| event == what)
+        })
+        .is_some()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        processes::kill(self.child.id(), signal);
+    }
+
+    /// Kills it at once and waits for its end.
+    pub fn kill(self) -> Ended {
+        self.signal(Signal::KILL);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let until = Instant::now() + LONGEST;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("its end") {
+                break status;
+            }
+            if Instant::now() > until {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                let _ = self.stdout.join();
+                let seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines.join("\n");
+                panic!("`{}` did not end within {} s\n{seen}\n{}", self.what, LONGEST.as_secs(), self.stderr.join().unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let took = self.began.elapsed();
+        let _ = self.stdout.join();
+        let stderr = self.stderr.join().unwrap_or_default();
+        let lines = std::mem::take(&mut self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines);
+        let events = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        Ended { what: self.what, code: status.code(), events, stdout: lines.join("\n"), stderr, took }
+    }
+}
+
+/// A run that ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    what: String,
+    /// The exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Its events.
+    pub events: Vec<Value>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Ended {
+    /// Demands an exit code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "`{}`\n{}\n{}", self.what, self.told(), self.stderr);
+        self
+    }
+
+    /// How the deployment ended: `promoted`, `unwound`, `refused` or `stuck`, and more about it.
+    #[track_caller]
+    pub fn outcome(&self) -> &Value {
+        let outcome = self.events.iter().rev().find(|event| event["event"] == "outcome").map(|event| &event["result"]);
+        outcome.unwrap_or_else(|| panic!("`{}` told no outcome\n{}\n{}", self.what, self.told(), self.stderr))
+    }
+
+    /// The notes of a promoted deployment, one per line.
+    pub fn notes(&self) -> String {
+        let notes = self.outcome()["notes"].as_array().cloned().unwrap_or_default();
+        notes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Everything that was said about what went wrong: the outcome's fault and standard error.
+    pub fn said(&self) -> String {
+        let outcome = self.events.iter().rev().find(|event| event["event"] == "outcome").map(|event| event["result"].to_string()).unwrap_or_default();
+        // JSON writes a quotation mark with a backslash; a test looks for what a person reads.
+        format!("{}\n{}", outcome.replace("\\\"", "\""), self.stderr)
+    }
+
+    /// The events without the noise of checks and probes.
+    fn told(&self) -> String {
+        let noise = |event: &Value| event.pointer("/progress/progress").is_some_and(|kind| kind == "checked" || kind == "probe" || kind == "found");
+        self.events.iter().filter(|event| !noise(event)).map(|event| short(&event.to_string())).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(600).collect()
+}
