@@ -110,7 +110,7 @@ impl Scene {
     /// Lets the public server of a service pass its requests to the pool, and waits until it does on every worker.
     pub fn use_pool(&mut self, service: &Service) {
         self.nginx.route(service, &format!("${}", service.variable("pool")));
-        self.nginx.reload();
+        self.nginx.reload_and_settle();
         service.wait_slot_named();
     }
 

@@ -133,6 +133,20 @@ impl Nginx {
         assert!(done.success(), "NGINX refused to reload: {}", self.errors());
     }
 
+    /// The same, and waits until no worker from before takes connections: until then some answers come from what was configured before.
+    pub fn reload_and_settle(&self) {
+        let before = self.accepting();
+        self.reload();
+        wait_for("the earlier workers to take no more connections", || self.accepting().iter().all(|pid| !before.contains(pid)).then_some(()));
+    }
+
+    /// The workers that take connections.
+    fn accepting(&self) -> Vec<u32> {
+        let title = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let accepts = |title: &str| title.starts_with("nginx: worker process") && !title.contains("shutting down");
+        processes::under(&self.folder).into_iter().filter(|pid| accepts(&title(*pid))).collect()
+    }
+
     /// Stops it at once.
     pub fn stop(&mut self) {
         let Some(mut master) = self.master.take() else { return };
