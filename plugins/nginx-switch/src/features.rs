@@ -3,7 +3,7 @@
 use crate::config::{Sticky, seconds};
 use crate::dump::Dump;
 use crate::nginx::{self, Dumped, KEEPALIVE_MIN_TIMEOUT, OLDEST, Version, WHOLE_ANSWERS};
-use crate::target::{Target, first_line};
+use crate::target::{Inclusion, Target, first_line};
 use crate::workers;
 use agente_plugin_sdk::host::Host;
 use agente_plugin_sdk::{Failure, Features, Labels, label};
@@ -31,6 +31,12 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
         }
         // The operator's server was changed before our file was there to define what it uses.
         Dumped::Invalid(message) if message.contains(&format!("unknown \"{}_", target.names.base())) => {
+            // Where it is there, it is not taken up.
+            if target.bytes()?.is_some()
+                && let Some(failure) = target.exclusion(Inclusion::NotIncluded)
+            {
+                return Err(failure);
+            }
             warnings.push(format!("NGINX's configuration is not valid before the first routes are in force: {message}"));
             None
         }

@@ -109,15 +109,20 @@ pub fn reload<H: Host>(host: &H, config: &Config) -> Result<Result<(), String>, 
     }
 }
 
-/// What the program said, verbatim, without the lines that only say that it failed.
+/// What the program said, verbatim: the lines that say why it failed, or all where none does.
 fn said(output: &Output) -> String {
     let text = output.text();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty() && !line.ends_with("test failed")).collect();
-    if lines.is_empty() {
-        let signal = label(&output.labels, "signal").map_or_else(String::new, |signal| format!(", ended by signal {signal}"));
-        return format!("no message, exit status {:?}{signal}", output.status);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let grave = |line: &&str| ["[emerg]", "[alert]", "[crit]", "[error]"].iter().any(|level| line.contains(level));
+    let because: Vec<&str> = lines.iter().copied().filter(grave).collect();
+    match (because.is_empty(), lines.is_empty()) {
+        (false, _) => because.join("\n"),
+        (true, false) => lines.join("\n"),
+        (true, true) => {
+            let signal = label(&output.labels, "signal").map_or_else(String::new, |signal| format!(", ended by signal {signal}"));
+            format!("no message, exit status {:?}{signal}", output.status)
+        }
     }
-    lines.join("\n")
 }
 
 /// What to do about a message of NGINX, where that is known.
@@ -137,6 +142,15 @@ pub fn hint(message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reason_is_told_without_what_is_beside_it() {
+        let output = |text: &str| Output { status: Some(1), stdout: Vec::new(), stderr: text.into(), truncated: false, labels: Vec::new() };
+        let text = "[warn] the \"user\" directive\nnginx: the configuration file /c syntax is ok\n2026/11/22 [emerg] 7#7: open() failed\nnginx: configuration file /c test failed\n";
+        assert_eq!(said(&output(text)), "2026/11/22 [emerg] 7#7: open() failed");
+        assert_eq!(said(&output("sudo: a password is required\n")), "sudo: a password is required");
+        assert_eq!(said(&output("")), "no message, exit status Some(1)");
+    }
 
     #[test]
     fn versions_are_read_and_ordered() {
