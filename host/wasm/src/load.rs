@@ -2,7 +2,9 @@
 //!
 //! Each layer has its own error with its own fix, and nothing of a plugin runs before its grant is found.
 
-use crate::bindings::any::AnyPluginPre;
+use crate::bindings::any::{AnyPlugin, AnyPluginPre};
+use crate::bindings::health::CheckerPlugin;
+use crate::bindings::traffic::SwitcherPlugin;
 use crate::broker::{Broker, Phase};
 use crate::capability::Capabilities;
 use crate::component::{ComponentError, Inspection, inspect};
@@ -10,7 +12,7 @@ use crate::host::PluginHost;
 use crate::limits::{Limits, OverBudget};
 use crate::lock_file::{Difference, Grant, LockFile};
 use crate::operation::{Effects, Household, Operation, OperationContext};
-use crate::plugin::{Admitted, CallError, Description, LoadTimes, Plugin, bounded, exports, store};
+use crate::plugin::{Admitted, CallError, Description, Exports, LoadTimes, Plugin, bounded, exports, store};
 use crate::request::{PluginKind, RequestError};
 use agente_engine::names::{Digest, PluginName, Scope};
 use serde_json::Value;
@@ -301,20 +303,19 @@ async fn admit(admitted: &Admitted, judge_config: bool) -> Result<Description, L
     };
     let operation = Arc::new(Operation::new(Arc::clone(&admitted.household), "check-config", Phase::Closed, OperationContext::default(), ADMISSION));
     let mut store = store(&admitted.shared, &operation).map_err(crashed)?;
+    let instance = match bounded(&operation, admitted.any.instance_pre().instantiate_async(&mut store)).await {
+        // What goes wrong without a trap goes wrong in linking.
+        Err(CallError::Unfit(why)) => return Err(LoadError::WrongContract { plugin: plugin.clone(), why }),
+        instance => instance.map_err(crashed)?,
+    };
     // Only here do exports of the wrong type show: linking alone doesn't compare them.
-    let linked = bounded(&operation, async { Ok(admitted.any.instantiate_async(&mut store).await) }).await.map_err(crashed)?;
-    let guest = match linked {
-        Ok(guest) => guest,
-        Err(error) if error.downcast_ref::<wasmtime::Trap>().is_some() || error.downcast_ref::<OverBudget>().is_some() => {
-            return Err(crashed(bounded(&operation, async { Err::<(), _>(error) }).await.err().unwrap_or(CallError::Host("no error".to_owned()))));
-        }
-        Err(error) => return Err(LoadError::WrongContract { plugin: plugin.clone(), why: format!("{error:#}") }),
-    };
-    let typed = match &admitted.exports {
-        crate::plugin::Exports::Switcher(pre) => bounded(&operation, async { Ok(pre.instantiate_async(&mut store).await.map(drop)) }).await,
-        crate::plugin::Exports::Checker(pre) => bounded(&operation, async { Ok(pre.instantiate_async(&mut store).await.map(drop)) }).await,
-    };
-    typed.map_err(crashed)?.map_err(|error| LoadError::WrongContract { plugin: plugin.clone(), why: format!("{error:#}") })?;
+    let wrong_contract = |error: wasmtime::Error| LoadError::WrongContract { plugin: plugin.clone(), why: format!("{error:#}") };
+    let guest = AnyPlugin::new(&mut store, &instance).map_err(wrong_contract)?;
+    match &admitted.exports {
+        Exports::Switcher(_) => SwitcherPlugin::new(&mut store, &instance).map(drop),
+        Exports::Checker(_) => CheckerPlugin::new(&mut store, &instance).map(drop),
+    }
+    .map_err(wrong_contract)?;
     let meta = guest.agente_plugin_meta();
     let text = bounded(&operation, meta.call_describe(&mut store)).await.map_err(crashed)?;
     let description: Description = serde_json::from_str(&text)

@@ -98,6 +98,9 @@ pub enum CallError {
         /// The limit.
         limit: Span,
     },
+    /// It, or an answer of it, doesn't fit the contract.
+    #[error("it does not fit the contract: {0}")]
+    Unfit(String),
     /// The host could not run it.
     #[error("the host could not run it: {0}")]
     Host(String),
@@ -107,7 +110,7 @@ impl CallError {
     /// As a fault of the engine; `whose` names the plugin and its version.
     pub(crate) fn into_fault(self, whose: &str, operation: &str) -> Fault {
         let kind = match &self {
-            CallError::Trapped { .. } | CallError::OverBudget(_) => FaultKind::PluginCrashed,
+            CallError::Trapped { .. } | CallError::OverBudget(_) | CallError::Unfit(_) => FaultKind::PluginCrashed,
             CallError::TimedOut { .. } => FaultKind::TimedOut,
             CallError::Host(_) => FaultKind::Internal,
         };
@@ -118,7 +121,7 @@ impl CallError {
             CallError::TimedOut { .. } => {
                 fault = fault.hint("see whether its target answers; `limits = { wall = … }` in plugin.toml and in the grant gives it more time").retryable();
             }
-            CallError::Host(_) => {}
+            CallError::Unfit(_) | CallError::Host(_) => {}
         }
         fault
     }
@@ -167,11 +170,10 @@ fn told_apart(operation: &Operation, error: &wasmtime::Error) -> CallError {
     if text.contains("resource table has no free keys") || text.contains("too many handles") || text.contains("handle table") {
         return CallError::OverBudget(OverBudget::Handles);
     }
-    let trap = match error.downcast_ref::<wasmtime::Trap>() {
-        Some(trap) => trap.to_string(),
-        None => text,
-    };
-    CallError::Trapped { trap, last_words: operation.last_words() }
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => CallError::Trapped { trap: trap.to_string(), last_words: operation.last_words() },
+        None => CallError::Unfit(text),
+    }
 }
 
 impl Plugin {
