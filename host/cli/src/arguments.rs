@@ -7,15 +7,23 @@ use std::time::Duration;
 
 /// Deploys a new version of a service with no request lost, watches it, and takes it back by itself when it is bad.
 #[derive(Debug, Parser)]
-#[command(name = "agente-host", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "agente-host", version, propagate_version = true, max_term_width = 110, arg_required_else_help = true)]
 #[command(after_help = "\
-Exit codes: 0 done · 1 failed or aborted, the stable release serves · 2 usage or configuration, nothing was tried
-            3 stuck, a person is needed · 4 refused: lease, grant or foreign state · 5 open, waiting for a person · 70 a bug
+Exit codes:
+   0  done
+   1  failed or aborted, and the stable release serves
+   2  usage or configuration; nothing was tried
+   3  stuck: a person is needed
+   4  refused: the lease is held, a grant is missing, or the state is foreign
+   5  open, waiting for a person
+  70  a bug of agente-host
 
 Example:
-  agente-host init && agente-host check && agente-host plan && agente-host deploy")]
+  agente-host init                                           # then fill in agente.toml
+  agente-host plugin add nginx-switch && agente-host plugin add http-health
+  agente-host check && agente-host plan && agente-host deploy")]
 pub(crate) struct Arguments {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -25,13 +33,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The manifest
-    #[arg(long, short = 'f', global = true, value_name = "FILE", default_value = "agente.toml", env = "AGENTE_HOST_MANIFEST")]
+    #[arg(long, short = 'f', global = true, value_name = "FILE", default_value = "agente.toml", env = "AGENTE_HOST_MANIFEST", hide_env_values = true)]
     pub(crate) file: PathBuf,
     /// The environment; needed when the manifest declares several
-    #[arg(long, short = 'e', global = true, value_name = "NAME", env = "AGENTE_HOST_ENV")]
+    #[arg(long, short = 'e', global = true, value_name = "NAME", env = "AGENTE_HOST_ENV", hide_env_values = true)]
     pub(crate) env: Option<String>,
     /// Where releases, journal and leases are kept [default: /var/lib/agente-host, or the user's state directory]
-    #[arg(long, global = true, value_name = "FOLDER", env = "AGENTE_HOST_STATE")]
+    #[arg(long, global = true, value_name = "FOLDER", env = "AGENTE_HOST_STATE", hide_env_values = true)]
     pub(crate) state: Option<PathBuf>,
     /// How results are written
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = OutputKind::Human)]
@@ -105,7 +113,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  agente-host check --env production")]
     Check(CheckOptions),
     /// Look after plugins and what they are granted
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Plugin(PluginCommand),
     /// Print the JSON Schema of the manifest
     #[command(after_help = "Example:\n  agente-host schema > agente.schema.json")]
@@ -234,7 +242,7 @@ pub(crate) struct LogsOptions {
     #[arg(long)]
     pub(crate) follow: bool,
     /// `stable`, `kept` or `candidate` [default: all that stand]
-    #[arg(long)]
+    #[arg(long, value_name = "SIDE")]
     pub(crate) of: Option<Side>,
 }
 
@@ -249,7 +257,7 @@ pub(crate) enum Side {
 #[derive(Debug, Args)]
 pub(crate) struct RollbackOptions {
     /// The release's number [default: the one before]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = release_number)]
     pub(crate) to: Option<u64>,
     /// Why, for the journal
     #[arg(long)]
@@ -300,7 +308,7 @@ pub(crate) enum PluginCommand {
     /// List grants, and whether they fit what is there
     #[command(after_help = "Example:\n  agente-host plugin list")]
     List,
-    /// Show what a plugin is, asks for and imports, without running it for anybody
+    /// Show what a plugin is, asks for, understands and imports; nothing is granted by that
     #[command(after_help = "Example:\n  agente-host plugin inspect nginx-switch")]
     Inspect {
         /// The component, or the name of a shipped plugin
@@ -312,10 +320,10 @@ pub(crate) enum PluginCommand {
         /// The component
         component: PathBuf,
         /// The request
-        #[arg(long, default_value = "plugin.toml")]
+        #[arg(long, value_name = "FILE", default_value = "plugin.toml")]
         request: PathBuf,
         /// Where to write the plugin
-        #[arg(long)]
+        #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
     /// Take a grant back
@@ -338,6 +346,12 @@ pub(crate) struct ReferenceOptions {
 pub(crate) enum ReferenceOf {
     Manifest,
     Cli,
+}
+
+/// Reads a release's number, also as it is shown: `12` or `r12`.
+fn release_number(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix('r').unwrap_or(text).parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a release's number, such as `12`; `agente-host history` lists them".to_owned())
 }
 
 /// Reads `500ms`, `10s`, `5m`, `1h`.

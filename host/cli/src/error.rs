@@ -79,7 +79,7 @@ impl CliError {
         if !self.causes.is_empty() {
             text.push_str("Caused by:\n");
             for (number, cause) in self.causes.iter().enumerate() {
-                let _ = writeln!(text, "  {}. {}", number + 1, cause.replace('\n', "\n     "));
+                let _ = writeln!(text, "  {}. {}", number + 1, cause.trim_end().replace('\n', "\n     "));
             }
         }
         if let Some(hint) = &self.hint {

@@ -1,6 +1,11 @@
 //! Finding components, and loading them under the operator's grants.
 
-use crate::error::{CliError, Exit};
+mod refused;
+
+use refused::User;
+pub(crate) use refused::{add_command, manifest_error, unreadable, unusable_component};
+
+use crate::error::CliError;
 use crate::secrets::ManifestSecrets;
 use crate::session::scratch_store;
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
@@ -9,10 +14,9 @@ use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
 use agente_wasm::{
     Audit, Description, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, NotGranted, OperationContext, Plugin,
-    PluginHost, PluginKind, PluginLog, PluginMessage,
+    PluginHost, PluginLog, PluginMessage,
 };
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,12 +73,8 @@ fn shipped_folders() -> Vec<PathBuf> {
 
 /// Reads the name that a component gives itself.
 pub(crate) fn name_of(path: &Path) -> Result<PluginName, CliError> {
-    let bytes = std::fs::read(path).map_err(|error| CliError::usage(format!("the plugin `{}` can't be read", path.display())).because(&error))?;
-    let inspection = agente_wasm::inspect(&bytes).map_err(|error| {
-        CliError::usage(format!("`{}` is not a plugin", path.display()))
-            .because(&error)
-            .hint("a plugin is a component with its request packed in: `agente-host plugin pack`")
-    })?;
+    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let inspection = agente_wasm::inspect(&bytes).map_err(|error| unusable_component(path, &error))?;
     PluginName::new(inspection.request.plugin.name).map_err(|error| CliError::usage(format!("`{}` has a bad name", path.display())).because(&error))
 }
 
@@ -101,44 +101,36 @@ pub(crate) struct Loaded {
     pub(crate) checkers: BTreeMap<PluginName, Plugin>,
 }
 
-/// Loads every plugin that the manifest uses, and judges each check's own table.
+/// Loads every plugin that the manifest uses, and judges each check's own table. All that lack a grant are named at once.
 pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &LockFile, store_id: &str, effects: &Effects) -> Result<Loaded, CliError> {
-    // All that lack a grant are named at once.
     let mut ungranted: Vec<NotGranted> = Vec::new();
-    let mut load = async |name: &PluginName, kind: PluginKind| -> Result<Option<Plugin>, CliError> {
-        let section = manifest.plugins.get(name);
-        let path = find(name, section.and_then(|section| section.path.as_deref()))?;
-        let config = section.map_or_else(|| serde_json::json!({}), |section| section.config.clone());
-        let specs = manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone()).collect();
-        let input = LoadInput {
-            name: name.clone(),
-            path,
-            kind: Some(kind),
-            config,
-            specs,
-            scope: manifest.scope.clone(),
-            store_id: store_id.to_owned(),
-            grant: GrantSource::Lock(lock),
-            effects: effects.clone(),
-        };
-        match host.load(input).await {
+    let mut load = async |name: &PluginName, user: User<'_>| -> Result<Option<Plugin>, CliError> {
+        let path = find(name, manifest.plugins.get(name).and_then(|section| section.path.as_deref()))?;
+        let input = |grant| LoadInput { kind: Some(user.kind()), ..input(name, path.clone(), manifest, store_id, effects.clone(), grant) };
+        match host.load(input(GrantSource::Lock(lock))).await {
             Ok(plugin) => Ok(Some(plugin)),
+            // The very component that was granted, under a changed configuration: what is wrong with that is said before anybody is asked to grant it.
+            Err(LoadError::NotGranted(refusal)) if refusal.difference.as_ref().is_some_and(|difference| difference.digest.is_none()) => {
+                let plugin = host.load(input(GrantSource::Everything)).await.map_err(|error| refused::by(manifest, Some(user), &error))?;
+                ungranted.push(*refusal);
+                Ok(Some(plugin))
+            }
             Err(LoadError::NotGranted(refusal)) => {
                 ungranted.push(*refusal);
                 Ok(None)
             }
-            Err(error) => Err(refused(manifest, &error)),
+            Err(error) => Err(refused::by(manifest, Some(user), &error)),
         }
     };
-    let switcher = load(&manifest.switcher, PluginKind::TrafficSwitcher).await?;
+    let switcher = load(&manifest.switcher, User::Switch).await?;
     let mut checkers = BTreeMap::new();
     for check in &manifest.policy.checks {
-        if !checkers.contains_key(&check.plugin) {
-            checkers.insert(check.plugin.clone(), load(&check.plugin, PluginKind::HealthCheck).await?);
+        if !checkers.contains_key(&check.plugin)
+            && let Some(checker) = load(&check.plugin, User::Check(&check.name)).await?
+        {
+            checkers.insert(check.plugin.clone(), checker);
         }
     }
-    let Some(switcher) = switcher.filter(|_| ungranted.is_empty()) else { return Err(not_granted(manifest, &ungranted)) };
-    let checkers: BTreeMap<PluginName, Plugin> = checkers.into_iter().filter_map(|(name, plugin)| Some((name, plugin?))).collect();
     let mut problems: Vec<Problem> = Vec::new();
     for check in &manifest.policy.checks {
         let Some(checker) = checkers.get(&check.plugin).and_then(|plugin| plugin.checker(OperationContext::default())) else { continue };
@@ -146,61 +138,28 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
             problems.push(manifest.check_problem(&check.name, &problem.path, &problem.message));
         }
     }
-    if problems.is_empty() { Ok(Loaded { switcher, checkers }) } else { Err(manifest_error(ManifestError { problems })) }
-}
-
-/// Turns a refusal into what the user reads.
-fn refused(manifest: &Manifest, error: &LoadError) -> CliError {
-    match error {
-        LoadError::NotGranted(refusal) => not_granted(manifest, std::slice::from_ref(refusal)),
-        LoadError::ConfigRefused { plugin, problems } => {
-            let problems = problems.iter().map(|problem| manifest.plugin_problem(plugin, &problem.path, &problem.message)).collect();
-            manifest_error(ManifestError { problems })
-        }
-        _ => CliError { hint: error.hint(), ..CliError::usage(error.to_string()).because_sources(error) },
+    if !problems.is_empty() {
+        return Err(manifest_error(ManifestError { problems }));
+    }
+    match switcher.filter(|_| ungranted.is_empty()) {
+        Some(switcher) => Ok(Loaded { switcher, checkers }),
+        None => Err(refused::for_want_of_grants(manifest, &ungranted)),
     }
 }
 
-/// The refusal of plugins without a fitting grant: what each asks for, and the commands that grant it.
-fn not_granted(manifest: &Manifest, refusals: &[NotGranted]) -> CliError {
-    let mut sections = String::new();
-    for refusal in refusals {
-        let (name, version) = (&refusal.plugin, &refusal.version);
-        let heading = match refusal.difference {
-            Some(_) => format!("{name} {version} is not what was granted; what changed:"),
-            None => format!("{name} {version} was never granted anything, and asks for:"),
-        };
-        let lines: String = refusal.lines().iter().map(|line| format!("  {line}\n")).collect();
-        let _ = write!(sections, "\n{heading}\n{lines}");
+/// What is to be loaded for a manifest.
+fn input<'a>(name: &PluginName, path: PathBuf, manifest: &Manifest, store_id: &str, effects: Effects, grant: GrantSource<'a>) -> LoadInput<'a> {
+    LoadInput {
+        name: name.clone(),
+        path,
+        kind: None,
+        config: manifest.plugins.get(name).map_or_else(|| serde_json::json!({}), |section| section.config.clone()),
+        specs: manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone()).collect(),
+        scope: manifest.scope.clone(),
+        store_id: store_id.to_owned(),
+        grant,
+        effects,
     }
-    let names: Vec<String> = refusals.iter().map(|refusal| format!("`{}`", refusal.plugin)).collect();
-    let (noun, verb) = if names.len() == 1 { ("plugin", "has") } else { ("plugins", "have") };
-    let commands: Vec<String> = refusals.iter().map(|refusal| grant_command(manifest, refusal)).collect();
-    CliError::refused(format!("the {noun} {} {verb} no fitting grant for {}; nothing was touched\n{sections}", names.join(" and "), manifest.scope))
-        .hint(format!("read that, then grant it: `{}`", commands.join(" && ")))
-}
-
-/// The command that grants a plugin what it was refused: a shipped one by its name, so that the lock file names no path of this machine.
-fn grant_command(manifest: &Manifest, refusal: &NotGranted) -> String {
-    let shipped = find(&refusal.plugin, None).is_ok_and(|path| path == refusal.path);
-    let plugin = if shipped { refusal.plugin.to_string() } else { quoted(&refusal.path) };
-    let file = if manifest.path == Path::new("agente.toml") { String::new() } else { format!(" -f {}", quoted(&manifest.path)) };
-    format!("agente-host plugin add {plugin}{file} --env {} --yes", refusal.scope.environment)
-}
-
-/// A path as a word for the shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-/// The error of a manifest with mistakes.
-pub(crate) fn manifest_error(error: ManifestError) -> CliError {
-    let count = error.problems.len();
-    let noun = if count == 1 { "mistake" } else { "mistakes" };
-    let path = error.problems.first().map(|problem| problem.path.display().to_string()).unwrap_or_default();
-    CliError { exit: Exit::Usage, message: format!("`{path}` has {count} {noun}; nothing was touched\n\n{error}"), causes: Vec::new(), hint: None }
 }
 
 /// Loads one component with everything it asks for, to show it or to grant it.
@@ -212,20 +171,8 @@ pub(crate) async fn load_one(
     store_id: &str,
     effects: Effects,
 ) -> Result<Plugin, CliError> {
-    let config = manifest.plugins.get(name).map_or_else(|| serde_json::json!({}), |section| section.config.clone());
-    let specs = manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone()).collect();
-    let input = LoadInput {
-        name: name.clone(),
-        path,
-        kind: None,
-        config,
-        specs,
-        scope: manifest.scope.clone(),
-        store_id: store_id.to_owned(),
-        grant: GrantSource::Everything,
-        effects,
-    };
-    host.load(input).await.map_err(|error| refused(manifest, &error))
+    let input = input(name, path, manifest, store_id, effects, GrantSource::Everything);
+    host.load(input).await.map_err(|error| refused::by(manifest, None, &error))
 }
 
 /// Reads how a component describes itself. It runs with everything denied, and its configuration is not judged.

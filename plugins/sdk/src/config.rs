@@ -12,9 +12,42 @@ pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {
         let path = if path == "." { String::new() } else { path };
         // The position inside the JSON that the host made of the manifest tells the operator nothing.
         let message = error.inner().to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before).to_owned();
-        Problem { path, message }
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before);
+        Problem { path, message: in_words(message) }
     })
+}
+
+/// A message of the deserializer in the words of the manifest.
+fn in_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 10] = [
+        ("unknown field", "there is no key"),
+        ("unknown variant", "there is no choice"),
+        ("missing field", "there must be a key"),
+        ("expected one of", "it knows"),
+        ("invalid type: ", "wrong type: "),
+        ("invalid value: ", "wrong value: "),
+        ("wrong type: string", "wrong type: text"),
+        ("a string", "a text"),
+        ("a sequence", "a list"),
+        ("a map", "a table"),
+    ];
+    let message = WORDS.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to));
+    let (before, expected) = message.rsplit_once("expected ").unwrap_or((&message, ""));
+    let number = |expected: &str| match expected.split_at_checked(1)? {
+        ("u", bits) if is_width(bits) => Some("a whole number from 0"),
+        ("i", bits) if is_width(bits) => Some("a whole number"),
+        ("f", bits) if is_width(bits) => Some("a number"),
+        ("s", rest) if rest.starts_with("truct ") => Some("a table"),
+        _ => None,
+    };
+    match number(expected) {
+        Some(words) => format!("{before}expected {words}"),
+        None => message,
+    }
+}
+
+fn is_width(bits: &str) -> bool {
+    matches!(bits, "8" | "16" | "32" | "64" | "size")
 }
 
 /// Judges a plugin's section as a whole: its shape, then its values.
@@ -39,5 +72,37 @@ fn invalid(problem: &Problem) -> Failure {
         Failure::invalid_config(format!("the plugin's configuration is wrong: {}", problem.message))
     } else {
         Failure::invalid_config(format!("the plugin's configuration is wrong at `{}`: {}", problem.path, problem.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Section {
+        #[expect(dead_code, reason = "only its shape matters")]
+        directory: String,
+        #[expect(dead_code, reason = "only its shape matters")]
+        pool: Option<Pool>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Pool {
+        #[expect(dead_code, reason = "only its shape matters")]
+        keepalive: u32,
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_by_its_path_and_without_types_of_rust() {
+        let said = |json: &str| parse::<Section>(json).map_err(|problem| format!("{}: {}", problem.path, problem.message)).unwrap_err();
+        assert_eq!(said(r#"{"directry": "/a"}"#), "directry: there is no key `directry`, expected `directory` or `pool`");
+        assert_eq!(said("{}"), ": there must be a key `directory`");
+        assert_eq!(said(r#"{"directory": 1}"#), "directory: wrong type: integer `1`, expected a text");
+        assert_eq!(said(r#"{"directory": "/a", "pool": "big"}"#), "pool: wrong type: text \"big\", expected a table");
+        assert_eq!(said(r#"{"directory": "/a", "pool": {"keepalive": -1}}"#), "pool.keepalive: wrong value: integer `-1`, expected a whole number from 0");
     }
 }

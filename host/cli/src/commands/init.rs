@@ -35,7 +35,9 @@ pub(crate) fn run(global: &Global, options: &InitOptions) -> Result<ExitCode, Cl
         open.create_new(true)
     };
     let mut file = open.open(path).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => CliError::usage(format!("`{}` is there already; nothing was written", path.display())).hint("write over it with `--force`"),
+        ErrorKind::AlreadyExists => {
+            CliError::usage(format!("`{}` is there already; nothing was written", path.display())).hint("`agente-host init --force` writes over it")
+        }
         _ => CliError::usage(format!("`{}` can't be written", path.display())).because(&error),
     })?;
     file.write_all(text.as_bytes())

@@ -68,7 +68,8 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
             }
         }
     }
-    if !yes && !confirmed()? {
+    let again = plugins::add_command(manifest, plugin);
+    if !yes && !confirmed(&again)? {
         return Ok(Exit::Refused.into());
     }
     lock.set(name.clone(), environment.clone(), grant);
@@ -77,9 +78,9 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
     Ok(Exit::Done.into())
 }
 
-fn confirmed() -> Result<bool, CliError> {
+fn confirmed(again: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::refused("nobody is there to say yes").hint("read what it asks for above, then type the same with `--yes`"));
+        return Err(CliError::refused("nobody is there to say yes").hint(format!("read what it asks for above, then grant it: `{again}`")));
     }
     let _ = write!(std::io::stderr(), "Grant this? [y/N] ");
     let mut answer = String::new();
@@ -151,8 +152,8 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
 
 async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     let (name, path) = resolve(plugin)?;
-    let bytes = std::fs::read(&path).map_err(|error| CliError::usage(format!("`{}` can't be read", path.display())).because(&error))?;
-    let seen = inspect(&bytes).map_err(|error| CliError::usage(format!("`{}` is not a plugin", path.display())).because(&error))?;
+    let bytes = std::fs::read(&path).map_err(|error| plugins::unreadable(&path, &error))?;
+    let seen = inspect(&bytes).map_err(|error| plugins::unusable_component(&path, &error))?;
     let header = &seen.request.plugin;
     let description = plugins::describe(&name, &path).await;
     if let Err(error) = &description {
