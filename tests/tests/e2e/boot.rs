@@ -1,0 +1,36 @@
+//! The machine loses its power: `up` brings back what should stand, where it stood.
+
+use agente_tests::scene::{Scene, Setup, wait_for};
+
+fn addresses(backends: &[(String, u32)]) -> Vec<&String> {
+    backends.iter().map(|(address, _)| address).collect()
+}
+
+#[test]
+fn up_brings_the_stable_side_back_on_its_ports_and_leaves_the_kept_one_aside() {
+    let (scene, shop) = Scene::deployed();
+    let old = shop.backends();
+    shop.deploy(&Setup { instances: 2, ..Setup::version("v2") }).expect_code(0);
+    let stable: Vec<(String, u32)> = shop.backends().into_iter().filter(|backend| !old.contains(backend)).collect();
+    assert_eq!((old.len(), stable.len()), (1, 2));
+
+    shop.lose_power();
+    assert_eq!(shop.processes(), Vec::<u32>::new());
+    assert_eq!(shop.ask("/healthz").status, 502);
+    let status = shop.status();
+    assert_eq!(status["state"]["stable"]["release"], 2, "{status}");
+
+    shop.host(&["up"]).expect_code(0);
+    let back = shop.backends();
+    assert_eq!(addresses(&back), addresses(&stable));
+    assert!(back.iter().zip(&stable).all(|(now, then)| now.1 != then.1), "other processes");
+    wait_for("v2 at the public URL", || (shop.ask("/readyz").header("x-version") == "v2").then_some(()));
+    assert_eq!(shop.serving(), "v2");
+
+    // Twice is safe, and the next deployment finds everything in order.
+    shop.host(&["up"]).expect_code(0);
+    assert_eq!(shop.backends(), back);
+    shop.deploy(&Setup::version("v3")).expect_code(0);
+    assert_eq!(shop.serving(), "v3");
+    drop(scene);
+}

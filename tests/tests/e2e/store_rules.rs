@@ -1,0 +1,76 @@
+//! Who may change a service: one store, one host at a time, plugins with a grant.
+
+use agente_tests::scene::{Scene, Setup, shipped};
+use std::time::Duration;
+
+#[test]
+fn another_store_that_meets_the_live_service_refuses() {
+    let (scene, shop) = Scene::deployed();
+    let (file, backends) = (shop.nginx_file(), shop.backends());
+    shop.write(&Setup::version("v2"));
+    let fresh = shop.path("another-state");
+    let ended = shop.host_with(&fresh, &["deploy"]).expect_code(4);
+    assert!(ended.said().contains("another store"), "{}", ended.said());
+    assert!(ended.said().contains("adopt --force"), "{}", ended.said());
+    let ended = shop.host_with(&fresh, &["adopt", "--backend", &backends[0].0]).expect_code(4);
+    assert!(ended.said().contains("another store"), "{}", ended.said());
+    assert_eq!((shop.nginx_file(), shop.backends()), (file, backends));
+    assert_eq!(shop.serving(), "v1");
+    drop(scene);
+}
+
+#[test]
+fn a_second_deployment_is_refused_with_who_holds_the_lease_or_waits_for_it() {
+    let (scene, shop) = Scene::deployed();
+    let first = shop.begin_deploy(&Setup { bake: "6s".to_owned(), ..Setup::version("v2") });
+    assert!(first.wait_step("launch", "started"));
+    let second = shop.host(&["deploy"]).expect_code(4);
+    let pid = first.pid().to_string();
+    assert!(second.said().contains(&pid) && second.said().contains("deploy"), "who: {}", second.said());
+    assert!(second.said().contains("since 20"), "since when: {}", second.said());
+    let late = shop.host(&["deploy", "--lock-wait", "200ms"]).expect_code(4);
+    assert!(late.took >= Duration::from_millis(200) && late.said().contains(&pid), "{}", late.said());
+
+    // While it waits, the first one ends; the second one's own manifest is what it deploys then.
+    shop.write(&Setup::version("v3"));
+    let waiting = shop.begin(&["deploy", "--lock-wait", "60s"]);
+    let ended = first.wait().expect_code(0);
+    assert_eq!(ended.outcome()["outcome"], "promoted");
+    let ended = waiting.wait().expect_code(0);
+    assert_eq!(ended.outcome()["outcome"], "promoted");
+    assert_eq!(shop.serving(), "v3");
+    assert_eq!(shop.status()["state"]["stable"]["release"], 3);
+    drop(scene);
+}
+
+#[test]
+fn a_plugin_that_was_never_granted_anything_is_refused_with_the_command_that_grants_it() {
+    let (scene, shop) = Scene::deployed();
+    let file = shop.nginx_file();
+    std::fs::remove_file(shop.path("agente.lock")).expect("the lock file was there");
+    shop.write(&Setup::version("v2"));
+    let component = shop.path("nginx-switch.wasm");
+    std::fs::copy(shipped("nginx-switch"), &component).expect("the plugin is copied");
+    let component = component.to_str().expect("a path of text");
+
+    let ended = shop.host(&["deploy", "--plugin", component]).expect_code(4);
+    assert!(ended.stderr.contains("never granted"), "{}", ended.stderr);
+    let directory = scene.nginx.path("agente");
+    assert!(ended.stderr.contains(&directory.display().to_string()), "what it asks for, filled in: {}", ended.stderr);
+    assert_eq!(shop.nginx_file(), file);
+
+    // The command as it is printed, typed.
+    let command = ended.stderr.split('`').find(|part| part.starts_with("agente-host plugin add")).unwrap_or_else(|| panic!("no command in {}", ended.stderr));
+    assert!(command.contains(component), "{command}");
+    let mut words: Vec<&str> = command.split_whitespace().skip(1).collect();
+    if !words.contains(&"--yes") {
+        words.push("--yes");
+    }
+    shop.host(&words).expect_code(0);
+    // Now the next plugin is the one without a grant.
+    let ended = shop.host(&["deploy", "--plugin", component]).expect_code(4);
+    assert!(ended.stderr.contains("`http-health`"), "{}", ended.stderr);
+    shop.host(&["plugin", "add", "http-health", "--yes"]).expect_code(0);
+    shop.host(&["deploy", "--plugin", component]).expect_code(0);
+    assert_eq!(shop.serving(), "v2");
+}
