@@ -92,9 +92,13 @@ async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl
         }
         asked = true;
         tracing::warn!("{name}: unwinding; once more leaves at once");
-        if let Err(fault) = store.leave(id, DecisionKind::Abort, &identity::who(), Some(name)).await {
-            tracing::error!("the abort could not be left: {fault}");
-        }
+        // Beside the deployment, not before it: while the deployment waits here for us, it may itself be next in the turn to write.
+        let (store, id) = (store.clone(), id.clone());
+        tokio::spawn(async move {
+            if let Err(fault) = store.leave(&id, DecisionKind::Abort, &identity::who(), Some(name)).await {
+                tracing::error!("the abort could not be left: {fault}");
+            }
+        });
     }
 }
 
