@@ -19,7 +19,7 @@ pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {
 
 /// A message of the deserializer in the words of the manifest.
 fn in_words(message: &str) -> String {
-    const WORDS: [(&str, &str); 10] = [
+    const WORDS: [(&str, &str); 12] = [
         ("unknown field", "there is no key"),
         ("unknown variant", "there is no choice"),
         ("missing field", "there must be a key"),
@@ -27,6 +27,8 @@ fn in_words(message: &str) -> String {
         ("invalid type: ", "wrong type: "),
         ("invalid value: ", "wrong value: "),
         ("wrong type: string", "wrong type: text"),
+        ("wrong type: sequence", "wrong type: list"),
+        ("wrong type: map", "wrong type: table"),
         ("a string", "a text"),
         ("a sequence", "a list"),
         ("a map", "a table"),

@@ -56,7 +56,7 @@ pub(super) fn by(manifest: &Manifest, user: Option<User<'_>>, error: &LoadError)
 /// The value of the manifest that makes a plugin's request mean nothing.
 fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> Option<Problem> {
     match error {
-        RequestError::NotAText { path, .. } => Some(manifest.plugin_problem(plugin, path, "must be a text, a number or a list of them")),
+        RequestError::NotAText { path, .. } => Some(manifest.plugin_problem(plugin, path, &format!("`{path}` must be a text, a number or a list of them"))),
         RequestError::NotAbsolute { path } => {
             let config = &manifest.plugins.get(plugin)?.config;
             let key = key_of(config, path)?;

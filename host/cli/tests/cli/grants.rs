@@ -1,0 +1,161 @@
+//! Plugins: looked at, packed, granted, changed, taken back.
+
+use crate::sandbox::{PLUGINS, Sandbox, shipped, snapshot, warm};
+use std::fs;
+use std::path::Path;
+
+const SHOP: &str = r#"service = "shop"
+
+[runtime.process]
+artifact = "shop"
+command = ["./shop", "127.0.0.1:{port}"]
+ports = "18100-18199"
+
+[switch]
+plugin = "nginx-switch"
+
+[plugins.nginx-switch.config]
+directory = "/nowhere/agente"
+
+[[checks]]
+name = "redis"
+plugin = "tcp-health"
+of = "dependency"
+spec = { address = "127.0.0.1:6379" }
+"#;
+
+#[test]
+fn a_plugin_without_a_grant_is_refused_with_what_it_asks_for_and_the_command_that_grants_it() {
+    let sandbox = Sandbox::with(SHOP);
+    let before = sandbox.files();
+    let run = sandbox.expect(4, &["deploy"]);
+    assert_eq!(sandbox.files(), before);
+    for line in ["nginx-switch 0.1.0 was never granted anything, and asks for:", "  read and write the files of the folder `/nowhere/agente`"] {
+        assert!(run.stderr.lines().any(|shown| shown == line), "`{line}` is not in\n{}", run.stderr);
+    }
+    // The command is exact: typed as it stands, it leads to the next refusal or to none.
+    let command = run.stderr.rsplit_once("Hint: read that, then grant it: `").unwrap().1.trim_end().trim_end_matches('`');
+    for command in command.split(" && ") {
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        sandbox.expect(0, &words);
+    }
+    sandbox.expect(2, &["deploy"]);
+    let lock = sandbox.read("agente.lock");
+    assert!(!lock.contains(&shipped().display().to_string()), "the lock file names a path of this machine:\n{lock}");
+}
+
+#[test]
+fn a_component_given_by_hand_is_under_the_same_rule() {
+    let sandbox = Sandbox::with(SHOP);
+    sandbox.grant(&["nginx-switch", "tcp-health"]);
+    let other = sandbox.folder().join("my switch.wasm");
+    // The same plugin with another request: other bytes, other digest.
+    let request = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/nginx-switch/plugin.toml")).unwrap();
+    sandbox.write("plugin.toml", &format!("{request}\n[[files]]\npath = \"/etc/shadow\"\naccess = \"read\"\n"));
+    let component = shipped().join("nginx-switch.wasm").display().to_string();
+    sandbox.expect(0, &["plugin", "pack", &component, "--to", "my switch.wasm"]);
+    let run = sandbox.expect(4, &["deploy", "--plugin", "my switch.wasm"]);
+    assert!(run.stderr.contains("nginx-switch 0.1.0 is not what was granted; what changed:\n  component "), "{}", run.stderr);
+    assert!(run.stderr.contains("\n  + read `/etc/shadow`\n"), "{}", run.stderr);
+    assert!(run.stderr.ends_with("`agente-host plugin add 'my switch.wasm' --env default --yes`\n"), "{}", run.stderr);
+    assert!(other.is_file());
+    // Without the option nothing has changed.
+    sandbox.expect(2, &["deploy"]);
+}
+
+#[test]
+fn a_changed_value_that_a_grant_names_needs_a_new_yes() {
+    let sandbox = Sandbox::with(SHOP);
+    sandbox.grant(&["nginx-switch", "tcp-health"]);
+    let list = |sandbox: &Sandbox| -> Vec<String> {
+        let rows = sandbox.expect(0, &["plugin", "list"]).stdout;
+        rows.lines().skip(1).map(|row| row.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).nth(5).unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(list(&sandbox), ["good", "good"]);
+    sandbox.write("agente.toml", &SHOP.replace("127.0.0.1:6379", "127.0.0.1:6380").replace("/nowhere/agente", "/elsewhere/agente"));
+    assert_eq!(list(&sandbox), ["out of date", "out of date"]);
+    let before = sandbox.files();
+    snapshot!("grant_out_of_date", sandbox.expect(4, &["deploy"]).shown());
+    assert_eq!(sandbox.files(), before);
+    let again = sandbox.expect(0, &["plugin", "add", "tcp-health", "--yes"]);
+    assert!(again.stderr.contains("  + connect to `127.0.0.1:6380`, also at a private address\n"), "{}", again.stderr);
+    assert_eq!(list(&sandbox), ["out of date", "good"]);
+    // What no rule names can be changed freely.
+    sandbox.write("agente.toml", &SHOP.replace("\"127.0.0.1:6379\"", "\"127.0.0.1:6380\", expect = \"+PONG\""));
+    assert_eq!(list(&sandbox), ["good", "good"]);
+}
+
+#[test]
+fn a_grant_is_for_one_environment() {
+    let sandbox = Sandbox::with(&format!("{SHOP}\n[environments.staging]\n[environments.production]\n"));
+    warm();
+    sandbox.expect(0, &["plugin", "add", "nginx-switch", "--env", "staging", "--yes"]);
+    sandbox.expect(0, &["plugin", "add", "tcp-health", "--env", "staging", "--yes"]);
+    sandbox.expect(2, &["deploy", "--env", "staging"]);
+    let run = sandbox.expect(4, &["deploy", "--env", "production"]);
+    assert!(run.stderr.contains("agente-host plugin add nginx-switch --env production --yes"), "{}", run.stderr);
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked_and_nothing_is_granted() {
+    let sandbox = Sandbox::with(SHOP);
+    warm();
+    snapshot!("grant_without_terminal", sandbox.expect(4, &["plugin", "add", "tcp-health"]).shown());
+    assert!(!sandbox.folder().join("agente.lock").exists());
+}
+
+#[test]
+fn a_plugin_goes_from_component_to_grant_and_back() {
+    let sandbox = Sandbox::with(SHOP);
+    warm();
+    let mut shown = String::new();
+    let request = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/tcp-health/plugin.toml").canonicalize().unwrap();
+    fs::copy(shipped().join("tcp-health.wasm"), sandbox.folder().join("component.wasm")).unwrap();
+    fs::copy(request, sandbox.folder().join("plugin.toml")).unwrap();
+    for arguments in [
+        &["plugin", "pack", "component.wasm", "--to", "tcp-health.wasm"][..],
+        &["plugin", "inspect", "./tcp-health.wasm"],
+        &["plugin", "add", "./tcp-health.wasm", "--yes"],
+        &["plugin", "add", "./tcp-health.wasm", "--yes"],
+        &["plugin", "list"],
+        &["plugin", "remove", "tcp-health"],
+    ] {
+        shown.push_str(&format!("$ agente-host {}\n{}\n", arguments.join(" "), sandbox.expect(0, arguments).shown()));
+    }
+    assert_eq!(sandbox.expect(2, &["plugin", "remove", "tcp-health"]).stderr.lines().next(), Some("Error: `tcp-health` has no grant for default"));
+    assert!(!sandbox.state().exists());
+    snapshot!("plugin_round_trip", shown);
+    // The same input gives the same bytes.
+    assert_eq!(fs::read(sandbox.folder().join("tcp-health.wasm")).unwrap(), fs::read(shipped().join("tcp-health.wasm")).unwrap());
+}
+
+#[test]
+fn a_prefix_goes_before_every_program_of_a_grant() {
+    let sandbox = Sandbox::with(SHOP);
+    warm();
+    let run = sandbox.expect(0, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", "sudo -n"]);
+    let programs: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("  run ")).collect();
+    assert!(!programs.is_empty() && programs.iter().all(|line| line.contains("sudo -n")), "{}", run.stderr);
+    let lock = sandbox.read("agente.lock");
+    assert_eq!(lock.matches("prefix = [\"sudo\", \"-n\"]").count(), lock.matches("program = ").count(), "{lock}");
+}
+
+#[test]
+fn every_shipped_plugin_shows_what_its_author_wrote() {
+    let sandbox = Sandbox::empty();
+    for plugin in PLUGINS {
+        let text = sandbox.expect(0, &["plugin", "inspect", plugin]).stdout;
+        assert!(text.starts_with(&format!("{plugin} {} (", env!("CARGO_PKG_VERSION"))), "{text}");
+        for heading in ["asks:", "exports:", "imports (evidence, not a request):"] {
+            assert!(text.lines().any(|line| line == heading), "{text}");
+        }
+        let json = sandbox.expect(0, &["plugin", "inspect", plugin, "--output", "json"]).stdout;
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["plugin"]["name"], plugin);
+    }
+    let text = sandbox.expect(0, &["plugin", "inspect", "nginx-switch"]).stdout;
+    assert!(text.contains("[plugins.nginx-switch.config]:\n") && text.contains("  directory (required): "), "{text}");
+    let text = sandbox.expect(0, &["plugin", "inspect", "http-health"]).stdout;
+    assert!(text.contains("spec of a check:\n") && text.contains("  max_latency: "), "{text}");
+    assert!(!sandbox.state().exists());
+}
