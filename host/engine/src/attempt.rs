@@ -1,7 +1,7 @@
 //! Where a deployment is, folded from its journal. A fresh run, a resume and an abort all start from this.
 
 use crate::fault::Fault;
-use crate::journal::{DecisionKind, Entry, Event, Outcome};
+use crate::journal::{Decision, DecisionKind, Entry, Event, Outcome};
 use crate::plan::Plan;
 use crate::step::{IllegalMove, StepState};
 
@@ -63,6 +63,8 @@ pub struct Attempt {
     pub direction: Direction,
     /// Whether an operator paused it.
     pub paused: bool,
+    /// The abort that somebody asked for, until it is obeyed or past the point of no return: a host that dies in between must not forget it.
+    pub abort: Option<Decision>,
     /// The last decision that was folded in; 0 for none.
     pub last_decision: u64,
     /// How it ended, if it did.
@@ -74,7 +76,7 @@ impl Attempt {
     /// A deployment of which only the plan is written.
     pub fn opened(plan: Plan) -> Self {
         let steps = vec![StepState::Pending; plan.steps.len()];
-        Self { plan, steps, direction: Direction::Forward, paused: false, last_decision: 0, outcome: None, next_sequence: 1 }
+        Self { plan, steps, direction: Direction::Forward, paused: false, abort: None, last_decision: 0, outcome: None, next_sequence: 1 }
     }
 
     /// Folds a whole journal.
@@ -112,7 +114,7 @@ impl Attempt {
                 match decision.decision {
                     DecisionKind::Pause => self.paused = true,
                     DecisionKind::Resume => self.paused = false,
-                    DecisionKind::Abort => {}
+                    DecisionKind::Abort => self.abort = Some(decision.clone()),
                 }
             }
             Event::TurnedBack { fault } => self.direction = Direction::Back(fault.clone()),

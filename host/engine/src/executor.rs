@@ -71,7 +71,7 @@ pub async fn begin(world: World<'_>, fence: Fence, plan: Plan, state: ServiceSta
     let opened = Event::Opened { plan: Box::new(plan.clone()) };
     let mut run = Run::new(world, fence, Attempt::opened(plan), state);
     run.write_unfolded(&opened).await?;
-    run.to_end().await
+    run.finish().await
 }
 
 /// Takes a deployment up again from its journal, whatever it was doing when it stopped.
@@ -84,7 +84,7 @@ pub async fn resume(world: World<'_>, fence: Fence, entries: &[Entry], state: Se
     }
     let mut run = Run::new(world, fence, attempt, state);
     run.write(Event::Resumed { by }).await?;
-    run.to_end().await
+    run.finish().await
 }
 
 /// Turns an open deployment back, whoever left it, and unwinds it; past the point of no return it is finished instead.
@@ -98,7 +98,7 @@ pub async fn unwind(world: World<'_>, fence: Fence, entries: &[Entry], state: Se
     if run.attempt.direction == Direction::Forward && !run.attempt.past_point_of_no_return() {
         run.write(Event::TurnedBack { fault }).await?;
     }
-    run.to_end().await
+    run.finish().await
 }
 
 /// How a forward step ended.
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
         with_deadline(self.hands.world.clock, limit, self.hands.set_routes(usize::MAX, &op, routes, None)).await.is_some_and(|result| result.is_ok())
     }
 
-    async fn to_end(&mut self) -> Result<Outcome, Halt> {
+    async fn finish(&mut self) -> Result<Outcome, Halt> {
         loop {
             if let Some(outcome) = &self.attempt.outcome {
                 return Ok(outcome.clone());
@@ -175,11 +175,16 @@ impl<'a> Run<'a> {
     /// Runs the next step, or closes the deployment. An outcome is returned only when it is stuck.
     async fn forward(&mut self) -> Result<Option<Outcome>, Halt> {
         // Decisions that came while nobody listened come before the next step, and before the end.
-        if !self.attempt.past_point_of_no_return()
-            && let Some(fault) = self.hear().await?
-        {
-            self.turn_back(fault).await?;
-            return Ok(None);
+        if !self.attempt.past_point_of_no_return() {
+            let asked = self.attempt.abort.as_ref().map(watch::aborted);
+            let fault = match asked {
+                Some(fault) => Some(fault),
+                None => self.hear().await?,
+            };
+            if let Some(fault) = fault {
+                self.turn_back(fault).await?;
+                return Ok(None);
+            }
         }
         let Some(index) = self.attempt.next_step() else {
             let outcome = Outcome::Promoted { notes: self.closing_notes() };
@@ -375,7 +380,10 @@ impl<'a> Run<'a> {
                 let routes = before.clone().unwrap_or(Routes { routes: Vec::new(), overrides: Vec::new() });
                 self.hands.some_side_lives(&routes).await?;
                 let identity = self.attempt.plan.stable.as_ref().map(|stable| (stable.slot, stable.release, OutsideProof::NotContradicted));
-                self.hands.set_routes(index, &op, &routes, identity).await
+                match self.hands.set_routes(index, &op, &routes, identity).await {
+                    Ok(output) => Ok(output),
+                    Err(failure) => self.hands.still_in_force(index, &routes, identity).await.ok_or(failure),
+                }
             }
             StepKind::Launch { slot, backends } => {
                 let mut output = StepOutput::default();
@@ -441,9 +449,9 @@ pub(crate) fn seconds(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis < 1000 {
         format!("{millis} ms")
-    } else if millis % 60_000 == 0 {
+    } else if millis.is_multiple_of(60_000) {
         format!("{} min", millis / 60_000)
-    } else if millis % 1000 == 0 {
+    } else if millis.is_multiple_of(1000) {
         format!("{} s", millis / 1000)
     } else {
         format!("{:.1} s", duration.as_secs_f64())

@@ -137,9 +137,8 @@ impl Hands<'_> {
                 match &state {
                     BackendState::Running { since, healthy, restarts } if *restarts < CRASH_LOOP_RESTARTS => {
                         settled &= self.world.clock.now().since(*since) >= SETTLED;
-                        match healthy {
-                            Some(false) => not_running.push(format!("{}: its own health check does not pass yet", backend.id)),
-                            Some(true) | None => {}
+                        if *healthy == Some(false) {
+                            not_running.push(format!("{}: its own health check does not pass yet", backend.id));
                         }
                     }
                     BackendState::Starting { restarts, .. } if *restarts < CRASH_LOOP_RESTARTS => {

@@ -82,6 +82,25 @@ impl Hands<'_> {
         Ok(StepOutput { notes, ..StepOutput::default() })
     }
 
+    /// Whether routes are in force although they could not be set: a target that refuses every change has refused ours too.
+    pub(super) async fn still_in_force(&self, index: usize, routes: &Routes, identity: Option<(Slot, ReleaseNumber, OutsideProof)>) -> Option<StepOutput> {
+        // Without the target's lock: a target that can't be used does not tell its key, and a change that somebody else has under way reads as pending.
+        let observed = self.world.switcher.observe().await.ok()?;
+        let in_force = match observed.state {
+            ObservedState::Converged => routes.same_traffic(&observed.routes),
+            ObservedState::Absent => routes.routes.is_empty(),
+            ObservedState::Pending | ObservedState::Drifted | ObservedState::Unsupported => false,
+        };
+        if !in_force {
+            return None;
+        }
+        let mut notes = vec![format!("the target was not changed; as before, {}", observed.message)];
+        if let Some((slot, release, proof)) = identity {
+            notes.extend(self.prove_outside(index, slot, release, proof).await);
+        }
+        Some(StepOutput { notes, ..StepOutput::default() })
+    }
+
     /// Asks on fresh connections until every answer names the side that should serve; the caller limits the time.
     async fn prove_outside(&self, index: usize, slot: Slot, release: ReleaseNumber, proof: OutsideProof) -> Option<String> {
         let (prober, policy) = (self.world.prober?, self.plan.policy.probe.as_ref()?);

@@ -51,16 +51,17 @@ impl<'h, 'a> Watch<'h, 'a> {
             // A mailbox that can't be read for a moment is read the next time; the journal decides whether the store is gone.
             let decisions = self.hands.world.store.decisions(&self.hands.plan.id, self.last_decision).await.unwrap_or_default();
             self.waiting.extend(decisions);
-            if self.waiting.is_empty() && self.budget {
-                if let Some(fault) = self.hands.over_budget() {
-                    return Signal::OverBudget(fault);
-                }
+            if self.waiting.is_empty()
+                && self.budget
+                && let Some(fault) = self.hands.over_budget()
+            {
+                return Signal::OverBudget(fault);
             }
             self.looks += 1;
-            if self.looks.is_multiple_of(LOOKS_PER_REPORT) {
-                if let Some(report) = self.hands.probe_report() {
-                    self.hands.world.observer.tell(Progress::Probe { report });
-                }
+            if self.looks.is_multiple_of(LOOKS_PER_REPORT)
+                && let Some(report) = self.hands.probe_report()
+            {
+                self.hands.world.observer.tell(Progress::Probe { report });
             }
         }
     }

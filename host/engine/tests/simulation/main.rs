@@ -209,7 +209,10 @@ fn unwinding_that_is_killed_anywhere_goes_on_to_the_same_clean_slate() {
         let (_, sim, plan) = shape(index);
         sim.inner().abort_at_entry = Some(promoted);
         run(&sim, &plan).unwrap();
-        let (entries, calls) = (sim.inner().entries.len() as u64, sim.inner().calls);
+        let (entries, calls) = {
+            let inner = sim.inner();
+            (inner.entries.len() as u64, inner.calls)
+        };
         for entry in promoted + 1..entries {
             for before in [true, false] {
                 let (_, sim, plan) = shape(index);
@@ -477,6 +480,45 @@ fn a_target_that_was_changed_by_hand_is_refused_and_taken_back_by_force() {
     assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}\n{}", sim.inner().log.join("\n"));
     assert_eq!(sim.inner().loaded.as_ref().map(|loaded| loaded.routes.clone()), good.map(|good| good.routes));
     assert_promoted(&sim, &retake);
+}
+
+#[test]
+fn a_target_that_refuses_every_change_is_left_as_it_was_and_the_deployment_unwinds() {
+    let sim = managed();
+    let plan = plan(&sim, 2, policy());
+    sim.inner().target_refuses = true;
+    let outcome = run(&sim, &plan).unwrap();
+    assert!(matches!(outcome, Outcome::Unwound { .. }), "{outcome:?}");
+    assert_clean_slate(&sim, &plan);
+
+    // Also where it begins to refuse after the shift: then the way back is really closed, and a person is told.
+    let sim = managed();
+    let plan = scene::plan(&sim, 2, policy());
+    sim.inner().candidate = Candidate::TurnsUnhealthy(2_000);
+    let refusing = async {
+        loop {
+            sim.time.sleep(Duration::from_millis(100)).await;
+            let mut inner = sim.inner();
+            if inner.state.stable.as_ref().is_some_and(|stable| stable.release.0 == 2) {
+                inner.target_refuses = true;
+            }
+        }
+    };
+    let fence = sim.begin(plan.slot);
+    let state = sim.inner().state.clone();
+    let deployment = agente_engine::executor::begin(sim.world(), fence, plan.clone(), state);
+    let outcome = time::drive(&sim.time, || false, async {
+        futures_util::pin_mut!(deployment, refusing);
+        match futures_util::future::select(deployment, refusing).await {
+            futures_util::future::Either::Left((outcome, _)) => outcome,
+            futures_util::future::Either::Right(((), _)) => unreachable!(),
+        }
+    });
+    assert!(matches!(outcome, Some(Ok(Outcome::Stuck { .. }))), "{outcome:?}");
+    sim.inner().target_refuses = false;
+    let outcome = resume_until_ended(&sim);
+    assert!(matches!(outcome, Outcome::Unwound { .. }), "{outcome:?}");
+    assert_clean_slate(&sim, &plan);
 }
 
 #[test]

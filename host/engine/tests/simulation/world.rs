@@ -73,6 +73,7 @@ pub struct Inner {
     candidate_slot: Option<Slot>,
     shifted_at: Option<u64>,
     pub stable_fails: bool,
+    pub target_refuses: bool,
     probe_started: Option<u64>,
     locked: BTreeSet<String>,
     // The store.
@@ -125,6 +126,7 @@ impl Sim {
             candidate_slot: None,
             shifted_at: None,
             stable_fails: false,
+            target_refuses: false,
             probe_started: None,
             locked: BTreeSet::new(),
             entries: Vec::new(),
@@ -375,6 +377,9 @@ impl TrafficSwitcher for Sim {
     }
 
     async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure> {
+        if self.inner().target_refuses {
+            return Err(Failure::Refused { fault: fault("its configuration is broken by somebody else") });
+        }
         self.call(&format!("apply {op} blue {} green {}", desired.routes.weight(Slot::Blue), desired.routes.weight(Slot::Green)), |inner, now| {
             inner.check_journaled("apply");
             assert!(inner.locked.contains("sim"), "the target is changed without its lock");
