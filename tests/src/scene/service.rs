@@ -4,7 +4,7 @@ use super::{Answer, Ended, Nginx, Ports, Run, built, get, processes, run, shippe
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// What a manifest says of one release and its policies.
 #[derive(Debug, Clone)]
@@ -159,6 +159,15 @@ impl Service {
     /// Runs the host with another store to its end.
     pub fn host_with(&self, state: &Path, args: &[&str]) -> Ended {
         Run::start(self.command(state, args), format!("agente-host {} (another store)", args.join(" "))).wait()
+    }
+
+    /// Types a command into a shell that knows the host's program and this service's state.
+    pub fn type_in(&self, command: &str) -> Output {
+        let mut folders = run::program().parent().map(Path::to_owned).unwrap_or_default().into_os_string();
+        folders.push(":/usr/bin:/bin");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", command]).env("PATH", folders).env("AGENTE_HOST_STATE", &self.state).stdin(Stdio::null()).current_dir("/");
+        shell.output().expect("a shell")
     }
 
     /// Deploys a setup to its end.

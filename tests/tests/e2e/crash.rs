@@ -68,12 +68,11 @@ fn deploy_again(shop: &Service, _: &str, version: &str) -> String {
     version.to_owned()
 }
 
-/// `resume`, where something is open.
-fn resume(shop: &Service, stable: &str, version: &str) -> String {
-    if shop.status()["state"]["open"].is_null() {
-        return if shop.status()["state"]["stable"]["backends"].to_string().is_empty() { stable } else { version }.to_owned();
+/// `resume`, where something is open; else it had ended before it was killed.
+fn resume(shop: &Service, _: &str, version: &str) -> String {
+    if !shop.status()["state"]["open"].is_null() {
+        shop.host(&["resume"]).expect_code(0);
     }
-    shop.host(&["resume"]).expect_code(0);
     version.to_owned()
 }
 
@@ -81,10 +80,9 @@ fn resume(shop: &Service, stable: &str, version: &str) -> String {
 fn abort(shop: &Service, stable: &str, version: &str) -> String {
     let status = shop.status();
     let Some(open) = status["state"]["open"].as_str() else { return version.to_owned() };
-    let no_return = shop.journal(open).iter().any(|entry| {
-        let plan_step = entry["event"]["step"].as_u64();
-        entry["event"]["entry"] == "step" && plan_step == retire_step(shop, open)
-    });
+    let journal = shop.journal(open);
+    let retire = journal[0]["event"]["plan"]["steps"].as_array().and_then(|steps| steps.iter().position(|step| step["kind"] == "retire"));
+    let no_return = journal.iter().any(|entry| entry["event"]["entry"] == "step" && entry["event"]["step"] == retire.expect("a plan that retires"));
     let ended = shop.host(&["abort"]);
     if no_return {
         ended.expect_code(1);
@@ -93,12 +91,6 @@ fn abort(shop: &Service, stable: &str, version: &str) -> String {
         ended.expect_code(0);
         stable.to_owned()
     }
-}
-
-fn retire_step(shop: &Service, id: &str) -> Option<u64> {
-    let journal = shop.journal(id);
-    let steps = journal.first()?["event"]["plan"]["steps"].as_array()?;
-    steps.iter().position(|step| step["kind"] == "retire").and_then(|index| u64::try_from(index).ok())
 }
 
 #[test]
