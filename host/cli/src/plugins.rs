@@ -16,7 +16,7 @@ use agente_wasm::{
     Audit, Description, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, NotGranted, OperationContext, Plugin,
     PluginHost, PluginLog, PluginMessage,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -123,9 +123,9 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
         }
     };
     let switcher = load(&manifest.switcher, User::Switch).await?;
-    let mut checkers = BTreeMap::new();
+    let (mut checkers, mut asked) = (BTreeMap::new(), BTreeSet::new());
     for check in &manifest.policy.checks {
-        if !checkers.contains_key(&check.plugin)
+        if asked.insert(&check.plugin)
             && let Some(checker) = load(&check.plugin, User::Check(&check.name)).await?
         {
             checkers.insert(check.plugin.clone(), checker);
@@ -139,7 +139,7 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
         }
     }
     if !problems.is_empty() {
-        return Err(manifest_error(ManifestError { problems }));
+        return Err(manifest_error(&ManifestError { problems }));
     }
     match switcher.filter(|_| ungranted.is_empty()) {
         Some(switcher) => Ok(Loaded { switcher, checkers }),
@@ -180,7 +180,7 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
     let (store, _folder) = scratch_store().await?;
     let scope = Scope { service: ServiceName::new("none").map_err(internal)?, environment: EnvironmentName::new("none").map_err(internal)? };
     let effects = Effects {
-        commands: Arc::new(HostCommands::default()),
+        commands: Arc::new(HostCommands),
         secrets: Arc::new(ManifestSecrets { sources: BTreeMap::new(), directory: PathBuf::new() }),
         memory: Arc::new(store.clone()),
         audit: Arc::new(ToLog),
