@@ -51,13 +51,14 @@ pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Wor
     let fence = lease.fence();
     let id = plan.id.clone();
     output.begin(plan, &work);
-    let deployment = async {
+    // The whole executor is in this future; the others need not carry its size.
+    let deployment = Box::pin(async {
         match work {
             Work::Begin(plan) => executor::begin(world, fence, *plan, state).await,
             Work::Resume(entries) => executor::resume(world, fence, &entries, state, identity::who()).await,
             Work::Unwind(entries, fault) => executor::unwind(world, fence, &entries, state, identity::who(), fault).await,
         }
-    };
+    });
     let result = with_signals(&session.base.store, &id, deployment).await;
     let outcome = match result {
         Ok(outcome) => outcome,

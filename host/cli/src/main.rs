@@ -57,10 +57,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let global = arguments.global;
     match arguments.command {
         Command::Init(options) => c::init::run(&global, &options),
-        Command::Adopt(options) => c::adopt::run(&global, &options).await,
-        Command::Deploy(options) => c::deploy::run(&global, &options).await,
+        Command::Adopt(options) => Box::pin(c::adopt::run(&global, &options)).await,
+        Command::Deploy(options) => Box::pin(c::deploy::run(&global, &options)).await,
         Command::Plan(options) => c::plan::run(&global, &options).await,
-        Command::Status(options) => c::status::run(&global, &options).await,
+        Command::Status(options) => Box::pin(c::status::run(&global, &options)).await,
         Command::History(options) => c::history::run(&global, &options).await,
         Command::Logs(options) => c::logs::run(&global, &options).await,
         Command::Rollback(options) => c::rollback::run(&global, &options).await,

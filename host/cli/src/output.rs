@@ -27,8 +27,9 @@ pub(crate) const EVENTS: &str = "agente.events/1";
 /// Sends the log to standard error.
 pub(crate) fn start_logging(verbose: u8) {
     let default = match verbose {
-        0 => "warn",
-        1 => "info,agente=debug",
+        // A slow disk is not the user's business unless they ask.
+        0 => "warn,sqlx=error",
+        1 => "info,agente=debug,sqlx=warn",
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
@@ -72,7 +73,7 @@ impl Output {
         with(&mut self.human.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn event(&self, body: serde_json::Value) {
+    fn event(body: serde_json::Value) {
         let mut event = json!({ "schema": EVENTS, "at": clock::now().0 });
         if let (Some(event), serde_json::Value::Object(body)) = (event.as_object_mut(), body) {
             event.extend(body);
@@ -85,7 +86,7 @@ impl Output {
         let taken_up = !matches!(work, Work::Begin(_));
         match self.kind {
             OutputKind::Json => {
-                self.event(json!({ "event": if taken_up { "taken-up" } else { "begins" }, "deployment": plan.id, "release": plan.release.number }))
+                Self::event(json!({ "event": if taken_up { "taken-up" } else { "begins" }, "deployment": plan.id, "release": plan.release.number }));
             }
             OutputKind::Human | OutputKind::Plain => self.human(|human| human.begin(plan, taken_up)),
         }
@@ -95,7 +96,7 @@ impl Output {
     pub(crate) fn outcome(&self, plan: &Plan, outcome: &Outcome, prober: Option<&HttpProber>) {
         let report = prober.map(|prober| report::ProbeSummary::of(plan, prober));
         match self.kind {
-            OutputKind::Json => self.event(json!({ "event": "outcome", "deployment": plan.id, "result": outcome, "probe": report })),
+            OutputKind::Json => Self::event(json!({ "event": "outcome", "deployment": plan.id, "result": outcome, "probe": report })),
             OutputKind::Human | OutputKind::Plain => self.human(|human| human.outcome(plan, outcome, report.as_ref())),
         }
     }
@@ -111,7 +112,7 @@ impl Observer for Output {
         match self.kind {
             OutputKind::Json => {
                 if let Ok(body) = serde_json::to_value(&progress) {
-                    self.event(json!({ "event": "progress", "progress": body }));
+                    Self::event(json!({ "event": "progress", "progress": body }));
                 }
             }
             OutputKind::Human | OutputKind::Plain => self.human(|human| human.tell(&progress)),

@@ -47,7 +47,7 @@ pub(crate) fn manifest(global: &Global, about: About<'_>) -> Result<Manifest, Cl
     for path in &components.plugins {
         overrides.plugins.insert(plugins::name_of(path)?, path.clone());
     }
-    Manifest::load_with(&global.file, &overrides).map_err(plugins::manifest_error)
+    Manifest::load_with(&global.file, &overrides).map_err(|error| plugins::manifest_error(&error))
 }
 
 /// Where the state is.
@@ -125,20 +125,18 @@ impl Base {
     /// Wires manifest, store and runtimes. Where nothing was ever deployed, the store is an empty one for the moment: nothing is made.
     pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
         let manifest = manifest(global, about)?;
-        match open_existing_store(global).await? {
-            Some(store) => Self::with(manifest, store, None).await,
-            None => {
-                let (store, scratch) = scratch_store().await?;
-                Self::with(manifest, store, Some(scratch)).await
-            }
+        if let Some(store) = open_existing_store(global).await? {
+            return Self::with(manifest, store, None).await;
         }
+        let (store, scratch) = scratch_store().await?;
+        Self::with(manifest, store, Some(scratch)).await
     }
 
     /// Wires a manifest with an open store.
     pub(crate) async fn with(manifest: Manifest, store: EmbeddedStore, scratch: Option<TempDir>) -> Result<Self, CliError> {
         let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets { sources: manifest.secrets.clone(), directory: manifest.directory.clone() });
         let (runtime, docker) = runtimes(&manifest, &store, Arc::clone(&secrets)).await?;
-        let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands::default(), Some(Arc::new(ContainerCommands::new(docker)))));
+        let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, Some(Arc::new(ContainerCommands::new(docker)))));
         let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
         let effects = Effects { commands, secrets, memory, audit: Arc::new(ToLog), log: Arc::new(ToLog), variables: plugins::variables() };
         Ok(Self { scratch, manifest, store, runtime, effects })
@@ -229,7 +227,7 @@ impl Session {
                 && let Ok(features) = switcher.features().await
             {
                 probe.identity_header = features.identity_header;
-                probe.identity_value = "{slot}".to_owned();
+                "{slot}".clone_into(&mut probe.identity_value);
             }
         }
         policy

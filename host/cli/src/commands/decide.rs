@@ -94,8 +94,8 @@ async fn tell(store: &EmbeddedStore, base: &Base, id: &DeploymentId, what: Decis
             if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
                 heard = true;
                 say(&format!("heard after {} ms; unwinding", left.elapsed().as_millis()));
-            } else if let Some(line) = event_line(&entry.event) {
-                say(&format!("  {line}"));
+            } else {
+                say(&format!("  {}", event_line(&entry.event)));
             }
             if let Event::Closed { outcome } = &entry.event {
                 return Ok(Some(drive::exit(outcome, true)));

@@ -30,9 +30,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
             match global.output {
                 OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "entry", "entry": entry })),
                 OutputKind::Human | OutputKind::Plain => {
-                    if let Some(line) = event_line(&entry.event) {
-                        data(&format!("{}  {line}", clock::local(entry.at)));
-                    }
+                    data(&format!("{}  {}", clock::local(entry.at), event_line(&entry.event)));
                 }
             }
         }

@@ -85,12 +85,9 @@ async fn target(session: &Session, state: &ServiceState, named: Option<ReleaseNu
 async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber) -> Option<Kept> {
     let kept = state.kept.clone().filter(|kept| kept.standing.release == target)?;
     for backend in &kept.standing.backends {
-        match session.base.runtime.inspect(backend).await {
-            Ok(BackendState::Running { .. }) => {}
-            Ok(_) | Err(_) => {
-                say(&format!("release {target} is kept but {} does not run any more: it is launched anew", backend.id));
-                return None;
-            }
+        if !matches!(session.base.runtime.inspect(backend).await, Ok(BackendState::Running { .. })) {
+            say(&format!("release {target} is kept but {} does not run any more: it is launched anew", backend.id));
+            return None;
         }
     }
     Some(kept)

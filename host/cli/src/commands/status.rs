@@ -222,9 +222,7 @@ async fn follow(store: &EmbeddedStore, scope: &Scope, id: &DeploymentId, global:
             match global.output {
                 OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "entry", "entry": entry })),
                 OutputKind::Human | OutputKind::Plain => {
-                    if let Some(line) = event_line(&entry.event) {
-                        data(&format!("{}  {line}", clock::local(entry.at)));
-                    }
+                    data(&format!("{}  {}", clock::local(entry.at), event_line(&entry.event)));
                 }
             }
             if let Event::Closed { outcome } = &entry.event {

@@ -138,7 +138,9 @@ impl Human {
                 }
                 StepEvent::Refused { fault } | StepEvent::Lost { fault } => {
                     let mark = self.paint("31", "✗");
-                    self.step_end(*step, &mark, &fault.message);
+                    // What preflight found bad stands right above it, and once more at the end.
+                    let words = if self.kind(*step) == Some("preflight") { "not passed" } else { &fault.message };
+                    self.step_end(*step, &mark, words);
                 }
                 StepEvent::UndoStarted => self.start(*step, "undo "),
                 StepEvent::Undone { output } => {
@@ -155,9 +157,7 @@ impl Human {
             Event::TurnedBack { .. } => self.line(&format!("{} turning back", self.paint("33", "↩"))),
             Event::Opened { .. } | Event::Closed { .. } => {}
             other => {
-                if let Some(words) = event_line(other) {
-                    self.line(&format!("{} {words}", self.paint("36", "·")));
-                }
+                self.line(&format!("{} {}", self.paint("36", "·"), event_line(other)));
             }
         }
     }
@@ -211,10 +211,10 @@ impl Human {
     }
 }
 
-/// An entry of the journal in one line; none for those that only matter to the machine.
-pub(crate) fn event_line(event: &Event) -> Option<String> {
+/// An entry of the journal in one line.
+pub(crate) fn event_line(event: &Event) -> String {
     match event {
-        Event::Opened { plan } => Some(format!("opened by {}: release {}, {} steps", plan.by, plan.release.number, plan.steps.len())),
+        Event::Opened { plan } => format!("opened by {}: release {}, {} steps", plan.by, plan.release.number, plan.steps.len()),
         Event::Step { step, event } => {
             let words = match event {
                 StepEvent::Started => "started".to_owned(),
@@ -225,7 +225,7 @@ pub(crate) fn event_line(event: &Event) -> Option<String> {
                 StepEvent::Undone { output } => format!("undone {}", output.notes.join("; ")),
                 StepEvent::UndoFailed { fault } => format!("could not be undone: {fault}"),
             };
-            Some(format!("step {}: {words}", step + 1))
+            format!("step {}: {words}", step + 1)
         }
         Event::Decided(decision) => {
             let what = match decision.decision {
@@ -234,16 +234,16 @@ pub(crate) fn event_line(event: &Event) -> Option<String> {
                 DecisionKind::Resume => "resume",
             };
             let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            Some(format!("{} said {what}{reason}", decision.by))
+            format!("{} said {what}{reason}", decision.by)
         }
-        Event::TurnedBack { fault } => Some(format!("turning back: {fault}")),
-        Event::Resumed { by } => Some(format!("taken up again by {by}")),
-        Event::Closed { outcome } => Some(match outcome {
+        Event::TurnedBack { fault } => format!("turning back: {fault}"),
+        Event::Resumed { by } => format!("taken up again by {by}"),
+        Event::Closed { outcome } => match outcome {
             Outcome::Promoted { .. } => "closed: promoted".to_owned(),
             Outcome::Unwound { fault, .. } => format!("closed: taken back: {fault}"),
             Outcome::Refused { fault } => format!("closed: refused: {fault}"),
             Outcome::Stuck { fault, .. } => format!("closed: stuck: {fault}"),
-        }),
+        },
     }
 }
 

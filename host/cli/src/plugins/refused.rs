@@ -50,7 +50,7 @@ pub(super) fn by(manifest: &Manifest, user: Option<User<'_>>, error: &LoadError)
             return otherwise();
         }
     };
-    manifest_error(ManifestError { problems })
+    manifest_error(&ManifestError { problems })
 }
 
 /// The value of the manifest that makes a plugin's request mean nothing.
@@ -108,8 +108,10 @@ pub(super) fn for_want_of_grants(manifest: &Manifest, refusals: &[NotGranted]) -
             Some(_) => format!("{name} {version} is not what was granted; what changed:"),
             None => format!("{name} {version} was never granted anything, and asks for:"),
         };
-        let lines: String = refusal.lines().iter().map(|line| format!("  {line}\n")).collect();
-        let _ = write!(sections, "\n{heading}\n{lines}");
+        let _ = writeln!(sections, "\n{heading}");
+        for line in refusal.lines() {
+            let _ = writeln!(sections, "  {line}");
+        }
     }
     let names: Vec<String> = refusals.iter().map(|refusal| format!("`{}`", refusal.plugin)).collect();
     let (noun, verb) = if names.len() == 1 { ("plugin", "has") } else { ("plugins", "have") };
@@ -139,7 +141,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// The error of a manifest with mistakes.
-pub(crate) fn manifest_error(error: ManifestError) -> CliError {
+pub(crate) fn manifest_error(error: &ManifestError) -> CliError {
     let count = error.problems.len();
     let noun = if count == 1 { "mistake" } else { "mistakes" };
     let path = error.problems.first().map(|problem| problem.path.display().to_string()).unwrap_or_default();

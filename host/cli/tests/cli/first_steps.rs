@@ -1,6 +1,7 @@
 //! What a newcomer types first, and what every command says where nothing was ever deployed.
 
 use crate::sandbox::{Sandbox, snapshot, warm};
+use std::fmt::Write as _;
 use std::fs;
 
 /// Enough to judge, to grant and to plan; its NGINX is nowhere.
@@ -90,7 +91,7 @@ fn where_nothing_was_deployed_every_command_says_so_and_makes_nothing() {
         (2, &["plugin", "remove", "http-health"]),
     ] {
         let run = sandbox.expect(code, arguments);
-        shown.push_str(&format!("$ agente-host {}\n{}\n", arguments.join(" "), run.shown()));
+        writeln!(shown, "$ agente-host {}\n{}", arguments.join(" "), run.shown()).unwrap();
     }
     assert_eq!(sandbox.files(), before);
     assert!(!sandbox.state().exists());

@@ -1,6 +1,7 @@
 //! Plugins: looked at, packed, granted, changed, taken back.
 
 use crate::sandbox::{PLUGINS, Sandbox, shipped, snapshot, warm};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -120,7 +121,7 @@ fn a_plugin_goes_from_component_to_grant_and_back() {
         &["plugin", "list"],
         &["plugin", "remove", "tcp-health"],
     ] {
-        shown.push_str(&format!("$ agente-host {}\n{}\n", arguments.join(" "), sandbox.expect(0, arguments).shown()));
+        writeln!(shown, "$ agente-host {}\n{}", arguments.join(" "), sandbox.expect(0, arguments).shown()).unwrap();
     }
     assert_eq!(sandbox.expect(2, &["plugin", "remove", "tcp-health"]).stderr.lines().next(), Some("Error: `tcp-health` has no grant for default"));
     assert!(!sandbox.state().exists());

@@ -1,6 +1,7 @@
 //! What can be typed: help, version, misuse, completions.
 
 use crate::sandbox::{Sandbox, snapshot};
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -67,7 +68,7 @@ fn misuse_ends_with_2_and_says_what_is_known() {
     ] {
         let run = sandbox.expect_without_settings(2, arguments);
         assert!(run.stdout.is_empty(), "{arguments:?} wrote to standard output: {}", run.stdout);
-        shown.push_str(&format!("$ agente-host {}\n{}\n", arguments.join(" "), run.stderr));
+        writeln!(shown, "$ agente-host {}\n{}", arguments.join(" "), run.stderr).unwrap();
     }
     assert!(!sandbox.state().exists());
     snapshot!("misuse", shown);

@@ -5,6 +5,7 @@
 //! file or a plugin can see.
 
 use crate::sandbox::{PLUGINS, Sandbox, shipped, snapshot, warm};
+use std::fmt::Write as _;
 use std::fs;
 
 const GOOD: &str = r#"service = "shop"
@@ -159,7 +160,7 @@ fn a_mistake_in_the_manifest_ends_with_2_before_anything_is_touched() {
         assert!(said.contains("agente.toml:"), "`{}` names no line: {said}", spoil.0);
         assert!(said.contains("\nfix: "), "`{}` has no fix: {said}", spoil.0);
         assert!(!said.contains("hunter2"), "a secret is shown: {said}");
-        shown.push_str(&format!("## {}\n{said}\n", spoil.0));
+        writeln!(shown, "## {}\n{said}", spoil.0).unwrap();
     }
     snapshot!("mistakes_in_the_manifest", shown);
 }
@@ -176,7 +177,7 @@ fn a_mistake_that_only_a_plugin_sees_is_told_at_its_line_too() {
         sandbox.write("agente.toml", &spoilt(spoil));
         let said = judged(&sandbox, spoil.0, &["--env", "production"]);
         assert!(said.contains("agente.toml:") && said.contains("\nfix: "), "`{}` has no line or no fix: {said}", spoil.0);
-        shown.push_str(&format!("## {}\n{said}\n", spoil.0));
+        writeln!(shown, "## {}\n{said}", spoil.0).unwrap();
     }
     snapshot!("mistakes_that_plugins_see", shown);
 }
@@ -218,13 +219,13 @@ fn a_mistake_on_the_command_line_names_what_is_there() {
         &["--file", "build"],
     ] {
         let said = judged(&sandbox, &options.join(" "), options);
-        shown.push_str(&format!("## {}\n{said}\n", options.join(" ")));
+        writeln!(shown, "## {}\n{said}", options.join(" ")).unwrap();
     }
     // A plugin of the wrong kind for its name's use is refused by its name: nothing in the manifest uses it so.
     sandbox.write("agente.toml", &GOOD.replace("plugin = \"nginx-switch\"", "plugin = \"tcp-health\""));
     let component = shipped().join("tcp-health.wasm").display().to_string();
     let said = judged(&sandbox, "--plugin of the wrong kind", &[&production[..], &["--plugin", &component]].concat());
-    shown.push_str(&format!("## --plugin of the wrong kind\n{said}\n"));
+    writeln!(shown, "## --plugin of the wrong kind\n{said}").unwrap();
     snapshot!("mistakes_on_the_command_line", shown);
 }
 
@@ -244,12 +245,12 @@ fn a_damaged_lock_file_ends_with_2_and_says_how_to_mend_it() {
         ("empty", String::new()),
     ] {
         sandbox.write("agente.lock", &text);
-        shown.push_str(&format!("## {name}\n{}\n", judged(&sandbox, name, &production)));
+        writeln!(shown, "## {name}\n{}", judged(&sandbox, name, &production)).unwrap();
         assert_eq!(sandbox.read("agente.lock"), text);
     }
     fs::remove_file(sandbox.folder().join("agente.lock")).unwrap();
     fs::create_dir(sandbox.folder().join("agente.lock")).unwrap();
-    shown.push_str(&format!("## a folder\n{}\n", judged(&sandbox, "a folder", &production)));
+    writeln!(shown, "## a folder\n{}", judged(&sandbox, "a folder", &production)).unwrap();
     snapshot!("damaged_lock_file", shown);
 }
 
@@ -260,7 +261,7 @@ fn a_lock_file_or_manifest_that_may_not_be_read_ends_with_2() {
     for name in ["agente.lock", "agente.toml"] {
         sandbox.write("agente.lock", "version = 1\n");
         let path = sandbox.folder().join(name);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         let output = sandbox.command_that_may_not_read_everything(&["check", "--env", "production"]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
