@@ -3,8 +3,15 @@
 //! Invariants: everything of a scene lives in one temporary folder and one block of ports; when the scene is dropped, every process that was started from that
 //! folder is ended by its number, supervisors and backends too. Nothing is waited for by a fixed time: waits look for a condition and fail with what was seen.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "a test's harness says what it expected and ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::indexing_slicing,
+    reason = "a test's harness says what it expected and ends the test"
+)]
 
+mod engine;
 mod http;
 mod nginx;
 mod ports;
@@ -13,6 +20,7 @@ mod run;
 mod service;
 mod traffic;
 
+pub use engine::Engine;
 pub use http::{Answer, get};
 pub use nginx::Nginx;
 pub use ports::{Ports, free_port};

@@ -168,6 +168,7 @@ pub struct Ended {
 impl Ended {
     /// Demands an exit code.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "the demand is all that many tests want")]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "`{}`\n{}\n{}", self.what, self.told(), self.stderr);
         self

@@ -33,6 +33,8 @@ pub struct Setup {
     pub shift: String,
     /// Whether the host asks the public URL.
     pub probe: bool,
+    /// The engine and the image, where the release runs in containers.
+    pub docker: Option<(PathBuf, String)>,
     /// Further tables.
     pub more: String,
 }
@@ -53,6 +55,7 @@ impl Setup {
             healthy: "20s".to_owned(),
             shift: "20s".to_owned(),
             probe: true,
+            docker: None,
             more: String::new(),
         }
     }
@@ -114,12 +117,21 @@ impl Service {
 
     /// Writes the manifest.
     pub fn write(&self, setup: &Setup) {
-        let api = built("agente-api", "cargo build -p agente-api");
-        let mut command = vec!["./agente-api".to_owned(), "127.0.0.1:{port}".to_owned()];
+        let mut text = format!("service = \"{}\"\n\n", self.name);
+        let mut command = match &setup.docker {
+            None => {
+                let api = built("agente-api", "cargo build -p agente-api");
+                let _ = writeln!(text, "[runtime.process]\nartifact = \"{}\"", api.display());
+                vec!["./agente-api".to_owned(), "127.0.0.1:{port}".to_owned()]
+            }
+            Some((socket, image)) => {
+                let _ = writeln!(text, "[runtime.docker]\nimage = \"{image}\"\ncontainer_port = 8080\nsocket = \"{}\"", socket.display());
+                vec!["/agente-api".to_owned(), "0.0.0.0:8080".to_owned()]
+            }
+        };
         command.extend(setup.flags.iter().cloned());
-        let mut text = format!("service = \"{}\"\n\n[runtime.process]\nartifact = \"{}\"\ncommand = {command:?}\n", self.name, api.display());
         let (first, last) = self.backends;
-        let _ = writeln!(text, "instances = {}\nports = \"{first}-{last}\"\nstop_grace = \"{}\"", setup.instances, setup.stop_grace);
+        let _ = writeln!(text, "command = {command:?}\ninstances = {}\nports = \"{first}-{last}\"\nstop_grace = \"{}\"", setup.instances, setup.stop_grace);
         let _ = writeln!(text, "env = {{ AGENTE_API_VERSION_NAME = \"{}\" }}\n\n[switch]\nplugin = \"nginx-switch\"\n", setup.version);
         let _ = writeln!(text, "{}\n[health]\nendpoints = [\"/healthz\", \"/readyz\"]\ninterval = \"100ms\"\n", self.section);
         if setup.probe {

@@ -1,11 +1,12 @@
 //! The whole thing: the real `agente-host` with its shipped plugins, a real NGINX, real processes, and a client that forgives nothing.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test says what it expected and ends")]
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test says what it expected and ends")]
 
 mod boot;
 mod crash;
 mod decisions;
 mod deploy;
+mod docker;
 mod drain;
 mod nginx_trouble;
 mod store_rules;

@@ -1,0 +1,36 @@
+//! The same with containers of a Docker Engine.
+
+use agente_tests::scene::{Engine, Scene, Setup, Traffic};
+
+#[test]
+fn containers_are_switched_refused_taken_up_after_a_kill_and_rolled_back_with_nothing_lost() {
+    let engine = Engine::start();
+    let image = engine.image();
+    let setup = |version: &str| Setup { docker: Some((engine.socket.clone(), image.clone())), ..Setup::version(version) };
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    scene.first_release(&shop, &setup("v1"));
+    let load = Traffic::on(&shop, 60.0, 2);
+
+    shop.deploy(&setup("v2")).expect_code(0);
+    assert_eq!(shop.serving(), "v2");
+    assert_eq!(engine.running().len(), 2, "one serves, one is kept: {:?}", engine.running());
+
+    let ended = shop.deploy(&Setup { healthy: "2s".to_owned(), ..setup("v3") }.flag("--never-ready")).expect_code(1);
+    assert_eq!(ended.outcome()["outcome"], "unwound");
+    assert_eq!(shop.serving(), "v2");
+    assert_eq!(engine.running().len(), 1, "{:?}", engine.running());
+
+    let run = shop.begin_deploy(&setup("v4").flag("--startup 3"));
+    assert!(run.wait_step("await-healthy", "started"));
+    assert_eq!(run.kill().code, None);
+    assert_eq!(engine.running().len(), 2, "{:?}", engine.running());
+    shop.host(&["deploy"]).expect_code(0);
+    assert_eq!(shop.serving(), "v4");
+    assert_eq!(engine.running().len(), 2, "{:?}", engine.running());
+
+    shop.host(&["rollback"]).expect_code(0);
+    assert_eq!(shop.serving(), "v2");
+    load.nothing_lost();
+    drop(scene);
+}
