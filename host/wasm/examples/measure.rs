@@ -25,8 +25,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let load = async |cache: bool| -> Result<_, Box<dyn Error>> {
         let host = PluginHost::new(&HostOptions { cache_folder: cache.then(|| folder.path().join("cache")) })?;
+        let input = input(Path::new(&path), &config)?;
         let started = Instant::now();
-        let plugin = host.load(input(Path::new(&path), &config)?).await?;
+        let plugin = host.load(input).await?;
         Ok((started.elapsed(), plugin))
     };
     let mut compiled = Vec::new();
