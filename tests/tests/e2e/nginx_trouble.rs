@@ -46,7 +46,7 @@ impl Before {
 }
 
 fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes).expect("a file of text")
 }
 
 /// A file without its digest and fencing token.
