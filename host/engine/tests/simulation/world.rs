@@ -57,7 +57,6 @@ pub enum Candidate {
 #[derive(Debug, Clone)]
 pub struct SimBackend {
     pub since: u64,
-    pub release: u64,
     pub slot: Slot,
 }
 
@@ -313,7 +312,7 @@ impl Runtime for Sim {
     async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
         self.call(&format!("ensure {}", launch.backend.id), |inner, now| {
             inner.check_journaled("ensure");
-            inner.backends.entry(launch.backend.id.clone()).or_insert(SimBackend { since: now, release: launch.release.number.0, slot: launch.slot });
+            inner.backends.entry(launch.backend.id.clone()).or_insert(SimBackend { since: now, slot: launch.slot });
         })
         .await
     }
