@@ -266,7 +266,7 @@ impl Inner {
         match self.candidate {
             Candidate::TurnsBad(after) | Candidate::Dies(after) if self.is_candidate(id) => self.since_shift(now).is_none_or(|passed| passed < after),
             Candidate::NeverHealthy | Candidate::CrashLoops if self.is_candidate(id) => false,
-            _ => !(self.stable_fails && !self.is_candidate(id)),
+            _ => !self.stable_fails || self.is_candidate(id),
         }
     }
 
@@ -392,7 +392,7 @@ impl TrafficSwitcher for Sim {
     }
 
     async fn observe(&self) -> Result<Observed, Fault> {
-        self.look("observe", |inner, now| observed(inner, now)).await
+        self.look("observe", observed).await
     }
 
     async fn drain(&self, _: &OpId, slot: Slot) -> Result<Drained, Fault> {
