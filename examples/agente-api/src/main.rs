@@ -39,7 +39,7 @@ async fn run(options: Options) -> ExitCode {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return failed(&format!("signals can't be received: {error}")),
     };
-    let listener = match server::bind(options.listen).await {
+    let listener = match server::listen(options.listen) {
         Ok(listener) => listener,
         Err(error) => return failed(&format!("can't listen on {}: {error}", options.listen)),
     };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
@@ -26,6 +26,8 @@ use crate::routes;
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// How long to wait after `accept` failed, usually for lack of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How many connections may wait to be taken. The usual 128 are there within half a second of a busy machine, and whoever comes then waits for a second.
+const BACKLOG: u32 = 1024;
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -132,7 +134,10 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::
     }
 }
 
-/// Binds the address.
-pub(crate) async fn bind(address: std::net::SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Listens on the address.
+pub(crate) fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

@@ -3,6 +3,8 @@
 use agente_engine::names::Timestamp;
 use agente_engine::ports::Clock;
 use async_trait::async_trait;
+use jiff::tz::TimeZone;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The system's clock; waiting is tokio's.
@@ -28,9 +30,19 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn local(at: Timestamp) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_millisecond(millis) {
-        Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        Ok(time) => time.to_zoned(zone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
         Err(_) => format!("{millis} ms"),
     }
+}
+
+/// The machine's time zone. Its rules are read from where they usually stand: a look-up by the zone's name would read all names that there are first.
+fn zone() -> TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    let usual = || {
+        let rules = std::fs::read("/etc/localtime").ok().filter(|_| std::env::var_os("TZ").is_none())?;
+        TimeZone::tzif("local", &rules).ok()
+    };
+    ZONE.get_or_init(|| usual().unwrap_or_else(TimeZone::system)).clone()
 }
 
 /// `20260301T040506`, for ids that sort by time.
