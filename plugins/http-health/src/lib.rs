@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::spec::{Spec, SpecTable};
 use agente_plugin_sdk::health::Outcome;
 use agente_plugin_sdk::{Description, Failure, HealthCheck, Host, Plugin, Problem, Subject, Verdict};
+use std::borrow::Cow;
 
 /// The plugin.
 #[derive(Debug)]
@@ -22,16 +23,12 @@ impl Plugin for HttpHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        // The schemas are kept as text: the code that makes them would be a third of the component.
-        let schema = |text: &str| serde_json::from_str(text).unwrap_or_default();
-        Description {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kind: "health-check".to_owned(),
-            summary: "Asks backends or a URL over HTTP and compares status, headers, JSON fields, text and latency with what is expected.".to_owned(),
-            config: schema(include_str!("../schema/config.json")),
-            spec: Some(schema(include_str!("../schema/check.json"))),
-        }
+        let summary = "Asks backends or a URL over HTTP and compares status, headers, JSON fields, text and latency with what is expected.";
+        Description::new::<Config>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), "health-check", summary).with_spec::<SpecTable>()
+    }
+
+    fn description() -> Cow<'static, str> {
+        include_str!("../description.json").into()
     }
 
     fn check_config(config: &Config) -> Vec<Problem> {

@@ -35,6 +35,7 @@ mod component;
 use agente_plugin_sdk::host::Host;
 use agente_plugin_sdk::{Description, Desired, Drained, Failure, Features, Observed, Plugin, Problem, TrafficSwitcher};
 use config::Config;
+use std::borrow::Cow;
 use target::Target;
 
 /// The plugin.
@@ -51,6 +52,10 @@ impl Plugin for NginxSwitch {
             "traffic-switcher",
             "Switches traffic between the slots of a service behind open-source NGINX, on the host or in a container",
         )
+    }
+
+    fn description() -> Cow<'static, str> {
+        include_str!("../description.json").into()
     }
 
     fn check_config(config: &Config) -> Vec<Problem> {

@@ -8,7 +8,7 @@ use crate::config;
 use crate::failure::Failure;
 use crate::health::{HealthCheck, Subject};
 use crate::host::Host;
-use crate::plugin::{Description, Plugin};
+use crate::plugin::Plugin;
 use crate::traffic::{Backend, Desired, MatchRule, Route, TrafficSwitcher};
 use crate::wit_host::WitHost;
 use std::marker::PhantomData;
@@ -24,11 +24,6 @@ pub struct Traffic<P>(PhantomData<P>);
 /// What a component of kind `health-check` exports.
 #[derive(Debug)]
 pub struct Health<P>(PhantomData<P>);
-
-fn described(description: &Description) -> String {
-    // A description is strings and a schema: it always has a JSON form.
-    serde_json::to_string(description).unwrap_or_default()
-}
 
 fn fail(failure: Failure) -> wit::Failure {
     wit::Failure { code: failure.code.as_str().into(), retryable: failure.retryable, message: failure.message, hint: failure.hint, labels: failure.labels }
@@ -86,7 +81,7 @@ fn observed(seen: crate::Observed) -> wit_traffic::Observed {
 
 impl<P: Plugin> meta::Guest for Meta<P> {
     fn describe() -> String {
-        described(&P::describe())
+        P::description().into_owned()
     }
 
     fn check_config(config_json: String) -> Vec<meta::Problem> {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 
 /// Something wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +65,17 @@ pub trait Plugin {
     /// The plugin's section of the manifest. `deny_unknown_fields` gives the best messages.
     type Config: DeserializeOwned + JsonSchema;
 
-    /// Says what the plugin is. Called with every effect denied.
+    /// Says what the plugin is.
     fn describe() -> Description;
+
+    /// The same as JSON. Called with every effect denied.
+    ///
+    /// A plugin that keeps this text in a file, and holds the file to [`Plugin::describe`] by a test, spares each of its instances the work of making it,
+    /// and its component the code that makes schemas.
+    fn description() -> Cow<'static, str> {
+        // A description is strings and a schema: it always has a JSON form.
+        serde_json::to_string(&Self::describe()).unwrap_or_default().into()
+    }
 
     /// Judges a configuration that has the right shape: values, and how they fit together. Called with every effect denied; an empty list means good.
     fn check_config(config: &Self::Config) -> Vec<Problem>;

@@ -11,6 +11,7 @@ use agente_plugin_sdk::health::Outcome;
 use agente_plugin_sdk::schemars::{self, JsonSchema};
 use agente_plugin_sdk::{Description, Failure, HealthCheck, Host, Plugin, Problem, Subject, Verdict};
 use serde::Deserialize;
+use std::borrow::Cow;
 
 /// The plugin.
 #[derive(Debug)]
@@ -26,16 +27,12 @@ impl Plugin for TcpHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        // The schemas are kept as text: the code that makes them would be a third of the component.
-        let schema = |text: &str| serde_json::from_str(text).unwrap_or_default();
-        Description {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kind: "health-check".to_owned(),
-            summary: "Connects over TCP, sends bytes where the check says so, and compares what comes back with what is expected.".to_owned(),
-            config: schema(include_str!("../schema/config.json")),
-            spec: Some(schema(include_str!("../schema/check.json"))),
-        }
+        let summary = "Connects over TCP, sends bytes where the check says so, and compares what comes back with what is expected.";
+        Description::new::<Config>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), "health-check", summary).with_spec::<SpecTable>()
+    }
+
+    fn description() -> Cow<'static, str> {
+        include_str!("../description.json").into()
     }
 
     fn check_config(_config: &Config) -> Vec<Problem> {
