@@ -5,7 +5,7 @@
 //! should be is deleted and compiled again. A failing cache never fails a load.
 
 use agente_engine::names::Digest;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::hash::{Hash as _, Hasher};
@@ -83,7 +83,7 @@ impl Cache {
                 return None;
             }
         };
-        let proven = read_private(&proof).ok().is_some_and(|proof| self.proves(&code, &bytes, &proof).is_some());
+        let proven = read_private(&proof).ok().is_some_and(|proof| hmac::verify(&self.key_of(&code), &bytes, &proof).is_ok());
         if !proven {
             tracing::warn!(path = %code.display(), "a compiled plugin is damaged or not ours and is compiled again");
             forget(&code, &proof);
@@ -106,7 +106,7 @@ impl Cache {
             let bytes = component.serialize().map_err(|error| format!("{error:#}"))?;
             // Code before proof: a crash between the two leaves a file that is not proven and is made again.
             write_private(&self.folder, &code, &bytes)?;
-            write_private(&self.folder, &proof, &self.proof(&code, &bytes).ok_or("the proof could not be made")?)?;
+            write_private(&self.folder, &proof, hmac::sign(&self.key_of(&code), &bytes).as_ref())?;
             Ok(())
         };
         if let Err(error) = keep() {
@@ -114,26 +114,10 @@ impl Cache {
         }
     }
 
-    /// An authentication code (GMAC: nonce, then tag) over the file's name and its bytes; with the name, one component's code can't stand for
-    /// another's. It is several times faster than a hash, which would be most of the time of a load.
-    fn proof(&self, code: &Path, bytes: &[u8]) -> Option<Vec<u8>> {
-        let nonce: [u8; NONCE_LEN] = rand::random();
-        let tag = self.sealer(code)?.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bytes), &mut []).ok()?;
-        Some([&nonce, tag.as_ref()].concat())
-    }
-
-    /// Something only if the proof is of this file.
-    fn proves(&self, code: &Path, bytes: &[u8], proof: &[u8]) -> Option<()> {
-        let (nonce, tag) = proof.split_at_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        self.sealer(code)?.open_in_place(nonce, Aad::from(bytes), &mut tag.to_vec()).ok().map(|_| ())
-    }
-
-    /// A key for this one name.
-    fn sealer(&self, code: &Path) -> Option<LessSafeKey> {
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.key);
-        let key = ring::hmac::sign(&key, code.file_name()?.as_encoded_bytes());
-        Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).ok()?))
+    /// A key for this one file name, so that one component's code can't stand for another's.
+    fn key_of(&self, code: &Path) -> hmac::Key {
+        let name = code.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.key), name).as_ref())
     }
 
     fn paths(&self, engine: &Engine, digest: &Digest) -> (PathBuf, PathBuf) {
