@@ -147,6 +147,14 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
     }
 }
 
+/// Loads the plugin that switches, alone: who only looks at the target needs no other.
+pub(crate) async fn load_switcher(host: &PluginHost, manifest: &Manifest, lock: &LockFile, store_id: &str, effects: &Effects) -> Result<Plugin, CliError> {
+    let path = find(&manifest.switcher, manifest.plugins.get(&manifest.switcher).and_then(|section| section.path.as_deref()))?;
+    let input = input(&manifest.switcher, path, manifest, store_id, effects.clone(), GrantSource::Lock(lock));
+    let input = LoadInput { kind: Some(User::Switch.kind()), ..input };
+    host.load(input).await.map_err(|error| refused::by(manifest, Some(User::Switch), &error))
+}
+
 /// What is to be loaded for a manifest.
 fn input<'a>(name: &PluginName, path: PathBuf, manifest: &Manifest, store_id: &str, effects: Effects, grant: GrantSource<'a>) -> LoadInput<'a> {
     LoadInput {

@@ -147,6 +147,18 @@ impl Base {
     }
 }
 
+/// The switcher alone, to look at the target on behalf of no deployment.
+pub(crate) async fn only_switcher(base: &Base) -> Result<WasmSwitcher, CliError> {
+    let lock = plugins::read_lock(&base.manifest.directory)?;
+    let host = plugins::host(&base.store)?;
+    let plugin = plugins::load_switcher(&host, &base.manifest, &lock, base.store.id(), &base.effects).await?;
+    plugin.switcher(OperationContext::default()).ok_or_else(not_a_switcher)
+}
+
+fn not_a_switcher() -> CliError {
+    CliError::internal("the plugin that switches is not a switcher")
+}
+
 /// A base with its plugins loaded and granted.
 pub(crate) struct Session {
     pub(crate) base: Base,
@@ -197,7 +209,7 @@ impl Session {
 
     /// The switcher for a context.
     pub(crate) fn switcher(&self, context: OperationContext) -> Result<WasmSwitcher, CliError> {
-        self.loaded.switcher.switcher(context).ok_or_else(|| CliError::internal("the plugin that switches is not a switcher"))
+        self.loaded.switcher.switcher(context).ok_or_else(not_a_switcher)
     }
 
     /// The checks for a context.

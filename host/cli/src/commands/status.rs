@@ -5,7 +5,7 @@ use crate::clock;
 use crate::drive;
 use crate::error::{CliError, Exit};
 use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line};
-use crate::session::{self, About, Base, Session};
+use crate::session::{self, About, Base};
 use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::journal::Event;
 use agente_engine::names::{DeploymentId, Scope};
@@ -106,8 +106,7 @@ async fn look(base: Base, state: &ServiceState, attempt: Option<&Attempt>) -> (V
         backends.push(Seen { id: backend.id.0.clone(), address: backend.address.clone(), state, error });
     }
     let target = async {
-        let session = Session::load(base).await.map_err(|error| error.message)?;
-        let switcher = session.switcher(session.context(None, &[], None)).map_err(|error| error.message)?;
+        let switcher = session::only_switcher(&base).await.map_err(|error| error.message)?;
         match tokio::time::timeout(LOOK, switcher.observe()).await {
             Ok(observed) => observed.map_err(|fault| fault.message),
             Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
