@@ -1,7 +1,7 @@
 //! Whether a manifest has only keys that are known and values of the right kind, judged by the schema of the wire types.
 //!
 //! This runs over the document as written, reports what has no place in it, and takes that out, so that the rest can still be judged. What
-//! was taken out is remembered, so that [`missing`](crate::missing) doesn't report it again.
+//! was taken out is remembered, so that [`missing`] doesn't report it again.
 
 use crate::missing;
 use crate::problem::{Complaint, Findings};

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Invariants:
-//! - Logic sees the world through [`Host`] alone. In a component that is the WIT imports; with the feature `native` it is [`native::NativeHost`], so the
+//! - Logic sees the world through [`Host`] alone. In a component that is the WIT imports; with the feature `native` it is `native::NativeHost`, so the
 //!   same logic is tested natively against real servers.
 //! - `Host` is always a generic parameter, never a trait object: what a plugin does not call is not among its imports.
 //! - Every operation runs in a fresh instance. Nothing may be kept in statics; what must outlive a call goes into the host's memory.
