@@ -1,5 +1,4 @@
 //! What the plugin says of itself agrees with its types and with what it asks for.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use agente_plugin_sdk::Plugin;
 use std::path::Path;
