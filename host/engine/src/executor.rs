@@ -390,7 +390,7 @@ impl<'a> Run<'a> {
                 if self.attempt.shift_began() {
                     output = self.drain_candidate(index, *slot).await;
                 }
-                let retired = self.hands.retire(backends).await?;
+                let retired = self.hands.retire(backends, self.attempt.plan.release.runtime.stop_grace()).await?;
                 output.notes.extend(retired.notes);
                 Ok(output)
             }

@@ -89,6 +89,7 @@ impl Plan {
             slot: self.slot,
             backends: self.backends.clone(),
             adopted: matches!(self.release.runtime, RuntimeSpec::Adopted { .. }),
+            stop_grace: self.release.runtime.stop_grace(),
             since,
         }
     }

@@ -3,11 +3,14 @@
 use crate::names::{DeploymentId, Scope, Timestamp};
 use crate::plan::{DeploymentKind, Plan, PluginInUse};
 use crate::policy::{CheckMoment, KeepPrevious, OnDrainTimeout, Policy, Strategy};
-use crate::release::{Release, RuntimeSpec};
+use crate::release::Release;
 use crate::route::{Backend, Override, Routes, Slot};
-use crate::state::{ServiceState, Standing};
+use crate::state::ServiceState;
 use crate::step::{Step, StepKind, TimeoutAction};
 use std::time::Duration;
+
+/// What removing a side may take beyond its backends' own grace: the calls of the runtime.
+const RETIRE_MARGIN: Duration = Duration::from_secs(30);
 
 /// What every planner starts from.
 #[derive(Debug, Clone)]
@@ -74,7 +77,7 @@ pub fn deploy(inputs: Inputs, kind: DeploymentKind, release: Release, backends: 
     let slot = candidate_slot(&inputs.state);
     let mut steps = opening(&inputs);
     if let Some(kept) = &inputs.state.kept {
-        let timeout = retire_time(&kept.standing, &release.runtime) + inputs.policy.drain.timeout;
+        let timeout = kept.standing.stop_time() + RETIRE_MARGIN + inputs.policy.drain.timeout;
         steps.push(unwinds(StepKind::RetireKept { standing: kept.standing.clone() }, timeout));
     }
     let timeouts = inputs.policy.timeouts;
@@ -90,8 +93,7 @@ pub fn deploy(inputs: Inputs, kind: DeploymentKind, release: Release, backends: 
     let old = inputs.state.stable.as_ref().map(|stable| (stable.release, stable.backends.clone()));
     let after = Routes::all_to(slot, release.number, backends.clone(), old);
     steps.push(unwinds(StepKind::Shift { before, after }, timeouts.shift));
-    let grace = release.runtime.stop_grace();
-    closing(&inputs, slot, grace, &mut steps);
+    closing(&inputs, slot, &mut steps);
     Ok(finish(inputs, kind, release, slot, backends, steps))
 }
 
@@ -107,8 +109,7 @@ pub fn roll_back_fast(inputs: Inputs, release: Release) -> Result<Plan, PlanErro
     let old = inputs.state.stable.as_ref().map(|stable| (stable.release, stable.backends.clone()));
     let after = Routes::all_to(standing.slot, standing.release, standing.backends.clone(), old);
     steps.push(unwinds(StepKind::Shift { before: inputs.state.routes.clone(), after }, inputs.policy.timeouts.shift));
-    let grace = release.runtime.stop_grace();
-    closing(&inputs, standing.slot, grace, &mut steps);
+    closing(&inputs, standing.slot, &mut steps);
     Ok(finish(inputs, DeploymentKind::Rollback { fast: true }, release, standing.slot, standing.backends, steps))
 }
 
@@ -158,7 +159,7 @@ fn opening(inputs: &Inputs) -> Vec<Step> {
     steps
 }
 
-fn closing(inputs: &Inputs, slot: Slot, grace: Duration, steps: &mut Vec<Step>) {
+fn closing(inputs: &Inputs, slot: Slot, steps: &mut Vec<Step>) {
     let policy = &inputs.policy;
     if policy.checks_at(CheckMoment::Validate).next().is_some() {
         steps.push(unwinds(StepKind::Validate { slot }, policy.timeouts.validate));
@@ -182,12 +183,8 @@ fn closing(inputs: &Inputs, slot: Slot, grace: Duration, steps: &mut Vec<Step>) 
         }
         KeepPrevious::None => {}
     }
-    let timeout = grace * u32::try_from(old.backends.len()).unwrap_or(u32::MAX) + Duration::from_secs(30);
+    let timeout = old.stop_time() + RETIRE_MARGIN;
     steps.push(Step { kind: StepKind::Retire { standing: old.clone() }, timeout, on_timeout: TimeoutAction::Stuck });
-}
-
-fn retire_time(standing: &Standing, runtime: &RuntimeSpec) -> Duration {
-    runtime.stop_grace() * u32::try_from(standing.backends.len()).unwrap_or(u32::MAX) + Duration::from_secs(30)
 }
 
 fn finish(inputs: Inputs, kind: DeploymentKind, release: Release, slot: Slot, backends: Vec<Backend>, steps: Vec<Step>) -> Plan {

@@ -6,6 +6,7 @@ use crate::plan::Plan;
 use crate::route::{Backend, Routes, Slot};
 use crate::step::{StepEvent, StepKind};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A release that stands in a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct Standing {
     pub backends: Vec<Backend>,
     /// Whether it ran before us: never stopped by us.
     pub adopted: bool,
+    /// How long each of its backends may take to stop: its own release's, whatever release comes after it.
+    pub stop_grace: Duration,
     /// Since when it is what it is (stable, or kept).
     pub since: Timestamp,
 }
@@ -43,6 +46,13 @@ pub struct ServiceState {
     pub routes: Option<Routes>,
     /// The deployment that has not ended.
     pub open: Option<DeploymentId>,
+}
+
+impl Standing {
+    /// The longest that stopping all of it one by one may take.
+    pub fn stop_time(&self) -> Duration {
+        self.stop_grace.saturating_mul(u32::try_from(self.backends.len()).unwrap_or(u32::MAX))
+    }
 }
 
 impl ServiceState {

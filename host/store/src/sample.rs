@@ -109,7 +109,7 @@ pub(crate) fn open_state(deployment: &DeploymentId) -> ServiceState {
 
 pub(crate) fn closed_state() -> ServiceState {
     let backends = plan("d-none", &scope("shop"), 1).backends;
-    let standing = Standing { release: ReleaseNumber(1), slot: Slot::Blue, backends, adopted: false, since: Timestamp(5) };
+    let standing = Standing { release: ReleaseNumber(1), slot: Slot::Blue, backends, adopted: false, stop_grace: Duration::from_secs(10), since: Timestamp(5) };
     ServiceState { stable: Some(standing), ..ServiceState::default() }
 }
 

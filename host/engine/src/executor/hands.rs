@@ -135,7 +135,7 @@ impl<'a> Hands<'a> {
         if standing.adopted {
             return Ok(StepOutput::note(format!("the adopted backends of release {} are left running: their lifecycle is not ours", standing.release)));
         }
-        self.retire(&standing.backends).await
+        self.retire(&standing.backends, standing.stop_grace).await
     }
 
     async fn retire_old(&self, standing: &Standing, drained: Option<bool>) -> Result<StepOutput, Failure> {
@@ -149,8 +149,7 @@ impl<'a> Hands<'a> {
     }
 
     /// Stops and removes backends; each is tried, the first fault is told.
-    pub(super) async fn retire(&self, backends: &[Backend]) -> Result<StepOutput, Failure> {
-        let grace = self.plan.release.runtime.stop_grace();
+    pub(super) async fn retire(&self, backends: &[Backend], grace: Duration) -> Result<StepOutput, Failure> {
         let mut output = StepOutput::default();
         let mut failed = None;
         for backend in backends {

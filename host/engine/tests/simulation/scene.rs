@@ -84,7 +84,8 @@ pub fn release(number: u64) -> Release {
             instances: 2,
             ports: port,
             env: BTreeMap::new(),
-            stop_grace: Duration::from_secs(5),
+            // Each its own, so that nobody's backends are stopped with another's.
+            stop_grace: Duration::from_secs(4 + number),
         }),
         created: Timestamp(0),
     }

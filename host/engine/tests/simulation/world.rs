@@ -58,6 +58,7 @@ pub enum Candidate {
 pub struct SimBackend {
     pub since: u64,
     pub slot: Slot,
+    pub stop_grace: Duration,
 }
 
 pub struct Inner {
@@ -312,7 +313,11 @@ impl Runtime for Sim {
     async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
         self.call(&format!("ensure {}", launch.backend.id), |inner, now| {
             inner.check_journaled("ensure");
-            inner.backends.entry(launch.backend.id.clone()).or_insert(SimBackend { since: now, slot: launch.slot });
+            inner.backends.entry(launch.backend.id.clone()).or_insert(SimBackend {
+                since: now,
+                slot: launch.slot,
+                stop_grace: launch.release.runtime.stop_grace(),
+            });
         })
         .await
     }
@@ -337,10 +342,11 @@ impl Runtime for Sim {
         self.call(&format!("assign {} {role:?}", backend.id), |_, _| ()).await
     }
 
-    async fn retire(&self, backend: &Backend, _: Duration) -> Result<Retired, Failure> {
+    async fn retire(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure> {
         self.call(&format!("retire {}", backend.id), |inner, now| {
             inner.check_journaled("retire");
             let Some(found) = inner.backends.get(&backend.id).cloned() else { return Retired { found: false, killed: false } };
+            assert_eq!(grace, found.stop_grace, "{} is stopped with another release's grace", backend.id);
             for desired in inner.loaded.iter().chain(inner.applied.iter().map(|(desired, _)| desired)) {
                 let weight = desired.routes.weight(found.slot);
                 assert!(weight.is_zero(), "{} is retired at weight {weight}\n{}", backend.id, inner.log.join("\n"));
