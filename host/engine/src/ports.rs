@@ -166,6 +166,14 @@ pub struct Observed {
     pub message: String,
 }
 
+impl Observed {
+    /// The routes in force; none where nothing of the service is there.
+    pub fn in_force(self) -> Option<Routes> {
+        let serves = self.routes.routes.iter().any(|route| !route.weight.is_zero());
+        (self.state != ObservedState::Absent && serves).then_some(self.routes)
+    }
+}
+
 /// The answers of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

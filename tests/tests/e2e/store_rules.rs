@@ -1,6 +1,6 @@
 //! Who may change a service: one store, one host at a time, plugins with a grant.
 
-use agente_tests::scene::{Scene, Setup, shipped};
+use agente_tests::scene::{Scene, Setup, Traffic, shipped};
 use std::time::Duration;
 
 #[test]
@@ -16,6 +16,29 @@ fn another_store_that_meets_the_live_service_refuses() {
     assert!(ended.said().contains("another store"), "{}", ended.said());
     assert_eq!((shop.nginx_file(), shop.backends()), (file, backends));
     assert_eq!(shop.serving(), "v1");
+    drop(scene);
+}
+
+#[test]
+fn a_service_of_another_store_is_taken_over_by_force_with_nothing_lost_and_left_as_it_was_where_that_fails() {
+    let (scene, shop) = Scene::deployed();
+    let backends = shop.backends();
+    let load = Traffic::on(&shop, 60.0, 2);
+    let fresh = shop.path("another-state");
+    let take = ["adopt", "--force", "--backend", backends[0].0.as_str()];
+
+    // Its own backend does not answer: nothing is taken.
+    let file = shop.nginx_file();
+    shop.host_with(&fresh, &["adopt", "--force", "--backend", "127.0.0.1:1"]).expect_code(1);
+    assert_eq!(shop.nginx_file(), file);
+
+    shop.host_with(&fresh, &take).expect_code(0);
+    assert_eq!(shop.serving(), "v1");
+    // Now it is the first store that is foreign.
+    shop.write(&Setup::version("v2"));
+    let ended = shop.host(&["deploy"]).expect_code(4);
+    assert!(ended.said().contains("another store"), "{}", ended.said());
+    load.nothing_lost();
     drop(scene);
 }
 

@@ -9,7 +9,7 @@ use crate::output::{Output, say};
 use crate::session::{About, Session};
 use agente_engine::names::DeploymentId;
 use agente_engine::planner::{self, PlanError};
-use agente_engine::ports::{Launch, Runtime};
+use agente_engine::ports::{Launch, Runtime, TrafficSwitcher};
 use agente_engine::release::{Artifact, RuntimeSpec};
 use agente_engine::route::Slot;
 use agente_engine::state::ServiceState;
@@ -38,8 +38,8 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
         return Err(CliError::refused(error.to_string()).hint("`agente-host status` shows it; a new release is brought by `agente-host deploy`"));
     }
     if options.force {
-        // What another store left there is not ours to go back to.
-        state = ServiceState::default();
+        // Whoever put them there: the routes that are in force now are what an adoption that fails puts back.
+        state.routes = session.switcher(session.context(None, &[], None))?.observe().await?.in_force();
     }
     let runtime = RuntimeSpec::Adopted { addresses: options.backends.clone() };
     let release = store.create_release(session.base.scope(), Artifact::Adopted, runtime).await?;

@@ -128,8 +128,12 @@ impl Hands<'_> {
         }
     }
 
-    /// Before requests go back: some side must be there to take them.
+    /// Before requests go back to what was stable: some of it must be there to take them. Routes that were never ours (a target that was taken over)
+    /// lead to backends that no runtime of ours can look at.
     pub(super) async fn some_side_lives(&self, routes: &Routes) -> Result<(), Failure> {
+        if self.plan.stable.is_none() {
+            return Ok(());
+        }
         let mut ends = Vec::new();
         for route in routes.routes.iter().filter(|route| !route.weight.is_zero()) {
             for backend in &route.backends {

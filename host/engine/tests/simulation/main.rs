@@ -493,6 +493,50 @@ fn a_target_that_was_changed_by_hand_is_refused_and_taken_back_by_force() {
 }
 
 #[test]
+fn taking_over_a_foreign_target_that_fails_anywhere_leaves_its_traffic_as_it_was() {
+    let foreign = || {
+        let sim = managed();
+        let plan = {
+            let mut inner = sim.inner();
+            // All that this store knows is gone; what runs and what is in force stays.
+            inner.state = Default::default();
+            let mut theirs = inner.loaded.clone().unwrap();
+            theirs.store = "another-store".into();
+            inner.applied = Some((theirs.clone(), 0));
+            inner.loaded = Some(theirs.clone());
+            inner.state.routes = Some(theirs.routes.clone());
+            let adopted = agente_engine::release::Release {
+                artifact: agente_engine::release::Artifact::Adopted,
+                runtime: agente_engine::release::RuntimeSpec::Adopted { addresses: vec!["127.0.0.1:9000".into()] },
+                ..release(1)
+            };
+            let inputs = planner::Inputs { force: true, ..inputs(inner.state.clone(), policy(), "take-over") };
+            planner::adopt(inputs, adopted, backends(Slot::Blue, 1)).unwrap()
+        };
+        (sim, plan)
+    };
+    let (sim, plan) = foreign();
+    assert!(matches!(run(&sim, &plan), Ok(Outcome::Promoted { .. })));
+    let calls = sim.inner().calls;
+    let mut failed = 0;
+    for call in 1..=calls {
+        for wrong in [Wrong::Refuses, Wrong::FailsBefore, Wrong::FailsAfter, Wrong::HangsAfter, Wrong::DiesBefore, Wrong::DiesAfter] {
+            let (sim, plan) = foreign();
+            sim.inner().wrong.insert(call, wrong);
+            let outcome = match begin(&sim, &plan) {
+                Some(result) => result.unwrap(),
+                None => resume_until_ended(&sim),
+            };
+            failed += usize::from(!matches!(outcome, Outcome::Promoted { .. }));
+            assert!(!matches!(outcome, Outcome::Stuck { .. }), "call {call} {wrong:?}: {outcome:?}\n{}", sim.inner().log.join("\n"));
+            let inner = sim.inner();
+            assert_eq!(inner.loaded.as_ref().unwrap().routes.weight(Slot::Blue), agente_engine::weight::Weight::FULL, "{}", inner.log.join("\n"));
+        }
+    }
+    assert!(failed > 5, "the harness never made it fail");
+}
+
+#[test]
 fn a_target_that_refuses_every_change_is_left_as_it_was_and_the_deployment_unwinds() {
     let sim = managed();
     let plan = plan(&sim, 2, policy());
