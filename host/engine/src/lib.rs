@@ -15,6 +15,7 @@ pub mod ports;
 pub mod release;
 pub mod route;
 pub mod state;
+pub mod statistics;
 pub mod step;
 pub mod verdict;
 pub mod weight;

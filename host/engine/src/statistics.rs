@@ -1,0 +1,1 @@
+//! Statistics for analysis: pure functions and accumulators, the same answer for the same data.
