@@ -104,6 +104,7 @@ pub(crate) fn exit_of(kind: FaultKind) -> Exit {
         | FaultKind::TimedOut
         | FaultKind::Unhealthy
         | FaultKind::Errored
+        | FaultKind::Undecided
         | FaultKind::BudgetExceeded
         | FaultKind::PluginCrashed
         | FaultKind::Aborted

@@ -3,7 +3,7 @@
 use crate::fault::Fault;
 use crate::journal::{Decision, DecisionKind, Entry, Event, Outcome};
 use crate::plan::Plan;
-use crate::step::{IllegalMove, StepState};
+use crate::step::{IllegalMove, StepKind, StepState};
 
 /// A journal that can't have been written by us.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -65,6 +65,10 @@ pub struct Attempt {
     pub paused: bool,
     /// The abort that somebody asked for, until it is obeyed or past the point of no return: a host that dies in between must not forget it.
     pub abort: Option<Decision>,
+    /// The step whose wait an operator has ended by `promote`.
+    pub waived: Option<usize>,
+    /// Whether an operator wants 100 % without what leads up to it.
+    pub straight_up: bool,
     /// The last decision that was folded in; 0 for none.
     pub last_decision: u64,
     /// How it ended, if it did.
@@ -76,7 +80,18 @@ impl Attempt {
     /// A deployment of which only the plan is written.
     pub fn opened(plan: Plan) -> Self {
         let steps = vec![StepState::Pending; plan.steps.len()];
-        Self { plan, steps, direction: Direction::Forward, paused: false, abort: None, last_decision: 0, outcome: None, next_sequence: 1 }
+        Self {
+            plan,
+            steps,
+            direction: Direction::Forward,
+            paused: false,
+            abort: None,
+            waived: None,
+            straight_up: false,
+            last_decision: 0,
+            outcome: None,
+            next_sequence: 1,
+        }
     }
 
     /// Folds a whole journal.
@@ -115,6 +130,8 @@ impl Attempt {
                     DecisionKind::Pause => self.paused = true,
                     DecisionKind::Resume => self.paused = false,
                     DecisionKind::Abort => self.abort = Some(decision.clone()),
+                    DecisionKind::Promote { full: true } => self.straight_up = true,
+                    DecisionKind::Promote { full: false } => self.waived = self.next_step(),
                 }
             }
             Event::TurnedBack { fault } => self.direction = Direction::Back(fault.clone()),
@@ -130,16 +147,20 @@ impl Attempt {
         self.steps.iter().position(|state| !matches!(state, StepState::Done(_)))
     }
 
-    /// The last step that still has to be undone.
+    /// The step that has to be undone next: what is missing of the stable side comes back before requests do, then from the last to the first.
     pub fn next_undo(&self) -> Option<usize> {
-        let steps = self.plan.steps.iter().zip(&self.steps).enumerate().rev();
-        steps
-            .filter(|(_, (step, _))| step.kind.has_undo())
-            .find(|(_, (_, state))| match state {
-                StepState::Running | StepState::Done(_) | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_) => true,
-                StepState::Pending | StepState::Refused(_) | StepState::Undone => false,
-            })
-            .map(|(index, _)| index)
+        let open = |shrinks: bool| {
+            let steps = self.plan.steps.iter().zip(&self.steps).enumerate().rev();
+            let mut of_kind = steps.filter(|(_, (step, _))| step.kind.has_undo() && matches!(step.kind, StepKind::Shrink { .. }) == shrinks);
+            of_kind.find(|(_, (_, state))| may_have_left_something(state)).map(|(index, _)| index)
+        };
+        open(true).or_else(|| open(false))
+    }
+
+    /// Whether unwinding has put the routes back that were in force before.
+    pub fn routes_are_back(&self) -> bool {
+        let shift = |kind: &StepKind| matches!(kind, StepKind::Shift { .. });
+        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| shift(&step.kind) && *state == StepState::Undone)
     }
 
     /// Whether anything outside may have been changed.
@@ -154,7 +175,7 @@ impl Attempt {
 
     /// Whether the candidate has been given requests at any time.
     pub fn shift_began(&self) -> bool {
-        let shift = |kind: &crate::step::StepKind| matches!(kind, crate::step::StepKind::Shift { .. });
+        let shift = |kind: &StepKind| matches!(kind, StepKind::Shift { .. });
         self.plan.steps.iter().zip(&self.steps).any(|(step, state)| shift(&step.kind) && !matches!(state, StepState::Pending | StepState::Refused(_)))
     }
 
@@ -164,5 +185,13 @@ impl Attempt {
             StepState::Done(output) => output.drained,
             _ => None,
         })
+    }
+}
+
+fn may_have_left_something(state: &StepState) -> bool {
+    match state {
+        StepState::Done(output) => !output.skipped,
+        StepState::Running | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_) => true,
+        StepState::Pending | StepState::Refused(_) | StepState::Undone => false,
     }
 }

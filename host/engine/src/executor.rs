@@ -3,6 +3,7 @@
 //! Invariants: before an effect its `started` is durable, after it its result is; while the journal can't be written no new effect begins, except
 //! putting the last acknowledged routes back; an abort is heard in every wait until the point of no return has begun.
 
+mod analyze;
 mod drain;
 mod hands;
 mod health;
@@ -15,8 +16,8 @@ use crate::fault::{Failure, Fault, FaultKind};
 use crate::journal::{DecisionKind, Entry, Event, Outcome};
 use crate::plan::Plan;
 use crate::policy::OnDrainTimeout;
-use crate::ports::{AppendError, Clock, Fence, HealthCheck, Observer, Prober, Progress, Runtime, Store, TrafficSwitcher};
-use crate::route::{Routes, Slot};
+use crate::ports::{AppendError, Clock, Fence, HealthCheck, MetricSource, Observer, Prober, Progress, Runtime, Store, TrafficSwitcher};
+use crate::route::{Backend, Routes, Slot};
 use crate::state::ServiceState;
 use crate::step::{StepEvent, StepKind, StepOutput, StepState, TimeoutAction};
 use futures_util::{FutureExt, pin_mut, select_biased};
@@ -34,6 +35,8 @@ pub struct World<'a> {
     pub switcher: &'a dyn TrafficSwitcher,
     /// Asks checks.
     pub checks: &'a dyn HealthCheck,
+    /// Reads numbers for analysis.
+    pub metrics: &'a dyn MetricSource,
     /// Our outside requests, where the policy has them.
     pub prober: Option<&'a dyn Prober>,
     /// Journal, mailbox and target locks.
@@ -197,6 +200,11 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         self.write(Event::Step { step: index, event: StepEvent::Started }).await?;
+        if self.attempt.straight_up && self.attempt.plan.steps.get(index).is_some_and(|step| step.kind.leads_up()) {
+            let output = StepOutput { skipped: true, ..StepOutput::note("passed over: an operator promoted in full") };
+            self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?;
+            return Ok(None);
+        }
         match self.run_step(index).await? {
             StepEnd::Succeeded(output) => self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?,
             StepEnd::Failed(failure) => {
@@ -242,6 +250,11 @@ impl<'a> Run<'a> {
             if let Some(fault) = self.hands.over_budget() {
                 return Ok(Some(fault));
             }
+            if self.attempt.shift_began()
+                && let Err(failure) = self.hands.watch_paused(self.attempt.next_step().unwrap_or_default()).await
+            {
+                return Ok(Some(failure.fault().clone()));
+            }
             if !told {
                 told = true;
                 let step = self.attempt.next_step().unwrap_or_default();
@@ -259,6 +272,10 @@ impl<'a> Run<'a> {
         let hands = self.hands.clone();
         let Some(step) = hands.plan.steps.get(index) else { return Ok(StepEnd::Succeeded(StepOutput::default())) };
         let one_way = step.kind.is_point_of_no_return();
+        let waits_for_decision = matches!(step.kind, StepKind::Analyze { .. });
+        if waits_for_decision && self.attempt.waived == Some(index) {
+            return Ok(StepEnd::Succeeded(StepOutput::note("an operator promoted it")));
+        }
         let drained = self.attempt.drained();
         let result = {
             // Steps that wait on purpose end by themselves; the margin catches an answer that never comes.
@@ -279,7 +296,7 @@ impl<'a> Run<'a> {
                             let detail = hands.last_seen().map(|seen| format!("; last seen: {seen}")).unwrap_or_default();
                             let message = format!("step `{}` took longer than {}{detail}", step.kind.name(), seconds(step.timeout));
                             if waits_on_purpose {
-                                break Ok(StepOutput { notes: vec![message], drained: matches!(step.kind, StepKind::Drain { .. }).then_some(false), retired: None });
+                                break Ok(StepOutput { drained: matches!(step.kind, StepKind::Drain { .. }).then_some(false), ..StepOutput::note(message) });
                             }
                             break Err(Failure::Unknown { fault: Fault { causes: hands.evidence(&step.kind).await, ..Fault::new(FaultKind::TimedOut, message) } });
                         }
@@ -288,9 +305,13 @@ impl<'a> Run<'a> {
                 match signal {
                     Signal::Decision(decision) => {
                         let abort = (decision.decision == DecisionKind::Abort && !one_way).then(|| watch::aborted(&decision));
+                        let promoted = matches!(decision.decision, DecisionKind::Promote { .. }).then(|| format!("promoted by {}", decision.by));
                         self.write(Event::Decided(decision)).await?;
                         if let Some(fault) = abort {
                             break Err(Failure::Unknown { fault });
+                        }
+                        if let Some(note) = promoted.filter(|_| waits_for_decision) {
+                            break Ok(StepOutput::note(note));
                         }
                     }
                     Signal::OverBudget(fault) if !one_way => break Err(Failure::Unknown { fault }),
@@ -308,7 +329,10 @@ impl<'a> Run<'a> {
     /// Undoes the last step that needs it, or closes the deployment. An outcome is returned only when it is stuck.
     async fn back(&mut self, cause: Fault) -> Result<Option<Outcome>, Halt> {
         let Some(index) = self.attempt.next_undo() else {
-            let outcome = Outcome::Unwound { fault: cause, stable: self.state.stable.as_ref().map(|stable| stable.release) };
+            let stable = self.state.stable.as_ref().map(|stable| stable.release);
+            // Requests are back already; that what serves them is well is looked at, not waited for.
+            let notes = if self.attempt.routes_are_back() { self.hands.look_at_restored().await } else { Vec::new() };
+            let outcome = Outcome::Unwound { fault: cause, stable, notes };
             self.write(Event::Closed { outcome }).await?;
             return Ok(None);
         };
@@ -368,6 +392,7 @@ impl<'a> Run<'a> {
                 let drain = if self.attempt.shift_began() { self.attempt.plan.policy.drain.timeout } else { Duration::ZERO };
                 drain + self.attempt.plan.release.runtime.stop_grace() * u32::try_from(backends.len()).unwrap_or(u32::MAX)
             }
+            StepKind::Shrink { .. } => self.attempt.plan.policy.timeouts.launch + self.attempt.plan.policy.timeouts.healthy,
             _ => Duration::ZERO,
         }
     }
@@ -376,8 +401,13 @@ impl<'a> Run<'a> {
         let op = self.attempt.plan.op_id(index, "undo");
         match kind {
             StepKind::Promote => Ok(self.hands.stand_old_up_again().await),
-            StepKind::Shift { before, .. } => {
-                let routes = before.clone().unwrap_or(Routes { routes: Vec::new(), overrides: Vec::new() });
+            StepKind::Shift { .. } => {
+                // However far it climbed: at once to what was in force before the first of them.
+                let before = self.attempt.plan.routes_before.clone();
+                if self.attempt.routes_are_back() && self.state.routes == before {
+                    return Ok(StepOutput::note("the routes of before are in force already"));
+                }
+                let routes = before.unwrap_or(Routes { routes: Vec::new(), overrides: Vec::new() });
                 self.hands.some_side_lives(&routes).await?;
                 let identity = self.attempt.plan.stable.as_ref().map(|stable| (stable.slot, stable.release, OutsideProof::NotContradicted));
                 match self.hands.set_routes(index, &op, &routes, identity).await {
@@ -385,10 +415,11 @@ impl<'a> Run<'a> {
                     Err(failure) => self.hands.still_in_force(index, &routes, identity).await.ok_or(failure),
                 }
             }
+            StepKind::Shrink { slot, backends, .. } => self.hands.grow_back(index, *slot, backends).await,
             StepKind::Launch { slot, backends } => {
                 let mut output = StepOutput::default();
                 if self.attempt.shift_began() {
-                    output = self.drain_candidate(index, *slot).await;
+                    output = self.drain_candidate(index, *slot, backends).await;
                 }
                 let retired = self.hands.retire(backends, self.attempt.plan.release.runtime.stop_grace()).await?;
                 output.notes.extend(retired.notes);
@@ -398,6 +429,7 @@ impl<'a> Run<'a> {
             | StepKind::Baseline { .. }
             | StepKind::RetireKept { .. }
             | StepKind::AwaitHealthy { .. }
+            | StepKind::Analyze { .. }
             | StepKind::Validate { .. }
             | StepKind::Bake { .. }
             | StepKind::Drain { .. }
@@ -407,10 +439,10 @@ impl<'a> Run<'a> {
     }
 
     /// Gives the requests that a rejected candidate still holds the drain's time to end; then they are cut, and the note says so.
-    async fn drain_candidate(&self, index: usize, slot: Slot) -> StepOutput {
+    async fn drain_candidate(&self, index: usize, slot: Slot, backends: &[Backend]) -> StepOutput {
         let policy = self.attempt.plan.policy.drain;
         self.hands
-            .drain(index, slot, policy.timeout, OnDrainTimeout::Cut)
+            .drain(index, slot, backends, policy.timeout, OnDrainTimeout::Cut)
             .await
             .unwrap_or_else(|failure| StepOutput::note(format!("whether requests to {slot} have ended could not be told: {}", failure.fault())))
     }
@@ -419,9 +451,10 @@ impl<'a> Run<'a> {
         let outputs = self.attempt.plan.steps.iter().zip(&self.attempt.steps);
         outputs
             .filter_map(|(step, state)| match (&step.kind, state) {
-                (StepKind::Bake { .. } | StepKind::Drain { .. } | StepKind::Retire { .. } | StepKind::RetireKept { .. }, StepState::Done(output)) => {
-                    Some(output.notes.clone())
-                }
+                (
+                    StepKind::Analyze { .. } | StepKind::Bake { .. } | StepKind::Drain { .. } | StepKind::Retire { .. } | StepKind::RetireKept { .. },
+                    StepState::Done(output),
+                ) => Some(output.notes.clone()),
                 _ => None,
             })
             .flatten()

@@ -27,6 +27,8 @@ pub enum FaultKind {
     Unhealthy,
     /// A check could not be asked.
     Errored,
+    /// Neither good nor bad could be shown in time.
+    Undecided,
     /// The probe's budget was used up.
     BudgetExceeded,
     /// A plugin trapped or used up its budget; the effect is unknown.

@@ -16,6 +16,11 @@ pub enum DecisionKind {
     Pause,
     /// Go on.
     Resume,
+    /// Wait no longer at this weight.
+    Promote {
+        /// Whether all weights and analyses before 100 % are passed over.
+        full: bool,
+    },
 }
 
 /// A decision with who, why and when.
@@ -48,6 +53,9 @@ pub enum Outcome {
         fault: Fault,
         /// What serves now.
         stable: Option<ReleaseNumber>,
+        /// How it was found afterwards.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// Turned down before any effect began; nothing was touched.
     Refused {

@@ -3,6 +3,7 @@
 //! Invariants of this crate: it does no I/O, reads no clock and no environment, and knows nothing of wasmtime, Docker, HTTP or SQL. It sees the
 //! world through [`ports`] alone, so that every strategy runs in a deterministic simulation.
 
+mod analysis;
 pub mod attempt;
 pub mod executor;
 pub mod fault;
@@ -17,5 +18,6 @@ pub mod route;
 pub mod state;
 pub mod statistics;
 pub mod step;
+mod tally;
 pub mod verdict;
 pub mod weight;

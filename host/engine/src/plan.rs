@@ -58,6 +58,9 @@ pub struct Plan {
     pub backends: Vec<Backend>,
     /// What was stable when the plan was made.
     pub stable: Option<Standing>,
+    /// The release of what was stable, so that a part of it can be started again.
+    #[serde(default)]
+    pub stable_release: Option<Release>,
     /// What was kept when the plan was made.
     pub kept: Option<Kept>,
     /// The routes that were in force when the plan was made.
@@ -97,6 +100,31 @@ impl Plan {
     /// Whether the deployment removes what the last one kept.
     pub fn retires_kept(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.kind, StepKind::RetireKept { .. }))
+    }
+
+    /// The candidate's backends that stand when step `index` begins, and the stable side's.
+    pub fn standing_at(&self, index: usize) -> (Vec<Backend>, Vec<Backend>) {
+        let (mut launched, mut gone) = (Vec::new(), Vec::new());
+        for step in self.steps.iter().take(index) {
+            match &step.kind {
+                StepKind::Launch { backends, .. } => launched.extend(backends.iter().cloned()),
+                StepKind::Shrink { backends, .. } => gone.extend(backends.iter().cloned()),
+                _ => {}
+            }
+        }
+        // What is rolled back to, or adopted, stood before.
+        let launches = self.steps.iter().any(|step| matches!(step.kind, StepKind::Launch { .. }));
+        let candidate = if launches { launched } else { self.backends.clone() };
+        let stable = self.stable.iter().flat_map(|stable| &stable.backends).filter(|backend| !gone.contains(backend)).cloned().collect();
+        (candidate, stable)
+    }
+
+    /// What a rolling deployment removes of the stable side before promote.
+    pub fn shrunk(&self) -> impl Iterator<Item = &Backend> {
+        self.steps.iter().flat_map(|step| match &step.kind {
+            StepKind::Shrink { backends, .. } => backends.as_slice(),
+            _ => &[],
+        })
     }
 
     /// The longest the deployment can take going forward: the sum of its time limits.

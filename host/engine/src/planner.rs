@@ -1,16 +1,20 @@
 //! Planners: a release, the environment's policy and the observed state become a list of steps. Pure.
 
-use crate::names::{DeploymentId, Scope, Timestamp};
+use crate::names::{DeploymentId, ReleaseNumber, Scope, Timestamp};
 use crate::plan::{DeploymentKind, Plan, PluginInUse};
-use crate::policy::{CheckMoment, KeepPrevious, OnDrainTimeout, Policy, Strategy};
+use crate::policy::{CheckMoment, KeepPrevious, OnDrainTimeout, OnUndecided, Policy, SplitBy, Stage, Strategy};
 use crate::release::Release;
 use crate::route::{Backend, Override, Routes, Slot};
-use crate::state::ServiceState;
+use crate::state::{Kept, ServiceState, Standing};
 use crate::step::{Step, StepKind, TimeoutAction};
+use crate::weight::Weight;
 use std::time::Duration;
 
 /// What removing a side may take beyond its backends' own grace: the calls of the runtime.
 const RETIRE_MARGIN: Duration = Duration::from_secs(30);
+
+/// What the last question of a stage may take beyond it.
+const ANALYSIS_MARGIN: Duration = Duration::from_secs(30);
 
 /// What every planner starts from.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub struct Inputs {
     pub policy: Policy,
     /// The plugins in use.
     pub plugins: Vec<PluginInUse>,
+    /// The release that is stable, where the store knows it.
+    pub stable_release: Option<Release>,
     /// Whether the operator takes over a target that is foreign or not as we left it.
     pub force: bool,
 }
@@ -73,33 +79,30 @@ pub fn deploy(inputs: Inputs, kind: DeploymentKind, release: Release, backends: 
     if backends.len() != needed || needed == 0 {
         return Err(PlanError::Backends { needed, reserved: backends.len() });
     }
-    let Strategy::BlueGreen = inputs.policy.strategy;
     let slot = candidate_slot(&inputs.state);
     let mut steps = opening(&inputs);
     if let Some(kept) = &inputs.state.kept {
         let timeout = kept.standing.stop_time() + RETIRE_MARGIN + inputs.policy.drain.timeout;
         steps.push(unwinds(StepKind::RetireKept { standing: kept.standing.clone() }, timeout));
     }
-    let timeouts = inputs.policy.timeouts;
-    steps.push(unwinds(StepKind::Launch { slot, backends: backends.clone() }, timeouts.launch));
-    steps.push(unwinds(StepKind::AwaitHealthy { slot, backends: backends.clone() }, timeouts.healthy));
-    let mut before = inputs.state.routes.clone();
-    if let (Some(stable), false) = (&inputs.state.stable, inputs.policy.candidate_overrides.is_empty()) {
-        let mut preview = Routes::all_to(stable.slot, stable.release, stable.backends.clone(), Some((release.number, backends.clone())));
-        preview.overrides = inputs.policy.candidate_overrides.iter().map(|rule| Override { slot, ..rule.clone() }).collect();
-        steps.push(unwinds(StepKind::Shift { before, after: preview.clone() }, timeouts.shift));
-        before = Some(preview);
+    let mut climb = Climb { inputs: &inputs, number: release.number, slot, backends: &backends, routes: inputs.state.routes.clone(), steps };
+    match (&inputs.policy.strategy, &inputs.state.stable) {
+        (Strategy::BlueGreen, _) | (_, None) => climb.at_once(),
+        (Strategy::Canary { stages, by }, Some(stable)) => climb.by_stages(stable, stages, *by),
+        (Strategy::Rolling { max_surge, max_unavailable, pause }, Some(stable)) => {
+            climb.in_batches(stable, usize::from(*max_surge), usize::from(*max_unavailable), *pause);
+        }
     }
-    let old = inputs.state.stable.as_ref().map(|stable| (stable.release, stable.backends.clone()));
-    let after = Routes::all_to(slot, release.number, backends.clone(), old);
-    steps.push(unwinds(StepKind::Shift { before, after }, timeouts.shift));
+    let mut steps = climb.steps;
     closing(&inputs, slot, &mut steps);
     Ok(finish(inputs, kind, release, slot, backends, steps))
 }
 
 /// Plans the way back to the release that is kept: nothing is launched.
 pub fn roll_back_fast(inputs: Inputs, release: Release) -> Result<Plan, PlanError> {
-    let Some(kept) = inputs.state.kept.clone() else {
+    // A part of a side is no way back for all requests.
+    let whole = |kept: &Kept| kept.standing.backends.len() >= release.runtime.instances();
+    let Some(kept) = inputs.state.kept.clone().filter(whole) else {
         return Err(PlanError::NothingKept(inputs.scope));
     };
     let standing = kept.standing;
@@ -144,6 +147,146 @@ pub fn retake(inputs: Inputs, release: Release) -> Result<Plan, PlanError> {
     Ok(finish(Inputs { force: true, ..inputs }, DeploymentKind::Adopt, release, stable.slot, stable.backends, steps))
 }
 
+/// The way from no requests for the candidate to all of them.
+struct Climb<'a> {
+    inputs: &'a Inputs,
+    number: ReleaseNumber,
+    slot: Slot,
+    backends: &'a [Backend],
+    /// The routes after the last step.
+    routes: Option<Routes>,
+    steps: Vec<Step>,
+}
+
+impl Climb<'_> {
+    fn launch(&mut self, backends: &[Backend]) {
+        let timeouts = self.inputs.policy.timeouts;
+        self.steps.push(unwinds(StepKind::Launch { slot: self.slot, backends: backends.to_vec() }, timeouts.launch));
+        self.steps.push(unwinds(StepKind::AwaitHealthy { slot: self.slot, backends: backends.to_vec() }, timeouts.healthy));
+    }
+
+    fn shift(&mut self, after: Routes) {
+        let before = self.routes.replace(after.clone());
+        self.steps.push(unwinds(StepKind::Shift { before, after }, self.inputs.policy.timeouts.shift));
+    }
+
+    fn analyze(&mut self, stage: Stage) {
+        self.steps.push(unwinds(StepKind::Analyze { stage }, analysis_limit(&self.inputs.policy, stage)));
+    }
+
+    fn overrides(&self) -> Vec<Override> {
+        self.inputs.policy.candidate_overrides.iter().map(|rule| Override { slot: self.slot, ..rule.clone() }).collect()
+    }
+
+    /// Rules that lead to the candidate come before any weight.
+    fn preview(&mut self, stable: &Standing) {
+        let overrides = self.overrides();
+        if !overrides.is_empty() {
+            self.shift(Routes::split(stable, (self.number, self.backends.to_vec()), Weight::ZERO).with_overrides(overrides));
+        }
+    }
+
+    fn take_all(&mut self, stable: Option<(ReleaseNumber, Vec<Backend>)>) {
+        self.shift(Routes::all_to(self.slot, self.number, self.backends.to_vec(), stable));
+    }
+
+    fn at_once(&mut self) {
+        self.launch(self.backends);
+        if let Some(stable) = &self.inputs.state.stable {
+            self.preview(stable);
+        }
+        self.take_all(self.inputs.state.stable.as_ref().map(|stable| (stable.release, stable.backends.clone())));
+    }
+
+    fn by_stages(&mut self, stable: &Standing, stages: &[Stage], by: SplitBy) {
+        // All of the candidate stands before its first request: capacity for a weight exists before the weight is set.
+        self.launch(self.backends);
+        self.preview(stable);
+        let candidate = (self.number, self.backends.to_vec());
+        for stage in stages.iter().filter(|stage| stage.weight != Weight::FULL) {
+            let routes = match by {
+                SplitBy::Weight => Routes::split(stable, candidate.clone(), stage.weight),
+                SplitBy::Instances => Routes::mixed(stable, candidate.clone(), among(stable.backends.len(), self.backends.len(), stage.weight)),
+            };
+            let routes = routes.with_overrides(self.overrides());
+            if self.routes.as_ref() != Some(&routes) {
+                self.shift(routes);
+            }
+            self.analyze(*stage);
+        }
+        self.take_all(Some((stable.release, stable.backends.clone())));
+    }
+
+    /// Never more than `max_surge` backends too many, never more than `max_unavailable` too few, and always as many as the weights need.
+    fn in_batches(&mut self, stable: &Standing, max_surge: usize, max_unavailable: usize, pause: Duration) {
+        let wanted = stable.backends.len().max(self.backends.len());
+        let mut left = stable.backends.as_slice();
+        let mut up = 0;
+        while up < self.backends.len() {
+            let room = (wanted + max_surge).saturating_sub(left.len() + up);
+            let (_, waiting) = self.backends.split_at(up);
+            let batch = waiting.get(..room.min(waiting.len())).unwrap_or(waiting);
+            if !batch.is_empty() {
+                self.launch(batch);
+                up += batch.len();
+            }
+            // Backends that were adopted are never stopped by us; they only lose their requests.
+            let spare = (left.len() + up).saturating_sub(wanted.saturating_sub(max_unavailable));
+            // Without any of the candidate, one of the stable side must go on.
+            let spare = spare.min(if up == 0 { left.len().saturating_sub(1) } else { left.len() });
+            let (leaving, staying) = left.split_at(spare);
+            let all_up = up == self.backends.len();
+            if all_up {
+                break;
+            }
+            if batch.is_empty() && leaving.is_empty() {
+                // One backend, nothing to spare: one more for a moment.
+                let next = waiting.first().map(std::slice::from_ref).unwrap_or_default();
+                self.launch(next);
+                up += next.len();
+                continue;
+            }
+            let standing = Standing { backends: staying.to_vec(), ..stable.clone() };
+            let routes = if staying.is_empty() {
+                Routes::all_to(self.slot, self.number, self.backends.get(..up).unwrap_or_default().to_vec(), None)
+            } else {
+                Routes::split(&standing, (self.number, self.backends.get(..up).unwrap_or_default().to_vec()), share(up, staying.len()))
+            };
+            let weight = routes.weight(self.slot);
+            self.shift(routes);
+            if up > 0 {
+                self.analyze(Stage { weight, pause, wait: false });
+            }
+            if !leaving.is_empty() && !stable.adopted {
+                let timeout = self.inputs.policy.drain.timeout + stable.stop_grace * u32::try_from(leaving.len()).unwrap_or(u32::MAX) + RETIRE_MARGIN;
+                let kind = StepKind::Shrink { slot: stable.slot, release: stable.release, backends: leaving.to_vec() };
+                self.steps.push(unwinds(kind, timeout));
+            }
+            left = staying;
+        }
+        self.take_all(Some((stable.release, left.to_vec())));
+    }
+}
+
+/// How many of the candidate's backends stand beside the stable side's for at least this share; one at least.
+fn among(stable: usize, candidate: usize, weight: Weight) -> usize {
+    (1..=candidate).find(|&some| share(some, stable) >= weight).unwrap_or(candidate)
+}
+
+/// The share of `some` among `some + others`.
+fn share(some: usize, others: usize) -> Weight {
+    let points = some.saturating_mul(10_000).checked_div(some + others).unwrap_or_default();
+    u32::try_from(points).ok().and_then(|points| Weight::from_basis_points(points).ok()).unwrap_or(Weight::FULL)
+}
+
+/// How long a stage may take: its pause, what it may be extended by, and the wait for a person where there may be one.
+fn analysis_limit(policy: &Policy, stage: Stage) -> Duration {
+    let analysis = policy.analysis.as_ref().filter(|analysis| !analysis.checks.is_empty());
+    let extend = analysis.map_or(Duration::ZERO, |analysis| analysis.initial_delay + analysis.extend);
+    let asks = stage.wait || analysis.is_some_and(|analysis| analysis.on_undecided == OnUndecided::Ask);
+    stage.pause + extend + if asks { policy.timeouts.decide } else { Duration::ZERO } + ANALYSIS_MARGIN
+}
+
 fn unwinds(kind: StepKind, timeout: Duration) -> Step {
     Step { kind, timeout, on_timeout: TimeoutAction::Unwind }
 }
@@ -176,7 +319,9 @@ fn closing(inputs: &Inputs, slot: Slot, steps: &mut Vec<Step>) {
         OnDrainTimeout::Cut => TimeoutAction::Cut,
     };
     steps.push(Step { kind: StepKind::Drain { slot: old.slot }, timeout: policy.drain.timeout, on_timeout });
-    match policy.keep_previous {
+    // A part of a side is no way back: what rolling leaves of the old one goes.
+    let keep = if matches!(policy.strategy, Strategy::Rolling { .. }) { KeepPrevious::None } else { policy.keep_previous };
+    match keep {
         KeepPrevious::UntilNext => return,
         KeepPrevious::For { duration } => {
             steps.push(Step { kind: StepKind::Hold { duration }, timeout: duration, on_timeout: TimeoutAction::GoOn });
@@ -184,6 +329,10 @@ fn closing(inputs: &Inputs, slot: Slot, steps: &mut Vec<Step>) {
         KeepPrevious::None => {}
     }
     let timeout = old.stop_time() + RETIRE_MARGIN;
+    let gone: Vec<Backend> =
+        steps.iter().flat_map(|step| if let StepKind::Shrink { backends, .. } = &step.kind { backends.clone() } else { Vec::new() }).collect();
+    let rest = old.backends.iter().filter(|backend| !gone.contains(backend)).cloned().collect();
+    let old = &Standing { backends: rest, ..old.clone() };
     steps.push(Step { kind: StepKind::Retire { standing: old.clone() }, timeout, on_timeout: TimeoutAction::Stuck });
 }
 
@@ -195,6 +344,9 @@ fn finish(inputs: Inputs, kind: DeploymentKind, release: Release, slot: Slot, ba
             "outside proof: none; the target adds no identity header and `[probe] identity` names none, so only the switcher tells who answers".to_owned(),
         ),
         Some(_) => {}
+    }
+    if kind == DeploymentKind::Deploy && inputs.state.stable.is_none() && inputs.policy.strategy != Strategy::BlueGreen {
+        warnings.push("nothing is stable yet, so there is nothing to compare with: the first release gets all requests at once, without analysis".to_owned());
     }
     if inputs.policy.checks_at(CheckMoment::Ready).next().is_none() {
         warnings.push("no check is asked before the candidate takes requests; running counts as healthy".to_owned());
@@ -210,6 +362,7 @@ fn finish(inputs: Inputs, kind: DeploymentKind, release: Release, slot: Slot, ba
         slot,
         backends,
         stable: inputs.state.stable,
+        stable_release: inputs.stable_release,
         kept: inputs.state.kept,
         routes_before: inputs.state.routes,
         policy: inputs.policy,

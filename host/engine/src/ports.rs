@@ -227,8 +227,8 @@ pub trait TrafficSwitcher: Send + Sync {
     async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure>;
     /// Looks at the running target. Changes nothing.
     async fn observe(&self) -> Result<Observed, Fault>;
-    /// Says whether the last requests to a slot have ended. Changes nothing; the engine asks again and again.
-    async fn drain(&self, op: &OpId, slot: Slot) -> Result<Drained, Fault>;
+    /// Says whether the last requests to these backends of a slot have ended. Changes nothing; the engine asks again and again.
+    async fn drain(&self, op: &OpId, slot: Slot, backends: &[Backend]) -> Result<Drained, Fault>;
 }
 
 /// Answers one question about health. A plugin; everything that goes wrong is a verdict.

@@ -1,6 +1,7 @@
 //! Slots, backends, and how requests are split between them.
 
 use crate::names::{BackendId, ReleaseNumber};
+use crate::state::Standing;
 use crate::weight::Weight;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -102,12 +103,46 @@ impl Routes {
     /// All requests to one slot; `other` may stand beside it at weight 0.
     pub fn all_to(slot: Slot, release: ReleaseNumber, backends: Vec<Backend>, other: Option<(ReleaseNumber, Vec<Backend>)>) -> Routes {
         let (other_release, other_backends) = other.map_or((None, Vec::new()), |(r, b)| (Some(r), b));
-        let mut routes = vec![
+        Self::of(
             Route { slot, weight: Weight::FULL, release: Some(release), backends },
             Route { slot: slot.other(), weight: Weight::ZERO, release: other_release, backends: other_backends },
-        ];
+        )
+    }
+
+    /// `weight` to the candidate, the rest to what is stable.
+    pub fn split(stable: &Standing, candidate: (ReleaseNumber, Vec<Backend>), weight: Weight) -> Routes {
+        Self::of(
+            Route { slot: stable.slot, weight: weight.rest(), release: Some(stable.release), backends: stable.backends.clone() },
+            Route { slot: stable.slot.other(), weight, release: Some(candidate.0), backends: candidate.1 },
+        )
+    }
+
+    /// All requests to the stable side's pool, in which some of the candidate's backends stand: a split by number.
+    pub fn mixed(stable: &Standing, candidate: (ReleaseNumber, Vec<Backend>), among: usize) -> Routes {
+        let pool = stable.backends.iter().chain(candidate.1.iter().take(among)).cloned().collect();
+        Self::of(
+            Route { slot: stable.slot, weight: Weight::FULL, release: Some(stable.release), backends: pool },
+            Route { slot: stable.slot.other(), weight: Weight::ZERO, release: Some(candidate.0), backends: candidate.1 },
+        )
+    }
+
+    fn of(one: Route, other: Route) -> Routes {
+        let mut routes = vec![one, other];
         routes.sort_by_key(|route| route.slot);
         Routes { routes, overrides: Vec::new() }
+    }
+
+    /// The same with rules that are tried before the weights.
+    #[must_use]
+    pub fn with_overrides(self, overrides: Vec<Override>) -> Routes {
+        Routes { overrides, ..self }
+    }
+
+    /// Whether any request may reach this backend.
+    pub fn reaches(&self, backend: &BackendId) -> bool {
+        let has = |route: &Route| route.backends.iter().any(|one| one.id == *backend);
+        let chosen = |slot: Slot| self.overrides.iter().any(|rule| rule.slot == slot);
+        self.routes.iter().any(|route| has(route) && (!route.weight.is_zero() || chosen(route.slot)))
     }
 
     /// The share of a slot; zero where it has no route.

@@ -77,15 +77,31 @@ impl ServiceState {
         match (kind, event) {
             // From its start on, what was kept may be gone in part: it is no way back any more.
             (StepKind::RetireKept { .. }, StepEvent::Started) => self.kept = None,
-            (StepKind::Shift { after, .. }, StepEvent::Succeeded { .. }) => self.routes = Some(after.clone()),
-            (StepKind::Shift { before, .. }, StepEvent::Undone { .. }) => {
-                self.routes.clone_from(before);
+            // From its start on, a part of what is stable may be gone.
+            (StepKind::Shrink { backends, .. }, StepEvent::Started) => {
+                if let Some(stable) = &mut self.stable {
+                    stable.backends.retain(|backend| !backends.contains(backend));
+                }
+            }
+            // Refused: it ended before any of it was touched.
+            (StepKind::Shrink { backends, .. }, StepEvent::Undone { .. } | StepEvent::Refused { .. }) => {
+                if let (Some(stable), Some(whole)) = (&mut self.stable, &plan.stable) {
+                    let there = std::mem::take(&mut stable.backends);
+                    stable.backends = whole.backends.iter().filter(|backend| there.contains(backend) || backends.contains(backend)).cloned().collect();
+                }
+            }
+            (StepKind::Shift { after, .. }, StepEvent::Succeeded { output }) if !output.skipped => self.routes = Some(after.clone()),
+            (StepKind::Shift { .. }, StepEvent::Undone { .. }) => {
+                self.routes.clone_from(&plan.routes_before);
                 if let Some(kept) = &mut self.kept {
                     kept.drained = false;
                 }
             }
             (StepKind::Promote, StepEvent::Succeeded { .. }) => {
-                self.kept = plan.stable.clone().map(|standing| Kept { standing: Standing { since: at, ..standing }, drained: false });
+                // What a rolling deployment has removed of it is no part of it any more.
+                let backends = self.stable.as_ref().map(|stable| stable.backends.clone()).unwrap_or_default();
+                let kept = plan.stable.clone().map(|standing| Kept { standing: Standing { since: at, backends, ..standing }, drained: false });
+                self.kept = kept.filter(|kept| !kept.standing.backends.is_empty());
                 self.stable = Some(plan.candidate(at));
             }
             (StepKind::Promote, StepEvent::Undone { .. }) => {

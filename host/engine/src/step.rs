@@ -1,8 +1,11 @@
 //! The closed set of steps, and the one place where a step changes state.
 
 use crate::fault::Fault;
+use crate::names::ReleaseNumber;
+use crate::policy::Stage;
 use crate::route::{Backend, Routes, Slot};
 use crate::state::Standing;
+use crate::weight::Weight;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -43,6 +46,20 @@ pub enum StepKind {
         /// The routes after.
         after: Routes,
     },
+    /// Watches the candidate beside the stable release until it has earned more, or less.
+    Analyze {
+        /// At which weight, how long at least, and whether a person then decides.
+        stage: Stage,
+    },
+    /// Removes a part of the stable side, drained before. Undo: starts it again and waits until it is healthy.
+    Shrink {
+        /// Where it stands.
+        slot: Slot,
+        /// Which release it is.
+        release: ReleaseNumber,
+        /// The part.
+        backends: Vec<Backend>,
+    },
     /// Asks the checks of what now serves.
     Validate {
         /// Where it stands.
@@ -82,6 +99,8 @@ impl StepKind {
             StepKind::Launch { .. } => "launch",
             StepKind::AwaitHealthy { .. } => "await-healthy",
             StepKind::Shift { .. } => "shift",
+            StepKind::Analyze { .. } => "analyze",
+            StepKind::Shrink { .. } => "shrink",
             StepKind::Validate { .. } => "validate",
             StepKind::Promote => "promote",
             StepKind::Bake { .. } => "bake",
@@ -93,12 +112,24 @@ impl StepKind {
 
     /// Whether it leaves something that unwinding must take back.
     pub fn has_undo(&self) -> bool {
-        matches!(self, StepKind::Launch { .. } | StepKind::Shift { .. } | StepKind::Promote)
+        matches!(self, StepKind::Launch { .. } | StepKind::Shift { .. } | StepKind::Shrink { .. } | StepKind::Promote)
     }
 
     /// Whether it changes anything outside at all.
     pub fn has_effect(&self) -> bool {
         self.has_undo() || matches!(self, StepKind::RetireKept { .. } | StepKind::Retire { .. })
+    }
+
+    /// Whether `promote --full` passes it over: it only leads up to 100 % step by step.
+    pub fn leads_up(&self) -> bool {
+        match self {
+            StepKind::Analyze { .. } => true,
+            StepKind::Shift { before: Some(before), after } => {
+                let grows = |slot: Slot| after.weight(slot) > before.weight(slot);
+                Slot::BOTH.iter().any(|&slot| grows(slot)) && Slot::BOTH.iter().all(|&slot| after.weight(slot) != Weight::FULL)
+            }
+            _ => false,
+        }
     }
 
     /// Whether the deployment can only go forward once this has begun.
@@ -147,6 +178,9 @@ pub struct StepOutput {
     /// For `retire`: whether the old side is gone; not so where it still drained and the policy keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<bool>,
+    /// Whether the step was passed over and did nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
 }
 
 impl StepOutput {

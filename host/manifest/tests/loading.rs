@@ -100,7 +100,9 @@ interval = "2s"
 timeout = "1s"
 healthy_after = 1
 unhealthy_limit = 7
-unanswered_limit = 9
+errored_limit = 9
+no_data_limit = 8
+inconclusive_limit = 6
 report_only = true
 [health]
 endpoints = ["/healthz", { path = "/readyz?full=1", status = [200, "202-204"], host = "shop.example", release_header = "X-Release", headers = { x = "y", z = { contains = "w" } }, json = { "/db" = "up" }, max_latency = "500ms", body_contains = "ok" }]

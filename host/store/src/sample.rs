@@ -7,7 +7,7 @@ use crate::store::EmbeddedStore;
 use agente_engine::journal::{Event, Outcome};
 use agente_engine::names::{BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp};
 use agente_engine::plan::{DeploymentKind, Plan};
-use agente_engine::policy::{DrainPolicy, KeepPrevious, OnDrainTimeout, Policy, Strategy, Timeouts};
+use agente_engine::policy::{DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Policy, Strategy, Timeouts};
 use agente_engine::ports::{AppendError, Fence, Store};
 use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
 use agente_engine::route::{Backend, Routes, Slot};
@@ -62,9 +62,11 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
         created: Timestamp(1_700_000_000_000),
     };
     let minute = Duration::from_mins(1);
-    let timeouts = Timeouts { preflight: minute, launch: minute, healthy: minute, shift: minute, validate: minute, undo: minute };
+    let timeouts = Timeouts { preflight: minute, launch: minute, healthy: minute, shift: minute, validate: minute, undo: minute, decide: minute };
     let policy = Policy {
         strategy: Strategy::BlueGreen,
+        analysis: None,
+        on_open: OnOpen::Refuse,
         checks: Vec::new(),
         probe: None,
         bake: Duration::ZERO,
@@ -93,6 +95,7 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
         slot: Slot::Blue,
         backends,
         stable: None,
+        stable_release: None,
         kept: None,
         routes_before: None,
         policy,

@@ -17,6 +17,7 @@ fn code_of(kind: FaultKind) -> &'static str {
         FaultKind::Rejected => "rejected",
         FaultKind::Unhealthy
         | FaultKind::Errored
+        | FaultKind::Undecided
         | FaultKind::BudgetExceeded
         | FaultKind::PluginCrashed
         | FaultKind::LeaseLost

@@ -139,7 +139,7 @@ impl TrafficSwitcher for WasmSwitcher {
         self.read_observed(&operation, observed)
     }
 
-    async fn drain(&self, op: &OpId, slot: Slot) -> Result<Drained, Fault> {
+    async fn drain(&self, op: &OpId, slot: Slot, _backends: &[Backend]) -> Result<Drained, Fault> {
         let operation = self.operation("drain", Phase::Read, None);
         let drained = call!(self, operation, call_drain, &op.0, slot.as_str())??;
         let done = match drained.state.as_str() {

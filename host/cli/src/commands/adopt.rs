@@ -55,7 +55,7 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
         session.base.runtime.ensure(&launch).await.map_err(|failure| CliError::from(failure.fault().clone()))?;
     }
     let policy = session.policy().await;
-    let inputs = deploy::inputs(&session, policy, state.clone(), options.force);
+    let inputs = deploy::inputs(&session, policy, state.clone(), options.force).await?;
     let plan = planner::adopt(inputs, release, backends).map_err(|error| CliError::refused(error.to_string()))?;
     let output = Output::new(global.output);
     let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
@@ -83,7 +83,7 @@ async fn retake(global: &Global, session: &Session, lease: Lease, state: Service
             .hint("name what runs now: `agente-host adopt --force --backend 127.0.0.1:9000`"));
     };
     let policy = session.policy().await;
-    let plan = planner::retake(deploy::inputs(session, policy, state.clone(), true), release).map_err(|error| CliError::refused(error.to_string()))?;
+    let plan = planner::retake(deploy::inputs(session, policy, state.clone(), true).await?, release).map_err(|error| CliError::refused(error.to_string()))?;
     let outcome = drive::run(session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &Output::new(global.output)).await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))

@@ -108,14 +108,18 @@ pub(crate) async fn make(
     let slot = planner::candidate_slot(&state);
     let taken: Vec<Backend> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).flat_map(|s| s.backends.clone()).collect();
     let backends = session.base.runtime.reserve(&release, slot, &taken).await?;
-    let inputs = inputs(session, policy, state, force);
+    let inputs = inputs(session, policy, state, force).await?;
     planner::deploy(inputs, kind, release, backends).map_err(|error| CliError::internal(error.to_string()))
 }
 
 /// What every planner starts from.
-pub(crate) fn inputs(session: &Session, policy: Policy, state: ServiceState, force: bool) -> Inputs {
+pub(crate) async fn inputs(session: &Session, policy: Policy, state: ServiceState, force: bool) -> Result<Inputs, CliError> {
     let now = clock::now();
-    Inputs {
+    let stable_release = match &state.stable {
+        Some(stable) => session.base.store.release(session.base.scope(), stable.release).await?,
+        None => None,
+    };
+    Ok(Inputs {
         id: identity::deployment_id(now),
         scope: session.base.scope().clone(),
         store: session.base.store.id().to_owned(),
@@ -124,8 +128,9 @@ pub(crate) fn inputs(session: &Session, policy: Policy, state: ServiceState, for
         state,
         policy,
         plugins: session.plugins_in_use(),
+        stable_release,
         force,
-    }
+    })
 }
 
 /// A deployment that was left open is dealt with first: the same release is resumed, and that is what was asked for; another is unwound before

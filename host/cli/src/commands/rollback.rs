@@ -44,7 +44,7 @@ pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<Ex
     })?;
     let plan = match standing(&session, &state, target).await {
         Some(_) => {
-            planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false), release).map_err(|error| CliError::refused(error.to_string()))?
+            planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false).await?, release).map_err(|error| CliError::refused(error.to_string()))?
         }
         None => by_launch(&session, release, policy, &state).await?,
     };

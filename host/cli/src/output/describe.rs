@@ -47,6 +47,13 @@ pub(crate) fn step_words(kind: &StepKind) -> String {
             let from = before.as_ref().map_or_else(|| "nothing".to_owned(), weight);
             format!("shift {from} → {}, and prove it", weight(after))
         }
+        StepKind::Analyze { stage } => {
+            let wait = if stage.wait { ", then wait for `promote`" } else { "" };
+            format!("watch the candidate at {} for {} at least{wait}", stage.weight, span(stage.pause))
+        }
+        StepKind::Shrink { slot, release, backends } => {
+            format!("let {} {} of {release} on {slot} end its requests and remove {}", backends.len(), plural(backends.len(), "backend"), addresses(backends))
+        }
         StepKind::Validate { slot } => format!("ask the checks of what now serves on {slot}"),
         StepKind::Promote => "make the candidate stable (the commit point)".to_owned(),
         StepKind::Bake { duration } => format!("watch it for {}", span(*duration)),

@@ -168,7 +168,7 @@ impl Human {
         let release = plan.release.number;
         match outcome {
             Outcome::Promoted { .. } => self.line(&format!("{} release {release} is stable on {} after {took}", self.paint("1;32", "done:"), plan.slot)),
-            Outcome::Unwound { fault, stable } => {
+            Outcome::Unwound { fault, stable, .. } => {
                 let serving = stable.map_or_else(|| "nothing served before, and nothing does now".to_owned(), |stable| format!("release {stable} serves"));
                 self.line(&format!("{} release {release} was taken back after {took}; {serving}", self.paint("1;31", "failed:")));
                 self.fault(fault);
@@ -232,6 +232,8 @@ pub(crate) fn event_line(event: &Event) -> String {
                 DecisionKind::Abort => "abort",
                 DecisionKind::Pause => "pause",
                 DecisionKind::Resume => "resume",
+                DecisionKind::Promote { full: false } => "promote",
+                DecisionKind::Promote { full: true } => "promote in full",
             };
             let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{} said {what}{reason}", decision.by)

@@ -4,7 +4,7 @@ use super::hands::Hands;
 use super::seconds;
 use crate::fault::Failure;
 use crate::policy::OnDrainTimeout;
-use crate::route::Slot;
+use crate::route::{Backend, Slot};
 use crate::step::StepOutput;
 use std::time::Duration;
 
@@ -12,13 +12,20 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(100);
 
 impl Hands<'_> {
-    /// Waits until `slot` is drained or `limit` is over. Only an answer that could not be had until then is a failure.
-    pub(super) async fn drain(&self, index: usize, slot: Slot, limit: Duration, on_timeout: OnDrainTimeout) -> Result<StepOutput, Failure> {
+    /// Waits until these backends of `slot` are drained or `limit` is over. Only an answer that could not be had until then is a failure.
+    pub(super) async fn drain(
+        &self,
+        index: usize,
+        slot: Slot,
+        backends: &[Backend],
+        limit: Duration,
+        on_timeout: OnDrainTimeout,
+    ) -> Result<StepOutput, Failure> {
         let op = self.plan.op_id(index, "drain");
         let began = self.world.clock.now();
         loop {
             let left = limit.saturating_sub(self.world.clock.now().since(began));
-            let answer = super::hands::with_deadline(self.world.clock, left.max(POLL), self.world.switcher.drain(&op, slot)).await;
+            let answer = super::hands::with_deadline(self.world.clock, left.max(POLL), self.world.switcher.drain(&op, slot, backends)).await;
             let strong_enough = |evidence: &str| evidence != "no-connections" || self.plan.policy.drain.accept_weak_evidence;
             let message = match answer {
                 Some(Ok(drained)) if drained.done && strong_enough(&drained.evidence) => {

@@ -2,14 +2,18 @@
 
 use super::shift::OutsideProof;
 use super::{World, seconds};
+use crate::analysis::Analysis;
 use crate::fault::{Failure, Fault, FaultKind};
+use crate::names::BackendId;
 use crate::plan::Plan;
-use crate::policy::FailingBaseline;
+use crate::policy::{FailingBaseline, OnDrainTimeout, SplitBy, Strategy};
 use crate::ports::{BackendRole, Clock, Features, Fence, Launch, ProbeReport, Progress};
+use crate::release::Release;
 use crate::route::{Backend, Slot};
 use crate::state::Standing;
 use crate::step::{StepKind, StepOutput};
 use futures_util::{FutureExt, pin_mut, select_biased};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ const ASSIGN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the steps share within one process. Lost at a crash, and made anew by the next.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     /// The prober's counts from which the budget counts.
     budget_from: Option<ProbeReport>,
     /// How many failures per request the stable release had by itself.
@@ -27,6 +31,10 @@ struct Seen {
     features: Option<Features>,
     /// The newest answer that a wait got.
     last: Option<String>,
+    /// Whether the way back was looked at before the first weight.
+    pub(super) way_back: bool,
+    /// How often each backend had been restarted when it was first looked at with requests.
+    pub(super) restarts: BTreeMap<BackendId, u32>,
 }
 
 /// The ports, the plan, and what the steps share.
@@ -36,6 +44,8 @@ pub(super) struct Hands<'a> {
     pub(super) fence: Fence,
     pub(super) plan: Arc<Plan>,
     seen: Arc<Mutex<Seen>>,
+    /// What is measured of the candidate, from its first weight on.
+    pub(super) analysis: Arc<futures_util::lock::Mutex<Option<Analysis>>>,
 }
 
 /// Waits for a future at most `limit`; none when that is over.
@@ -51,10 +61,10 @@ pub(super) async fn with_deadline<T>(clock: &dyn Clock, limit: Duration, work: i
 
 impl<'a> Hands<'a> {
     pub(super) fn new(world: World<'a>, fence: Fence, plan: Plan) -> Self {
-        Self { world, fence, plan: Arc::new(plan), seen: Arc::default() }
+        Self { world, fence, plan: Arc::new(plan), seen: Arc::default(), analysis: Arc::default() }
     }
 
-    fn seen<T>(&self, with: impl FnOnce(&mut Seen) -> T) -> T {
+    pub(super) fn seen<T>(&self, with: impl FnOnce(&mut Seen) -> T) -> T {
         with(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -83,7 +93,7 @@ impl<'a> Hands<'a> {
     /// Runs one step forward.
     pub(super) async fn run(&self, index: usize, kind: &StepKind, drained: Option<bool>) -> Result<StepOutput, Failure> {
         self.seen(|seen| seen.last = None);
-        if kind.has_effect() || matches!(kind, StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }) {
+        if kind.has_effect() || matches!(kind, StepKind::Analyze { .. } | StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }) {
             self.keep_probing().await;
         }
         let op = self.plan.op_id(index, "run");
@@ -92,19 +102,27 @@ impl<'a> Hands<'a> {
             StepKind::Baseline { duration } => self.baseline(index, *duration).await,
             StepKind::RetireKept { standing } => self.retire_kept(standing).await,
             StepKind::Launch { slot, backends } => self.launch(*slot, backends).await,
-            StepKind::AwaitHealthy { slot, backends } => self.await_healthy(index, *slot, backends).await,
+            StepKind::AwaitHealthy { slot, backends } => self.await_healthy(index, *slot, self.plan.release.number, backends).await,
             StepKind::Shift { after, .. } => {
                 self.still_ready(after).await?;
+                let way_back = self.way_back(after).await?;
+                if !after.weight(self.plan.slot).is_zero() || matches!(self.plan.policy.strategy, Strategy::Canary { by: SplitBy::Instances, .. }) {
+                    self.begin_analysis(self.world.clock.now()).await;
+                }
                 let identity = after.routes.iter().find(|route| route.weight == crate::weight::Weight::FULL);
                 let identity = identity.and_then(|route| route.release.map(|release| (route.slot, release, OutsideProof::Required)));
-                self.set_routes(index, &op, after, identity).await
+                let output = self.set_routes(index, &op, after, identity).await?;
+                Ok(StepOutput { notes: way_back.into_iter().chain(output.notes).collect(), ..output })
             }
+            StepKind::Analyze { stage } => self.analyze(index, *stage).await,
+            StepKind::Shrink { slot, backends, .. } => self.shrink(index, *slot, backends).await,
             StepKind::Validate { slot } => self.validate(index, *slot).await,
             StepKind::Promote => Ok(StepOutput::note(format!("release {} is stable on {}", self.plan.release.number, self.plan.slot))),
             StepKind::Bake { duration } => self.bake(index, *duration).await,
             StepKind::Drain { slot } => {
                 let policy = self.plan.policy.drain;
-                let output = self.drain(index, *slot, policy.timeout, policy.on_timeout).await?;
+                let leaving: Vec<Backend> = self.plan.stable.iter().flat_map(|stable| stable.backends.clone()).collect();
+                let output = self.drain(index, *slot, &leaving, policy.timeout, policy.on_timeout).await?;
                 self.stand_aside().await;
                 Ok(output)
             }
@@ -118,9 +136,12 @@ impl<'a> Hands<'a> {
     }
 
     async fn launch(&self, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
+        self.start(slot, &self.plan.release, backends).await
+    }
+
+    async fn start(&self, slot: Slot, release: &Release, backends: &[Backend]) -> Result<StepOutput, Failure> {
         for backend in backends {
-            let launch =
-                Launch { backend: backend.clone(), release: self.plan.release.clone(), slot, deployment: self.plan.id.clone(), store: self.plan.store.clone() };
+            let launch = Launch { backend: backend.clone(), release: release.clone(), slot, deployment: self.plan.id.clone(), store: self.plan.store.clone() };
             self.world.runtime.ensure(&launch).await.map_err(|failure| match failure {
                 // An earlier backend of the same step may stand.
                 Failure::Refused { fault } if backend != backends.first().unwrap_or(backend) => Failure::Unknown { fault },
@@ -131,6 +152,30 @@ impl<'a> Hands<'a> {
         Ok(StepOutput::note(format!("{slot} runs on {}", addresses.join(", "))))
     }
 
+    /// Removes a part of the stable side once it has drained.
+    async fn shrink(&self, index: usize, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
+        let policy = self.plan.policy.drain;
+        let mut output = self.drain(index, slot, backends, policy.timeout, policy.on_timeout).await?;
+        if output.drained == Some(false) && policy.on_timeout == OnDrainTimeout::Keep {
+            let fault = Fault::new(FaultKind::TimedOut, output.notes.join("; ")).hint("give it longer with `[strategy] drain.timeout`, or cut it with `--cut`");
+            return Err(Failure::Refused { fault });
+        }
+        let grace = self.plan.stable.as_ref().map(|stable| stable.stop_grace).unwrap_or_default();
+        // Of several, some may be gone when one can't be removed.
+        let retired = self.retire(backends, grace).await.map_err(|failure| Failure::Unknown { fault: failure.fault().clone() })?;
+        output.notes.extend(retired.notes);
+        Ok(StepOutput { drained: None, ..output })
+    }
+
+    /// Undo of shrink: what is missing of the stable side is started again, and healthy before requests go there.
+    pub(super) async fn grow_back(&self, index: usize, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
+        let Some(release) = &self.plan.stable_release else {
+            return Err(Failure::Refused { fault: Fault::new(FaultKind::Internal, "the plan does not hold the stable release") });
+        };
+        self.start(slot, release, backends).await?;
+        self.await_healthy(index, slot, release.number, backends).await
+    }
+
     async fn retire_kept(&self, standing: &Standing) -> Result<StepOutput, Failure> {
         if standing.adopted {
             return Ok(StepOutput::note(format!("the adopted backends of release {} are left running: their lifecycle is not ours", standing.release)));
@@ -139,7 +184,7 @@ impl<'a> Hands<'a> {
     }
 
     async fn retire_old(&self, standing: &Standing, drained: Option<bool>) -> Result<StepOutput, Failure> {
-        let cut = self.plan.policy.drain.on_timeout == crate::policy::OnDrainTimeout::Cut;
+        let cut = self.plan.policy.drain.on_timeout == OnDrainTimeout::Cut;
         if drained == Some(false) && !cut {
             let note = format!("{} (release {}) is kept: its last requests have not ended", standing.slot, standing.release);
             return Ok(StepOutput { notes: vec![note], retired: Some(false), ..StepOutput::default() });

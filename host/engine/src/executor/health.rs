@@ -1,5 +1,6 @@
 //! Asking checks: before the candidate takes requests, after the shift, and while it bakes.
 
+use super::analyze::Asked;
 use super::hands::{Hands, with_deadline};
 use super::seconds;
 use super::shift::describe;
@@ -10,6 +11,7 @@ use crate::policy::{CheckMoment, CheckOf, CheckPolicy};
 use crate::ports::{BackendState, Progress};
 use crate::route::{Backend, Routes, Slot};
 use crate::step::StepOutput;
+use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict, VerdictKind};
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -23,43 +25,9 @@ const CRASH_LOOP_RESTARTS: u32 = 3;
 /// How long a backend without any check must have run.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// What a wait keeps of one check.
-#[derive(Clone, Default)]
-struct Tally {
-    healthy_in_row: u32,
-    unhealthy: u32,
-    unanswered_in_row: u32,
-    last: Option<Verdict>,
-}
-
-impl Tally {
-    fn is_healthy(&self) -> bool {
-        self.last.as_ref().is_some_and(|last| last.kind == VerdictKind::Healthy)
-    }
-
-    fn count(&mut self, verdict: Verdict) {
-        match verdict.kind {
-            VerdictKind::Healthy => {
-                self.healthy_in_row += 1;
-                self.unanswered_in_row = 0;
-            }
-            VerdictKind::Unhealthy => {
-                self.healthy_in_row = 0;
-                self.unanswered_in_row = 0;
-                self.unhealthy += 1;
-            }
-            VerdictKind::Errored | VerdictKind::NoData | VerdictKind::Inconclusive => {
-                self.healthy_in_row = 0;
-                self.unanswered_in_row += 1;
-            }
-        }
-        self.last = Some(verdict);
-    }
-}
-
 impl Hands<'_> {
     /// Asks one check of everything it is about. The worst answer counts: unhealthy, then errored, no-data, inconclusive.
-    async fn ask(&self, check: &CheckPolicy, slot: Option<Slot>, release: Option<ReleaseNumber>, backends: &[Backend]) -> Verdict {
+    pub(super) async fn ask(&self, check: &CheckPolicy, slot: Option<Slot>, release: Option<ReleaseNumber>, backends: &[Backend]) -> Verdict {
         let url = self.plan.policy.probe.as_ref().map(|probe| probe.url.clone());
         let subjects: Vec<(Option<&Backend>, Subject)> = match check.of {
             CheckOf::Backends => {
@@ -124,7 +92,7 @@ impl Hands<'_> {
     }
 
     /// Waits until each backend runs and has passed each check; the caller limits the time.
-    pub(super) async fn await_healthy(&self, index: usize, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
+    pub(super) async fn await_healthy(&self, index: usize, slot: Slot, release: ReleaseNumber, backends: &[Backend]) -> Result<StepOutput, Failure> {
         let kind = crate::step::StepKind::AwaitHealthy { slot, backends: backends.to_vec() };
         let mut checks: Vec<(CheckPolicy, Tally)> = self.plan.policy.checks_at(CheckMoment::Ready).map(|check| (check.clone(), Tally::default())).collect();
         let began = self.world.clock.now();
@@ -154,7 +122,7 @@ impl Hands<'_> {
             let mut open = not_running;
             if open.is_empty() {
                 for (check, tally) in &mut checks {
-                    let verdict = self.ask(check, Some(slot), Some(self.plan.release.number), backends).await;
+                    let verdict = self.ask(check, Some(slot), Some(release), backends).await;
                     tally.count(verdict);
                     if tally.healthy_in_row < check.healthy_after && !check.report_only {
                         open.push(waits(check, tally));
@@ -180,8 +148,12 @@ impl Hands<'_> {
 
     /// One more look before requests move: what was proved may have died since. Sides that served before are not judged again.
     pub(super) async fn still_ready(&self, after: &Routes) -> Result<(), Failure> {
-        let Some(route) = after.route(self.plan.slot).filter(|route| !route.weight.is_zero()) else { return Ok(()) };
-        for backend in &route.backends {
+        // Wherever they stand: a split by number puts them into the stable side's pool.
+        let about: Vec<Backend> = self.plan.backends.iter().filter(|backend| after.reaches(&backend.id)).cloned().collect();
+        if about.is_empty() {
+            return Ok(());
+        }
+        for backend in &about {
             let state = self.world.runtime.inspect(backend).await.map_err(|fault| Failure::Refused { fault })?;
             if !matches!(state, BackendState::Running { .. }) {
                 let message = format!("{} passed its checks and is now {}", backend.id, describe(&state));
@@ -191,14 +163,14 @@ impl Hands<'_> {
         for check in self.plan.policy.checks_at(CheckMoment::Ready).filter(|check| !check.report_only) {
             let mut unhealthy = 0;
             loop {
-                let verdict = self.ask(check, Some(self.plan.slot), Some(self.plan.release.number), &route.backends).await;
+                let verdict = self.ask(check, Some(self.plan.slot), Some(self.plan.release.number), &about).await;
                 match verdict.kind {
                     VerdictKind::Healthy => break,
                     VerdictKind::Unhealthy => unhealthy += 1,
                     // Not an answer about the candidate: asked again until the step's limit.
                     VerdictKind::Errored | VerdictKind::NoData | VerdictKind::Inconclusive => {}
                 }
-                if unhealthy > check.unhealthy_limit {
+                if unhealthy > check.limits.unhealthy {
                     let message = format!("check `{}` passed before and now says: {}", check.name, verdict.reason);
                     return Err(Failure::Refused { fault: Fault::new(FaultKind::Unhealthy, message) });
                 }
@@ -222,7 +194,7 @@ impl Hands<'_> {
                 if check.report_only {
                     continue;
                 }
-                if tally.unhealthy > check.unhealthy_limit {
+                if tally.unhealthy > check.limits.unhealthy {
                     return Err(Failure::Unknown { fault: unhealthy(check, tally) });
                 }
                 if tally.healthy_in_row < check.healthy_after {
@@ -242,49 +214,32 @@ impl Hands<'_> {
 
     /// Watches the promoted release. Unhealthy takes it back; a check that does not answer is waited for as long again, then reported.
     pub(super) async fn bake(&self, index: usize, duration: Duration) -> Result<StepOutput, Failure> {
-        let mut checks: Vec<(CheckPolicy, Tally, crate::names::Timestamp)> =
-            self.plan.policy.checks_at(CheckMoment::Bake).map(|check| (check.clone(), Tally::default(), crate::names::Timestamp::default())).collect();
+        let mut asked = Asked::of(self.plan.policy.checks_at(CheckMoment::Bake));
         let began = self.world.clock.now();
+        self.measure_alone(began).await;
         loop {
-            let now = self.world.clock.now();
-            for backend in &self.plan.backends {
-                match self.world.runtime.inspect(backend).await {
-                    Ok(state @ (BackendState::Absent | BackendState::Ended { .. } | BackendState::Starting { .. })) if !self.adopted() => {
-                        let kind = crate::step::StepKind::AwaitHealthy { slot: self.plan.slot, backends: vec![backend.clone()] };
-                        let fault = Fault::new(FaultKind::Unhealthy, format!("{} is {}", backend.id, describe(&state)));
-                        return Err(Failure::Unknown { fault: Fault { causes: self.evidence(&kind).await, ..fault } });
-                    }
-                    Ok(_) => {}
-                    Err(fault) => self.waiting(index, format!("{} can't be looked at: {fault}", backend.id)),
-                }
-            }
-            for (check, tally, asked) in &mut checks {
-                if now.since(*asked) < check.interval {
-                    continue;
-                }
-                *asked = now;
-                tally.count(self.ask(check, Some(self.plan.slot), Some(self.plan.release.number), &self.plan.backends).await);
-                if !check.report_only && tally.unhealthy > check.unhealthy_limit {
-                    return Err(Failure::Unknown { fault: unhealthy(check, tally) });
-                }
-            }
+            self.still_runs(index).await?;
+            self.ask_due(index, &mut asked).await?;
+            let stand = self.look(index, &mut None).await?;
             let passed = self.world.clock.now().since(began);
-            let silent: Vec<&(CheckPolicy, Tally, _)> =
-                checks.iter().filter(|(check, tally, _)| !check.report_only && tally.unanswered_in_row > check.unanswered_limit).collect();
+            let silent: Vec<String> = asked
+                .checks
+                .iter()
+                .filter(|(check, tally, _)| !check.report_only && tally.is_silent(&check.limits))
+                .map(|(check, tally, _)| waits(check, tally))
+                .chain(stand.open)
+                .collect();
             let patience = if silent.is_empty() { duration } else { duration * 2 };
             if passed >= patience {
                 let mut notes = vec![format!("baked for {}", seconds(passed))];
-                notes.extend(silent.iter().map(|(check, tally, _)| format!("not confirmed, {}", waits(check, tally))));
+                notes.extend(silent.iter().map(|open| format!("not confirmed, {open}")));
+                notes.extend(self.outages().await);
                 return Ok(StepOutput { notes, ..StepOutput::default() });
             }
             let left = patience.saturating_sub(passed);
-            let next = checks.iter().map(|(check, _, asked)| check.interval.saturating_sub(self.world.clock.now().since(*asked))).min().unwrap_or(POLL * 5);
+            let next = asked.checks.iter().map(|(check, _, at)| check.interval.saturating_sub(self.world.clock.now().since(*at))).min().unwrap_or(POLL * 5);
             self.world.clock.sleep(next.clamp(Duration::from_millis(10), POLL * 5).min(left.max(Duration::from_millis(1)))).await;
         }
-    }
-
-    fn adopted(&self) -> bool {
-        matches!(self.plan.release.runtime, crate::release::RuntimeSpec::Adopted { .. })
     }
 }
 
@@ -300,7 +255,7 @@ fn unhappy_first(open: Vec<String>, checks: &[(CheckPolicy, Tally)]) -> Vec<Stri
     }
 }
 
-fn waits(check: &CheckPolicy, tally: &Tally) -> String {
+pub(super) fn waits(check: &CheckPolicy, tally: &Tally) -> String {
     match &tally.last {
         None => format!("check `{}` was not asked yet", check.name),
         Some(last) if last.kind == VerdictKind::Healthy => {
@@ -310,14 +265,14 @@ fn waits(check: &CheckPolicy, tally: &Tally) -> String {
     }
 }
 
-fn summary(check: &CheckPolicy, tally: &Tally) -> String {
+pub(super) fn summary(check: &CheckPolicy, tally: &Tally) -> String {
     let last = tally.last.as_ref().map(|last| format!("{}: {}", last.kind, last.reason)).unwrap_or_default();
     let report_only = if check.report_only { " (report only)" } else { "" };
     format!("check `{}`{report_only} {last}", check.name)
 }
 
-fn unhealthy(check: &CheckPolicy, tally: &Tally) -> Fault {
+pub(super) fn unhealthy(check: &CheckPolicy, tally: &Tally) -> Fault {
     let reason = tally.last.as_ref().map(|last| last.reason.clone()).unwrap_or_default();
     let times = tally.unhealthy;
-    Fault::new(FaultKind::Unhealthy, format!("check `{}` was unhealthy {times} times and the limit is {}: {reason}", check.name, check.unhealthy_limit))
+    Fault::new(FaultKind::Unhealthy, format!("check `{}` was unhealthy {times} times and the limit is {}: {reason}", check.name, check.limits.unhealthy))
 }

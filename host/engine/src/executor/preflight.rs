@@ -2,12 +2,14 @@
 
 use super::hands::{Hands, with_deadline};
 use super::shift::describe;
+use crate::analysis::{Analysis, Unmeasurable};
 use crate::fault::{Failure, Fault, FaultKind};
 use crate::plan::DeploymentKind;
-use crate::policy::OnDrainTimeout;
+use crate::policy::{AnalysisCheck, OnDrainTimeout, OnOutage};
 use crate::ports::{BackendState, Finding, FindingResult, ObservedState, Progress};
 use crate::step::StepOutput;
 use crate::verdict::VerdictKind;
+use futures_util::future::join_all;
 use std::time::Duration;
 
 /// Collects findings, and the kind of the first bad one.
@@ -65,6 +67,7 @@ impl Hands<'_> {
                 }
             }
         }
+        self.look_at_measures(&mut findings).await;
         // What serves now is told as it is; a sick stable release must not forbid the deployment that heals it.
         for (check, verdict) in self.ask_stable().await {
             let (result, whose) = match verdict.kind {
@@ -169,6 +172,63 @@ impl Hands<'_> {
         }
     }
 
+    /// Reads of the stable release what the candidate will be measured by: a misspelt metric must not be found at 10 %.
+    async fn look_at_measures(&self, findings: &mut Findings<'_, '_>) {
+        let Some(policy) = self.plan.policy.analysis.as_ref().filter(|policy| !policy.checks.is_empty()) else { return };
+        let now = self.world.clock.now();
+        let mut analysis = match Analysis::new(policy, now) {
+            Ok(analysis) => analysis,
+            Err(error) => return findings.fault("analysis", Fault::new(FaultKind::InvalidConfig, error.to_string())),
+        };
+        if self.plan.kind == (DeploymentKind::Rollback { fast: true }) {
+            return;
+        }
+        let Some(stable) = self.sides(0).stable else {
+            return findings.line("analysis", FindingResult::Good, "skipped: nothing serves yet, so there is nothing to compare with");
+        };
+        let questions = analysis.survey(&stable, now);
+        let answers = join_all(questions.iter().map(|question| self.read(question))).await;
+        for (check, found) in analysis.learn(&questions, &answers) {
+            let subject = format!("analysis {}", check.name);
+            let bad = if check.report_only { FindingResult::Warning } else { FindingResult::Bad };
+            let (result, message, hint) = match found {
+                Err(Unmeasurable::Away(fault)) => {
+                    let result = if policy.on_outage == OnOutage::Hold || check.required { bad } else { FindingResult::Warning };
+                    let hint = "repair the source, or say what an outage means with `[analysis] on_outage = \"fallback\"` or `\"go-on\"`";
+                    (result, format!("the source is away: {fault}"), Some(hint))
+                }
+                answer => match (self.unknown_names(&check).await, answer) {
+                    (Err(fault), _) => (bad, fault.message, None),
+                    (Ok(names), _) if !names.is_empty() => (
+                        bad,
+                        format!("the source does not know {}", names.join(", ")),
+                        Some("correct the name, or let the service show the metric with 0 from its start"),
+                    ),
+                    (Ok(_), Ok(message)) => (FindingResult::Good, message, None),
+                    (Ok(_), Err(Unmeasurable::Wrong(message))) => {
+                        let hint = "ask the query by hand with the stable release's values; `[analysis] lookback` says how far back is read";
+                        (bad, message, Some(hint))
+                    }
+                    (Ok(_), Err(Unmeasurable::Away(fault))) => (bad, fault.message, None),
+                },
+            };
+            findings.add(Finding { subject, result, message, hint: hint.map(str::to_owned) }, FaultKind::InvalidConfig);
+        }
+        *self.analysis.lock().await = Some(analysis);
+    }
+
+    /// The names in a check's queries that the source has never seen.
+    async fn unknown_names(&self, check: &AnalysisCheck) -> Result<Vec<String>, Fault> {
+        let mut names = Vec::new();
+        for (query, _) in check.measure.queries() {
+            let missing = with_deadline(self.world.clock, query.timeout, self.world.metrics.missing(query)).await;
+            let missing = missing.unwrap_or_else(|| Err(Fault::new(FaultKind::TimedOut, "the source did not say which names it knows")))?;
+            names.extend(missing.into_iter().map(|name| format!("`{name}`")));
+        }
+        names.dedup();
+        Ok(names)
+    }
+
     /// Looks at the target, and again for a moment while a change that somebody made is not yet in force.
     async fn observe_settled(&self) -> Result<crate::ports::Observed, Fault> {
         for _ in 0..40 {
@@ -185,7 +245,7 @@ impl Hands<'_> {
         let Some(kept) = self.plan.kept.as_ref().filter(|kept| self.plan.retires_kept() && !kept.drained) else { return };
         let slot = kept.standing.slot;
         let limit = self.plan.policy.timeouts.preflight / 2;
-        let answer = with_deadline(self.world.clock, limit, self.world.switcher.drain(&self.plan.op_id(0, "kept"), slot)).await;
+        let answer = with_deadline(self.world.clock, limit, self.world.switcher.drain(&self.plan.op_id(0, "kept"), slot, &kept.standing.backends)).await;
         let weak = self.plan.policy.drain.accept_weak_evidence;
         let message = match answer {
             Some(Ok(drained)) if drained.done && (weak || drained.evidence != "no-connections") => {

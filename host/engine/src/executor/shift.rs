@@ -128,6 +128,34 @@ impl Hands<'_> {
         }
     }
 
+    /// Before the candidate gets its first requests: whether they could go back. Looked at once per process; what is found goes into the journal.
+    pub(super) async fn way_back(&self, after: &Routes) -> Result<Vec<String>, Failure> {
+        let (Some(stable), Some(before)) = (&self.plan.stable, &self.plan.routes_before) else { return Ok(Vec::new()) };
+        let gives = self.plan.backends.iter().any(|backend| after.reaches(&backend.id) && !before.reaches(&backend.id));
+        if !gives || self.seen(|seen| std::mem::replace(&mut seen.way_back, true)) {
+            return Ok(Vec::new());
+        }
+        let desired = Desired { fence: self.fence, routes: before.clone(), store: self.plan.store.clone(), force: self.plan.force };
+        self.world.switcher.plan(&desired).await.map_err(|fault| Failure::Refused {
+            fault: Fault { message: format!("there would be no way back, the target does not take the present routes again: {}", fault.message), ..fault },
+        })?;
+        let mut down = Vec::new();
+        for backend in &stable.backends {
+            match self.world.runtime.inspect(backend).await {
+                Ok(BackendState::Running { .. }) => {}
+                Ok(state) => down.push(format!("{} is {}", backend.id, describe(&state))),
+                Err(fault) => down.push(format!("{} can't be looked at: {fault}", backend.id)),
+            }
+        }
+        // What serves badly must not forbid the deployment that heals it.
+        let (slot, release) = (stable.slot, stable.release);
+        Ok(vec![match down.len() {
+            0 => format!("the way back is open: {slot} (release {release}) runs and the target takes its routes again"),
+            some if some < stable.backends.len() => format!("the way back is narrow: {}", down.join("; ")),
+            _ => format!("there is no way back, nothing of {slot} (release {release}) runs: {}", down.join("; ")),
+        }])
+    }
+
     /// Before requests go back to what was stable: some of it must be there to take them. Routes that were never ours (a target that was taken over)
     /// lead to backends that no runtime of ours can look at.
     pub(super) async fn some_side_lives(&self, routes: &Routes) -> Result<(), Failure> {

@@ -10,6 +10,7 @@
     reason = "a harness: what is not as it should be ends the test, with the log of the simulated world"
 )]
 
+mod canary;
 mod scene;
 mod time;
 mod world;
@@ -21,7 +22,7 @@ use agente_engine::journal::{Event, Outcome};
 use agente_engine::names::Timestamp;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::planner;
-use agente_engine::policy::{FailingBaseline, KeepPrevious, OnDrainTimeout, Policy};
+use agente_engine::policy::{FailingBaseline, KeepPrevious, OnDrainTimeout, Policy, SplitBy, Strategy};
 use agente_engine::route::{Override, OverrideBy, Slot};
 use agente_engine::step::{StepEvent, StepKind, StepState};
 use scene::*;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use world::{CUT, Candidate, Sim, Wrong};
 
 /// How many shapes of deployment every harness goes through.
-const SHAPES: usize = 6;
+const SHAPES: usize = 11;
 
 /// One of the shapes: a name, a world, a plan.
 fn shape(index: usize) -> (&'static str, Sim, Plan) {
@@ -61,6 +62,36 @@ fn shape(index: usize) -> (&'static str, Sim, Plan) {
             let held = KeepPrevious::For { duration: Duration::from_secs(5) };
             let overridden = plan(&sim, 2, Policy { candidate_overrides: rules, keep_previous: held, ..policy() });
             ("override first, retires after a while", sim, overridden)
+        }
+        6 => {
+            let sim = managed_with_kept();
+            let canary = plan(&sim, 3, canary::stages(&[10, 50], SplitBy::Weight));
+            ("canary", sim, canary)
+        }
+        7 => {
+            let sim = managed();
+            let rules = vec![Override { slot: Slot::Blue, by: OverrideBy::Cookie, name: "beta".into(), value: "yes".into() }];
+            let mixed = plan(&sim, 2, Policy { candidate_overrides: rules, ..canary::stages(&[25], SplitBy::Instances) });
+            ("canary by number", sim, mixed)
+        }
+        10 => {
+            let sim = managed();
+            let measured = plan(&sim, 2, canary::measured());
+            ("measured canary", sim, measured)
+        }
+        8 => {
+            let sim = managed();
+            sim.inner().least_serving = 2;
+            let strategy = Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_millis(500) };
+            let rolling = plan(&sim, 2, Policy { strategy, ..policy() });
+            ("rolling with surge", sim, rolling)
+        }
+        9 => {
+            let sim = managed();
+            sim.inner().least_serving = 1;
+            let strategy = Strategy::Rolling { max_surge: 0, max_unavailable: 1, pause: Duration::from_millis(500) };
+            let rolling = plan(&sim, 2, Policy { strategy, ..policy() });
+            ("rolling without surge", sim, rolling)
         }
         _ => {
             let sim = managed_with_kept();
@@ -332,7 +363,7 @@ fn a_bad_candidate_is_taken_back_and_the_outcome_says_why() {
         let plan = plan(&sim, 2, policy());
         sim.inner().candidate = candidate;
         match run(&sim, &plan).unwrap() {
-            Outcome::Unwound { fault, stable } => {
+            Outcome::Unwound { fault, stable, .. } => {
                 assert_eq!(fault.kind, kind, "{candidate:?}: {fault}");
                 assert_eq!(stable.map(|release| release.0), Some(1));
             }

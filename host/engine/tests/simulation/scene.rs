@@ -28,8 +28,7 @@ fn check(name: &str, when: &[CheckMoment], of: CheckOf) -> CheckPolicy {
         interval: Duration::from_millis(200),
         timeout: Duration::from_secs(1),
         healthy_after: 2,
-        unhealthy_limit: 1,
-        unanswered_limit: 2,
+        limits: Limits { unhealthy: 1, errored: 2, no_data: Some(2), inconclusive: Some(2) },
         report_only: false,
     }
 }
@@ -37,6 +36,8 @@ fn check(name: &str, when: &[CheckMoment], of: CheckOf) -> CheckPolicy {
 pub fn policy() -> Policy {
     Policy {
         strategy: Strategy::BlueGreen,
+        analysis: None,
+        on_open: OnOpen::Refuse,
         checks: vec![
             check("ready", &[CheckMoment::Ready, CheckMoment::Bake], CheckOf::Backends),
             check("smoke", &[CheckMoment::Validate], CheckOf::Backends),
@@ -67,6 +68,7 @@ pub fn policy() -> Policy {
             shift: Duration::from_secs(15),
             validate: Duration::from_secs(20),
             undo: Duration::from_secs(60),
+            decide: Duration::from_secs(600),
         },
         candidate_overrides: Vec::new(),
         min_free_disk_bytes: 0,
@@ -102,9 +104,10 @@ pub fn inputs(state: ServiceState, policy: Policy, id: &str) -> Inputs {
         store: "store-1".into(),
         by: "tester".into(),
         now: Timestamp(0),
-        state,
         policy,
         plugins: Vec::new(),
+        stable_release: state.stable.as_ref().map(|stable| release(stable.release.0)),
+        state,
         force: false,
     }
 }

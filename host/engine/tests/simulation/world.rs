@@ -37,6 +37,34 @@ pub enum Wrong {
     DiesAfter,
 }
 
+/// What the simulated source of metrics knows.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub per_second: f64,
+    pub candidate_fails: f64,
+    pub stable_fails: f64,
+    /// Away from here to there.
+    pub away: Option<(u64, u64)>,
+    /// Knows nothing of the candidate.
+    pub blind: bool,
+    pub missing: Vec<String>,
+    counted_until: u64,
+    sides: BTreeMap<Slot, Side>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Side {
+    total: f64,
+    failed: f64,
+    points: Vec<(u64, f64, f64)>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { per_second: 400.0, candidate_fails: 0.0, stable_fails: 0.0, away: None, blind: false, missing: vec![], counted_until: 0, sides: BTreeMap::new() }
+    }
+}
+
 /// How a candidate behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Candidate {
@@ -68,7 +96,10 @@ pub struct Inner {
     pub loaded: Option<Desired>,
     pub load_takes: u64,
     pub drain_takes: u64,
-    weight_zero_since: BTreeMap<Slot, u64>,
+    unreached_since: BTreeMap<BackendId, u64>,
+    pub metrics: Metrics,
+    /// How many backends must be reached by requests at every moment, once something is stable.
+    pub least_serving: usize,
     pub candidate: Candidate,
     candidate_slot: Option<Slot>,
     shifted_at: Option<u64>,
@@ -90,6 +121,10 @@ pub struct Inner {
     pub fenced_from: Option<u64>,
     pub abort_at_entry: Option<u64>,
     pub abort_heard: Option<(u64, u64)>,
+    /// A decision that is left at this time.
+    pub decide_at: Option<(u64, DecisionKind)>,
+    /// Whether decisions that are there when a deployment begins stay.
+    pub mailbox_kept: bool,
     pub dead: bool,
     // What is kept for judging.
     pub proven: BTreeSet<BackendId>,
@@ -121,7 +156,9 @@ impl Sim {
             loaded: None,
             load_takes: 300,
             drain_takes: 1_000,
-            weight_zero_since: BTreeMap::new(),
+            unreached_since: BTreeMap::new(),
+            metrics: Metrics::default(),
+            least_serving: 0,
             candidate: Candidate::Good,
             candidate_slot: None,
             shifted_at: None,
@@ -141,6 +178,8 @@ impl Sim {
             fenced_from: None,
             abort_at_entry: None,
             abort_heard: None,
+            decide_at: None,
+            mailbox_kept: false,
             dead: false,
             proven: BTreeSet::new(),
             served_before: BTreeSet::new(),
@@ -155,7 +194,7 @@ impl Sim {
     }
 
     pub fn world(&self) -> World<'_> {
-        World { runtime: self, switcher: self, checks: self, prober: Some(self), store: self, clock: self, observer: &Quiet }
+        World { runtime: self, switcher: self, checks: self, metrics: self, prober: Some(self), store: self, clock: self, observer: &Quiet }
     }
 
     pub fn is_dead(&self) -> bool {
@@ -178,7 +217,9 @@ impl Sim {
         let mut inner = self.inner();
         inner.entries.clear();
         inner.proven.clear();
-        inner.mailbox.clear();
+        if !inner.mailbox_kept {
+            inner.mailbox.clear();
+        }
         inner.shifted_at = None;
         inner.candidate_slot = Some(slot);
         inner.probe_started = None;
@@ -228,20 +269,23 @@ impl Sim {
 
 impl Inner {
     fn settle(&mut self, now: u64) {
+        self.count_requests(now);
         if let Some((desired, at)) = &self.applied
             && now >= at + self.load_takes
             && self.loaded.as_ref() != Some(desired)
         {
             let before = self.loaded.replace(desired.clone());
-            for slot in Slot::BOTH {
-                let had = before.as_ref().is_some_and(|before| !before.routes.weight(slot).is_zero());
-                let has = !desired.routes.weight(slot).is_zero();
+            let desired = desired.clone();
+            for backend in before.iter().flat_map(|before| &before.routes.routes).chain(&desired.routes.routes).flat_map(|route| &route.backends) {
+                let had = before.as_ref().is_some_and(|before| before.routes.reaches(&backend.id));
+                let has = desired.routes.reaches(&backend.id);
                 if had && !has {
-                    self.weight_zero_since.insert(slot, now);
+                    self.unreached_since.insert(backend.id.clone(), now);
                 }
                 if has {
-                    self.weight_zero_since.remove(&slot);
-                    if self.candidate_slot == Some(slot) && self.shifted_at.is_none() {
+                    self.unreached_since.remove(&backend.id);
+                    let weighted = desired.routes.routes.iter().any(|route| !route.weight.is_zero() && route.backends.contains(backend));
+                    if weighted && self.is_candidate(&backend.id) && self.shifted_at.is_none() {
                         self.shifted_at = Some(now);
                     }
                 }
@@ -257,8 +301,42 @@ impl Inner {
         self.backends.get(id).is_some_and(|backend| Some(backend.slot) == self.candidate_slot)
     }
 
-    fn drained(&self, slot: Slot, now: u64) -> bool {
-        self.weight_zero_since.get(&slot).is_none_or(|since| now >= since + self.drain_takes)
+    fn drained(&self, backends: &[BackendId], now: u64) -> bool {
+        backends.iter().all(|id| self.unreached_since.get(id).is_none_or(|since| now >= since + self.drain_takes))
+    }
+
+    /// Requests go where the routes lead; a scrape a second sees the counters.
+    fn count_requests(&mut self, now: u64) {
+        let last = self.metrics.counted_until;
+        if now <= last {
+            return;
+        }
+        let second = now / 1000 * 1000;
+        for slot in Slot::BOTH {
+            let candidate = self.candidate_slot == Some(slot);
+            // A split by number has the candidate's backends in the other side's pool.
+            let share = self.loaded.as_ref().map_or(0.0, |loaded| {
+                loaded
+                    .routes
+                    .routes
+                    .iter()
+                    .filter(|route| !route.weight.is_zero())
+                    .map(|route| {
+                        let mine = route.backends.iter().filter(|backend| self.is_candidate(&backend.id) == candidate).count();
+                        f64::from(route.weight.basis_points()) / 10_000.0 * mine as f64 / route.backends.len().max(1) as f64
+                    })
+                    .sum()
+            });
+            let failing = if candidate { self.metrics.candidate_fails } else { self.metrics.stable_fails };
+            let grown = share * self.metrics.per_second * (now - last) as f64 / 1000.0;
+            let side = self.metrics.sides.entry(slot).or_default();
+            if second > last {
+                side.points.push((second, (side.total + grown).floor(), (side.failed + grown * failing).floor()));
+            }
+            side.total += grown;
+            side.failed += grown * failing;
+        }
+        self.metrics.counted_until = now;
     }
 
     /// Whether a request to this backend is answered well now.
@@ -277,6 +355,8 @@ impl Inner {
             let total: u32 = desired.routes.routes.iter().map(|route| route.weight.basis_points()).sum();
             assert!(desired.routes.routes.is_empty() || total == 10_000, "weights sum to {total}");
             for route in desired.routes.routes.iter().filter(|route| !route.weight.is_zero()) {
+                let enough = u64::from(route.weight.basis_points()) * self.least_serving as u64 <= route.backends.len() as u64 * 10_000;
+                assert!(enough, "{now}: {} has {} on {} backends\n{}", route.slot, route.weight, route.backends.len(), self.log.join("\n"));
                 for backend in &route.backends {
                     let proven = self.proven.contains(&backend.id) || self.served_before.contains(&backend.id);
                     assert!(proven, "{now}: {} has weight and was not proven\n{}", backend.id, self.log.join("\n"));
@@ -348,10 +428,9 @@ impl Runtime for Sim {
             let Some(found) = inner.backends.get(&backend.id).cloned() else { return Retired { found: false, killed: false } };
             assert_eq!(grace, found.stop_grace, "{} is stopped with another release's grace", backend.id);
             for desired in inner.loaded.iter().chain(inner.applied.iter().map(|(desired, _)| desired)) {
-                let weight = desired.routes.weight(found.slot);
-                assert!(weight.is_zero(), "{} is retired at weight {weight}\n{}", backend.id, inner.log.join("\n"));
+                assert!(!desired.routes.reaches(&backend.id), "{} is retired while requests reach it\n{}", backend.id, inner.log.join("\n"));
             }
-            if !inner.drained(found.slot, now) {
+            if !inner.drained(std::slice::from_ref(&backend.id), now) {
                 inner.cut.push(backend.id.clone());
             }
             inner.backends.remove(&backend.id);
@@ -401,9 +480,10 @@ impl TrafficSwitcher for Sim {
         self.look("observe", observed).await
     }
 
-    async fn drain(&self, _: &OpId, slot: Slot) -> Result<Drained, Fault> {
+    async fn drain(&self, _: &OpId, slot: Slot, backends: &[Backend]) -> Result<Drained, Fault> {
+        let ids: Vec<BackendId> = backends.iter().map(|backend| backend.id.clone()).collect();
         self.look(&format!("drain {slot}"), |inner, now| {
-            let done = inner.drained(slot, now);
+            let done = inner.drained(&ids, now);
             Drained { done, remaining: u32::from(!done), evidence: "workers-gone".into(), message: format!("{} old workers", u32::from(!done)) }
         })
         .await
@@ -456,6 +536,34 @@ impl HealthCheck for Sim {
 }
 
 #[async_trait]
+impl MetricSource for Sim {
+    async fn read(&self, query: &MetricQuery, _: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault> {
+        self.look("metrics", |inner, now| {
+            if inner.metrics.away.is_some_and(|(from, to)| now >= from && now < to) {
+                return Err(fault("connection refused").retryable());
+            }
+            let slot = subject.slot.expect("a side is asked about");
+            if inner.metrics.blind && inner.candidate_slot == Some(slot) {
+                return Ok(Reading::default());
+            }
+            let errors = query.spec == "errors";
+            let points = inner.metrics.sides.get(&slot).map(|side| side.points.clone()).unwrap_or_default();
+            let window = points.into_iter().filter(|(at, ..)| *at >= from.0 && *at <= to.0);
+            let points: Vec<(Timestamp, f64)> = window.map(|(at, total, failed)| (Timestamp(at), if errors { failed } else { total })).collect();
+            // As with real counters: no series for what never happened.
+            let empty = points.last().is_none_or(|(_, value)| *value == 0.0);
+            Ok(Reading { series: if empty { vec![] } else { vec![Series { labels: vec![], points }] }, doubts: vec![] })
+        })
+        .await
+        .and_then(|answer| answer)
+    }
+
+    async fn missing(&self, _: &MetricQuery) -> Result<Vec<String>, Fault> {
+        Ok(self.inner().metrics.missing.clone())
+    }
+}
+
+#[async_trait]
 impl Prober for Sim {
     async fn start(&self) -> Result<(), Fault> {
         self.look("probe start", |inner, now| {
@@ -481,7 +589,8 @@ impl Prober for Sim {
         if failed > 0 {
             report.failed.insert("status-5xx".into(), failed);
         }
-        let serving = inner.loaded.as_ref().and_then(|l| Slot::BOTH.into_iter().find(|&slot| !l.routes.weight(slot).is_zero()));
+        let most = |l: &Desired| Slot::BOTH.into_iter().max_by_key(|&slot| l.routes.weight(slot));
+        let serving = inner.loaded.as_ref().and_then(most);
         if let Some(slot) = serving {
             report.by_identity.insert(slot.to_string(), report.succeeded);
         }
@@ -553,7 +662,13 @@ impl Store for Sim {
     }
 
     async fn decisions(&self, _: &DeploymentId, after: u64) -> Result<Vec<Decision>, Fault> {
-        Ok(self.inner().mailbox.iter().filter(|decision| decision.id > after).cloned().collect())
+        let now = self.time.now();
+        let mut inner = self.inner();
+        if let Some((_, decision)) = inner.decide_at.take_if(|(at, _)| *at <= now.0) {
+            let id = inner.mailbox.len() as u64 + 1;
+            inner.mailbox.push(Decision { id, decision, by: "tester".into(), reason: None, at: now });
+        }
+        Ok(inner.mailbox.iter().filter(|decision| decision.id > after).cloned().collect())
     }
 
     async fn lock_target(&self, key: &str) -> Result<TargetLock, Fault> {

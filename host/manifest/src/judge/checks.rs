@@ -8,7 +8,7 @@ use crate::spelling::listed;
 use crate::tree::KeyPath;
 use crate::units::write_duration;
 use agente_engine::names::PluginName;
-use agente_engine::policy::{CheckMoment, CheckOf, CheckPolicy, Timeouts};
+use agente_engine::policy::{CheckMoment, CheckOf, CheckPolicy, Limits, Timeouts};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -122,8 +122,12 @@ fn policy(
         interval: limits.interval.0,
         timeout,
         healthy_after: limits.healthy_after,
-        unhealthy_limit: limits.unhealthy_limit,
-        unanswered_limit: limits.unanswered_limit,
+        limits: Limits {
+            unhealthy: limits.unhealthy_limit,
+            errored: limits.errored_limit,
+            no_data: Some(limits.no_data_limit),
+            inconclusive: Some(limits.inconclusive_limit),
+        },
         report_only,
     }
 }

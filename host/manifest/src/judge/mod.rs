@@ -120,6 +120,8 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
         policy: Policy {
             strategy: strategy.kind,
             checks: policy_checks,
+            analysis: None,
+            on_open: agente_engine::policy::OnOpen::Refuse,
             probe,
             bake: strategy.bake,
             drain: strategy.drain,

@@ -108,14 +108,28 @@ pub(crate) struct RawLimits {
     /// How many unhealthy answers in a row are tolerated after the shift and in the bake.
     #[schemars(range(min = 0, max = 1000), example = 0)]
     pub(crate) unhealthy_limit: u32,
-    /// How many answers in a row may be `errored`, `no-data` or `inconclusive` after the shift and in the bake.
+    /// How many answers in a row may be `errored` (could not be asked) after the shift and in the bake.
     #[schemars(range(min = 0, max = 1000), example = 10)]
-    pub(crate) unanswered_limit: u32,
+    pub(crate) errored_limit: u32,
+    /// How many answers in a row may be `no-data` after the shift and in the bake.
+    #[schemars(range(min = 0, max = 1000), example = 10)]
+    pub(crate) no_data_limit: u32,
+    /// How many answers in a row may be `inconclusive` after the shift and in the bake.
+    #[schemars(range(min = 0, max = 1000), example = 10)]
+    pub(crate) inconclusive_limit: u32,
 }
 
 impl Default for RawLimits {
     fn default() -> Self {
-        Self { interval: DurationText(std::time::Duration::from_secs(1)), timeout: None, healthy_after: 2, unhealthy_limit: 2, unanswered_limit: 5 }
+        Self {
+            interval: DurationText(std::time::Duration::from_secs(1)),
+            timeout: None,
+            healthy_after: 2,
+            unhealthy_limit: 2,
+            errored_limit: 5,
+            no_data_limit: 5,
+            inconclusive_limit: 5,
+        }
     }
 }
 

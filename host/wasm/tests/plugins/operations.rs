@@ -32,7 +32,7 @@ async fn what_a_switcher_answers_becomes_the_engines_words() {
     assert_eq!(applied.routes.route(Slot::Blue).unwrap().release, Some(ReleaseNumber(3)));
     let observed = switcher.observe().await.unwrap();
     assert_eq!((observed.fence, observed.store.as_deref(), observed.routes.weight(Slot::Blue)), (Fence(7), Some("store-1"), Weight::FULL));
-    let drained = switcher.drain(&op(), Slot::Green).await.unwrap();
+    let drained = switcher.drain(&op(), Slot::Green, &[]).await.unwrap();
     assert!(drained.done);
     assert_eq!(drained.evidence, "workers-gone");
 }
@@ -44,7 +44,7 @@ async fn an_answer_that_the_contract_does_not_know_is_a_fault() {
         assert_eq!(fault.kind, FaultKind::PluginCrashed);
         assert!(fault.message.contains(told) && fault.message.contains("`test-guest` 0.1.0"), "{}", fault.message);
     }
-    assert!(switcher(json!({ "state": "gone" })).await.drain(&op(), Slot::Blue).await.is_err());
+    assert!(switcher(json!({ "state": "gone" })).await.drain(&op(), Slot::Blue, &[]).await.is_err());
     let applied = switcher(json!({ "state": "sideways" })).await.apply(&op(), &nothing_new()).await.unwrap_err();
     assert!(matches!(applied, Failure::Unknown { .. }));
 }

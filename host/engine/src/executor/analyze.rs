@@ -1,0 +1,230 @@
+//! Watching the candidate beside the stable release: measures, checks, and whether it still runs.
+
+use super::hands::Hands;
+use super::health::{summary, unhealthy, waits};
+use super::seconds;
+use super::shift::describe;
+use crate::analysis::{Analysis, Question, Sides, Stand};
+use crate::fault::{Failure, Fault, FaultKind};
+use crate::names::Timestamp;
+use crate::policy::{CheckMoment, CheckPolicy, OnUndecided, Stage};
+use crate::ports::{BackendState, Progress, Reading};
+use crate::step::{StepKind, StepOutput};
+use crate::tally::Tally;
+use futures_util::future::join_all;
+use std::time::Duration;
+
+/// How often is looked whether the candidate still runs, and whether a stage is over.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How long what serves after unwinding is looked at, so that the outcome can say how it is.
+const RESTORED_LIMIT: Duration = Duration::from_secs(10);
+
+/// Checks that are asked again and again, each at its own interval.
+pub(super) struct Asked {
+    pub(super) checks: Vec<(CheckPolicy, Tally, Timestamp)>,
+}
+
+impl Asked {
+    pub(super) fn of<'p>(checks: impl Iterator<Item = &'p CheckPolicy>) -> Self {
+        Self { checks: checks.map(|check| (check.clone(), Tally::default(), Timestamp::default())).collect() }
+    }
+
+    /// What is not healthy for long enough yet.
+    fn open(&self) -> Vec<String> {
+        let open = self.checks.iter().filter(|(check, tally, _)| !tally.is_healthy() || tally.healthy_in_row < check.healthy_after);
+        open.map(|(check, tally, _)| waits(check, tally)).collect()
+    }
+}
+
+impl Hands<'_> {
+    /// Both sides as they stand now, and where they are read.
+    pub(super) fn sides(&self, index: usize) -> Sides {
+        let (backends, beside) = self.plan.standing_at(index);
+        let candidate = crate::verdict::Subject { slot: Some(self.plan.slot), release: Some(self.plan.release.number), backends, public_url: None };
+        let stable = self.plan.stable.as_ref().map(|stable| crate::verdict::Subject {
+            slot: Some(stable.slot),
+            release: Some(stable.release),
+            backends: beside,
+            public_url: None,
+        });
+        Sides { candidate, stable }
+    }
+
+    /// Asks the checks that are due. Unhealthy too often is a failure.
+    pub(super) async fn ask_due(&self, index: usize, asked: &mut Asked) -> Result<(), Failure> {
+        let (backends, _) = self.plan.standing_at(index);
+        for (check, tally, at) in &mut asked.checks {
+            let now = self.world.clock.now();
+            if now.since(*at) < check.interval {
+                continue;
+            }
+            *at = now;
+            tally.count(self.ask(check, Some(self.plan.slot), Some(self.plan.release.number), &backends).await);
+            if !check.report_only && tally.unhealthy > check.limits.unhealthy {
+                return Err(Failure::Unknown { fault: unhealthy(check, tally) });
+            }
+        }
+        Ok(())
+    }
+
+    /// A candidate that ended, or was started again since it was found healthy, has crashed.
+    pub(super) async fn still_runs(&self, index: usize) -> Result<(), Failure> {
+        if matches!(self.plan.release.runtime, crate::release::RuntimeSpec::Adopted { .. }) {
+            return Ok(());
+        }
+        for backend in &self.plan.standing_at(index).0 {
+            match self.world.runtime.inspect(backend).await {
+                Ok(BackendState::Running { restarts, .. }) if !self.restarted(&backend.id, restarts) => {}
+                Ok(state) => {
+                    let kind = StepKind::AwaitHealthy { slot: self.plan.slot, backends: vec![backend.clone()] };
+                    let fault = Fault::new(FaultKind::Unhealthy, format!("{} has requests and is {}", backend.id, describe(&state)));
+                    return Err(Failure::Unknown { fault: Fault { causes: self.evidence(&kind).await, ..fault } });
+                }
+                Err(fault) => self.waiting(index, format!("{} can't be looked at: {fault}", backend.id)),
+            }
+        }
+        Ok(())
+    }
+
+    fn restarted(&self, backend: &crate::names::BackendId, restarts: u32) -> bool {
+        self.seen(|seen| *seen.restarts.entry(backend.clone()).or_insert(restarts) < restarts)
+    }
+
+    /// Watches until the stage is passed; the caller limits the time and hears decisions.
+    pub(super) async fn analyze(&self, index: usize, stage: Stage) -> Result<StepOutput, Failure> {
+        let began = self.world.clock.now();
+        self.begin_stage(began).await;
+        let policy = self.plan.policy.analysis.as_ref();
+        let mut asked = Asked::of(self.plan.policy.checks_at(CheckMoment::Analysis));
+        let mut fallback = None;
+        let (extend, on_undecided) = policy.map_or((Duration::ZERO, OnUndecided::Unwind), |policy| (policy.initial_delay + policy.extend, policy.on_undecided));
+        loop {
+            self.still_runs(index).await?;
+            self.ask_due(index, &mut asked).await?;
+            let mut stand = self.look(index, &mut fallback).await?;
+            for (check, tally, _) in asked.checks.iter().filter(|(check, ..)| !check.report_only) {
+                if !tally.is_healthy() || tally.healthy_in_row < check.healthy_after {
+                    stand.open.push(waits(check, tally));
+                    stand.early = false;
+                }
+                stand.undecided |= tally.is_silent(&check.limits);
+            }
+            let passed = self.world.clock.now().since(began);
+            let left = stage.pause.saturating_sub(passed);
+            if stand.open.is_empty() && (left.is_zero() || stand.early) && !stage.wait {
+                let mut notes = vec![format!("{} earned in {}", stage.weight, seconds(passed))];
+                notes.extend(stand.notes);
+                notes.extend(asked.checks.iter().map(|(check, tally, _)| summary(check, tally)));
+                return Ok(StepOutput { notes, ..StepOutput::default() });
+            }
+            let decide = "`agente-host promote` goes on, `agente-host abort` takes it back";
+            let open = stand.open.join("; ");
+            let message = if stand.open.is_empty() && left.is_zero() {
+                format!("{} is earned and waits for a person: {decide}", stage.weight)
+            } else if stand.open.is_empty() {
+                format!("good so far; {}", stand.notes.join("; "))
+            } else if passed < stage.pause + extend && !stand.undecided {
+                open
+            } else if on_undecided == OnUndecided::Ask {
+                format!("undecided, a person is asked: {decide}; {open}")
+            } else {
+                let message = format!("whether the candidate is good at {} could not be decided in {}: {open}", stage.weight, seconds(passed));
+                let hint = "more requests decide sooner: a longer `[analysis] extend`, a greater weight, or a greater `detect`";
+                return Err(Failure::Unknown { fault: Fault::new(FaultKind::Undecided, message).hint(hint) });
+            };
+            self.waiting(index, message);
+            self.world.clock.sleep(POLL).await;
+        }
+    }
+
+    /// What is watched while the deployment is paused between two steps; given up where it would keep an abort waiting.
+    pub(super) async fn watch_paused(&self, index: usize) -> Result<(), Failure> {
+        let look = super::hands::with_deadline(self.world.clock, super::watch::POLL, self.look(index, &mut None)).await;
+        look.map_or(Ok(()), |stand| stand.map(drop))
+    }
+
+    async fn begin_stage(&self, now: Timestamp) {
+        self.begin_analysis(now).await;
+        if let Some(analysis) = self.analysis.lock().await.as_mut() {
+            analysis.begin_stage(now);
+        }
+    }
+
+    /// Begins to measure with the candidate's first requests, where there is something to measure.
+    pub(super) async fn begin_analysis(&self, now: Timestamp) {
+        let mut analysis = self.analysis.lock().await;
+        if analysis.is_none() {
+            // The manifest has been judged; what it can't be is told in preflight.
+            *analysis = self.plan.policy.analysis.as_ref().and_then(|policy| Analysis::new(policy, now).ok());
+        }
+        if let Some(analysis) = analysis.as_mut() {
+            analysis.begin(now);
+        }
+    }
+
+    /// From here on nothing is there to compare with.
+    pub(super) async fn measure_alone(&self, now: Timestamp) {
+        self.begin_analysis(now).await;
+        if let Some(analysis) = self.analysis.lock().await.as_mut() {
+            analysis.alone();
+        }
+    }
+
+    /// Takes a look at the measures where one is due, and tells how they stand. A look that is dropped half-way counts for nothing.
+    pub(super) async fn look(&self, index: usize, fallback: &mut Option<Asked>) -> Result<Stand, Failure> {
+        let mut analysis = self.analysis.lock().await;
+        let Some(analysis) = analysis.as_mut() else { return Ok(Stand::default()) };
+        let now = self.world.clock.now();
+        let questions = analysis.questions(&self.sides(index), now);
+        if !questions.is_empty() {
+            let answers = join_all(questions.iter().map(|question| self.read(question))).await;
+            for (check, verdict) in analysis.take(&questions, answers, now) {
+                self.world.observer.tell(Progress::Checked { check, backend: None, verdict });
+            }
+        }
+        if let Some((check, tally)) = analysis.failed() {
+            let reason = tally.last.as_ref().map(|last| last.reason.clone()).unwrap_or_default();
+            let fault = Fault::new(FaultKind::Unhealthy, format!("analysis `{}`: {reason}", check.name));
+            return Err(Failure::Unknown { fault });
+        }
+        let open = fallback.as_ref().map(Asked::open);
+        let stand = analysis.stand(open.as_deref());
+        if stand.fallback {
+            let names = analysis.fallback();
+            let asked = fallback.get_or_insert_with(|| Asked::of(self.plan.policy.checks.iter().filter(|check| names.contains(&check.name))));
+            self.ask_due(index, asked).await?;
+        } else {
+            *fallback = None;
+        }
+        Ok(stand)
+    }
+
+    pub(super) async fn read(&self, question: &Question) -> Result<Reading, Fault> {
+        let Question { query, wanted, subject, from, to, .. } = question;
+        let answer = super::hands::with_deadline(self.world.clock, query.timeout, self.world.metrics.read(query, *wanted, subject, *from, *to)).await;
+        answer
+            .unwrap_or_else(|| Err(Fault::new(FaultKind::TimedOut, format!("`{}` did not answer within {}", query.plugin, seconds(query.timeout))).retryable()))
+    }
+
+    /// What stepping over an outage means for the outcome.
+    pub(super) async fn outages(&self) -> Vec<String> {
+        self.analysis.lock().await.as_ref().map(|analysis| analysis.outages().to_vec()).unwrap_or_default()
+    }
+
+    /// Says how what serves again after unwinding is; the checks of a promoted release are asked of it once.
+    pub(super) async fn look_at_restored(&self) -> Vec<String> {
+        let Some(stable) = &self.plan.stable else { return Vec::new() };
+        let ask = async {
+            let mut notes = Vec::new();
+            for check in self.plan.policy.checks_at(CheckMoment::Validate) {
+                let verdict = self.ask(check, Some(stable.slot), Some(stable.release), &stable.backends).await;
+                notes.push(format!("release {} again: check `{}` is {}: {}", stable.release, check.name, verdict.kind, verdict.reason));
+            }
+            notes
+        };
+        super::hands::with_deadline(self.world.clock, RESTORED_LIMIT, ask)
+            .await
+            .unwrap_or_else(|| vec![format!("release {} serves again; its checks did not answer within {}", stable.release, seconds(RESTORED_LIMIT))])
+    }
+}
