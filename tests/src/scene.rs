@@ -19,6 +19,7 @@ mod processes;
 mod run;
 mod service;
 mod traffic;
+mod unprivileged;
 
 pub use engine::Engine;
 pub use http::{Answer, get};
@@ -28,6 +29,7 @@ pub use processes::{end_all, kill, under, wait_gone};
 pub use run::{Ended, Run, shipped};
 pub use service::{Service, Setup};
 pub use traffic::Traffic;
+pub use unprivileged::{AsRoot, Unprivileged};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -98,6 +100,14 @@ impl Scene {
         let service = Service::new(name, self.folder.path(), &self.ports, self.services, &self.nginx);
         self.services += 1;
         service
+    }
+
+    /// Lets the host of a service run as a user who owns nothing here but the service's own folder; NGINX and its files stay root's.
+    pub fn unprivileged(&self, service: &mut Service) -> Unprivileged {
+        let programs = [run::program(), built("agente-api", "cargo build -p agente-api")];
+        let user = Unprivileged::new(self.folder.path(), &programs, &["nginx-switch", "http-health"].map(shipped));
+        service.run_as(&user);
+        user
     }
 
     /// Deploys a service's first release and lets the public server use its pool.

@@ -301,7 +301,7 @@ pub(crate) enum PluginCommand {
         /// Grant it without asking
         #[arg(long)]
         yes: bool,
-        /// Put this program before every program that the plugin runs: `sudo -n`
+        /// Put this program before every program that the plugin runs: `sudo -n`. It is granted by its absolute path
         #[arg(long, value_name = "COMMAND")]
         exec_prefix: Option<String>,
     },

@@ -1,12 +1,12 @@
 //! What this NGINX can do, whether it can be used, and what the operator should know before the first switch.
 
-use crate::config::{Sticky, seconds};
+use crate::config::{Reload, Sticky, seconds};
 use crate::dump::Dump;
 use crate::nginx::{self, Dumped, KEEPALIVE_MIN_TIMEOUT, OLDEST, Version, WHOLE_ANSWERS};
 use crate::target::{Inclusion, Target, first_line};
 use crate::workers;
 use agente_plugin_sdk::host::Host;
-use agente_plugin_sdk::{Failure, Features, Labels, label};
+use agente_plugin_sdk::{Code, Failure, Features, Labels, label};
 
 /// Looks at everything that a deployment will need.
 pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
@@ -17,6 +17,11 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
         return Err(Failure::unsupported(format!("NGINX {version} is too old; {OLDEST} is the oldest that is supported")).hint("install a newer NGINX"));
     }
     let running = workers::find(target.host, config)?;
+    if config.reload == Reload::Signal && label(&running.master.labels, "signalable") == Some("false") {
+        let message =
+            format!("the user that runs agente-host may not send signals to NGINX's master (process {}), and `reload` is `signal`", running.master.pid);
+        return Err(Failure::new(Code::Denied, message).hint(format!("set `reload = \"command\"`, and {}", nginx::AS_THE_MASTER)));
+    }
     let mut warnings = Vec::new();
     let dump = match target.dump()? {
         Dumped::Whole(dump) => Some(dump),
@@ -95,7 +100,7 @@ fn folder<H: Host>(target: &Target<'_, H>) -> Result<(), Failure> {
         None => wrong(format!("the folder `{folder}` does not exist")),
         Some(entry) if entry.kind == "file" || entry.kind == "other" => wrong(format!("`{folder}` is not a folder")),
         Some(entry) if label(&entry.labels, "writable") == Some("false") => {
-            Err(Failure::new(agente_plugin_sdk::Code::Denied, format!("the user that runs agente-host may not write into `{folder}`"))
+            Err(Failure::new(Code::Denied, format!("the user that runs agente-host may not write into `{folder}`"))
                 .hint(format!("give the folder to its group: `chgrp <group> {folder} && chmod 2775 {folder}`")))
         }
         Some(_) => Ok(()),

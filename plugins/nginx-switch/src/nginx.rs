@@ -10,6 +10,10 @@ use std::time::Duration;
 /// Testing a configuration looks up names and reads certificates.
 const TEST_LIMIT: Duration = Duration::from_secs(30);
 
+/// What lets a host that runs as another user than NGINX's master test and reload it.
+pub const AS_THE_MASTER: &str =
+    "let the grant run NGINX as its master runs: `agente-host plugin add nginx-switch --exec-prefix 'sudo -n'`, with a fixed rule in sudoers";
+
 /// A version of NGINX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
@@ -134,7 +138,7 @@ pub fn hint(message: &str) -> Option<String> {
         return Some(format!("put `{directive} 128;` into the `http` block"));
     }
     if message.contains("Permission denied") {
-        return Some("let the grant run it as NGINX's master runs: `prefix = [\"/usr/bin/sudo\", \"-n\"]` with a fixed rule for these arguments".into());
+        return Some(AS_THE_MASTER.into());
     }
     message.contains("host not found in upstream").then(|| "use addresses, or names that the machine of NGINX can look up".into())
 }

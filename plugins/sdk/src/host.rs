@@ -148,7 +148,7 @@ pub struct Process {
     pub title: String,
     /// When it started; with the pid this names a process for good.
     pub started_ms: u64,
-    /// `orphan-of`.
+    /// `orphan-of`; `signalable`: `false` where the host itself may not send it signals, not there for a container's.
     pub labels: Labels,
 }
 

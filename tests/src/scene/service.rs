@@ -1,8 +1,9 @@
 //! A service behind the scene's NGINX: its folder, its manifest, and the host's runs for it.
 
-use super::{Answer, Ended, Nginx, Ports, Run, built, get, processes, run, shipped, wait_for};
+use super::{Answer, Ended, Nginx, Ports, Run, Unprivileged, built, get, processes, run, shipped, wait_for};
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -81,6 +82,7 @@ pub struct Service {
     backends: (u16, u16),
     section: String,
     file: PathBuf,
+    user: Option<Unprivileged>,
 }
 
 impl Service {
@@ -97,7 +99,26 @@ impl Service {
             backends: ports.backends(number),
             section: nginx.section(),
             file,
+            user: None,
         }
+    }
+
+    /// Lets the host run as somebody else from now on.
+    pub(super) fn run_as(&mut self, user: &Unprivileged) {
+        user.give(&self.folder);
+        self.user = Some(user.clone());
+    }
+
+    /// Adds a line to the switcher's section, in force with the next manifest that is written.
+    pub fn switch_setting(&mut self, line: &str) {
+        self.section.push_str(line);
+        self.section.push('\n');
+    }
+
+    /// The sample service's program, where the user of the host can reach it.
+    fn api(&self) -> PathBuf {
+        let api = built("agente-api", "cargo build -p agente-api");
+        self.user.as_ref().map_or(api, |user| user.programs.join("agente-api"))
     }
 
     /// The name of an NGINX variable of this service, without its `$`.
@@ -120,8 +141,7 @@ impl Service {
         let mut text = format!("service = \"{}\"\n\n", self.name);
         let mut command = match &setup.docker {
             None => {
-                let api = built("agente-api", "cargo build -p agente-api");
-                let _ = writeln!(text, "[runtime.process]\nartifact = \"{}\"", api.display());
+                let _ = writeln!(text, "[runtime.process]\nartifact = \"{}\"", self.api().display());
                 vec!["./agente-api".to_owned(), "127.0.0.1:{port}".to_owned()]
             }
             Some((socket, image)) => {
@@ -152,7 +172,11 @@ impl Service {
     }
 
     fn command(&self, state: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(run::program());
+        let program = self.user.as_ref().map_or_else(run::program, |user| user.programs.join("agente-host"));
+        let mut command = Command::new(program);
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid).env("HOME", &user.home).env_remove("XDG_CACHE_HOME").current_dir("/");
+        }
         command.arg("-f").arg(self.path("agente.toml")).arg("--state").arg(state).args(["--output", "json"]).args(args);
         command.env_remove("AGENTE_HOST_ENV").env_remove("AGENTE_HOST_STATE").env_remove("AGENTE_HOST_PLUGINS");
         command

@@ -11,3 +11,4 @@ mod drain;
 mod nginx_trouble;
 mod store_rules;
 mod two_services;
+mod unprivileged;

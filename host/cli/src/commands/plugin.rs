@@ -43,7 +43,7 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
     let mut lock = plugins::read_lock(&manifest.directory)?;
     let mut grant: Grant = loaded.grant_of_all(plugin);
     if let Some(prefix) = exec_prefix {
-        let prefix: Vec<String> = prefix.split_whitespace().map(str::to_owned).collect();
+        let prefix = prefix_words(prefix)?;
         for rule in &mut grant.granted.exec {
             rule.prefix.clone_from(&prefix);
         }
@@ -76,6 +76,23 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
     write(&lock, &manifest.directory)?;
     say(&format!("granted in `{}`; commit that file", plugins::lock_path(&manifest.directory).display()));
     Ok(Exit::Done.into())
+}
+
+/// A prefix as its words, the program by its absolute path: what a plugin runs is not looked for in a `PATH`. An absolute one is taken as it is, for it may
+/// be one of another machine.
+fn prefix_words(text: &str) -> Result<Vec<String>, CliError> {
+    let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    let wrong = |message: String| {
+        CliError::usage(message).hint("name a program, by its absolute path where it is not on this machine: `--exec-prefix '/usr/bin/sudo -n'`")
+    };
+    let Some(program) = words.first_mut() else { return Err(wrong("`--exec-prefix` names no program".to_owned())) };
+    if !program.starts_with('/') {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join(&*program)).find(|path| path.is_file());
+        let found = found.and_then(|path| path.to_str().map(str::to_owned));
+        *program = found.ok_or_else(|| wrong(format!("`--exec-prefix`: the program `{program}` was not found")))?;
+    }
+    Ok(words)
 }
 
 fn confirmed(again: &str) -> Result<bool, CliError> {

@@ -134,11 +134,25 @@ fn a_plugin_goes_from_component_to_grant_and_back() {
 fn a_prefix_goes_before_every_program_of_a_grant() {
     let sandbox = Sandbox::with(SHOP);
     warm();
-    let run = sandbox.expect(0, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", "sudo -n"]);
+    let run = sandbox.expect(0, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", "/usr/bin/sudo -n"]);
     let programs: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("  run ")).collect();
     assert!(!programs.is_empty() && programs.iter().all(|line| line.contains("sudo -n")), "{}", run.stderr);
     let lock = sandbox.read("agente.lock");
-    assert_eq!(lock.matches("prefix = [\"sudo\", \"-n\"]").count(), lock.matches("program = ").count(), "{lock}");
+    assert_eq!(lock.matches("prefix = [\"/usr/bin/sudo\", \"-n\"]").count(), lock.matches("program = ").count(), "{lock}");
+}
+
+#[test]
+fn a_prefix_is_granted_by_its_absolute_path() {
+    let sandbox = Sandbox::with(SHOP);
+    warm();
+    // Programs of plugins run without a `PATH`; `sh` is on every machine, in one folder or another.
+    sandbox.expect(0, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", "sh -x"]);
+    let lock = sandbox.read("agente.lock");
+    assert!(lock.contains("bin/sh\", \"-x\"]") && !lock.contains("[\"sh\""), "{lock}");
+    let refused = sandbox.expect(2, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", "no-such-program -n"]);
+    assert!(refused.stderr.contains("the program `no-such-program` was not found"), "{}", refused.stderr);
+    sandbox.expect(2, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", " "]);
+    assert_eq!(sandbox.read("agente.lock"), lock);
 }
 
 #[test]

@@ -55,7 +55,11 @@ pub(crate) async fn look_at(operation: &Arc<Operation>, path: String) -> Result<
         let attempt = format!("looking at `{path}`");
         let Some((folder, name)) = open_folder_of(&real, &attempt)? else { return Ok(None) };
         let stat = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW);
-        Ok(found(stat, &attempt)?.map(|stat| entry(name, &stat)))
+        let Some(stat) = found(stat, &attempt)? else { return Ok(None) };
+        let writable = is_writable(&folder, &name, &stat);
+        let mut entry = entry(name, &stat);
+        entry.labels.push(("writable".to_owned(), writable.to_string()));
+        Ok(Some(entry))
     })
     .await
 }
@@ -184,6 +188,18 @@ fn write_and_rename(folder: &OwnedFd, name: &str, bytes: &[u8], mode: u32) -> st
     }
     rustix::fs::fsync(folder)?;
     Ok(())
+}
+
+/// Whether this process may write there: into a folder, entries; into a file, bytes. The kernel's word, so that read-only mounts count, too.
+fn is_writable(folder: &OwnedFd, name: &str, stat: &Stat) -> bool {
+    use rustix::fs::Access;
+    let wanted = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Access::WRITE_OK | Access::EXEC_OK,
+        // What a link may lead to was not asked.
+        FileType::Symlink => return false,
+        _ => Access::WRITE_OK,
+    };
+    rustix::fs::accessat(folder, name, wanted, AtFlags::EACCESS).is_ok()
 }
 
 fn entry(name: String, stat: &Stat) -> Entry {

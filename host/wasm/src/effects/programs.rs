@@ -107,14 +107,22 @@ pub(crate) async fn tree(operation: &Operation, of: String) -> Result<Vec<proces
     let target = target(&of)?;
     operation.authorize(&Effect::LookAtProcesses(of))?;
     let found = operation.household.effects.commands.tree(&target).await?;
+    // The processes of a container are signalled by its engine, whoever we are.
+    let ours_to_ask = matches!(target, ProcessTarget::PidFile(_));
     let info = |info: agente_engine::ports::ProcessInfo| process::Info {
         pid: info.pid,
         parent: info.parent,
         title: info.title,
         started_ms: info.started_ms,
-        labels: Vec::new(),
+        labels: if ours_to_ask { vec![("signalable".to_owned(), is_signalable(info.pid).to_string())] } else { Vec::new() },
     };
     Ok(found.into_iter().map(info).collect())
+}
+
+/// Whether this process may send signals to another one, by the kernel's word; nothing is sent.
+fn is_signalable(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::PERM))
 }
 
 pub(crate) async fn connections(operation: &Operation, of: String) -> Result<Vec<process::Connection>, Failure> {

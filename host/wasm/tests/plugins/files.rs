@@ -20,7 +20,7 @@ async fn granted_files_are_read_listed_replaced_and_removed() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
     assert_eq!(world.look(json!({ "act": "list", "path": root, "may": may })).await.unwrap(), "shop.conf", "a temporary file was left");
     let stat = world.look(json!({ "act": "stat", "path": file, "may": may })).await.unwrap();
-    assert_eq!(stat, "shop.conf file Some((\"mode\", \"640\"))");
+    assert_eq!(stat, "shop.conf file Some((\"mode\", \"640\")) Some((\"writable\", \"true\"))");
     assert_eq!(world.change(json!({ "act": "remove", "path": file, "may": may })).await.unwrap(), "true");
     assert_eq!(world.change(json!({ "act": "remove", "path": file, "may": may })).await.unwrap(), "false");
     assert!(world.recorded().contains(&format!("replace the file `{file}`")));

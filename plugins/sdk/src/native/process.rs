@@ -60,6 +60,11 @@ fn title(pid: u32) -> String {
     words.join(" ").trim().to_owned()
 }
 
+fn is_signalable(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::PERM))
+}
+
 pub(super) fn tree(engine: &Engine, of: &str) -> Result<Vec<Process>, Failure> {
     let top = top(engine, of)?;
     let boot_ms = boot_ms();
@@ -82,7 +87,10 @@ pub(super) fn tree(engine: &Engine, of: &str) -> Result<Vec<Process>, Failure> {
         .union(&orphans)
         .filter_map(|pid| {
             let stat = all.get(pid)?;
-            let labels = if orphans.contains(pid) { vec![("orphan-of".to_owned(), top.to_string())] } else { Vec::new() };
+            let mut labels = if orphans.contains(pid) { vec![("orphan-of".to_owned(), top.to_string())] } else { Vec::new() };
+            if of.starts_with("pid-file:") {
+                labels.push(("signalable".to_owned(), is_signalable(*pid).to_string()));
+            }
             Some(Process { pid: *pid, parent: stat.parent, title: title(*pid), started_ms: stat.started_ms, labels })
         })
         .collect())

@@ -91,7 +91,9 @@ fn act(settings: &Value) -> Result<String, Failure> {
             Err(Failure { code: "rejected".into(), ..failed("the target said no") })
         }
         "read" => Ok(files::read(path)?.map_or_else(|| "(absent)".into(), lossy)),
-        "stat" => Ok(files::stat(path)?.map_or_else(|| "(absent)".into(), |entry| format!("{} {} {:?}", entry.name, entry.kind, entry.labels.first()))),
+        "stat" => Ok(files::stat(path)?.map_or_else(|| "(absent)".into(), |entry| {
+            format!("{} {} {:?} {:?}", entry.name, entry.kind, entry.labels.first(), entry.labels.last())
+        })),
         "list" => Ok(files::list(path)?.into_iter().map(|entry| entry.name).collect::<Vec<_>>().join(",")),
         "replace" => files::replace(path, text(settings, "text").as_bytes(), number(settings, "mode", 0o644) as u32).map(|()| "replaced".into()),
         "remove" => Ok(files::remove(path)?.to_string()),
