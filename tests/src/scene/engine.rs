@@ -1,6 +1,7 @@
 //! A Docker Engine of the test's own, with an image of the sample service.
 
-use super::built;
+use super::{built, kill, wait_for};
+use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -54,6 +55,15 @@ impl Engine {
         let _ = tar.wait();
         assert!(imported.status.success(), "no image: {}", String::from_utf8_lossy(&imported.stderr));
         "shop:test".to_owned()
+    }
+
+    /// Lets a container's own process crash: killed past the engine, which then has not stopped it.
+    pub fn crash(&self, container: &str) {
+        let told = self.docker().args(["inspect", "--format", "{{.State.Pid}}", container]).output().expect("`docker inspect` runs");
+        let pid = String::from_utf8_lossy(&told.stdout).trim().parse().expect("the number of the container's process");
+        assert_ne!(pid, 0, "`{container}` does not run");
+        kill(pid, Signal::KILL);
+        wait_for("the end of the container", || (!self.running().iter().any(|name| name == container)).then_some(()));
     }
 
     /// The names of the containers that run.

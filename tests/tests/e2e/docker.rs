@@ -31,6 +31,16 @@ fn containers_are_switched_refused_taken_up_after_a_kill_and_rolled_back_with_no
 
     shop.host(&["rollback"]).expect_code(0);
     assert_eq!(shop.serving(), "v2");
+
+    // What is kept crashes: it stays down, that is told, and the way back is a launch.
+    let kept = shop.status()["state"]["kept"]["backends"][0]["id"].as_str().expect("a kept backend").to_owned();
+    engine.crash(&kept);
+    let status = shop.status();
+    let seen = status["backends"].as_array().and_then(|all| all.iter().find(|seen| seen["id"] == kept.as_str())).expect("the kept backend");
+    assert_eq!(seen["state"], "ended", "{seen}");
+    let ended = shop.host(&["rollback"]).expect_code(0);
+    assert!(ended.stderr.contains("does not run any more: it is launched anew"), "{}", ended.stderr);
+    assert_eq!(shop.serving(), "v4");
     load.nothing_lost();
     drop(scene);
 }

@@ -10,7 +10,7 @@ use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::journal::Event;
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::ports::{BackendState, Observed, ObservedState, Runtime, TrafficSwitcher};
-use agente_engine::state::{ServiceState, Standing};
+use agente_engine::state::{Kept, ServiceState, Standing};
 use agente_engine::step::StepState;
 use agente_store::{ChainState, EmbeddedStore, Holding, Liveness};
 use serde::Serialize;
@@ -129,8 +129,7 @@ fn print(
     data(&format!("{scope}"));
     data(&format!("  stable    {}", state.stable.as_ref().map_or_else(|| "nothing".to_owned(), standing_line)));
     if let Some(kept) = &state.kept {
-        let drained = if kept.drained { "drained" } else { "its last requests have not been seen to end" };
-        data(&format!("  kept      {}; {drained}", standing_line(&kept.standing)));
+        data(&format!("  kept      {}", kept_words(kept, backends)));
     }
     if let Some(routes) = &state.routes {
         data(&format!("  routes    {}", routes_line(routes)));
@@ -165,6 +164,19 @@ fn print(
         data(&format!("  lease     held by {holding}"));
     }
     data(&format!("  state     {root} (store {})", store.id()));
+}
+
+/// What is kept, and whether it still stands: it takes no request, so nobody else would notice its end.
+fn kept_words(kept: &Kept, seen: &[Seen]) -> String {
+    let drained = if kept.drained { "drained" } else { "its last requests have not been seen to end" };
+    let is_down =
+        |seen: &&Seen| kept.standing.backends.iter().any(|backend| backend.id.0 == seen.id) && !matches!(seen.state, None | Some(BackendState::Running { .. }));
+    let down = match (seen.iter().filter(is_down).count(), kept.standing.adopted) {
+        (0, _) => String::new(),
+        (down, false) => format!("; {down} of {} down, so a rollback launches it anew", kept.standing.backends.len()),
+        (down, true) => format!("; {down} of {} down: it is yours to start again before a rollback", kept.standing.backends.len()),
+    };
+    format!("{}; {drained}{down}", standing_line(&kept.standing))
 }
 
 fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
@@ -234,5 +246,36 @@ async fn follow(store: &EmbeddedStore, scope: &Scope, id: &DeploymentId, global:
             return Ok(Exit::Open.into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agente_engine::names::{BackendId, ReleaseNumber, Timestamp};
+    use agente_engine::route::{Backend, Slot};
+
+    fn kept(adopted: bool) -> Kept {
+        let backend = |name: &str| Backend { id: BackendId(name.to_owned()), address: "127.0.0.1:1".to_owned() };
+        let backends = vec![backend("one"), backend("two")];
+        let standing = Standing { release: ReleaseNumber(4), slot: Slot::Blue, backends, adopted, stop_grace: Duration::ZERO, since: Timestamp(0) };
+        Kept { standing, drained: true }
+    }
+
+    fn seen(id: &str, state: Option<BackendState>) -> Seen {
+        Seen { id: id.to_owned(), address: String::new(), state, error: None }
+    }
+
+    #[test]
+    fn a_kept_backend_that_ended_is_told_with_what_that_means() {
+        let running = || Some(BackendState::Running { since: Timestamp(0), restarts: 0, healthy: None });
+        let ended = || Some(BackendState::Ended { detail: "exit code 137".to_owned() });
+        let words =
+            |kept: &Kept, seen: &[Seen]| kept_words(kept, seen).rsplit_once("since ").map(|(_, rest)| rest.split_once("; ").unwrap().1.to_owned()).unwrap();
+        assert_eq!(words(&kept(false), &[seen("one", running()), seen("two", running())]), "drained");
+        assert_eq!(words(&kept(false), &[seen("one", running()), seen("two", ended())]), "drained; 1 of 2 down, so a rollback launches it anew");
+        assert_eq!(words(&kept(true), &[seen("one", Some(BackendState::Absent))]), "drained; 1 of 2 down: it is yours to start again before a rollback");
+        // What could not be looked at is not known to be down, and the stable side is not what is kept.
+        assert_eq!(words(&kept(false), &[seen("one", None), seen("other", ended())]), "drained");
     }
 }
