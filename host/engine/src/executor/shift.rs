@@ -8,7 +8,10 @@ use crate::route::{Routes, Slot};
 use crate::step::StepOutput;
 use std::time::Duration;
 
-/// How often the running target is looked at.
+/// How soon the running target is looked at again after a change, at first: most are in force within milliseconds.
+const FIRST_POLL: Duration = Duration::from_millis(5);
+
+/// How often it is looked at in the end, twice as long after each look: a look costs the target something.
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long unwinding waits for a public URL that does not answer at all; the switcher's own reading stands by itself then.
@@ -42,6 +45,7 @@ impl Hands<'_> {
         let lock = self.world.store.lock_target(&features.lock_key).await.map_err(refused)?;
         let desired = Desired { fence: self.fence, routes: routes.clone(), store: self.plan.store.clone(), force: self.plan.force };
         let mut observed = self.world.switcher.apply(op, &desired).await?;
+        let mut pause = FIRST_POLL;
         loop {
             match observed.state {
                 ObservedState::Converged if routes.same_traffic(&observed.routes) => break,
@@ -58,7 +62,8 @@ impl Hands<'_> {
                     return Err(unknown(fault));
                 }
             }
-            self.world.clock.sleep(POLL).await;
+            self.world.clock.sleep(pause).await;
+            pause = (pause * 2).min(POLL);
             observed = match self.world.switcher.observe().await {
                 Ok(observed) => observed,
                 Err(fault) if fault.retryable => {
