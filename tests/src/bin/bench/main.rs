@@ -7,6 +7,7 @@ mod deployments;
 mod plugins;
 mod programs;
 mod table;
+mod test_guest;
 
 use agente_tests::own_folder;
 use agente_tests::scene::Scene;
@@ -15,6 +16,10 @@ use std::process::ExitCode;
 use table::Table;
 
 fn main() -> ExitCode {
+    let Some(guest) = std::env::args_os().nth(1) else {
+        let _ = writeln!(std::io::stderr(), "bench: name the component of the plugin for tests, as `tests/bin/bench` does");
+        return ExitCode::from(2);
+    };
     if let Err(error) = own_folder::take("bench") {
         let _ = writeln!(std::io::stderr(), "{error}");
         return ExitCode::from(2);
@@ -28,6 +33,7 @@ fn main() -> ExitCode {
     deployments::measure(&mut scene, &shop, &mut table);
     programs::measure(&shop, &mut table);
     runtime.block_on(plugins::measure(&scene, &shop, &mut table));
+    runtime.block_on(test_guest::measure(&scene, guest.as_ref(), &mut table));
     table.print();
     ExitCode::SUCCESS
 }

@@ -27,7 +27,7 @@ const OUTSIDE: usize = 501;
 const LOOKS: usize = 51;
 
 /// No shipped plugin is granted a secret here, and nobody reads what is recorded.
-struct Nobody;
+pub(crate) struct Nobody;
 
 #[async_trait]
 impl Secrets for Nobody {
