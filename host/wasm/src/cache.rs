@@ -1,21 +1,30 @@
 //! Compiled components, kept between runs.
 //!
-//! Loading compiled code trusts it as our own, so a file is only used when its authentication code is right: made with a key that lies beside it in a
-//! folder that only this user can enter. The name is made of the component's digest, the compiler's settings and our version. Whatever is not as it
-//! should be is deleted and compiled again. A failing cache never fails a load.
+//! Loading compiled code trusts it as our own, so a file is only used when all of this holds, on every load:
+//!
+//! - the folder is this user's and nobody else can enter it; the file is this user's alone, and no link;
+//! - its bytes have the right authentication code: keyed BLAKE3, with a random key that lies in the same folder. The key is a different one for each file
+//!   name, so that one component's code can't stand for another's;
+//! - its name fits: made of the component's digest, the compiler's settings and our version;
+//! - what is mapped is the very file that was proven, by its descriptor: a file that takes its name meanwhile is not looked at.
+//!
+//! Whatever is not as it should be is deleted and compiled again. A failing cache never fails a load.
 
 use agente_engine::names::Digest;
-use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::hash::{Hash as _, Hasher};
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-const KEY_BYTES: usize = 32;
+const KEY_BYTES: usize = blake3::KEY_LEN;
+
+/// How much is read and proven at a time: what stays in the processor's own cache.
+const PROOF_BUFFER_BYTES: usize = 64 << 10;
 
 /// A folder of compiled components.
 #[derive(Debug)]
@@ -74,8 +83,18 @@ impl Cache {
     /// The compiled component, if it is there and as we wrote it.
     pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let (code, proof) = self.paths(engine, digest);
-        let bytes = match read_private(&code) {
-            Ok(bytes) => bytes,
+        let proven = open_private(&code).and_then(|mut file| {
+            let found = self.proof_of(&code, &mut file)?;
+            let told = read_private(&proof).ok().and_then(|bytes| <[u8; blake3::OUT_LEN]>::try_from(bytes).ok());
+            Ok(told.is_some_and(|told| found == told).then_some(file))
+        });
+        let file = match proven {
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                tracing::warn!(path = %code.display(), "a compiled plugin is damaged or not ours and is compiled again");
+                forget(&code, &proof);
+                return None;
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(path = %code.display(), %error, "a compiled plugin can't be read and is compiled again");
@@ -83,13 +102,7 @@ impl Cache {
                 return None;
             }
         };
-        let proven = read_private(&proof).ok().is_some_and(|proof| hmac::verify(&self.key_of(&code), &bytes, &proof).is_ok());
-        if !proven {
-            tracing::warn!(path = %code.display(), "a compiled plugin is damaged or not ours and is compiled again");
-            forget(&code, &proof);
-            return None;
-        }
-        match deserialize(engine, &code) {
+        match deserialize(engine, &file) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(path = %code.display(), error = format!("{error:#}"), "a compiled plugin doesn't fit this host and is compiled again");
@@ -106,7 +119,7 @@ impl Cache {
             let bytes = component.serialize().map_err(|error| format!("{error:#}"))?;
             // Code before proof: a crash between the two leaves a file that is not proven and is made again.
             write_private(&self.folder, &code, &bytes)?;
-            write_private(&self.folder, &proof, hmac::sign(&self.key_of(&code), &bytes).as_ref())?;
+            write_private(&self.folder, &proof, self.proof_of(&code, &mut bytes.as_slice())?.as_bytes())?;
             Ok(())
         };
         if let Err(error) = keep() {
@@ -114,10 +127,19 @@ impl Cache {
         }
     }
 
-    /// A key for this one file name, so that one component's code can't stand for another's.
-    fn key_of(&self, code: &Path) -> hmac::Key {
+    /// The authentication code of a file's bytes, with a key for its name alone. Compare it with `==`, which takes the same time whatever differs.
+    fn proof_of(&self, code: &Path, bytes: &mut dyn std::io::Read) -> std::io::Result<blake3::Hash> {
         let name = code.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
-        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.key), name).as_ref())
+        let mut hasher = blake3::Hasher::new_keyed(blake3::keyed_hash(&self.key, name).as_bytes());
+        let mut buffer = vec![0; PROOF_BUFFER_BYTES];
+        loop {
+            match bytes.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finalize()),
+                Ok(length) => hasher.update(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+        }
     }
 
     fn paths(&self, engine: &Engine, digest: &Digest) -> (PathBuf, PathBuf) {
@@ -137,21 +159,26 @@ fn forget(code: &Path, proof: &Path) {
 }
 
 #[expect(unsafe_code, reason = "loading compiled code; its bytes were just proven to be ours")]
-fn deserialize(engine: &Engine, code: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the file was written by this user's host from the output of the same compiler, as its authentication code proves, and stands in a
-    // folder that nobody else can enter.
-    unsafe { Component::deserialize_file(engine, code) }
+fn deserialize(engine: &Engine, file: &fs::File) -> wasmtime::Result<Component> {
+    // SAFETY: the open file was written by this user's host from the output of the same compiler, as its authentication code proves, and stands in a
+    // folder that nobody else can enter. By its descriptor it is the same one whatever has happened to its name.
+    unsafe { Component::deserialize_file(engine, format!("/proc/self/fd/{}", file.as_raw_fd())) }
 }
 
-/// Reads a file that belongs to this user and that nobody else can write; follows no link.
-fn read_private(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut file = fs::File::options().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+/// Opens a file that belongs to this user and that nobody else can use; follows no link.
+fn open_private(path: &Path) -> std::io::Result<fs::File> {
+    let file = fs::File::options().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
         return Err(std::io::Error::other("it is not a file of this user alone"));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
-    file.read_to_end(&mut bytes)?;
+    Ok(file)
+}
+
+/// Reads such a file whole; for the small ones.
+fn read_private(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_private(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -175,3 +202,6 @@ impl Hasher for Settings {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,24 +28,16 @@ async fn a_component_is_compiled_once_and_again_whenever_the_cache_is_not_as_it_
     assert_eq!(load(Some(&folder)).await, Compiled::Cached);
     assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let (code, proof) = (only(&folder, "cwasm"), only(&folder, "mac"));
-    let whole = std::fs::read(&code).unwrap();
 
-    let damage: [(&str, &dyn Fn()); 7] = [
+    // Every other damage is the cache's own test; here each load path is what counts.
+    let damage: [(&str, &dyn Fn()); 2] = [
         ("one byte changed", &|| {
-            let mut bytes = whole.clone();
-            bytes[whole.len() / 2] ^= 1;
+            let mut bytes = std::fs::read(&code).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
             std::fs::write(&code, bytes).unwrap();
         }),
-        ("cut off", &|| std::fs::write(&code, &whole[..whole.len() / 3]).unwrap()),
-        ("emptied", &|| std::fs::write(&code, b"").unwrap()),
-        ("without its proof", &|| std::fs::remove_file(&proof).unwrap()),
         ("with another proof", &|| std::fs::write(&proof, [7; 32]).unwrap()),
-        ("writable by others", &|| std::fs::set_permissions(&code, std::fs::Permissions::from_mode(0o666)).unwrap()),
-        ("a link", &|| {
-            let elsewhere = folder.join("elsewhere");
-            std::fs::rename(&code, &elsewhere).unwrap();
-            std::os::unix::fs::symlink(&elsewhere, &code).unwrap();
-        }),
     ];
     for (what, damage) in damage {
         damage();
