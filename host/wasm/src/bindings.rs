@@ -63,3 +63,20 @@ pub(crate) mod health {
         with: { "agente:types/types@0.1.0": super::any::agente::types::types },
     });
 }
+
+/// A source of metrics, which is a health check as well.
+pub(crate) mod metrics {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/types", "../../wit/plugin", "../../wit/host", "../../wit/health"],
+        inline: "
+            package agente:embedding;
+            world metrics-plugin {
+                import agente:types/types@0.1.0;
+                export agente:health/metrics@0.1.0;
+            }
+        ",
+        world: "agente:embedding/metrics-plugin",
+        exports: { default: async },
+        with: { "agente:types/types@0.1.0": super::any::agente::types::types },
+    });
+}

@@ -1,7 +1,7 @@
 //! A health check of contract 0.1 as the engine's port. Whatever goes wrong with asking is `errored`, never healthy and never unhealthy.
 
+use crate::bindings::any::agente::types::types as wit;
 use crate::bindings::health::CheckerPluginPre;
-use crate::bindings::health::exports::agente::health::checker as guest;
 use crate::broker::Phase;
 use crate::guest::Guest;
 use crate::load::ConfigProblem;
@@ -105,14 +105,14 @@ impl WasmChecker {
 
     fn exports(&self) -> Result<&CheckerPluginPre<Guest>, Fault> {
         match &self.plugin.0.exports {
-            Exports::Checker(pre) => Ok(pre),
+            Exports::Checker(pre, _) => Ok(pre),
             Exports::Switcher(_) => Err(Fault::new(FaultKind::Internal, format!("the plugin {} is not a health check", self.plugin.whose()))),
         }
     }
 }
 
-fn write_subject(subject: &Subject) -> guest::Subject {
-    guest::Subject {
+pub(crate) fn write_subject(subject: &Subject) -> wit::Subject {
+    wit::Subject {
         slot: subject.slot.map_or("", Slot::as_str).to_owned(),
         release: subject.release.map_or(0, |release| release.0),
         backends: subject.backends.iter().map(write_backend).collect(),

@@ -4,6 +4,7 @@
 
 use crate::bindings::any::{AnyPlugin, AnyPluginPre};
 use crate::bindings::health::CheckerPlugin;
+use crate::bindings::metrics::MetricsPlugin;
 use crate::bindings::traffic::SwitcherPlugin;
 use crate::broker::{Broker, Phase};
 use crate::capability::Capabilities;
@@ -12,7 +13,7 @@ use crate::host::PluginHost;
 use crate::limits::{Limits, OverBudget};
 use crate::lock_file::{Difference, Grant, LockFile};
 use crate::operation::{Effects, Household, Operation, OperationContext};
-use crate::plugin::{Admitted, CallError, Description, Exports, LoadTimes, Plugin, bounded, exports, store};
+use crate::plugin::{Admitted, CallError, Description, Exports, LoadTimes, METRICS, Plugin, bounded, exports, store};
 use crate::request::{PluginKind, RequestError};
 use agente_engine::names::{Digest, PluginName, Scope};
 use serde_json::Value;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The interfaces of the contract that this host offers or calls.
-const SERVED: [&str; 14] = [
+const SERVED: [&str; 15] = [
     "agente:types/types@0.1.0",
     "agente:plugin/meta@0.1.0",
     "agente:host/log@0.1.0",
@@ -36,6 +37,7 @@ const SERVED: [&str; 14] = [
     "agente:host/process@0.1.0",
     "agente:traffic/switcher@0.1.0",
     "agente:health/checker@0.1.0",
+    METRICS,
 ];
 
 /// How long a plugin may take to be admitted, by the clock.
@@ -257,7 +259,8 @@ impl PluginHost {
         let wrong_contract = |error: wasmtime::Error| LoadError::WrongContract { plugin: plugin.clone(), why: format!("{error:#}") };
         let pre = self.0.linker(broker.reveals()).instantiate_pre(&component).map_err(wrong_contract)?;
         let any = AnyPluginPre::new(pre.clone()).map_err(wrong_contract)?;
-        let exports = exports(header.kind, pre).map_err(wrong_contract)?;
+        let gives_metrics = inspection.exports.iter().any(|name| same_track(METRICS, name));
+        let exports = exports(header.kind, gives_metrics, pre).map_err(wrong_contract)?;
         let household = Arc::new(Household {
             plugin: plugin.clone(),
             version: header.version.clone(),
@@ -281,6 +284,7 @@ impl PluginHost {
                 summary: String::new(),
                 config: Value::Null,
                 spec: None,
+                query: None,
             },
             header,
             digest: inspection.digest,
@@ -313,7 +317,10 @@ async fn admit(admitted: &Admitted, judge_config: bool) -> Result<Description, L
     let guest = AnyPlugin::new(&mut store, &instance).map_err(wrong_contract)?;
     match &admitted.exports {
         Exports::Switcher(_) => SwitcherPlugin::new(&mut store, &instance).map(drop),
-        Exports::Checker(_) => CheckerPlugin::new(&mut store, &instance).map(drop),
+        Exports::Checker(_, None) => CheckerPlugin::new(&mut store, &instance).map(drop),
+        Exports::Checker(_, Some(_)) => {
+            CheckerPlugin::new(&mut store, &instance).map(drop).and_then(|()| MetricsPlugin::new(&mut store, &instance).map(drop))
+        }
     }
     .map_err(wrong_contract)?;
     let meta = guest.agente_plugin_meta();

@@ -2,6 +2,7 @@
 
 use crate::bindings::any::{AnyPlugin, AnyPluginPre};
 use crate::bindings::health::CheckerPluginPre;
+use crate::bindings::metrics::MetricsPluginPre;
 use crate::bindings::traffic::SwitcherPluginPre;
 use crate::broker::Phase;
 use crate::cache::Compiled;
@@ -11,6 +12,7 @@ use crate::guest::Guest;
 use crate::host::Shared;
 use crate::limits::{Limits, MAX_HANDLES, OverBudget};
 use crate::lock_file::Grant;
+use crate::metrics::WasmMetrics;
 use crate::operation::{Household, Operation, OperationContext};
 use crate::request::{PluginHeader, PluginKind};
 use crate::switcher::WasmSwitcher;
@@ -40,6 +42,9 @@ pub struct Description {
     /// A JSON Schema of the table of a check that uses it; none where it has none.
     #[serde(default)]
     pub spec: Option<serde_json::Value>,
+    /// A JSON Schema of the table of a query, where it is a source of metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<serde_json::Value>,
 }
 
 /// How long the parts of loading took.
@@ -55,10 +60,14 @@ pub struct LoadTimes {
     pub admit: Duration,
 }
 
+/// The interface through which a health check gives numbers as well.
+pub(crate) const METRICS: &str = "agente:health/metrics@0.1.0";
+
 /// The exports of a plugin's kind.
 pub(crate) enum Exports {
     Switcher(SwitcherPluginPre<Guest>),
-    Checker(CheckerPluginPre<Guest>),
+    /// The metrics are an export that a health check may have or not.
+    Checker(CheckerPluginPre<Guest>, Option<MetricsPluginPre<Guest>>),
 }
 
 /// An admitted plugin, cheap to clone.
@@ -229,7 +238,22 @@ impl Plugin {
 
     /// As a health check; none if it is of another kind.
     pub fn checker(&self, context: OperationContext) -> Option<WasmChecker> {
-        matches!(self.0.exports, Exports::Checker(_)).then(|| WasmChecker::new(self.clone(), context))
+        matches!(self.0.exports, Exports::Checker(..)).then(|| WasmChecker::new(self.clone(), context))
+    }
+
+    /// As a source of metrics.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultKind::Unsupported`] where the plugin does not export `agente:health/metrics`.
+    pub fn metrics(&self, context: OperationContext) -> Result<WasmMetrics, Fault> {
+        match &self.0.exports {
+            Exports::Checker(_, Some(_)) => Ok(WasmMetrics::new(self.clone(), context)),
+            Exports::Checker(_, None) | Exports::Switcher(_) => {
+                let message = format!("the plugin {} gives no numbers for analysis: it does not export `{METRICS}`", self.whose());
+                Err(Fault::new(FaultKind::Unsupported, message).hint("name a plugin that does; `prometheus-health` comes with the program"))
+            }
+        }
     }
 
     /// A fresh instance and one call that does nothing outside: what each operation costs at least.
@@ -277,10 +301,13 @@ impl WarmInstance {
     }
 }
 
-/// Links nothing anew: the imports were resolved once, when the plugin was loaded.
-pub(crate) fn exports(kind: PluginKind, pre: InstancePre<Guest>) -> wasmtime::Result<Exports> {
+/// Links nothing anew: the imports were resolved once, when the plugin was loaded. `gives_metrics`: whether it exports them.
+pub(crate) fn exports(kind: PluginKind, gives_metrics: bool, pre: InstancePre<Guest>) -> wasmtime::Result<Exports> {
     Ok(match kind {
         PluginKind::TrafficSwitcher => Exports::Switcher(SwitcherPluginPre::new(pre)?),
-        PluginKind::HealthCheck => Exports::Checker(CheckerPluginPre::new(pre)?),
+        PluginKind::HealthCheck => {
+            let metrics = if gives_metrics { Some(MetricsPluginPre::new(pre.clone())?) } else { None };
+            Exports::Checker(CheckerPluginPre::new(pre)?, metrics)
+        }
     })
 }

@@ -86,3 +86,23 @@ pub mod health {
         export_macro_name: "export_health",
     });
 }
+
+/// What a source of metrics exports beside a health check.
+pub mod metrics {
+    wit_bindgen::generate!({
+        path: ["../../wit/types", "../../wit/plugin", "../../wit/host", "../../wit/health"],
+        inline: "
+            package agente:sdk;
+            world metrics {
+                export agente:health/metrics@0.1.0;
+            }
+        ",
+        world: "agente:sdk/metrics",
+        with: {
+            "agente:types/types@0.1.0": crate::bindings::imports::agente::types::types,
+            "agente:health/metrics@0.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_metrics",
+    });
+}

@@ -3,14 +3,17 @@
 use crate::bindings::health::exports::agente::health::checker as wit_health;
 use crate::bindings::imports::agente::types::types as wit;
 use crate::bindings::meta::exports::agente::plugin::meta;
+use crate::bindings::metrics::exports::agente::health::metrics as wit_metrics;
 use crate::bindings::traffic::exports::agente::traffic::switcher as wit_traffic;
 use crate::config;
 use crate::failure::Failure;
 use crate::health::{HealthCheck, Subject};
 use crate::host::Host;
-use crate::plugin::Plugin;
+use crate::metrics::{MetricSource, Wanted, Window};
+use crate::plugin::{Plugin, Problem};
 use crate::traffic::{Backend, Desired, MatchRule, Route, TrafficSwitcher};
 use crate::wit_host::WitHost;
+use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 
 /// What every component exports.
@@ -25,6 +28,10 @@ pub struct Traffic<P>(PhantomData<P>);
 #[derive(Debug)]
 pub struct Health<P>(PhantomData<P>);
 
+/// What a component that is a source of metrics exports beside [`Health`].
+#[derive(Debug)]
+pub struct Metrics<P>(PhantomData<P>);
+
 fn fail(failure: Failure) -> wit::Failure {
     wit::Failure { code: failure.code.as_str().into(), retryable: failure.retryable, message: failure.message, hint: failure.hint, labels: failure.labels }
 }
@@ -35,6 +42,24 @@ fn configured<P: Plugin>() -> Result<P::Config, wit::Failure> {
 
 fn backend(one: wit::Backend) -> Backend {
     Backend { id: one.id, address: one.address, labels: one.labels }
+}
+
+fn subject(about: wit::Subject) -> Subject {
+    Subject { slot: about.slot, release: about.release, backends: about.backends.into_iter().map(backend).collect(), labels: about.labels }
+}
+
+/// Reads the own table of a check or a query for an operation.
+fn table<T: DeserializeOwned>(json: &str) -> Result<T, wit::Failure> {
+    config::parse(json).map_err(|problem| fail(Failure::invalid_config(format!("`{}`: {}", problem.path, problem.message))))
+}
+
+/// Judges the own table of a check or a query: its shape, then its values.
+fn problems<T: DeserializeOwned>(json: &str, judge: impl FnOnce(&T) -> Vec<Problem>) -> Vec<(String, String)> {
+    let problems = match config::parse(json) {
+        Ok(table) => judge(&table),
+        Err(problem) => vec![problem],
+    };
+    problems.into_iter().map(|problem| (problem.path, problem.message)).collect()
 }
 
 fn desired(wanted: wit::Desired) -> Desired {
@@ -120,18 +145,36 @@ impl<P: TrafficSwitcher> wit_traffic::Guest for Traffic<P> {
 }
 
 impl<P: HealthCheck> wit_health::Guest for Health<P> {
-    fn check(subject: wit_health::Subject, spec_json: String) -> Result<wit_health::Verdict, wit::Failure> {
-        let spec: P::Spec = config::parse(&spec_json).map_err(|problem| fail(Failure::invalid_config(format!("`{}`: {}", problem.path, problem.message))))?;
-        let subject =
-            Subject { slot: subject.slot, release: subject.release, backends: subject.backends.into_iter().map(backend).collect(), labels: subject.labels };
-        let verdict = P::check(&WitHost, &configured::<P>()?, &subject, &spec).map_err(fail)?;
+    fn check(about: wit::Subject, spec_json: String) -> Result<wit_health::Verdict, wit::Failure> {
+        let spec: P::Spec = table(&spec_json)?;
+        let verdict = P::check(&WitHost, &configured::<P>()?, &subject(about), &spec).map_err(fail)?;
         Ok(wit_health::Verdict { outcome: verdict.outcome.as_str().into(), value: verdict.value, reason: verdict.reason, labels: verdict.labels })
     }
 
     fn check_spec(spec_json: String) -> Vec<(String, String)> {
-        match config::parse::<P::Spec>(&spec_json) {
-            Ok(spec) => P::check_spec(&spec).into_iter().map(|problem| (problem.path, problem.message)).collect(),
-            Err(problem) => vec![(problem.path, problem.message)],
-        }
+        problems(&spec_json, P::check_spec)
+    }
+}
+
+impl<P: MetricSource> wit_metrics::Guest for Metrics<P> {
+    fn query(about: wit::Subject, spec_json: String, wanted: String, start_ms: u64, end_ms: u64) -> Result<wit_metrics::Reading, wit::Failure> {
+        let query: P::Query = table(&spec_json)?;
+        let wanted = Wanted::from_text(&wanted).ok_or_else(|| fail(Failure::unsupported(format!("numbers as `{wanted}` are not known to this plugin"))))?;
+        let reading = P::query(&WitHost, &configured::<P>()?, &subject(about), &query, wanted, Window { start_ms, end_ms }).map_err(fail)?;
+        Ok(wit_metrics::Reading {
+            series: reading.series.into_iter().map(|series| wit_metrics::Series { labels: series.labels, points: series.points }).collect(),
+            doubts: reading.doubts,
+        })
+    }
+
+    fn missing(spec_json: String) -> Result<Vec<String>, wit::Failure> {
+        P::missing(&WitHost, &configured::<P>()?, &table(&spec_json)?).map_err(fail)
+    }
+
+    fn check_query(spec_json: String, wanted: String) -> Vec<(String, String)> {
+        problems(&spec_json, |query| match Wanted::from_text(&wanted) {
+            Some(wanted) => P::check_query(query, wanted),
+            None => vec![Problem::new("", format!("numbers as `{wanted}` are not known to this plugin"))],
+        })
     }
 }

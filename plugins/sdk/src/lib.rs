@@ -1,7 +1,7 @@
 //! What the author of a plugin in Rust depends on.
 //!
-//! A plugin is a type that implements [`Plugin`] and the trait of its kind ([`TrafficSwitcher`], [`HealthCheck`]), and one macro call that makes
-//! a component of it:
+//! A plugin is a type that implements [`Plugin`] and the trait of its kind ([`TrafficSwitcher`], [`HealthCheck`], and [`MetricSource`] for a
+//! health check that gives numbers for analysis as well), and one macro call that makes a component of it:
 //!
 //! ```text
 //! struct MyCheck;
@@ -26,6 +26,7 @@ pub mod failure;
 pub mod health;
 pub mod host;
 pub mod http;
+pub mod metrics;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub mod native;
 pub mod plugin;
@@ -43,6 +44,7 @@ mod wit_host;
 pub use failure::{Code, Failure, Labels, label};
 pub use health::{HealthCheck, Subject, Verdict};
 pub use host::Host;
+pub use metrics::{MetricSource, Reading, Series, Wanted, Window};
 pub use plugin::{Description, Plugin, Problem};
 pub use schemars;
 pub use traffic::{Backend, Desired, Drained, Features, MatchRule, Observed, Route, TrafficSwitcher};
@@ -70,5 +72,17 @@ macro_rules! export_health_check {
         $crate::bindings::meta::export_meta!(AgentePlugin with_types_in $crate::bindings::meta);
         type AgenteHealthCheck = $crate::component::Health<$plugin>;
         $crate::bindings::health::export_health!(AgenteHealthCheck with_types_in $crate::bindings::health);
+    };
+}
+
+/// Makes a component of kind `health-check` that is a source of metrics as well of a type that implements [`Plugin`], [`HealthCheck`] and
+/// [`MetricSource`]. Once per crate.
+#[cfg(target_arch = "wasm32")]
+#[macro_export]
+macro_rules! export_metric_source {
+    ($plugin:ty) => {
+        $crate::export_health_check!($plugin);
+        type AgenteMetricSource = $crate::component::Metrics<$plugin>;
+        $crate::bindings::metrics::export_metrics!(AgenteMetricSource with_types_in $crate::bindings::metrics);
     };
 }

@@ -37,6 +37,9 @@ pub struct Description {
     /// The JSON Schema of a check's own table, for health checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<serde_json::Value>,
+    /// The JSON Schema of a query's own table, for sources of metrics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<serde_json::Value>,
 }
 
 impl Description {
@@ -49,6 +52,7 @@ impl Description {
             summary: summary.into(),
             config: schemars::schema_for!(Config).to_value(),
             spec: None,
+            query: None,
         }
     }
 
@@ -56,6 +60,13 @@ impl Description {
     #[must_use]
     pub fn with_spec<Spec: JsonSchema>(mut self) -> Self {
         self.spec = Some(schemars::schema_for!(Spec).to_value());
+        self
+    }
+
+    /// Adds the schema of a query's own table.
+    #[must_use]
+    pub fn with_query<Query: JsonSchema>(mut self) -> Self {
+        self.query = Some(schemars::schema_for!(Query).to_value());
         self
     }
 }

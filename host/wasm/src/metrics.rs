@@ -1,0 +1,157 @@
+//! A source of metrics of contract 0.1 as the engine's port. What a plugin answers is judged before the engine sees it: numbers that are none, times
+//! that run backwards and more data than any analysis needs are faults.
+
+use crate::bindings::metrics::MetricsPluginPre;
+use crate::bindings::metrics::exports::agente::health::metrics as guest;
+use crate::broker::Phase;
+use crate::checker::write_subject;
+use crate::guest::Guest;
+use crate::load::ConfigProblem;
+use crate::operation::{Operation, OperationContext};
+use crate::plugin::{CallError, Exports, Plugin, bounded, store};
+use crate::switcher::said_no;
+use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::names::Timestamp;
+use agente_engine::ports::{MetricQuery, MetricSource, Reading, Series, Wanted};
+use agente_engine::verdict::Subject;
+use async_trait::async_trait;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The series of one answer: far more than the instances, statuses and buckets of one service make.
+pub const MAX_SERIES: usize = 2000;
+
+/// The points of one answer, all series together: 2,000 series over 100 scrapes.
+pub const MAX_POINTS: usize = 200_000;
+
+/// Sentences of doubt that are kept.
+const MAX_DOUBTS: usize = 20;
+
+/// A plugin that gives numbers for analysis.
+#[derive(Clone)]
+pub struct WasmMetrics {
+    plugin: Plugin,
+    context: OperationContext,
+}
+
+/// The contract's word for a shape of numbers.
+fn word(wanted: Wanted) -> &'static str {
+    match wanted {
+        Wanted::Value => "value",
+        Wanted::Samples => "samples",
+    }
+}
+
+impl WasmMetrics {
+    pub(crate) fn new(plugin: Plugin, context: OperationContext) -> Self {
+        Self { plugin, context }
+    }
+
+    /// Judges a query's own table. It runs with every effect denied.
+    pub async fn check_query(&self, spec: &Value, wanted: Wanted) -> Result<Vec<ConfigProblem>, Fault> {
+        let operation = Arc::new(self.plugin.operation("check-query", Phase::Closed, &self.context, Duration::from_secs(10)));
+        let pre = self.exports()?;
+        let spec = spec.to_string();
+        let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
+        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
+        let problems = bounded(&operation, async {
+            let exports = pre.instantiate_async(&mut store).await?;
+            exports.agente_health_metrics().call_check_query(&mut store, &spec, word(wanted)).await
+        })
+        .await
+        .map_err(crashed)?;
+        Ok(problems.into_iter().map(|(path, message)| ConfigProblem { path, message }).collect())
+    }
+
+    fn exports(&self) -> Result<&MetricsPluginPre<Guest>, Fault> {
+        match &self.plugin.0.exports {
+            Exports::Checker(_, Some(pre)) => Ok(pre),
+            Exports::Checker(_, None) | Exports::Switcher(_) => {
+                Err(Fault::new(FaultKind::Internal, format!("the plugin {} is no source of metrics", self.plugin.whose())))
+            }
+        }
+    }
+
+    /// What becomes of a plugin's own failure: only a source that did not answer may answer later without anybody changing anything.
+    fn failed(&self, operation: &Operation, failure: crate::bindings::any::agente::types::types::Failure) -> Fault {
+        let mut fault = said_no(operation, &self.plugin.whose(), failure);
+        fault.retryable &= matches!(fault.kind, FaultKind::Unavailable | FaultKind::TimedOut);
+        fault
+    }
+}
+
+/// An answer as the engine takes it.
+///
+/// # Errors
+///
+/// A clause that says why the answer can't be used.
+fn judged(operation: &Operation, answer: guest::Reading) -> Result<Reading, String> {
+    let points: usize = answer.series.iter().map(|series| series.points.len()).sum();
+    if answer.series.len() > MAX_SERIES {
+        return Err(format!("{} series, and {MAX_SERIES} is the most that one answer may have", answer.series.len()));
+    }
+    if points > MAX_POINTS {
+        return Err(format!("{points} points, and {MAX_POINTS} is the most that one answer may have"));
+    }
+    let series = answer.series.into_iter().map(judged_series).collect::<Result<Vec<_>, String>>()?;
+    let doubts = answer.doubts.into_iter().take(MAX_DOUBTS).map(|doubt| operation.redact(doubt)).collect();
+    Ok(Reading { series, doubts })
+}
+
+fn judged_series(series: guest::Series) -> Result<Series, String> {
+    let named = |labels: &[(String, String)]| {
+        let labels: Vec<String> = labels.iter().take(8).map(|(name, value)| format!("{name}={value:?}")).collect();
+        format!("the series {{{}}}", labels.join(", "))
+    };
+    if let Some((at, value)) = series.points.iter().find(|(_, value)| !value.is_finite()) {
+        return Err(format!("{} holds `{value}` at {at}, which is not a number to judge by", named(&series.labels)));
+    }
+    if let Some([(before, _), (after, _)]) = series.points.array_windows().find(|[(before, _), (after, _)]| before >= after) {
+        return Err(format!("the times of {} run backwards, from {before} to {after}", named(&series.labels)));
+    }
+    let mut points = Vec::with_capacity(series.points.len());
+    for (at, value) in series.points {
+        points.push((Timestamp(at), value));
+    }
+    Ok(Series { labels: series.labels, points })
+}
+
+#[async_trait]
+impl MetricSource for WasmMetrics {
+    async fn read(&self, query: &MetricQuery, wanted: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault> {
+        let backends = subject.backends.iter().map(|backend| backend.address.as_str());
+        let operation = Arc::new(self.plugin.operation("query", Phase::Read, &self.context, query.timeout).with_backends(backends));
+        let pre = self.exports()?;
+        let (subject, spec) = (write_subject(subject), query.spec.to_string());
+        let whose = self.plugin.whose();
+        let crashed = |error: CallError| error.into_fault(&whose, operation.name);
+        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
+        let answer = bounded(&operation, async {
+            let exports = pre.instantiate_async(&mut store).await?;
+            exports.agente_health_metrics().call_query(&mut store, &subject, &spec, word(wanted), from.0, to.0).await
+        })
+        .await
+        .map_err(crashed)?;
+        let answer = answer.map_err(|failure| self.failed(&operation, failure))?;
+        judged(&operation, answer).map_err(|why| {
+            let message = operation.redact(format!("the plugin {whose} answered `query` with something that can't be used: {why}"));
+            Fault::new(FaultKind::PluginCrashed, message)
+        })
+    }
+
+    async fn missing(&self, query: &MetricQuery) -> Result<Vec<String>, Fault> {
+        let operation = Arc::new(self.plugin.operation("missing", Phase::Read, &self.context, query.timeout));
+        let pre = self.exports()?;
+        let spec = query.spec.to_string();
+        let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
+        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
+        let answer = bounded(&operation, async {
+            let exports = pre.instantiate_async(&mut store).await?;
+            exports.agente_health_metrics().call_missing(&mut store, &spec).await
+        })
+        .await
+        .map_err(crashed)?;
+        answer.map_err(|failure| self.failed(&operation, failure))
+    }
+}
