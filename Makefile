@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-GUESTS := nginx-switch http-health tcp-health
+GUESTS := nginx-switch http-health tcp-health prometheus-health
 PROFILE ?= debug
 CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release,)
 BIN := target/$(PROFILE)/agente-host

@@ -1,0 +1,142 @@
+//! One number held against its limits. Only a number that is one, of one series, complete and fresh, is ever healthy or unhealthy.
+
+use crate::api::{Api, Point};
+use crate::missing::never_seen;
+use crate::placeholder::{Values, duration};
+use crate::source::{doubts, filled, not_a_number, shown, values};
+use crate::table::Check;
+use agente_plugin_sdk::health::Outcome;
+use agente_plugin_sdk::{Failure, Host, Verdict};
+use std::collections::BTreeMap;
+
+/// Series that a reason names.
+const NAMED: usize = 3;
+
+/// The label by which the answers about selectors are told apart.
+const SELECTOR: &str = "agente_selector";
+
+/// Asks once.
+pub fn check<H: Host>(api: &Api<'_, H>, check: &Check, subject_values: &Values) -> Result<Verdict, Failure> {
+    let question = &check.question;
+    let text = subject_values.fill(&question.text, &question.expression.holes, 0..question.text.len())?;
+    let answer = api.query(&text, None)?;
+    let warned = doubts(api, &answer);
+    let found = values(&text, answer.data)?;
+    let unsure = |outcome, reason: String| Ok(Verdict::new(outcome, reason).label("query", text.clone()));
+    if let Some(first) = warned.first() {
+        return unsure(Outcome::Inconclusive, first.clone());
+    }
+    let (labels, point) = match found.as_slice() {
+        [] => {
+            let mut reason = "the query gives no series: there is no such metric, no matching label, or no sample of late".to_owned();
+            if let Some(names) = never_seen(api, question)?.filter(|names| !names.is_empty()) {
+                reason = format!("the query gives no series: the server has never seen {}", names.join(", "));
+            }
+            return unsure(Outcome::NoData, reason);
+        }
+        [one] => one,
+        several => {
+            let named: Vec<String> = several.iter().take(NAMED).map(|(labels, _)| format!("`{}`", shown(labels))).collect();
+            let reason = format!("the query gives {} series, and one is wanted: {}…; add them up with `sum(…)` or `max(…)`", several.len(), named.join(", "));
+            return unsure(Outcome::Inconclusive, reason);
+        }
+    };
+    let value = match point {
+        Some(Point { value, .. }) if value.is_finite() => *value,
+        Some(Point { value, .. }) => return unsure(Outcome::Inconclusive, not_a_number(labels, *value)),
+        None => return unsure(Outcome::Inconclusive, "the query gives a native histogram, which is no number".to_owned()),
+    };
+    if let Some(reason) = stale(api, check, subject_values)? {
+        return Ok(Verdict::new(Outcome::Inconclusive, format!("the value {value} is not to be relied on: {reason}")).value(value).label("query", text));
+    }
+    Ok(judged(check, value).label("query", text))
+}
+
+fn judged(check: &Check, value: f64) -> Verdict {
+    let limits = match (check.min, check.max) {
+        (Some(min), Some(max)) => format!("the limits are {min} and {max}"),
+        (Some(min), None) => format!("the limit is at least {min}"),
+        (None, Some(max)) => format!("the limit is at most {max}"),
+        (None, None) => "there is no limit".to_owned(),
+    };
+    let good = check.max.is_none_or(|max| value <= max) && check.min.is_none_or(|min| value >= min);
+    let outcome = if good { Outcome::Healthy } else { Outcome::Unhealthy };
+    let broken = check.max.filter(|max| value > *max).or(check.min);
+    let limit = if good { check.max.or(check.min) } else { broken };
+    let verdict = Verdict::new(outcome, format!("the value is {value}; {limits}")).value(value);
+    match limit {
+        Some(limit) => verdict.label("limit", limit.to_string()),
+        None => verdict,
+    }
+}
+
+/// Why the value is too old to be judged, where that can be told.
+///
+/// An instant query gives its own time with every value, so that `rate` over a window goes on falling after its target has died. The samples
+/// themselves are asked: a selector that had samples within the window and has none now, or whose newest one is too old, is stale. One that never had
+/// any is no sign: a counter of errors comes with the first error.
+fn stale<H: Host>(api: &Api<'_, H>, check: &Check, subject_values: &Values) -> Result<Option<String>, Failure> {
+    let question = &check.question;
+    let mut selectors: Vec<String> = Vec::new();
+    for selector in question.expression.selectors.iter().filter(|selector| selector.metric.is_some()) {
+        let selector = filled(question, selector, subject_values)?;
+        if !selectors.contains(&selector) {
+            selectors.push(selector);
+        }
+    }
+    if selectors.is_empty() {
+        return Ok(None);
+    }
+    let range = duration(check.window.max(check.max_age));
+    let newest = together(&selectors, |selector| format!("time() - max(timestamp({selector}))"));
+    let recent = together(&selectors, |selector| format!("count(count_over_time({selector}[{range}]))"));
+    let newest = by_selector(api, &newest, "age")?;
+    let recent = by_selector(api, &recent, "count")?;
+    for (index, selector) in selectors.iter().enumerate() {
+        let index = index.to_string();
+        match newest.get(&index) {
+            Some(age) if *age > check.max_age.as_secs_f64() => {
+                return Ok(Some(format!("the newest sample of `{selector}` is {age:.0} s old, and {:.0} s is the most", check.max_age.as_secs_f64())));
+            }
+            None if recent.get(&index).is_some_and(|count| *count > 0.0) => {
+                return Ok(Some(format!("`{selector}` is stale: it had samples within {range} and has none now, as when its target is gone")));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// One expression that asks the same of several selectors.
+fn together(selectors: &[String], ask: impl Fn(&str) -> String) -> String {
+    let parts: Vec<String> =
+        selectors.iter().enumerate().map(|(index, selector)| format!("label_replace({}, \"{SELECTOR}\", \"{index}\", \"\", \"\")", ask(selector))).collect();
+    parts.join(" or ")
+}
+
+fn by_selector<H: Host>(api: &Api<'_, H>, expression: &str, what: &str) -> Result<BTreeMap<String, f64>, Failure> {
+    let answer = api.query(expression, None).map_err(|failure| failure.while_doing(format!("the {what} of the samples can't be asked")))?;
+    let found = values(expression, answer.data)?.into_iter();
+    Ok(found.filter_map(|(mut labels, point)| point.map(|point| (labels.remove(SELECTOR).unwrap_or_default(), point.value))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::CheckTable;
+
+    #[test]
+    fn a_value_at_its_limit_is_healthy_and_beyond_it_is_not() {
+        let verdict = |json: &str, value: f64| {
+            let table: CheckTable = serde_json::from_str(json).unwrap();
+            judged(&table.check().unwrap(), value)
+        };
+        assert_eq!(verdict(r#"{"query": "up", "max": 0.05}"#, 0.05).outcome, Outcome::Healthy);
+        let above = verdict(r#"{"query": "up", "max": 0.05, "min": 0}"#, 0.06);
+        assert_eq!((above.outcome, above.value), (Outcome::Unhealthy, Some(0.06)));
+        assert_eq!(above.reason, "the value is 0.06; the limits are 0 and 0.05");
+        assert_eq!(above.labels, [("limit".to_owned(), "0.05".to_owned())]);
+        let below = verdict(r#"{"query": "up", "max": 5, "min": 1}"#, 0.0);
+        assert_eq!((below.outcome, below.labels), (Outcome::Unhealthy, vec![("limit".to_owned(), "1".to_owned())]));
+    }
+}
