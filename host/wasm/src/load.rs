@@ -318,9 +318,7 @@ async fn admit(admitted: &Admitted, judge_config: bool) -> Result<Description, L
     match &admitted.exports {
         Exports::Switcher(_) => SwitcherPlugin::new(&mut store, &instance).map(drop),
         Exports::Checker(_, None) => CheckerPlugin::new(&mut store, &instance).map(drop),
-        Exports::Checker(_, Some(_)) => {
-            CheckerPlugin::new(&mut store, &instance).map(drop).and_then(|()| MetricsPlugin::new(&mut store, &instance).map(drop))
-        }
+        Exports::Checker(_, Some(_)) => CheckerPlugin::new(&mut store, &instance).map(drop).and_then(|()| MetricsPlugin::new(&mut store, &instance).map(drop)),
     }
     .map_err(wrong_contract)?;
     let meta = guest.agente_plugin_meta();

@@ -140,7 +140,9 @@ impl<'h, H: Host> Api<'h, H> {
                 (Some(secret), _) => format!("see whether the secret `{secret}` is still valid there"),
                 (None, Some(basic)) => format!("see whether the secret `{}` is the password of `{}`", basic.password, basic.user),
             }),
-            404 | 405 => Failure::invalid_config(told("does not have the API of Prometheus")).hint("see whether `url` lacks a path prefix, or has one too many"),
+            404 | 405 => {
+                Failure::invalid_config(told("does not have the API of Prometheus")).hint("see whether `url` lacks a path prefix, or has one too many")
+            }
             408 | 429 | 500..=599 => Failure::unavailable(told("could not answer")),
             _ => Failure::failed(told("answered")),
         }

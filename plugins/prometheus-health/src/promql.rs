@@ -12,11 +12,9 @@ use std::ops::Range;
 /// How deep expressions may be nested.
 const MAX_DEPTH: usize = 64;
 
-const AGGREGATIONS: [&str; 14] = [
-    "sum", "min", "max", "avg", "group", "stddev", "stdvar", "count", "count_values", "bottomk", "topk", "quantile", "limitk", "limit_ratio",
-];
-const KEYWORDS: [&str; 13] =
-    ["by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset", "atan2", "nan"];
+const AGGREGATIONS: [&str; 14] =
+    ["sum", "min", "max", "avg", "group", "stddev", "stdvar", "count", "count_values", "bottomk", "topk", "quantile", "limitk", "limit_ratio"];
+const KEYWORDS: [&str; 13] = ["by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset", "atan2", "nan"];
 const OPERATORS: [&str; 12] = ["+", "-", "*", "/", "%", "^", "==", "!=", "<=", ">=", "<", ">"];
 
 /// What is wrong with a text.
@@ -408,7 +406,10 @@ mod tests {
         for (text, metrics) in [
             ("up", vec!["up"]),
             (r#"sum by (le) (rate(a:b_bucket{job="x",le!~"1|2"}[5m]))"#, vec!["a:b_bucket"]),
-            (r#"sum(rate(errors_total{code=~"5.."}[{{window}}])) / ignoring(code) group_left sum(rate(all_total[1h30m] offset -5m))"#, vec!["errors_total", "all_total"]),
+            (
+                r#"sum(rate(errors_total{code=~"5.."}[{{window}}])) / ignoring(code) group_left sum(rate(all_total[1h30m] offset -5m))"#,
+                vec!["errors_total", "all_total"],
+            ),
             (r#"histogram_quantile(0.95, sum(rate(h_bucket[5m:1m])) by (le)) > bool 1e-3"#, vec!["h_bucket"]),
             (r#"(errors or vector(0)) / on() total @ end()"#, vec!["errors", "total"]),
             (r#"{__name__="odd.name", x='y'}"#, vec!["odd.name"]),

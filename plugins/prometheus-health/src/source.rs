@@ -99,7 +99,9 @@ pub(crate) fn values(expression: &str, data: Data) -> Result<Vec<(Label, Option<
     match data {
         Data::Vector(all) => Ok(all.into_iter().map(|Sampled { metric, value, .. }| (metric, value)).collect()),
         Data::Scalar(point) => Ok(vec![(Label::new(), Some(point))]),
-        Data::Matrix(_) => Err(Failure::invalid_config(format!("`{expression}` gives a range of samples, and a value is wanted")).hint("put `rate(…)` around it")),
+        Data::Matrix(_) => {
+            Err(Failure::invalid_config(format!("`{expression}` gives a range of samples, and a value is wanted")).hint("put `rate(…)` around it"))
+        }
         Data::String(_) => Err(Failure::invalid_config(format!("`{expression}` gives a text, and a value is wanted"))),
     }
 }

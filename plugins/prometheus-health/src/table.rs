@@ -361,10 +361,7 @@ mod tests {
             r#"histogram_quantile(0.99, sum by (le) (rate(rpc_seconds_bucket{instance=~"{{backends}}"}[{{window}}])))"#
         );
         assert_eq!(samples(r#"{"template": "latency"}"#), r#"http_request_duration_seconds_bucket{instance=~"{{backends}}"}"#);
-        assert_eq!(
-            value(r#"{"template": "saturation"}"#),
-            r#"max(process_open_fds{instance=~"{{backends}}"} / process_max_fds{instance=~"{{backends}}"})"#
-        );
+        assert_eq!(value(r#"{"template": "saturation"}"#), r#"max(process_open_fds{instance=~"{{backends}}"} / process_max_fds{instance=~"{{backends}}"})"#);
         assert_eq!(value(r#"{"template": "saturation", "metric": "queue_depth"}"#), r#"max(queue_depth{instance=~"{{backends}}"})"#);
     }
 

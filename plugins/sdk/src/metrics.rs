@@ -71,14 +71,7 @@ pub trait MetricSource: HealthCheck {
     fn check_query(query: &Self::Query, wanted: Wanted) -> Vec<Problem>;
 
     /// Reads what the query asks for. Read phase.
-    fn query<H: Host>(
-        host: &H,
-        config: &Self::Config,
-        subject: &Subject,
-        query: &Self::Query,
-        wanted: Wanted,
-        window: Window,
-    ) -> Result<Reading, Failure>;
+    fn query<H: Host>(host: &H, config: &Self::Config, subject: &Subject, query: &Self::Query, wanted: Wanted, window: Window) -> Result<Reading, Failure>;
 
     /// The names in the query that the source has never seen; empty where it knows all of them. Read phase.
     fn missing<H: Host>(host: &H, config: &Self::Config, query: &Self::Query) -> Result<Vec<String>, Failure>;

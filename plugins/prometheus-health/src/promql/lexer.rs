@@ -25,8 +25,7 @@ pub(super) struct Token {
     pub(super) end: usize,
 }
 
-const SIGNS: [&str; 23] =
-    ["==", "!=", "<=", ">=", "=~", "!~", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{", "}", "[", "]", ",", "@"];
+const SIGNS: [&str; 23] = ["==", "!=", "<=", ">=", "=~", "!~", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{", "}", "[", "]", ",", "@"];
 
 /// Splits a text.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
