@@ -1,7 +1,10 @@
 //! The shipped health plugins as they are shipped: built as components, packed, granted, and asked through the plugin host.
 //!
 //! What they decide is tested natively, in their own crates. Here it is what only the sandbox shows: grants, secrets, time limits, HTTP through the host.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also outside test functions")]
+
+#[path = "shipped_health/prometheus.rs"]
+mod prometheus;
 
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName};
@@ -23,6 +26,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+/// The plugins that are built for these tests.
+const SHIPPED: [&str; 3] = ["http-health", "tcp-health", "prometheus-health"];
 
 const SECRET: &str = "s3cr3t-of-the-day";
 
@@ -84,7 +90,7 @@ impl PluginLog for World {
     fn write(&self, _message: PluginMessage) {}
 }
 
-/// Builds both components as they are shipped and packs their requests in; once per run of the tests.
+/// Builds the components as they are shipped and packs their requests in; once per run of the tests.
 fn shipped(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
@@ -92,7 +98,8 @@ fn shipped(name: &str) -> PathBuf {
         // A target folder of its own: the build of the tests may hold the lock of the usual one.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
         let output = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--target", "wasm32-wasip2", "--profile", "guest", "-p", "http-health", "-p", "tcp-health"])
+            .args(["build", "--locked", "--target", "wasm32-wasip2", "--profile", "guest"])
+            .args(SHIPPED.iter().flat_map(|plugin| ["-p", plugin]))
             .current_dir(root)
             .env("CARGO_TARGET_DIR", &target)
             .env_remove("RUSTFLAGS")
@@ -101,7 +108,7 @@ fn shipped(name: &str) -> PathBuf {
             .unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the plugins can't be built; `rustup target add wasm32-wasip2` installs their target:\n{told}");
-        for plugin in ["http-health", "tcp-health"] {
+        for plugin in SHIPPED {
             let component = std::fs::read(target.join("wasm32-wasip2/guest").join(plugin.replace('-', "_") + ".wasm")).unwrap();
             let request = std::fs::read_to_string(root.join("plugins").join(plugin).join("plugin.toml")).unwrap();
             std::fs::write(target.join(format!("{plugin}.wasm")), agente_wasm::pack(&component, &request).unwrap()).unwrap();
@@ -210,8 +217,9 @@ async fn nobody() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_components_are_small_and_describe_their_tables() {
-    for (name, limit) in [("http-health", 400), ("tcp-health", 300)] {
-        let plugin = load(name, json!({}), Vec::new(), GrantSource::Only(&Capabilities::default())).await.unwrap();
+    let none = json!({});
+    for (name, config, limit) in [("http-health", &none, 400), ("tcp-health", &none, 300), ("prometheus-health", &json!({ "url": "http://prom" }), 600)] {
+        let plugin = load(name, config.clone(), Vec::new(), GrantSource::Only(&Capabilities::default())).await.unwrap();
         assert_eq!(plugin.description().name, name);
         assert!(plugin.description().config["$schema"].is_string(), "{}", plugin.description().config);
         let bytes = std::fs::metadata(shipped(name)).unwrap().len();

@@ -1,5 +1,6 @@
 //! The port `HealthCheck`: each check is asked through the plugin that it names.
 
+use agente_engine::fault::Fault;
 use agente_engine::names::PluginName;
 use agente_engine::policy::CheckPolicy;
 use agente_engine::ports::HealthCheck;
@@ -16,18 +17,16 @@ pub(crate) struct Checks {
     pub(crate) docker: Option<DockerRuntime>,
 }
 
-impl Checks {
-    /// The subject with addresses that this machine can reach: a container on a network of its own is called by a name that only the network knows.
-    async fn reachable(&self, subject: &Subject) -> Result<Subject, String> {
-        let mut subject = subject.clone();
-        let Some(docker) = &self.docker else { return Ok(subject) };
-        for backend in &mut subject.backends {
-            if backend.address.starts_with(&format!("{}:", backend.id)) {
-                backend.address = docker.reachable_address(backend).await.map_err(|fault| fault.message)?;
-            }
+/// The subject with addresses that this machine can reach: a container on a network of its own is called by a name that only the network knows.
+pub(crate) async fn reachable(docker: Option<&DockerRuntime>, subject: &Subject) -> Result<Subject, Fault> {
+    let mut subject = subject.clone();
+    let Some(docker) = docker else { return Ok(subject) };
+    for backend in &mut subject.backends {
+        if backend.address.starts_with(&format!("{}:", backend.id)) {
+            backend.address = docker.reachable_address(backend).await?;
         }
-        Ok(subject)
     }
+    Ok(subject)
 }
 
 #[async_trait]
@@ -35,9 +34,9 @@ impl HealthCheck for Checks {
     async fn check(&self, check: &CheckPolicy, subject: &Subject) -> Verdict {
         let errored = |reason: String| Verdict { kind: VerdictKind::Errored, value: None, reason };
         let Some(checker) = self.checkers.get(&check.plugin) else { return errored(format!("the plugin `{}` is not loaded", check.plugin)) };
-        match self.reachable(subject).await {
+        match reachable(self.docker.as_ref(), subject).await {
             Ok(subject) => checker.check(check, &subject).await,
-            Err(reason) => errored(reason),
+            Err(fault) => errored(fault.message),
         }
     }
 }

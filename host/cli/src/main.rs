@@ -10,6 +10,7 @@ mod commands;
 mod drive;
 mod error;
 mod identity;
+mod metrics_of;
 mod open;
 mod output;
 mod plugins;

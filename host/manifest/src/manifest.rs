@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// The plugins that come with the program: found by name, and usable without a table of their own.
-pub const SHIPPED_PLUGINS: [&str; 3] = ["http-health", "nginx-switch", "tcp-health"];
+pub const SHIPPED_PLUGINS: [&str; 4] = ["http-health", "nginx-switch", "prometheus-health", "tcp-health"];
 
 /// Nobody writes a longer manifest by hand; a larger file is another file.
 const LARGEST_BYTES: u64 = 1 << 20;

@@ -219,7 +219,7 @@ fn plugins_and_checks() -> Vec<Mistake> {
         process("bad plugin name", "[plugins.nginx-switch]", "[plugins.Nginx_Switch]"),
         process("switch plugin not declared", "plugin = \"nginx-switch\"", "plugin = \"alb-switch\""),
         process("switch plugin misspelt", "plugin = \"nginx-switch\"", "plugin = \"nginx-swich\""),
-        process("check plugin not declared", "plugin = \"tcp-health\"", "plugin = \"prometheus-health\""),
+        process("check plugin not declared", "plugin = \"tcp-health\"", "plugin = \"graphite-health\""),
         appended(
             "check name given twice",
             "[[checks]]\nname = \"redis\"\nplugin = \"tcp-health\"\nof = \"dependency\"\nspec = { address = \"127.0.0.1:6380\" }\n",

@@ -39,7 +39,7 @@ impl<'h, H: Host> Api<'h, H> {
 
     /// For one operation, within a limit that all its questions share.
     pub fn within(host: &'h H, config: &'h Config, limit: Duration) -> Result<Self, Failure> {
-        let until = Instant::now().checked_add(limit.min(Duration::from_secs(3600))).unwrap_or_else(Instant::now);
+        let until = Instant::now().checked_add(limit.min(Duration::from_hours(1))).unwrap_or_else(Instant::now);
         Ok(Self { host, config, headers: config.headers(host)?, until })
     }
 

@@ -75,12 +75,11 @@ impl Values {
                 return Err(Failure::invalid_config(message).hint("a dependency has no slot, no release and no backends: take the placeholder out"));
             }
             match hole.place {
-                Place::Bare => filled.push_str(&value),
                 // Its end can't be escaped.
                 Place::Literal { quote: '`', .. } if value.contains('`') => {
                     return Err(Failure::invalid_config(format!("the value of `{{{{{}}}}}` can't stand in backticks; use double quotes", hole.name)));
                 }
-                Place::Literal { quote: '`', .. } => filled.push_str(&value),
+                Place::Bare | Place::Literal { quote: '`', .. } => filled.push_str(&value),
                 Place::Literal { .. } => filled.push_str(&escaped(&value)),
             }
         }
@@ -114,16 +113,10 @@ pub fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {
-            '\\' | '"' | '\'' => {
-                // `\'` is known in both kinds of quotes only through its number.
-                if c == '\'' {
-                    escaped.push_str("\\x27");
-                } else if c == '"' {
-                    escaped.push_str("\\x22");
-                } else {
-                    escaped.push_str("\\\\");
-                }
-            }
+            '\\' => escaped.push_str("\\\\"),
+            // By their numbers they are known in both kinds of quotes.
+            '"' => escaped.push_str("\\x22"),
+            '\'' => escaped.push_str("\\x27"),
             c if c.is_control() => {
                 let _never = write!(escaped, "\\u{:04x}", u32::from(c));
             }

@@ -301,9 +301,8 @@ impl<'t> Parser<'t> {
 
     fn matcher(&mut self, label: &str, metric: &mut Option<String>) -> Result<(), SyntaxError> {
         let Some(sign) = self.peek() else { return Err(self.ended("`=`, `!=`, `=~` or `!~`")) };
-        let sign = match self.slice(sign) {
-            found @ ("=" | "!=" | "=~" | "!~") => found,
-            _ => return Err(self.unexpected(sign, "`=`, `!=`, `=~` or `!~`")),
+        let sign @ ("=" | "!=" | "=~" | "!~") = self.slice(sign) else {
+            return Err(self.unexpected(sign, "`=`, `!=`, `=~` or `!~`"));
         };
         self.next += 1;
         match self.peek() {

@@ -9,7 +9,7 @@ use agente_plugin_sdk::{Failure, Host, Reading, Series, Wanted, Window};
 use std::time::Duration;
 
 /// How long before the window its last earlier sample is looked for: as far as Prometheus itself looks back.
-const MARGIN: Duration = Duration::from_secs(300);
+const MARGIN: Duration = Duration::from_mins(5);
 
 /// What the host takes of one answer; it refuses more.
 const MAX_SERIES: usize = 2000;

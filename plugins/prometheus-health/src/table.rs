@@ -10,10 +10,10 @@ use std::time::Duration;
 pub const MAX_EXPRESSION_BYTES: usize = 2048;
 
 /// How far back a check's `{{window}}` reaches where the check doesn't say it.
-const WINDOW: Duration = Duration::from_secs(120);
+const WINDOW: Duration = Duration::from_mins(2);
 
 /// How old the newest sample may be where the check doesn't say it: two scrapes at the slowest interval that is common.
-const MAX_AGE: Duration = Duration::from_secs(120);
+const MAX_AGE: Duration = Duration::from_mins(2);
 
 /// What a query asks for: an expression in `query`, or one that a `template` makes.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -312,7 +312,7 @@ impl CheckTable {
 fn read_duration(place: &str, text: Option<&str>, default: Duration, problems: &mut Vec<Problem>) -> Duration {
     let Some(text) = text else { return default };
     match humantime::parse_duration(text) {
-        Ok(duration) if duration >= Duration::from_secs(1) && duration <= Duration::from_secs(24 * 3600) => duration,
+        Ok(duration) if duration >= Duration::from_secs(1) && duration <= Duration::from_hours(24) => duration,
         Ok(_) => {
             problems.push(Problem::new(place, format!("`{text}` is not between 1 second and 24 hours")));
             default

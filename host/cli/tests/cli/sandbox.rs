@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_agente-host");
 
 /// The plugins that come with it.
-pub(crate) const PLUGINS: [&str; 3] = ["nginx-switch", "http-health", "tcp-health"];
+pub(crate) const PLUGINS: [&str; 4] = ["nginx-switch", "http-health", "tcp-health", "prometheus-health"];
 
 /// A folder for one service, beside a home and a place for the state.
 pub(crate) struct Sandbox {

@@ -32,7 +32,7 @@ pub(crate) struct RawManifest {
     pub(crate) runtime: Option<RawRuntime>,
     /// Where secrets come from, by name. Values are asked for when they are needed; no value ever stands in the manifest, a release or the journal.
     pub(crate) secrets: BTreeMap<String, RawSecret>,
-    /// The plugins that this service uses, by name. `nginx-switch`, `http-health` and `tcp-health` come with the program and need a table only for their configuration.
+    /// The plugins that this service uses, by name. `nginx-switch`, `http-health`, `tcp-health` and `prometheus-health` come with the program and need a table only for their configuration.
     pub(crate) plugins: BTreeMap<String, RawPlugin>,
     /// Who changes the traffic.
     #[schemars(required, extend("x-required" = true))]

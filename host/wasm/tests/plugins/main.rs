@@ -7,5 +7,6 @@ mod cached;
 mod egress;
 mod files;
 mod fixture;
+mod metrics;
 mod operations;
 mod programs;

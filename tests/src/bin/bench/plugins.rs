@@ -62,7 +62,7 @@ pub(crate) async fn measure(scene: &Scene, shop: &Service, table: &mut Table) {
         began.elapsed()
     });
     table.times("plugin host set up, once per run", hosts.collect(), Aim::None);
-    for name in ["nginx-switch", "http-health", "tcp-health"] {
+    for name in ["nginx-switch", "http-health", "tcp-health", "prometheus-health"] {
         bench.plugin(name, &cache, table).await;
     }
     bench.outside(shop, &cache, table).await;
@@ -74,6 +74,8 @@ impl Bench<'_> {
         let config = if name == "nginx-switch" {
             let marker = format!("127.0.0.1:{}", self.scene.nginx.marker());
             json!({ "directory": path("agente"), "conf": path("nginx.conf"), "pid_file": path("nginx.pid"), "error_log": path("error.log"), "marker": marker })
+        } else if name == "prometheus-health" {
+            json!({ "url": "http://127.0.0.1:9090" })
         } else {
             json!({})
         };

@@ -27,6 +27,8 @@ mod bindings {
 }
 
 mod http;
+#[cfg(feature = "metrics")]
+mod metrics;
 
 use bindings::agente::host::{config, context, exec, files, log, memory, process, secrets, tcp};
 use bindings::agente::types::types::{Desired, Failure, Route};
