@@ -3,6 +3,7 @@
 use crate::broker::Phase;
 use agente_engine::names::PluginName;
 use serde::Serialize;
+use std::time::Duration;
 
 /// How long the words of one effect may be.
 pub(crate) const MAX_EFFECT_BYTES: usize = 512;
@@ -29,10 +30,84 @@ pub struct EffectRecord {
     pub denied: Option<String>,
 }
 
-/// Is told each effect. Must not block.
+/// Why a call gave no answer that could be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallFault {
+    /// It trapped.
+    Trapped,
+    /// It used up a budget.
+    OverBudget,
+    /// It took too long by the clock.
+    TimedOut,
+    /// It, or its answer, does not fit the contract.
+    Unfit,
+    /// The host could not run it.
+    Host,
+}
+
+impl CallFault {
+    /// The word that people and metrics see.
+    pub fn name(self) -> &'static str {
+        match self {
+            CallFault::Trapped => "trapped",
+            CallFault::OverBudget => "over-budget",
+            CallFault::TimedOut => "timed-out",
+            CallFault::Unfit => "unfit",
+            CallFault::Host => "host",
+        }
+    }
+}
+
+/// How a call of a plugin ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallEnd {
+    /// It answered.
+    Answered,
+    /// It answered with a failure of its own: it works, and could not do it.
+    Failed,
+    /// It gave no answer that could be used.
+    Faulted(CallFault),
+    /// Nobody waited for its answer any more: an abort, the end of a step.
+    Dropped,
+}
+
+impl CallEnd {
+    /// The word that people and metrics see.
+    pub fn name(self) -> &'static str {
+        match self {
+            CallEnd::Answered => "answered",
+            CallEnd::Failed => "failed",
+            CallEnd::Faulted(_) => "faulted",
+            CallEnd::Dropped => "dropped",
+        }
+    }
+}
+
+/// One call of a plugin that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CallRecord {
+    /// Who was called.
+    pub plugin: PluginName,
+    /// The deployment; empty outside one.
+    pub deployment: String,
+    /// The operation: `apply`, `observe`, `check` …
+    pub operation: &'static str,
+    /// From its beginning to its answer, its own instance included.
+    pub took: Duration,
+    /// How it ended.
+    pub end: CallEnd,
+}
+
+/// Is told each effect and each call. Must not block.
 pub trait Audit: Send + Sync {
     /// Takes one effect, before it is done.
     fn record(&self, record: EffectRecord);
+    /// Takes one call, when it has ended.
+    fn called(&self, call: CallRecord) {
+        let _ = call;
+    }
 }
 
 /// How grave a plugin's message is.

@@ -1,5 +1,6 @@
 //! A health check of contract 0.1 as the engine's port. Whatever goes wrong with asking is `errored`, never healthy and never unhealthy.
 
+use crate::audit::{CallEnd, CallFault};
 use crate::bindings::any::agente::types::types as wit;
 use crate::bindings::health::CheckerPluginPre;
 use crate::broker::Phase;
@@ -95,6 +96,7 @@ impl WasmChecker {
             "no-data" => VerdictKind::NoData,
             "inconclusive" => VerdictKind::Inconclusive,
             other => {
+                operation.note_end(CallEnd::Faulted(CallFault::Unfit));
                 let message = format!("the plugin {whose} answered `check` with something that the contract does not know: the outcome `{other}`");
                 return Err(Fault::new(FaultKind::PluginCrashed, message));
             }

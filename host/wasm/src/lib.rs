@@ -28,7 +28,7 @@ mod plugin;
 mod request;
 mod switcher;
 
-pub use audit::{Audit, EffectRecord, LogLevel, PluginLog, PluginMessage};
+pub use audit::{Audit, CallEnd, CallFault, CallRecord, EffectRecord, LogLevel, PluginLog, PluginMessage};
 pub use broker::{Allowed, Broker, Circumstances, Denied, DeniedBecause, Effect, Phase, Reach};
 pub use cache::Compiled;
 pub use capability::{

@@ -1,6 +1,6 @@
 //! One call of a plugin: on whose behalf, in which phase, until when. All effects of the call go through here to the broker and the audit trail.
 
-use crate::audit::{Audit, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginLog, PluginMessage, cut};
+use crate::audit::{Audit, CallEnd, CallRecord, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginLog, PluginMessage, cut};
 use crate::broker::{Allowed, Broker, Circumstances, Denied, Effect, Phase};
 use crate::limits::Limits;
 use agente_engine::names::{PluginName, Scope};
@@ -82,6 +82,8 @@ pub(crate) struct Operation {
     denied: Mutex<Option<Denied>>,
     trouble: Mutex<Option<String>>,
     touched: AtomicBool,
+    began: Instant,
+    end: Mutex<Option<(Duration, CallEnd)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,7 +110,16 @@ impl Operation {
             denied: Mutex::default(),
             trouble: Mutex::default(),
             touched: AtomicBool::new(false),
+            began: Instant::now(),
+            end: Mutex::default(),
         }
+    }
+
+    /// Notes how the call ended. What is found out about its answer later replaces that; the time stays that of the answer.
+    pub(crate) fn note_end(&self, end: CallEnd) {
+        let mut noted = lock(&self.end);
+        let took = noted.map_or_else(|| self.began.elapsed(), |(took, _)| took);
+        *noted = Some((took, end));
     }
 
     /// Adds the backends that the operation itself is about.
@@ -227,5 +238,14 @@ impl Operation {
     /// What the plugin wrote last.
     pub(crate) fn last_words(&self) -> Vec<String> {
         lock(&self.last_words).iter().map(|line| self.redact(line.clone())).collect()
+    }
+}
+
+/// A call is told when it is over, whoever gave it up.
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let (took, end) = lock(&self.end).unwrap_or_else(|| (self.began.elapsed(), CallEnd::Dropped));
+        let plugin = self.household.plugin.clone();
+        self.household.effects.audit.called(CallRecord { plugin, deployment: self.context.deployment.clone(), operation: self.name, took, end });
     }
 }

@@ -1,5 +1,6 @@
 //! An admitted plugin. Each operation gets a fresh instance, which is gone when the operation ends, however it ends.
 
+use crate::audit::{CallEnd, CallFault};
 use crate::bindings::any::{AnyPlugin, AnyPluginPre};
 use crate::bindings::health::CheckerPluginPre;
 use crate::bindings::metrics::MetricsPluginPre;
@@ -116,6 +117,17 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// What is counted.
+    fn class(&self) -> CallFault {
+        match self {
+            CallError::Trapped { .. } => CallFault::Trapped,
+            CallError::OverBudget(_) => CallFault::OverBudget,
+            CallError::TimedOut { .. } => CallFault::TimedOut,
+            CallError::Unfit(_) => CallFault::Unfit,
+            CallError::Host(_) => CallFault::Host,
+        }
+    }
+
     /// As a fault of the engine; `whose` names the plugin and its version.
     pub(crate) fn into_fault(self, whose: &str, operation: &str) -> Fault {
         let kind = match &self {
@@ -157,14 +169,16 @@ pub(crate) fn store(shared: &Shared, operation: &Arc<Operation>) -> Result<Store
 pub(crate) async fn bounded<R>(operation: &Operation, call: impl Future<Output = wasmtime::Result<R>>) -> Result<R, CallError> {
     let started = Instant::now();
     let limit = operation.remaining();
-    match tokio::time::timeout(limit, call).await {
+    let answer = match tokio::time::timeout(limit, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(told_apart(operation, &error)),
         Err(_) => {
             tracing::debug!(plugin = %operation.household.plugin, operation = operation.name, elapsed = ?started.elapsed(), "a plugin took too long");
             Err(CallError::TimedOut { limit: Span::from(Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1))) })
         }
-    }
+    };
+    operation.note_end(answer.as_ref().err().map_or(CallEnd::Answered, |error| CallEnd::Faulted(error.class())));
+    answer
 }
 
 fn told_apart(operation: &Operation, error: &wasmtime::Error) -> CallError {

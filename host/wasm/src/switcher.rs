@@ -3,6 +3,7 @@
 //! A trap or a deadline during `apply` leaves the effect unknown. A failure that the plugin itself reports is a refusal only where the broker allowed
 //! it nothing that changes anything; else the effect is unknown too, whatever the plugin says about it.
 
+use crate::audit::{CallEnd, CallFault};
 use crate::bindings::any::agente::types::types as wit;
 use crate::bindings::traffic::exports::agente::traffic::switcher as guest;
 use crate::broker::Phase;
@@ -63,10 +64,11 @@ impl WasmSwitcher {
         Arc::new(self.plugin.operation(name, phase, &self.context, Duration::MAX).with_backends(desired.into_iter().flat_map(addresses)))
     }
 
-    fn malformed(&self, operation: &str, what: &str) -> Fault {
+    fn malformed(&self, operation: &Operation, what: &str) -> Fault {
+        operation.note_end(CallEnd::Faulted(CallFault::Unfit));
         Fault::new(
             FaultKind::PluginCrashed,
-            format!("the plugin {} answered `{operation}` with something that the contract does not know: {what}", self.plugin.whose()),
+            format!("the plugin {} answered `{}` with something that the contract does not know: {what}", self.plugin.whose(), operation.name),
         )
         .hint("this is a defect of the plugin; tell its author")
     }
@@ -78,19 +80,19 @@ impl WasmSwitcher {
             "drifted" => ObservedState::Drifted,
             "absent" => ObservedState::Absent,
             "unsupported" => ObservedState::Unsupported,
-            other => return Err(self.malformed(operation.name, &format!("the state `{other}`"))),
+            other => return Err(self.malformed(operation, &format!("the state `{other}`"))),
         };
         let mut routes = Vec::with_capacity(observed.routes.len());
         for route in observed.routes {
-            routes.push(read_route(route).map_err(|what| self.malformed(operation.name, &what))?);
+            routes.push(read_route(route).map_err(|what| self.malformed(operation, &what))?);
         }
         routes.sort_by_key(|route: &Route| route.slot);
         if routes.windows(2).any(|pair| matches!(pair, [a, b] if a.slot == b.slot)) {
-            return Err(self.malformed(operation.name, "two routes of one slot"));
+            return Err(self.malformed(operation, "two routes of one slot"));
         }
         let mut overrides = Vec::with_capacity(observed.overrides.len());
         for rule in observed.overrides {
-            overrides.push(read_override(rule).map_err(|what| self.malformed(operation.name, &what))?);
+            overrides.push(read_override(rule).map_err(|what| self.malformed(operation, &what))?);
         }
         Ok(Observed {
             state,
@@ -145,7 +147,7 @@ impl TrafficSwitcher for WasmSwitcher {
         let done = match drained.state.as_str() {
             "drained" => true,
             "draining" => false,
-            other => return Err(self.malformed("drain", &format!("the state `{other}`"))),
+            other => return Err(self.malformed(&operation, &format!("the state `{other}`"))),
         };
         Ok(Drained { done, remaining: drained.remaining, evidence: drained.evidence, message: operation.redact(drained.message) })
     }
@@ -153,6 +155,7 @@ impl TrafficSwitcher for WasmSwitcher {
 
 /// A failure that the plugin reported, with what the host had denied it as the cause.
 pub(crate) fn said_no(operation: &Operation, whose: &str, failure: wit::Failure) -> Fault {
+    operation.note_end(CallEnd::Failed);
     let message = operation.redact(failure.message);
     let mut fault = Fault::new(kind_of(&failure.code), format!("{message} (plugin {whose})"));
     fault.hint = failure.hint.map(|hint| operation.redact(hint));

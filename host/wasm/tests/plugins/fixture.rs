@@ -8,7 +8,8 @@ use agente_engine::ports::{
 };
 use agente_engine::route::{Backend, Routes, Slot};
 use agente_wasm::{
-    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, OperationContext, Plugin, PluginHost, PluginKind, PluginLog, PluginMessage,
+    Audit, CallEnd, CallRecord, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, OperationContext, Plugin, PluginHost, PluginKind,
+    PluginLog, PluginMessage,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -113,6 +114,7 @@ pub(crate) struct World(Arc<Told>);
 #[derive(Default)]
 struct Told {
     effects: Mutex<Vec<EffectRecord>>,
+    calls: Mutex<Vec<CallRecord>>,
     messages: Mutex<Vec<PluginMessage>>,
     memory: Mutex<BTreeMap<String, Vec<u8>>>,
 }
@@ -135,6 +137,15 @@ impl World {
     pub(crate) fn recorded(&self) -> Vec<String> {
         let words = |record: &EffectRecord| format!("{}{}", if record.denied.is_some() { "denied: " } else { "" }, record.effect);
         self.0.effects.lock().unwrap().iter().map(words).collect()
+    }
+
+    /// How calls of an operation ended, in order.
+    pub(crate) fn ends(&self, operation: &str) -> Vec<CallEnd> {
+        self.calls().into_iter().filter(|call| call.operation == operation).map(|call| call.end).collect()
+    }
+
+    pub(crate) fn calls(&self) -> Vec<CallRecord> {
+        self.0.calls.lock().unwrap().clone()
     }
 
     pub(crate) fn messages(&self) -> Vec<PluginMessage> {
@@ -202,6 +213,10 @@ pub(crate) fn words(fault: &Fault) -> String {
 impl Audit for World {
     fn record(&self, record: EffectRecord) {
         self.0.effects.lock().unwrap().push(record);
+    }
+
+    fn called(&self, call: CallRecord) {
+        self.0.calls.lock().unwrap().push(call);
     }
 }
 

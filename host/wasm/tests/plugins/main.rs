@@ -4,6 +4,7 @@
 mod admission;
 mod budgets;
 mod cached;
+mod calls;
 mod egress;
 mod files;
 mod fixture;
