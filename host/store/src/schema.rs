@@ -8,7 +8,7 @@ use sqlx::{Connection, SqliteConnection};
 pub(crate) const APPLICATION_ID: i32 = 0x6167_6e74;
 
 /// One text per version, oldest first.
-const VERSIONS: [&str; 1] = [VERSION_1];
+const VERSIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 CREATE TABLE identity (
@@ -105,6 +105,17 @@ CREATE TABLE memory (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const VERSION_2: &str = "
+-- What a run of a deployment counted beside the journal. One row per holder of the lease, replaced as it counts on.
+CREATE TABLE run (
+    deployment TEXT NOT NULL REFERENCES deployment (id),
+    fence INTEGER NOT NULL,
+    figures TEXT NOT NULL,
+    written INTEGER NOT NULL,
+    PRIMARY KEY (deployment, fence)
+) STRICT, WITHOUT ROWID;
+";
+
 /// The version that this host writes.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the number of texts above")]
 pub(crate) const VERSION: i32 = VERSIONS.len() as i32;
@@ -153,4 +164,33 @@ pub(crate) async fn bring_up(connection: &mut SqliteConnection, from: i32) -> Re
     let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
     sqlx::raw_sql(sqlx::AssertSqlSafe(marks)).execute(&mut *transaction).await?;
     transaction.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use crate::store::EmbeddedStore;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    #[tokio::test]
+    async fn a_store_of_the_first_version_is_brought_up_and_keeps_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = sample::store(folder.path()).await;
+        let open = sample::open_deployment(&store, "shop").await;
+        let (id, entries) = (store.id().to_owned(), store.entries(&open.deployment).await.unwrap());
+        store.close().await;
+        // As the first version left it.
+        let path = sample::directory(folder.path()).database();
+        let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap();
+        sqlx::raw_sql("DROP TABLE run; PRAGMA user_version = 1;").execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+
+        let store = EmbeddedStore::open(sample::directory(folder.path())).await.unwrap();
+        assert_eq!(store.id(), id);
+        assert_eq!(store.entries(&open.deployment).await.unwrap(), entries);
+        assert_eq!(store.figures(&sample::scope("shop")).await.unwrap(), []);
+        let (version,): (i32,) = sqlx::query_as("PRAGMA user_version").fetch_one(store.database.readers()).await.unwrap();
+        assert_eq!(version, VERSION);
+    }
 }
