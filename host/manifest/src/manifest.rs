@@ -68,6 +68,15 @@ pub struct PluginSection {
     pub declared: bool,
 }
 
+/// Where the numbers about deployments go when a run ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetricsSection {
+    /// A file for the textfile collector of `node_exporter`.
+    pub textfile: Option<PathBuf>,
+    /// A Pushgateway's URL, without a `/` at its end.
+    pub push: Option<String>,
+}
+
 /// A manifest without mistakes, for one environment.
 #[derive(Debug, Clone)]
 pub struct Manifest {
@@ -93,6 +102,8 @@ pub struct Manifest {
     pub switcher: PluginName,
     /// How to deploy.
     pub policy: Policy,
+    /// Where the numbers about deployments go.
+    pub metrics: MetricsSection,
     source: SourceText,
     document: Node,
     check_places: CheckPlaces,
@@ -151,6 +162,7 @@ impl Manifest {
             plugins: judged.plugins,
             switcher: judged.switcher,
             policy: judged.policy,
+            metrics: judged.metrics,
             source,
             document,
             check_places: judged.check_places,

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use std::fmt::Write as _;
 
 /// The order of the sections: as a reader meets them. What is not named here comes last.
-const ORDER: [&str; 11] = ["runtime", "secrets", "plugins", "switch", "checks", "health", "probe", "strategy", "timeouts", "disk", "environments"];
+const ORDER: [&str; 12] = ["runtime", "secrets", "plugins", "switch", "checks", "health", "probe", "strategy", "timeouts", "disk", "metrics", "environments"];
 
 /// Writes the reference: every key with its type, default, meaning and an example.
 pub fn reference() -> String {

@@ -5,7 +5,7 @@
 use agente_engine::names::PluginName;
 use agente_engine::policy::{CheckMoment, CheckOf, FailingBaseline, KeepPrevious, OnDrainTimeout, Strategy};
 use agente_engine::release::{DockerReach, EnvValue, PortRange, RuntimeSpec};
-use agente_manifest::{ArtifactSource, Manifest, ManifestError, Overrides, SecretSource};
+use agente_manifest::{ArtifactSource, Manifest, ManifestError, MetricsSection, Overrides, SecretSource};
 use serde_json::json;
 use std::fs::{Permissions, set_permissions, write};
 use std::os::unix::fs::PermissionsExt;
@@ -136,6 +136,9 @@ validate = "5s"
 undo = "6s"
 [disk]
 min_free = "1GiB"
+[metrics]
+textfile = "shop.prom"
+push = "http://127.0.0.1:9091/"
 "#;
     let manifest = load(folder.path(), text, None);
     let RuntimeSpec::Docker(docker) = &manifest.runtime else { panic!("{:?}", manifest.runtime) };
@@ -152,6 +155,7 @@ min_free = "1GiB"
     assert_eq!(manifest.docker_socket.as_deref(), Some(Path::new("/run/user/1000/docker.sock")));
     assert_eq!(manifest.secrets["db"], SecretSource::File(folder.path().join("db.secret")));
     assert_eq!(manifest.secrets["token"], SecretSource::Command(["pass", "show", "token"].map(str::to_owned).to_vec()));
+    assert_eq!(manifest.metrics, MetricsSection { textfile: Some(folder.path().join("shop.prom")), push: Some("http://127.0.0.1:9091".to_owned()) });
     let section = &manifest.plugins[&plugin("my-switch")];
     assert_eq!((section.path.clone(), section.declared), (Some(folder.path().join("my-switch.wasm")), true));
     assert_eq!(section.config, json!({"upstream": {"keepalive": 32}, "since": "2024-01-01"}));

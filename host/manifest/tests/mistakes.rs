@@ -283,6 +283,9 @@ fn policies() -> Vec<Mistake> {
         process("bad cookie value", "bake = \"1m\"", "override = [{ by = \"cookie\", name = \"preview\", value = \"a;b\" }]"),
         process("override given twice", "bake = \"1m\"", "override = [{ name = \"X-Preview\", value = \"new\" }, { name = \"x-preview\", value = \"new\" }]"),
         process("timeout of nothing", "healthy = \"30s\"", "healthy = \"0s\""),
+        appended("textfile that nobody reads", "[metrics]\ntextfile = \"/var/lib/node_exporter/shop.txt\"\n"),
+        appended("gateway by another scheme", "[metrics]\npush = \"https://push.internal\"\n"),
+        appended("password in the gateway's URL", "[metrics]\npush = \"http://me:hunter2@push.internal:9091\"\n"),
         process("bad disk size", "[timeouts]\nhealthy = \"30s\"", "[disk]\nmin_free = 500"),
     ]
 }

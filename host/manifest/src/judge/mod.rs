@@ -4,6 +4,7 @@
 //! shape of the manifest has reported why.
 
 mod checks;
+mod metrics;
 mod plugins;
 mod probe;
 mod runtime;
@@ -12,7 +13,7 @@ mod strategy;
 
 pub(crate) use checks::CheckPlaces;
 
-use crate::manifest::{ArtifactSource, Overrides, PluginSection, SecretSource};
+use crate::manifest::{ArtifactSource, MetricsSection, Overrides, PluginSection, SecretSource};
 use crate::problem::{Complaint, Findings};
 use crate::raw::RawManifest;
 use crate::shape::TakenOut;
@@ -88,6 +89,7 @@ pub(crate) struct Judged {
     pub(crate) plugins: BTreeMap<PluginName, PluginSection>,
     pub(crate) switcher: PluginName,
     pub(crate) policy: Policy,
+    pub(crate) metrics: MetricsSection,
     pub(crate) check_places: CheckPlaces,
 }
 
@@ -108,6 +110,7 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
     let timeouts = strategy::timeouts(judge, &raw.timeouts);
     let checks = checks::judge(judge, &mut plugins, raw.checks, raw.health, &checks::Around { timeouts, bake: strategy.bake, probed });
     let (policy_checks, check_places) = checks;
+    let metrics = metrics::judge(judge, raw.metrics);
     let runtime = runtime?;
     Some(Judged {
         service: service?,
@@ -130,6 +133,7 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
             candidate_overrides: strategy.overrides,
             min_free_disk_bytes: raw.disk.min_free.0,
         },
+        metrics,
         check_places,
     })
 }

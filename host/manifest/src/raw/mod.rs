@@ -5,10 +5,12 @@
 //! found too; nothing here knows about files or other keys.
 
 mod checks;
+mod metrics;
 mod policy;
 mod runtime;
 
 pub(crate) use checks::*;
+pub(crate) use metrics::*;
 pub(crate) use policy::*;
 pub(crate) use runtime::*;
 
@@ -52,6 +54,8 @@ pub(crate) struct RawManifest {
     pub(crate) timeouts: RawTimeouts,
     /// What must be free before anything begins.
     pub(crate) disk: RawDisk,
+    /// Where the numbers about deployments go when a run ends, also a failed one. `agente-host metrics` prints them at any time.
+    pub(crate) metrics: RawMetrics,
     /// What differs by environment: any table of this file except `service` and `environments`. Tables are merged key by key, lists and values are replaced; where one of
     /// several keys has to be chosen (`process` or `docker`, the source of a secret), the environment's choice replaces the other. With several environments, `--env` says which.
     pub(crate) environments: BTreeMap<String, RawEnvironment>,
