@@ -94,6 +94,11 @@ pub(crate) enum Command {
     /// Show what the backends write
     #[command(after_help = "Example:\n  agente-host logs --lines 50 --follow")]
     Logs(LogsOptions),
+    /// Print the numbers about deployments, in the text format of Prometheus
+    #[command(
+        after_help = "Examples:\n  agente-host metrics --env production\n  agente-host metrics --all --listen 127.0.0.1:9464    # for Prometheus to scrape"
+    )]
+    Metrics(MetricsOptions),
     /// Go back to an earlier release; on an open deployment this is an abort
     #[command(after_help = "Example:\n  agente-host rollback\n  agente-host rollback --to 12")]
     Rollback(RollbackOptions),
@@ -244,6 +249,16 @@ pub(crate) struct LogsOptions {
     /// `stable`, `kept` or `candidate` [default: all that stand]
     #[arg(long, value_name = "SIDE")]
     pub(crate) of: Option<Side>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MetricsOptions {
+    /// Of every service and environment in the store, not only of the manifest's
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Stay, and answer `/metrics` and `/healthz` on this address; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
 /// Which backends are meant.

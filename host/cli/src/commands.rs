@@ -8,6 +8,7 @@ pub(crate) mod deploy;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod reference;

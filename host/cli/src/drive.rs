@@ -3,6 +3,7 @@
 use crate::clock::SystemClock;
 use crate::error::{CliError, Exit, exit_of};
 use crate::identity;
+use crate::metrics::{self, RunKeeper};
 use crate::output::Output;
 use crate::session::Session;
 use agente_engine::executor::{self, Halt, World};
@@ -73,15 +74,22 @@ pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Wor
             Work::Unwind(entries, fault) => executor::unwind(world, fence, &entries, state, identity::who(), fault).await,
         }
     });
-    let result = with_signals(&session.base.store, &id, deployment).await;
+    let keeper = RunKeeper { store: &session.base.store, calls: &session.base.calls, prober: prober.as_ref(), deployment: id.clone(), fence };
+    let result = tokio::select! {
+        result = with_signals(&session.base.store, &id, deployment) => result,
+        never = keeper.while_running() => match never {},
+    };
+    keeper.end(&result).await;
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(halt) => {
             output.end_lines();
+            metrics::publish(&session.base.manifest.metrics, &session.base.store, session.base.scope()).await;
             return Err(halt.into());
         }
     };
     output.outcome(plan, &outcome, prober.as_ref());
+    metrics::publish(&session.base.manifest.metrics, &session.base.store, session.base.scope()).await;
     Ok(outcome)
 }
 

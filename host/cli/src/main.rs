@@ -10,6 +10,7 @@ mod commands;
 mod drive;
 mod error;
 mod identity;
+mod metrics;
 mod metrics_of;
 mod open;
 mod output;
@@ -64,6 +65,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Status(options) => Box::pin(c::status::run(&global, &options)).await,
         Command::History(options) => c::history::run(&global, &options).await,
         Command::Logs(options) => c::logs::run(&global, &options).await,
+        Command::Metrics(options) => c::metrics::run(&global, &options).await,
         Command::Rollback(options) => c::rollback::run(&global, &options).await,
         Command::Abort(options) => c::decide::abort(&global, &options).await,
         Command::Pause(options) => c::decide::pause(&global, &options).await,

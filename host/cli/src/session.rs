@@ -3,6 +3,7 @@
 use crate::arguments::{Components, Global, Replace};
 use crate::checks::Checks;
 use crate::error::CliError;
+use crate::metrics::CallTally;
 use crate::plugins::{self, Loaded, ToLog};
 use crate::runtime::AnyRuntime;
 use crate::secrets::ManifestSecrets;
@@ -18,7 +19,7 @@ use agente_runtimes::commands::{AnyCommands, HostCommands};
 use agente_runtimes::docker::{ContainerCommands, DockerRuntime, DockerSettings, Endpoint};
 use agente_runtimes::process::{ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand};
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
-use agente_wasm::{Effects, OperationContext, WasmSwitcher};
+use agente_wasm::{Audit, Effects, OperationContext, WasmSwitcher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -91,6 +92,8 @@ pub(crate) struct Base {
     pub(crate) store: EmbeddedStore,
     pub(crate) runtime: AnyRuntime,
     pub(crate) effects: Effects,
+    /// How plugins were called by this process.
+    pub(crate) calls: Arc<CallTally>,
 }
 
 /// The runtimes for a scope.
@@ -138,8 +141,10 @@ impl Base {
         let (runtime, docker) = runtimes(&manifest, &store, Arc::clone(&secrets)).await?;
         let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, Some(Arc::new(ContainerCommands::new(docker)))));
         let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
-        let effects = Effects { commands, secrets, memory, audit: Arc::new(ToLog), log: Arc::new(ToLog), variables: plugins::variables() };
-        Ok(Self { scratch, manifest, store, runtime, effects })
+        let calls: Arc<CallTally> = Arc::default();
+        let audit: Arc<dyn Audit> = Arc::<CallTally>::clone(&calls);
+        let effects = Effects { commands, secrets, memory, audit, log: Arc::new(ToLog), variables: plugins::variables() };
+        Ok(Self { scratch, manifest, store, runtime, effects, calls })
     }
 
     pub(crate) fn scope(&self) -> &Scope {

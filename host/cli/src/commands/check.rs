@@ -2,6 +2,7 @@
 
 use crate::arguments::{CheckOptions, Global, OutputKind};
 use crate::error::{CliError, Exit, exit_of};
+use crate::metrics;
 use crate::output::{self, data, json_line};
 use crate::session::{About, Session};
 use agente_engine::fault::{Fault, FaultKind};
@@ -77,6 +78,9 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
             Err(_) => (FindingResult::Bad, "errored: no answer in time".to_owned()),
         };
         findings.line(&format!("check {}", check.name), result, message);
+    }
+    for finding in metrics::check(&manifest.metrics).await {
+        findings.add(&finding, FaultKind::InvalidConfig);
     }
     Ok(findings.exit.into())
 }

@@ -5,8 +5,25 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-const COMMANDS: [&str; 16] =
-    ["init", "adopt", "deploy", "plan", "status", "history", "logs", "rollback", "abort", "pause", "resume", "up", "check", "plugin", "schema", "completions"];
+const COMMANDS: [&str; 17] = [
+    "init",
+    "adopt",
+    "deploy",
+    "plan",
+    "status",
+    "history",
+    "logs",
+    "metrics",
+    "rollback",
+    "abort",
+    "pause",
+    "resume",
+    "up",
+    "check",
+    "plugin",
+    "schema",
+    "completions",
+];
 
 const PLUGIN_COMMANDS: [&str; 5] = ["add", "list", "inspect", "pack", "remove"];
 
