@@ -19,8 +19,7 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawMetrics) -> MetricsSectio
 }
 
 fn textfile(written: &str) -> Result<(), Complaint> {
-    let name = Path::new(written).file_name().and_then(|name| name.to_str()).filter(|_| !written.ends_with('/')).unwrap_or("");
-    if name.len() > ".prom".len() && name.ends_with(".prom") {
+    if Path::new(written).extension().is_some_and(|end| end == "prom") && !written.ends_with('/') {
         return Ok(());
     }
     let fix = "write a name such as `textfile = \"/var/lib/node_exporter/agente-shop.prom\"`";
