@@ -12,9 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) async fn run(global: &Global, options: &MetricsOptions) -> Result<ExitCode, CliError> {
     let of = if options.all { Of::All } else { Of::One(session::manifest(global, About::Standing(&Components::default()))?.scope) };
     let ledger = Ledger::new(session::state_directory(global)?);
-    match options.listen {
-        Some(address) => serve_metrics(address, Arc::new(ledger), of, asked_to_stop()).await?,
-        None => data(text(&ledger.read(&of).await?)?.trim_end()),
+    if let Some(address) = options.listen {
+        serve_metrics(address, Arc::new(ledger), of, asked_to_stop()).await?;
+        return Ok(Exit::Done.into());
+    }
+    let numbers = text(&ledger.read(&of).await?)?;
+    if !numbers.is_empty() {
+        data(numbers.trim_end());
     }
     Ok(Exit::Done.into())
 }

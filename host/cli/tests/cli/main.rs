@@ -5,6 +5,7 @@
 mod first_steps;
 mod grants;
 mod help;
+mod metrics;
 mod mistakes;
 mod output;
 mod reference;

@@ -52,7 +52,7 @@ fn two_deployments() -> ServiceNumbers {
 #[track_caller]
 fn value(text: &str, sample: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-    line.map(str::to_owned).unwrap_or_else(|| format!("`{sample}` is not in\n{text}"))
+    line.map_or_else(|| format!("`{sample}` is not in\n{text}"), str::to_owned)
 }
 
 #[test]
