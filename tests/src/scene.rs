@@ -13,6 +13,7 @@
 
 mod engine;
 mod http;
+mod monitoring;
 mod nginx;
 mod ports;
 mod processes;
@@ -23,6 +24,7 @@ mod unprivileged;
 
 pub use engine::Engine;
 pub use http::{Answer, get};
+pub use monitoring::{Monitor, promtool};
 pub use nginx::Nginx;
 pub use ports::{Ports, free_port};
 pub use processes::{end_all, kill, under, wait_gone};

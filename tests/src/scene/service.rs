@@ -260,6 +260,11 @@ impl Service {
         &self.file
     }
 
+    /// First and last port of the backends.
+    pub fn backend_ports(&self) -> (u16, u16) {
+        self.backends
+    }
+
     /// Starts the service by hand, as it ran before anybody managed it; gives its address.
     pub fn start_by_hand(&self, version: &str) -> String {
         // From a folder of the scene, so that it ends with it.

@@ -8,6 +8,8 @@ mod decisions;
 mod deploy;
 mod docker;
 mod drain;
+mod metrics;
+mod monitoring_examples;
 mod nginx_trouble;
 mod store_rules;
 mod two_services;
