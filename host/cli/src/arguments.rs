@@ -1,5 +1,6 @@
 //! What can be typed. Help texts are written here and nowhere else; the reference is generated from them.
 
+use agente_engine::policy::OnOpen;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -108,6 +109,9 @@ pub(crate) enum Command {
     /// Begin no further step of the open deployment until `resume`
     #[command(after_help = "Example:\n  agente-host pause")]
     Pause(DecideOptions),
+    /// Wait no longer at the weight that the open deployment has reached
+    #[command(after_help = "Examples:\n  agente-host promote\n  agente-host promote --full --reason 'hotfix, watched by hand'")]
+    Promote(PromoteOptions),
     /// Go on with a paused deployment, or with one whose host died
     #[command(after_help = "Example:\n  agente-host resume")]
     Resume(DecideOptions),
@@ -205,6 +209,30 @@ pub(crate) struct DeployOptions {
     /// Wait so long for another deployment to end
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) lock_wait: Option<Duration>,
+    /// What to do about a deployment that somebody else runs, whatever the manifest says
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_open: Option<OnOpenOption>,
+}
+
+/// What `deploy` does about an open deployment.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OnOpenOption {
+    /// Leave it alone and be refused
+    Refuse,
+    /// Wait until it has ended
+    Queue,
+    /// Abort it, wait until it is unwound, then begin
+    Supersede,
+}
+
+impl From<OnOpenOption> for OnOpen {
+    fn from(option: OnOpenOption) -> Self {
+        match option {
+            OnOpenOption::Refuse => OnOpen::Refuse,
+            OnOpenOption::Queue => OnOpen::Queue,
+            OnOpenOption::Supersede => OnOpen::Supersede,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +322,15 @@ pub(crate) struct DecideOptions {
     pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) components: Components,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteOptions {
+    /// Pass all further weights and analyses over: 100 % at once
+    #[arg(long)]
+    pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) decide: DecideOptions,
 }
 
 #[derive(Debug, Args)]

@@ -28,18 +28,6 @@ pub(crate) enum Work {
     Unwind(Vec<Entry>, Fault),
 }
 
-/// TODO until merge
-struct NoMetrics;
-#[async_trait::async_trait]
-impl agente_engine::ports::MetricSource for NoMetrics {
-    async fn read(&self, q: &agente_engine::ports::MetricQuery, _: agente_engine::ports::Wanted, _: &agente_engine::verdict::Subject, _: agente_engine::names::Timestamp, _: agente_engine::names::Timestamp) -> Result<agente_engine::ports::Reading, Fault> {
-        Err(Fault::new(FaultKind::Unsupported, format!("`{}`", q.plugin)))
-    }
-    async fn missing(&self, q: &agente_engine::ports::MetricQuery) -> Result<Vec<String>, Fault> {
-        Err(Fault::new(FaultKind::Unsupported, format!("`{}`", q.plugin)))
-    }
-}
-
 /// Runs a deployment to its end under a lease and reports it.
 pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Work, state: ServiceState, output: &Output) -> Result<Outcome, CliError> {
     let image = match &plan.release.artifact {
@@ -51,13 +39,13 @@ pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Wor
     let context = session.context(Some(&plan.id), &backends, image);
     let switcher = session.switcher(context.clone())?;
     let checks = session.checks(&context);
-    let metrics = NoMetrics;
+    let measures = session.measures(&context);
     let prober = Session::prober(&plan.policy)?;
     let world = World {
         runtime: session.runtime(),
         switcher: &switcher,
         checks: &checks,
-        metrics: &metrics,
+        metrics: &measures,
         prober: prober.as_ref().map(|prober| prober as &dyn Prober),
         store: &session.base.store,
         clock: &SystemClock,

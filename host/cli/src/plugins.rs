@@ -9,6 +9,7 @@ use crate::error::CliError;
 use crate::secrets::ManifestSecrets;
 use crate::session::scratch_store;
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
+use agente_engine::policy::AnalysisCheck;
 use agente_manifest::{Manifest, ManifestError, Problem};
 use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
@@ -124,11 +125,14 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
     };
     let switcher = load(&manifest.switcher, User::Switch).await?;
     let (mut checkers, mut asked) = (BTreeMap::new(), BTreeSet::new());
-    for check in &manifest.policy.checks {
-        if asked.insert(&check.plugin)
-            && let Some(checker) = load(&check.plugin, User::Check(&check.name)).await?
+    let measures: Vec<&AnalysisCheck> = manifest.policy.analysis.iter().flat_map(|analysis| &analysis.checks).collect();
+    let of_checks = manifest.policy.checks.iter().map(|check| (&check.plugin, &check.name));
+    let of_measures = measures.iter().flat_map(|check| check.measure.queries().into_iter().map(move |(query, _)| (&query.plugin, &check.name)));
+    for (plugin, check) in of_checks.chain(of_measures) {
+        if asked.insert(plugin)
+            && let Some(checker) = load(plugin, User::Check(check)).await?
         {
-            checkers.insert(check.plugin.clone(), checker);
+            checkers.insert(plugin.clone(), checker);
         }
     }
     let mut problems: Vec<Problem> = Vec::new();
@@ -138,6 +142,21 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
             problems.push(manifest.check_problem(&check.name, &problem.path, &problem.message));
         }
     }
+    for check in measures {
+        for (query, wanted) in check.measure.queries() {
+            let Some(plugin) = checkers.get(&query.plugin) else { continue };
+            let source = match plugin.metrics(OperationContext::default()) {
+                Ok(source) => source,
+                Err(fault) => {
+                    problems.push(query_problem(manifest, check, "", &fault.message));
+                    continue;
+                }
+            };
+            for problem in source.check_query(&query.spec, wanted).await? {
+                problems.push(query_problem(manifest, check, &problem.path, &problem.message));
+            }
+        }
+    }
     if !problems.is_empty() {
         return Err(manifest_error(&ManifestError { problems }));
     }
@@ -145,6 +164,10 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
         Some(switcher) => Ok(Loaded { switcher, checkers }),
         None => Err(refused::for_want_of_grants(manifest, &ungranted)),
     }
+}
+
+fn query_problem(manifest: &Manifest, check: &AnalysisCheck, path: &str, message: &str) -> Problem {
+    manifest.problem_at("analysis.checks", &format!("analysis `{}`: {path} {message}", check.name), "correct it")
 }
 
 /// Loads the plugin that switches, alone: who only looks at the target needs no other.

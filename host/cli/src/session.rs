@@ -3,6 +3,7 @@
 use crate::arguments::{Components, Global, Replace};
 use crate::checks::Checks;
 use crate::error::CliError;
+use crate::measures::Measures;
 use crate::metrics::CallTally;
 use crate::plugins::{self, Loaded, ToLog};
 use crate::runtime::AnyRuntime;
@@ -223,6 +224,12 @@ impl Session {
         let checkers = checkers.filter_map(|(name, plugin)| plugin.checker(context.clone()).map(|checker| (name.clone(), checker))).collect();
         let docker = self.base.runtime.prefers_docker.then(|| self.base.runtime.docker.clone());
         Checks { checkers, docker }
+    }
+
+    /// The sources of metrics for a context.
+    pub(crate) fn measures(&self, context: &OperationContext) -> Measures {
+        let docker = self.base.runtime.prefers_docker.then(|| self.base.runtime.docker.clone());
+        Measures::of(&self.loaded.checkers, context, docker)
     }
 
     /// The prober of a policy, where it has one.

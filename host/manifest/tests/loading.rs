@@ -59,7 +59,7 @@ fn a_short_manifest_has_sane_defaults() {
     assert_eq!(manifest.plugins.keys().map(PluginName::as_str).collect::<Vec<_>>(), ["nginx-switch"]);
     assert_eq!(manifest.plugins[&manifest.switcher].config, json!({}));
     let policy = &manifest.policy;
-    assert_eq!((policy.strategy, policy.keep_previous, policy.bake), (Strategy::BlueGreen, KeepPrevious::UntilNext, Duration::from_secs(30)));
+    assert_eq!((policy.strategy.clone(), policy.keep_previous, policy.bake), (Strategy::BlueGreen, KeepPrevious::UntilNext, Duration::from_secs(30)));
     assert_eq!((policy.drain.timeout, policy.drain.on_timeout, policy.drain.accept_weak_evidence), (Duration::from_secs(30), OnDrainTimeout::Keep, false));
     assert_eq!(policy.min_free_disk_bytes, 500 << 20);
     assert!(policy.probe.is_none() && policy.checks.is_empty() && policy.candidate_overrides.is_empty());

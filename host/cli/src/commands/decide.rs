@@ -1,7 +1,7 @@
-//! `abort`, `pause` and `resume`: decisions about the open deployment. Whoever holds its lease hears them from the mailbox; where nobody lives to
+//! `abort`, `pause`, `promote` and `resume`: decisions about the open deployment. Whoever holds its lease hears them from the mailbox; where nobody lives to
 //! hear, this process takes the lease.
 
-use crate::arguments::{DecideOptions, Global};
+use crate::arguments::{DecideOptions, Global, PromoteOptions};
 use crate::drive::{self, Work};
 use crate::error::{CliError, Exit};
 use crate::identity;
@@ -13,6 +13,7 @@ use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::names::DeploymentId;
+use agente_engine::step::StepKind;
 use agente_store::{EmbeddedStore, Lease, Liveness};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -45,6 +46,38 @@ pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<Ex
     base.store.leave(&id, DecisionKind::Pause, &identity::who(), options.reason.as_deref()).await?;
     say(&format!("deployment {id} begins no further step until `agente-host resume`"));
     Ok(Exit::Done.into())
+}
+
+pub(crate) async fn promote(global: &Global, options: &PromoteOptions) -> Result<ExitCode, CliError> {
+    let base = Base::look(global, About::Standing(&options.decide.components)).await?;
+    let id = open_id(&base).await?;
+    let (attempt, entries) = folded(&base.store, &id).await?;
+    let waits = attempt.next_step().and_then(|step| attempt.plan.steps.get(step)).is_some_and(|step| matches!(step.kind, StepKind::Analyze { .. }));
+    if !options.full && !waits {
+        let now = attempt.next_step().and_then(|step| attempt.plan.steps.get(step)).map_or("its end", |step| step.kind.name());
+        return Err(CliError::refused(format!("deployment {id} is at `{now}`, which waits for no promotion"))
+            .hint("`agente-host status --follow` shows when it does; `agente-host promote --full` passes all weights before 100 % over"));
+    }
+    let left = Instant::now();
+    let kind = DecisionKind::Promote { full: options.full };
+    let number = base.store.leave(&id, kind, &identity::who(), options.decide.reason.as_deref()).await?;
+    if !holder_lives(&base).await? {
+        say(&format!("nobody runs deployment {id}; `agente-host resume` goes on with it, and heeds this"));
+        return Ok(Exit::Open.into());
+    }
+    let mut seen = entries.last().map(|entry| entry.sequence);
+    while left.elapsed() < HEARD_WITHIN {
+        for entry in base.store.entries_after(&id, seen).await? {
+            seen = Some(entry.sequence);
+            if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
+                say(&format!("heard after {} ms; `agente-host status --follow` shows how it goes on", left.elapsed().as_millis()));
+                return Ok(Exit::Done.into());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Err(CliError::refused(format!("the host that runs deployment {id} has not answered for {} s", HEARD_WITHIN.as_secs()))
+        .hint("`agente-host status` shows who runs it; `agente-host abort` takes it over and unwinds it"))
 }
 
 pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {

@@ -10,11 +10,11 @@ use crate::session::{About, Session};
 use crate::{clock, identity};
 use agente_engine::attempt::Direction;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::journal::Outcome;
+use agente_engine::journal::{DecisionKind, Outcome};
 use agente_engine::names::ReleaseNumber;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::planner::{self, Inputs};
-use agente_engine::policy::{OnDrainTimeout, Policy};
+use agente_engine::policy::{OnDrainTimeout, OnOpen, Policy};
 use agente_engine::ports::Runtime;
 use agente_engine::release::{Artifact, Release};
 use agente_engine::route::Backend;
@@ -22,7 +22,7 @@ use agente_engine::state::ServiceState;
 use agente_engine::step::StepState;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
-use agente_store::Lease;
+use agente_store::{Lease, Liveness};
 use std::process::ExitCode;
 
 /// How many releases keep their artifacts and images.
@@ -36,7 +36,16 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
         return plan::run(global, &PlanOptions { replace: options.replace.clone() }).await;
     }
     let session = Session::open(global, About::Next(&options.replace)).await?;
-    let lease = open::lease(&session.base.store, session.base.scope(), options.lock_wait).await?;
+    let on_open = options.on_open.map_or(session.base.manifest.policy.on_open, OnOpen::from);
+    let wait = match (on_open, options.lock_wait) {
+        (OnOpen::Refuse, wait) => wait,
+        (OnOpen::Queue, wait) => Some(wait.unwrap_or(session.base.manifest.policy.timeouts.decide)),
+        (OnOpen::Supersede, wait) => {
+            supersede(&session).await?;
+            Some(wait.unwrap_or(session.base.manifest.policy.timeouts.decide))
+        }
+    };
+    let lease = open::lease(&session.base.store, session.base.scope(), wait).await?;
     let output = Output::new(global.output);
     // The bits first: what is being deployed decides what an open deployment means.
     let artifact = import(&session).await?;
@@ -60,6 +69,18 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
     }
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
+}
+
+/// Asks whoever runs the open deployment to unwind it.
+async fn supersede(session: &Session) -> Result<(), CliError> {
+    let store = &session.base.store;
+    let Some(id) = store.open_deployment(session.base.scope()).await? else { return Ok(()) };
+    let alive = store.holding(session.base.scope()).await?.is_some_and(|holding| holding.liveness == Liveness::Alive);
+    if alive {
+        store.leave(&id, DecisionKind::Abort, &identity::who(), Some("superseded by a newer release")).await?;
+        say(&format!("deployment {id} is asked to unwind; this one begins when that is done"));
+    }
+    Ok(())
 }
 
 /// Removes the images of releases that are neither among the newest nor standing. Images that no release of ours names are never touched.

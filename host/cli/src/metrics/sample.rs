@@ -43,6 +43,7 @@ pub(crate) fn plan(id: &str, kind: DeploymentKind, number: u64, state: ServiceSt
         state,
         policy: manifest.policy,
         plugins: Vec::new(),
+        stable_release: None,
         force: false,
     };
     planner::deploy(inputs, kind, release, backends).unwrap()
@@ -92,7 +93,7 @@ pub(crate) fn fault() -> Fault {
 
 /// An outcome of a release that was taken back.
 pub(crate) fn unwound() -> Event {
-    Event::Closed { outcome: Outcome::Unwound { fault: fault(), stable: Some(ReleaseNumber(1)) } }
+    Event::Closed { outcome: Outcome::Unwound { fault: fault(), stable: Some(ReleaseNumber(1)), notes: Vec::new() } }
 }
 
 /// An outcome of a release that is stable now.

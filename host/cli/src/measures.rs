@@ -1,34 +1,27 @@
 //! The port `MetricSource`: each query is asked through the plugin that it names.
-#![expect(dead_code, reason = "the session hands it to the engine together with the analysis that asks")]
 
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{PluginName, Timestamp};
 use agente_engine::ports::{MetricQuery, MetricSource, Reading, Wanted};
 use agente_engine::verdict::Subject;
 use agente_runtimes::docker::DockerRuntime;
-use agente_wasm::{ConfigProblem, OperationContext, Plugin, WasmMetrics};
+use agente_wasm::{OperationContext, Plugin, WasmMetrics};
 use async_trait::async_trait;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The plugins that give numbers, by name.
-pub(crate) struct Metrics {
+pub(crate) struct Measures {
     /// A plugin that gives none has its fault, which is told when it is asked.
     pub(crate) sources: BTreeMap<PluginName, Result<WasmMetrics, Fault>>,
     /// Where containers are reached from this machine, which is how a metrics server on it knows them; none where there are no containers.
     pub(crate) docker: Option<DockerRuntime>,
 }
 
-impl Metrics {
+impl Measures {
     /// The sources among loaded plugins, for a context.
     pub(crate) fn of(plugins: &BTreeMap<PluginName, Plugin>, context: &OperationContext, docker: Option<DockerRuntime>) -> Self {
         let sources = plugins.iter().map(|(name, plugin)| (name.clone(), plugin.metrics(context.clone()))).collect();
         Self { sources, docker }
-    }
-
-    /// Judges a query's own table through the plugin that it names.
-    pub(crate) async fn check_query(&self, plugin: &PluginName, spec: &Value, wanted: Wanted) -> Result<Vec<ConfigProblem>, Fault> {
-        self.source(plugin)?.check_query(spec, wanted).await
     }
 
     fn source(&self, plugin: &PluginName) -> Result<&WasmMetrics, Fault> {
@@ -40,7 +33,7 @@ impl Metrics {
 }
 
 #[async_trait]
-impl MetricSource for Metrics {
+impl MetricSource for Measures {
     async fn read(&self, query: &MetricQuery, wanted: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault> {
         let source = self.source(&query.plugin)?;
         let subject = crate::checks::reachable(self.docker.as_ref(), subject).await?;
