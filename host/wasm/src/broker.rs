@@ -176,6 +176,8 @@ pub enum Allowed {
         reach: Reach,
         /// A PEM file.
         ca: Option<String>,
+        /// A PEM file with what is shown to the server.
+        client_certificate: Option<String>,
     },
     /// As this environment variable.
     Variable(String),
@@ -258,8 +260,12 @@ impl Allowed {
     /// What both allow.
     fn and(self, other: Allowed) -> Allowed {
         match (self, other) {
-            (Allowed::Egress { reach, ca }, Allowed::Egress { reach: other, ca: other_ca }) => {
-                Allowed::Egress { reach: reach.and(other), ca: ca.filter(|ca| other_ca.as_ref() == Some(ca)) }
+            (Allowed::Egress { reach, ca, client_certificate }, Allowed::Egress { reach: other, ca: other_ca, client_certificate: other_certificate }) => {
+                Allowed::Egress {
+                    reach: reach.and(other),
+                    ca: ca.filter(|ca| other_ca.as_ref() == Some(ca)),
+                    client_certificate: client_certificate.filter(|own| other_certificate.as_ref() == Some(own)),
+                }
             }
             // A command, a variable and a path are the grant's, which may say how.
             (_, granted) => granted,

@@ -157,6 +157,9 @@ pub struct NetRule {
     /// A PEM file of certificate authorities to trust beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// A PEM file with the certificate that is shown to the server, and its key. Only the host reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
 }
 
 /// A way to use a secret.
@@ -461,6 +464,9 @@ impl NetRule {
         }
         if let Some(ca) = &self.ca {
             whom = format!("{whom}, trusting `{ca}`");
+        }
+        if let Some(own) = &self.client_certificate {
+            whom = format!("{whom}, showing the certificate in `{own}`");
         }
         self.methods.iter().map(|method| format!("send {method} to {whom}")).collect()
     }

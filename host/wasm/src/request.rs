@@ -151,14 +151,16 @@ impl PluginRequest {
             resolved.tcp.extend(values.fill(&rule.address)?.into_iter().map(|address| TcpRule { address, private: rule.private }));
         }
         for rule in &asks.net {
-            // A certificate authority that isn't configured is no reason not to ask for the server.
-            let ca = match &rule.ca {
-                Some(ca) => values.fill(ca)?.into_iter().next(),
-                None => None,
+            // A file that isn't configured is no reason not to ask for the server.
+            let file = |text: &Option<String>| match text {
+                Some(text) => Ok(values.fill(text)?.into_iter().next()),
+                None => Ok::<_, RequestError>(None),
             };
+            let (ca, client_certificate) = (file(&rule.ca)?, file(&rule.client_certificate)?);
             for origin in values.fill(&rule.origin)? {
                 let origin = origin_of(&origin)?;
-                resolved.net.push(NetRule { origin, methods: rule.methods.clone(), private: rule.private, ca: ca.clone() });
+                let (methods, private) = (rule.methods.clone(), rule.private);
+                resolved.net.push(NetRule { origin, methods, private, ca: ca.clone(), client_certificate: client_certificate.clone() });
             }
         }
         for rule in &asks.secrets {

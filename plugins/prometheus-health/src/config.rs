@@ -34,6 +34,9 @@ pub struct Config {
     /// Absolute path of a PEM file of certificate authorities to trust beside the system's, for `https`. The host reads it.
     #[serde(default)]
     pub ca: Option<String>,
+    /// Absolute path of a PEM file with the certificate that is shown to the server, and its key, for `https`. The host reads it.
+    #[serde(default)]
+    pub client_certificate: Option<String>,
 }
 
 /// Basic authentication.
@@ -58,8 +61,13 @@ impl Config {
             }
             Ok(_) => {}
         }
-        if let Some(path) = self.ca.as_deref().filter(|path| !path.starts_with('/')) {
-            problems.push(Problem::new("ca", format!("`{path}` is not an absolute path")));
+        for (place, path) in [("ca", &self.ca), ("client_certificate", &self.client_certificate)] {
+            let Some(path) = path else { continue };
+            if !path.starts_with('/') {
+                problems.push(Problem::new(place, format!("`{path}` is not an absolute path")));
+            } else if self.url.starts_with("http://") {
+                problems.push(Problem::new(place, "is for `https`, and `url` begins with `http://`"));
+            }
         }
         if self.bearer.is_some() && self.basic.is_some() {
             problems.push(Problem::new("bearer", "`bearer` and `basic` both say who asks; take one out"));
@@ -156,12 +164,14 @@ mod tests {
         assert_eq!(problems(r#"{"url": "http://127.0.0.1:9090"}"#), [""; 0]);
         assert_eq!(problems(r#"{"url": "https://metrics.example/prometheus/", "bearer": "token", "ca": "/etc/ca.pem"}"#), [""; 0]);
         for (json, path) in [
-            (r#"{}"#, ""),
+            ("{}", ""),
             (r#"{"url": "127.0.0.1:9090"}"#, "url"),
             (r#"{"url": "http://u:p@prom"}"#, "url"),
             (r#"{"url": "http://prom/api/v1"}"#, "url"),
             (r#"{"url": "http://prom/?a=b"}"#, "url"),
-            (r#"{"url": "http://prom", "ca": "ca.pem"}"#, "ca"),
+            (r#"{"url": "https://prom", "ca": "ca.pem"}"#, "ca"),
+            (r#"{"url": "http://prom", "ca": "/ca.pem"}"#, "ca"),
+            (r#"{"url": "https://prom", "client_certificate": "own.pem"}"#, "client_certificate"),
             (r#"{"url": "http://prom", "bearer": "a", "basic": {"user": "u", "password": "p"}}"#, "bearer"),
             (r#"{"url": "http://prom", "basic": {"user": "a:b", "password": "p"}}"#, "basic.user"),
             (r#"{"url": "http://prom", "headers": {"Host": "x"}}"#, "headers.Host"),

@@ -55,7 +55,7 @@ pub(super) fn connect(rules: &[TcpRule], circumstances: &Circumstances, host: &s
         "@backends" => is_backend(circumstances, host, port).then_some(Reach::Named),
         address => (host_and_port(address)? == (host.to_owned(), port)).then(|| reach(rule.private, host)),
     });
-    reaches.max().map_or(Err(None), |reach| Ok(Allowed::Egress { reach, ca: None }))
+    reaches.max().map_or(Err(None), |reach| Ok(Allowed::Egress { reach, ca: None, client_certificate: None }))
 }
 
 pub(super) fn request(
@@ -73,7 +73,8 @@ pub(super) fn request(
             "@public" => (public_origin(circumstances)? == asked).then_some(Reach::Named),
             origin => (Origin::parse(origin)? == asked).then(|| reach(rule.private, host)),
         }?;
-        Some((reach, rule.ca.clone()))
+        Some((reach, rule))
     });
-    fits.max_by_key(|(reach, _)| *reach).map_or(Err(None), |(reach, ca)| Ok(Allowed::Egress { reach, ca }))
+    let allowed = |(reach, rule): (Reach, &NetRule)| Allowed::Egress { reach, ca: rule.ca.clone(), client_certificate: rule.client_certificate.clone() };
+    fits.max_by_key(|(reach, _)| *reach).map(allowed).ok_or(None)
 }

@@ -68,7 +68,7 @@ fn the_line_that_is_suggested_would_allow_the_effect() {
 #[test]
 fn backends_and_the_public_url_are_filled_in() {
     let rule = "tcp = [{ address = \"@backends\" }]\nnet = [{ origin = \"@backends\" }, { origin = \"@public\" }]";
-    let named = Ok(Allowed::Egress { reach: Reach::Named, ca: None });
+    let named = Ok(Allowed::Egress { reach: Reach::Named, ca: None, client_certificate: None });
     assert_eq!(decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8080 }), named);
     assert_eq!(decide(rule, Phase::Read, &Effect::Connect { host: "::1".to_owned(), port: 9000 }), named);
     assert!(decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8081 }).is_err());
@@ -85,7 +85,7 @@ fn the_reach_is_the_smaller_one_of_request_and_grant() {
     for (requested, granted) in [(&wide, &narrow), (&narrow, &wide)] {
         let broker = Broker::new(name(), requested.clone(), granted.clone());
         let allowed = broker.authorize(Phase::Read, &Circumstances::default(), &effect).unwrap();
-        assert_eq!(allowed, Allowed::Egress { reach: Reach::Public, ca: None });
+        assert_eq!(allowed, Allowed::Egress { reach: Reach::Public, ca: None, client_certificate: None });
         assert!(broker.judge_address(Reach::Public, &effect, "10.0.0.1".parse().unwrap()).is_err());
     }
 }

@@ -94,7 +94,7 @@ async fn send(
     let host = plain_host(authority.host());
     let port = port_of(authority, &scheme).ok_or(Error::HttpRequestUriInvalid)?;
     let effect = Effect::Request { scheme, host: host.clone(), port, method: request.method().as_str().to_owned() };
-    let Ok(Allowed::Egress { reach, ca }) = operation.authorize(&effect) else {
+    let Ok(Allowed::Egress { reach, ca, client_certificate }) = operation.authorize(&effect) else {
         return Err(Error::HttpRequestDenied);
     };
     let Ok(place) = super::tcp::take_place(&operation.connections, operation.household.limits.connections) else {
@@ -113,7 +113,7 @@ async fn send(
     let answer = options.first_byte_timeout.map_or(ANSWER, |limit| limit.min(ANSWER));
     let idle = options.between_bytes_timeout.map_or(ANSWER, |limit| limit.min(ANSWER));
     if tls {
-        let stream = tokio::time::timeout(limit, operation.household.tls.connect(stream, &host, ca.as_deref())).await;
+        let stream = tokio::time::timeout(limit, operation.household.tls.connect(stream, &host, ca.as_deref(), client_certificate.as_deref())).await;
         exchange(stream.map_err(|_| Error::ConnectionTimeout)?.map_err(Error::Tls)?, request, answer, idle, place).await
     } else {
         exchange(stream, request, answer, idle, place).await

@@ -212,16 +212,56 @@ async fn wasi_itself_is_empty() {
 
 /// A server's side of TLS for 127.0.0.1, and the certificate of the authority that vouches for it.
 fn encrypted() -> (TlsAcceptor, String) {
+    let (server, authority, _) = encrypted_for(false);
+    (server, authority)
+}
+
+/// The same, for clients that show a certificate of the same authority where that is asked for; and such a certificate with its key.
+fn encrypted_for(known_clients: bool) -> (TlsAcceptor, String, String) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let client_key = KeyPair::generate().unwrap();
+    let client = CertificateParams::new(vec!["client.test".to_owned()]).unwrap().signed_by(&client_key, &authority).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    (TlsAcceptor::from(Arc::new(config)), authority.pem())
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let config = if known_clients {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        config.with_client_cert_verifier(verifier)
+    } else {
+        config.with_no_client_auth()
+    };
+    let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    (TlsAcceptor::from(Arc::new(config)), authority.pem(), format!("{}{}", client.pem(), client_key.serialize_pem()))
+}
+
+#[tokio::test]
+async fn a_granted_certificate_is_shown_to_the_server_and_no_other_is() {
+    let (tls, authority, client) = encrypted_for(true);
+    let server = Server::start_with(GOOD, Some(tls)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let [trusted, own, foreign] = ["ca.pem", "own.pem", "foreign.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&trusted, authority).unwrap();
+    std::fs::write(&own, client).unwrap();
+    std::fs::write(&foreign, encrypted_for(true).2).unwrap();
+    let origin = format!("https://127.0.0.1:{}", server.port);
+    let ask = |may: serde_json::Value| json!({ "act": "http", "scheme": "https", "authority": format!("127.0.0.1:{}", server.port), "may": may });
+    let world = World::default();
+    assert_eq!(world.look(ask(json!({ "ask": origin, "trust": trusted, "show": own }))).await.unwrap(), "200 hello");
+    for may in [
+        json!({ "ask": origin, "trust": trusted }),
+        json!({ "ask": origin, "trust": trusted, "show": foreign }),
+        json!({ "ask": origin, "trust": trusted, "show": folder.path().join("none.pem") }),
+        json!({ "ask": origin, "trust": trusted, "show": trusted }),
+    ] {
+        assert!(world.look(ask(may.clone())).await.is_err(), "{may}");
+    }
+    assert_eq!(server.requests().len(), 1, "a client that is not known was answered");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ logs = [{ path = "${config.may.follow}" }]
 tcp = [{ address = "@backends" }, { address = "${config.may.connect}" }, { address = "${config.may.connect_privately}", private = true }]
 net = [
     { origin = "@backends" },
-    { origin = "${config.may.ask}", methods = ["GET", "POST"], ca = "${config.may.trust}" },
+    { origin = "${config.may.ask}", methods = ["GET", "POST"], ca = "${config.may.trust}", client_certificate = "${config.may.show}" },
     { origin = "${config.may.ask_privately}", methods = ["GET", "POST"], private = true, ca = "${config.may.trust}" },
 ]
 secrets = [

@@ -24,7 +24,7 @@ fn read(address: &str, limit: Duration) -> Result<Reading, Failure> {
     let config = config(address);
     let table: QueryTable = serde_json::from_str(r#"{"query": "sum(up)"}"#).expect("a table");
     let question = table.question(Wanted::Value).expect("a question");
-    let values = Values::new(&Subject::default(), "shop", "production", Duration::from_secs(60));
+    let values = Values::new(&Subject::default(), "shop", "production", Duration::from_mins(1));
     source::read(&Api::within(&host, &config, limit)?, &question, &values, Wanted::Value, WINDOW)
 }
 

@@ -74,7 +74,7 @@ impl Asked {
     /// Waits until so many scrapes are stored.
     fn wait_for_scrapes(&self, count: usize) {
         until("enough scrapes", || {
-            let reading = self.try_read(r#"{"query": "process_open_fds"}"#, Wanted::Samples, last(Duration::from_secs(60))).ok()?;
+            let reading = self.try_read(r#"{"query": "process_open_fds"}"#, Wanted::Samples, last(Duration::from_mins(1))).ok()?;
             reading.series.first().filter(|series| series.points.len() >= count).map(drop)
         });
     }
@@ -83,7 +83,7 @@ impl Asked {
 fn last(length: Duration) -> Window {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).expect("a time");
-    Window { start_ms: milliseconds(now - length), end_ms: milliseconds(now) }
+    Window { start_ms: milliseconds(now.saturating_sub(length)), end_ms: milliseconds(now) }
 }
 
 #[test]
