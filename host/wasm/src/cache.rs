@@ -8,6 +8,9 @@
 //! - its name fits: made of the component's digest, the compiler's settings and our version;
 //! - what is mapped is the very file that was proven, by its descriptor: a file that takes its name meanwhile is not looked at.
 //!
+//! Which component a path held last is remembered, so that its code can be proven while the component is still being read. That is a guess and no more: the
+//! code is used only once the component's digest is known to be the guessed one.
+//!
 //! Whatever is not as it should be is deleted and compiled again. A failing cache never fails a load.
 
 use agente_engine::names::Digest;
@@ -110,6 +113,32 @@ impl Cache {
                 None
             }
         }
+    }
+
+    /// The compiled component of what a path held last, with its digest: to be used only if it still holds that.
+    pub(crate) fn guess(&self, engine: &Engine, component: &Path) -> Option<(Digest, Component)> {
+        let digest = self.remembered(component)?;
+        let compiled = self.load(engine, &digest)?;
+        Some((digest, compiled))
+    }
+
+    /// Remembers what a path holds.
+    pub(crate) fn remember(&self, component: &Path, digest: &Digest) {
+        if self.remembered(component).as_ref() != Some(digest)
+            && let Err(error) = write_private(&self.folder, &self.memory_of(component), digest.as_str().as_bytes())
+        {
+            tracing::debug!(folder = %self.folder.display(), %error, "what was loaded could not be remembered");
+        }
+    }
+
+    fn remembered(&self, component: &Path) -> Option<Digest> {
+        let bytes = read_private(&self.memory_of(component)).ok()?;
+        Digest::new(String::from_utf8(bytes).ok()?).ok()
+    }
+
+    fn memory_of(&self, component: &Path) -> PathBuf {
+        let path = std::path::absolute(component).unwrap_or_else(|_| component.to_owned());
+        self.folder.join(format!("{}.last", blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex()))
     }
 
     /// Keeps a compiled component.

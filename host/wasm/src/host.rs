@@ -7,7 +7,7 @@ use crate::guest::Guest;
 use crate::limits::TICK;
 use agente_engine::names::Digest;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -76,8 +76,16 @@ impl Shared {
         !self.ticker.is_finished()
     }
 
-    /// Takes a component from the cache, or compiles and keeps it. Takes long and blocks.
-    pub(crate) fn compile(&self, bytes: &[u8], digest: &Digest) -> wasmtime::Result<(Component, Compiled)> {
+    /// The compiled component of what a path held last. Blocks.
+    pub(crate) fn guess(&self, path: &Path) -> Option<(Digest, Component)> {
+        self.cache.as_ref()?.guess(&self.engine, path)
+    }
+
+    /// Takes the component at a path from the cache, or compiles and keeps it. Takes long and blocks.
+    pub(crate) fn compile(&self, path: &Path, bytes: &[u8], digest: &Digest) -> wasmtime::Result<(Component, Compiled)> {
+        if let Some(cache) = &self.cache {
+            cache.remember(path, digest);
+        }
         let cached = || self.cache.as_ref().and_then(|cache| cache.load(&self.engine, digest));
         if let Some(component) = cached() {
             return Ok((component, Compiled::Cached));

@@ -7,6 +7,7 @@ use crate::bindings::health::CheckerPlugin;
 use crate::bindings::metrics::MetricsPlugin;
 use crate::bindings::traffic::SwitcherPlugin;
 use crate::broker::{Broker, Phase};
+use crate::cache::Compiled;
 use crate::capability::Capabilities;
 use crate::component::{ComponentError, Inspection, inspect};
 use crate::host::PluginHost;
@@ -232,6 +233,9 @@ impl PluginHost {
         let started = Instant::now();
         let plugin = input.name.clone();
         let not_found = |source| LoadError::NotFound { plugin: plugin.clone(), path: input.path.clone(), source };
+        // The compiled code of what was there last is proven beside reading what is there now.
+        let (shared, path) = (Arc::clone(&self.0), input.path.clone());
+        let guess = tokio::task::spawn_blocking(move || shared.guess(&path));
         let bytes = tokio::fs::read(&input.path).await.map_err(not_found)?;
         let inspection = inspect(&bytes).map_err(|source| LoadError::NotAPlugin { path: input.path.clone(), source })?;
         check_contract(&input, &inspection)?;
@@ -243,10 +247,16 @@ impl PluginHost {
         let read = started.elapsed();
 
         let compiling = Instant::now();
-        let (shared, digest) = (Arc::clone(&self.0), inspection.digest.clone());
-        let compiled = tokio::task::spawn_blocking(move || shared.compile(&bytes, &digest)).await;
         let cant_compile = |why: String| LoadError::Compile { plugin: plugin.clone(), why };
-        let (component, compiled) = compiled.map_err(|error| cant_compile(error.to_string()))?.map_err(|error| cant_compile(format!("{error:#}")))?;
+        let guess = guess.await.map_err(|error| cant_compile(error.to_string()))?;
+        let (component, compiled) = match guess {
+            Some((guessed, component)) if guessed == inspection.digest => (component, Compiled::Cached),
+            _ => {
+                let (shared, path, digest) = (Arc::clone(&self.0), input.path.clone(), inspection.digest.clone());
+                let compiled = tokio::task::spawn_blocking(move || shared.compile(&path, &bytes, &digest)).await;
+                compiled.map_err(|error| cant_compile(error.to_string()))?.map_err(|error| cant_compile(format!("{error:#}")))?
+            }
+        };
         let compile = compiling.elapsed();
 
         let admitting = Instant::now();

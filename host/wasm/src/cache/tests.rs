@@ -113,3 +113,20 @@ fn the_proof_is_of_all_bytes_however_they_are_read() {
     assert_eq!(cache.proof_of(&kept.code, &mut Sips(&bytes)).unwrap(), whole);
     assert_ne!(cache.proof_of(&kept.proof, &mut bytes.as_slice()).unwrap(), whole, "the name is part of it");
 }
+
+#[test]
+fn a_guess_is_what_the_path_held_last_and_proven_like_any_other() {
+    let kept = Kept::new();
+    let path = kept.folder.path().join("plugin.wasm");
+    let guess = || kept.cache().guess(&kept.engine, &path).map(|(digest, _)| digest);
+    assert_eq!(guess(), None);
+    kept.cache().remember(&path, &kept.digest);
+    assert_eq!(guess(), Some(kept.digest.clone()));
+    kept.cache().remember(&path, &crate::component::digest_of(b"another"));
+    assert_eq!(guess(), None, "which was never compiled");
+    fs::write(kept.cache().memory_of(&path), "sha256:../../elsewhere").unwrap();
+    assert_eq!(guess(), None);
+    kept.cache().remember(&path, &kept.digest);
+    fs::write(&kept.code, b"altered").unwrap();
+    assert_eq!(guess(), None);
+}

@@ -1,7 +1,7 @@
 //! The cache of compiled plugins: used when it is ours and whole, never otherwise, and never in the way.
 
 use crate::fixture::{World, component};
-use agente_wasm::{Compiled, GrantSource, HostOptions, PluginHost, PluginKind};
+use agente_wasm::{Compiled, GrantSource, HostOptions, OperationContext, PluginHost, PluginKind};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,26 @@ async fn a_component_is_compiled_once_and_again_whenever_the_cache_is_not_as_it_
         damage();
         assert_eq!(load(Some(&folder)).await, Compiled::Now, "{what}");
         assert_eq!(load(Some(&folder)).await, Compiled::Cached, "{what} was not mended");
+    }
+}
+
+#[tokio::test]
+async fn what_a_path_holds_now_is_loaded_and_not_what_it_held_before() {
+    let parent = tempfile::tempdir().unwrap();
+    let (folder, path) = (parent.path().join("cache"), parent.path().join("plugin.wasm"));
+    let load = async |kind: PluginKind| {
+        std::fs::copy(component(kind, ""), &path).unwrap();
+        let host = PluginHost::new(&HostOptions { cache_folder: Some(folder.clone()) }).unwrap();
+        let config = json!({ "kind": kind.to_string() });
+        let plugin = host.load(World::default().input(path.clone(), config, GrantSource::Everything)).await.unwrap();
+        assert_eq!(plugin.header().kind, kind);
+        assert_eq!(plugin.checker(OperationContext::default()).is_some(), kind == PluginKind::HealthCheck);
+        plugin.times().compiled
+    };
+    assert_eq!(load(PluginKind::TrafficSwitcher).await, Compiled::Now);
+    assert_eq!(load(PluginKind::HealthCheck).await, Compiled::Now);
+    for kind in [PluginKind::TrafficSwitcher, PluginKind::TrafficSwitcher, PluginKind::HealthCheck] {
+        assert_eq!(load(kind).await, Compiled::Cached);
     }
 }
 
