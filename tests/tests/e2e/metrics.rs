@@ -179,3 +179,31 @@ fn what_a_killed_host_counted_is_kept_and_the_next_one_adds_to_it() {
     load.nothing_lost();
     drop(scene);
 }
+
+#[test]
+fn a_stuck_deployment_shows_in_the_textfile_until_somebody_goes_on() {
+    let (mut scene, shop) = Scene::deployed();
+    let textfile = scene.path().join("agente-shop.prom");
+    let read = || std::fs::read_to_string(&textfile).expect("the textfile");
+    let more = format!("undo = \"3s\"\n[metrics]\ntextfile = \"{}\"\n", textfile.display());
+    let run = shop.begin_deploy(&Setup { bake: "120s".to_owned(), more, ..Setup::version("v2") });
+    assert!(run.wait_step("bake", "started"));
+    scene.nginx.stop();
+    run.wait().expect_code(3);
+    let text = read();
+    promtool_accepts(&text);
+    assert_eq!((sample(&text, "agente_deployment_open", &[]), sample(&text, "agente_deployment_stuck", &[])), (1.0, 1.0));
+    assert_eq!(sample(&text, "agente_step_duration_seconds_count", &["step=\"shift\"", "result=\"undo-failed\""]), 1.0);
+    assert_eq!(sample(&text, "agente_deployments_total", &["kind=\"deploy\"", "outcome=\"unwound\""]), 0.0, "it has not ended");
+    assert!(sample(&text, "agente_lost_requests_total", &[]) > 0.0, "nobody answered ours");
+    assert!(text.lines().any(|line| line.starts_with("agente_plugin_calls_total") && line.contains("result=\"failed\"")), "{text}");
+
+    scene.nginx.start();
+    shop.host(&["resume"]).expect_code(1);
+    let text = read();
+    assert_eq!((sample(&text, "agente_deployment_open", &[]), sample(&text, "agente_deployment_stuck", &[])), (0.0, 0.0));
+    assert_eq!(sample(&text, "agente_deployments_total", &["kind=\"deploy\"", "outcome=\"unwound\""]), 1.0);
+    assert_eq!(sample(&text, "agente_rollback_duration_seconds_count", &[]), 1.0);
+    assert_eq!(shop.serving(), "v1");
+    drop(scene);
+}

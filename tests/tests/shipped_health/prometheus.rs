@@ -96,9 +96,8 @@ async fn a_real_prometheus_gives_numbers_and_verdicts_through_the_sandbox() {
     assert_eq!((reading.series.len(), reading.doubts.len()), (2, 0), "{reading:?}");
     assert!(reading.series.iter().all(|series| series.labels.contains(&("instance".to_owned(), exporter.clone()))), "{reading:?}");
 
-    let errors =
-        source.read(&query(json!({ "template": "http-errors" })), Wanted::Value, &subject, before_now(Duration::from_secs(30)), before_now(Duration::ZERO));
-    let errors = errors.await.unwrap();
+    let rate = query(json!({ "template": "http-errors" }));
+    let errors = source.read(&rate, Wanted::Value, &subject, before_now(Duration::from_secs(30)), before_now(Duration::ZERO)).await.unwrap();
     let value = errors.series.first().and_then(|series| series.points.first()).map(|(_, value)| *value);
     assert!(value.is_some_and(|value| (value - 0.01).abs() < 0.005), "{errors:?}");
 
