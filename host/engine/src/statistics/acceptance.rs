@@ -50,6 +50,11 @@ impl Acceptance {
         Accepted { at_most: upper_bound(candidate, self.missed), needed, passes: self.is_below(candidate, needed) }
     }
 
+    /// Whether the counts pass: the answer of [`Acceptance::judge`] alone.
+    pub fn passes(&self, candidate: Counts, stable: Option<Counts>) -> bool {
+        self.is_below(candidate, self.needed(stable))
+    }
+
     fn needed(&self, stable: Option<Counts>) -> f64 {
         let stable = stable.map_or(0.0, |stable| lower_bound(stable, self.missed));
         let margin = self.margin.map_or(1.0, |margin| margin + stable);
@@ -57,7 +62,7 @@ impl Acceptance {
     }
 
     fn is_below(&self, candidate: Counts, share: f64) -> bool {
-        share < 1.0 && mixture(candidate, share, &BELOW) >= -self.missed.value().ln()
+        is_below(candidate, share, self.missed)
     }
 
     /// How many more requests would make these counts pass, if the share of events stays as it is; none where they never would.
@@ -89,6 +94,11 @@ fn grown(counts: Counts, rate: f64, more: u64) -> Counts {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count is a count")]
     let events = (rate * float(more)).ceil() as u64;
     counts.plus(Counts::unbounded(events, more))
+}
+
+/// Whether the share of events is below `share`, at all looks together but for `missed`: whether [`upper_bound`] is at most `share`.
+pub(super) fn is_below(counts: Counts, share: f64, missed: Proportion) -> bool {
+    share < 1.0 && mixture(counts, share, &BELOW) >= -missed.value().ln()
 }
 
 /// The share of events is below this, at all looks together but for `missed`: 1 without requests.

@@ -11,12 +11,15 @@ const CLUSTERS_OF_A_SIZE: usize = 4;
 
 /// The alternatives that evidence is gathered for: their odds, in units of the null hypothesis' odds.
 ///
-/// √2 to 181 in steps of 2: between two of them little power is lost, and a difference below the first needs very many requests anyway.
+/// √3 to 140 in steps of 3: between two of them little power is lost, and each one more would make all others weigh less.
 pub(super) fn alternatives() -> impl Iterator<Item = f64> {
-    (0..ALTERNATIVES).map(|step| 2.0_f64.powi(step) * std::f64::consts::SQRT_2)
+    (0..ALTERNATIVES).map(|step| 3.0_f64.powf(f64::from(step) + 0.5))
 }
 
-const ALTERNATIVES: i32 = 8;
+const ALTERNATIVES: u32 = 5;
+
+/// The weight of an alternative that holds from the first stratum on: most bad candidates are bad at once.
+const FROM_THE_BEGINNING: f64 = 0.5;
 
 /// A mixture of likelihood ratios over the alternatives and over the times from which on the alternative might hold.
 ///
@@ -24,7 +27,8 @@ const ALTERNATIVES: i32 = 8;
 /// component of the mixture counts as the least of its readings, so the whole stays below the mixture of first readings and inherits its
 /// guarantee.
 ///
-/// The component that starts at the `t`-th informative stratum has the weight 1/(t(t+1)); what is not spent yet, 1/(t+1), is kept as it is.
+/// Half of the weight is for an alternative that holds from the beginning. The other half is spread over all starts, 1/(t(t+1)) of it for the
+/// `t`-th informative stratum; what is not spent yet, 1/(t+1) of it, is kept as it is.
 /// Starts that lie close together are kept as one after a while, each reading lowered to the least one first, so memory and work per
 /// stratum grow with the logarithm of the number of strata.
 #[derive(Debug, Clone)]
@@ -53,7 +57,8 @@ impl<const READINGS: usize> Evidence<READINGS> {
         if informative {
             self.starts = self.starts.saturating_add(1);
             let start = f64::from(self.starts);
-            let weight = -(start.ln() + (start + 1.0).ln());
+            let spread = (1.0 - FROM_THE_BEGINNING) / (start * (start + 1.0));
+            let weight = (spread + if self.starts == 1 { FROM_THE_BEGINNING } else { 0.0 }).ln();
             self.clusters.push(Cluster { starts: 1, values: vec![[weight; READINGS]; factors.len()] });
             self.join_old_starts();
         }
@@ -69,7 +74,10 @@ impl<const READINGS: usize> Evidence<READINGS> {
 
     /// ln of the evidence as it stands.
     fn ln_value(&self) -> f64 {
-        let kept = -(f64::from(self.starts) + 1.0).ln();
+        let kept = match self.starts {
+            0 => 0.0,
+            starts => ((1.0 - FROM_THE_BEGINNING) / (f64::from(starts) + 1.0)).ln(),
+        };
         let alternatives = f64::from(ALTERNATIVES).ln();
         self.clusters.iter().flat_map(|cluster| cluster.values.iter()).fold(kept, |sum, values| {
             let least = least(values) - alternatives;

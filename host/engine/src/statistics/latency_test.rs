@@ -1,6 +1,6 @@
 //! The judgement of a candidate by its latency, look after look.
 
-use super::acceptance::{Acceptance, upper_bound};
+use super::acceptance::{Acceptance, is_below};
 use super::counts::Counts;
 use super::error_test::{JudgementKind, Percent, Shown};
 use super::histogram::{BucketBounds, Histogram, HistogramError, QuantileEstimate};
@@ -247,7 +247,7 @@ impl RatioToStable {
     fn bound_from_before(&self, quantile: Proportion, missed: Proportion) -> Option<f64> {
         let left = quantile.rest().value();
         let bounds = self.before.bounds();
-        let highest = bounds.seconds().iter().copied().find(|bound| upper_bound(self.before.slower_than(*bound), missed) <= left)?;
+        let highest = bounds.seconds().iter().copied().find(|bound| is_below(self.before.slower_than(*bound), left, missed))?;
         bounds.at_or_above(highest * self.ratio.value()).ok()
     }
 

@@ -1,0 +1,121 @@
+//! Latency histograms: false alarms, power and misses.
+
+use crate::RUNS;
+use crate::runs_where;
+use crate::traffic::Traffic;
+use agente_engine::statistics::{
+    BucketBounds, Histogram, JudgementKind, LatencyTest, LatencyTestOptions, Multiple, Proportion, SequentialRankOptions, SequentialRankTest,
+};
+
+const ONE_PERCENT: u32 = RUNS / 100;
+/// The customary bounds of Prometheus' clients, in seconds.
+const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+fn bounds() -> BucketBounds {
+    BucketBounds::new(&BOUNDS).unwrap()
+}
+
+/// Requests whose times have a median of 50 ms times `slower` and a heavy tail: log-logistic, 99 % within 0.5 s times `slower`.
+fn requests(traffic: &mut Traffic, total: u64, slower: f64) -> Histogram {
+    let mut counts = vec![0; BOUNDS.len() + 1];
+    for _ in 0..total {
+        let fraction = traffic.fraction();
+        let seconds = 0.05 * slower * (fraction / (1.0 - fraction)).sqrt();
+        counts[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
+    }
+    bounds().histogram(counts).unwrap()
+}
+
+fn options() -> LatencyTestOptions {
+    LatencyTestOptions {
+        false_alarm: Proportion::ONE_PERCENT,
+        missed: Proportion::ONE_PERCENT,
+        quantile: Proportion::new(0.95).unwrap(),
+        max_seconds: Some(0.5),
+        max_ratio_to_stable: Some(Multiple::ONE_AND_A_HALF),
+        smallest_effect: Some(Proportion::MEDIUM_EFFECT),
+    }
+}
+
+/// Looks until decided, both sides slower by what `slower` gives for the look.
+fn decided(traffic: &mut Traffic, options: LatencyTestOptions, looks: u32, slower: impl Fn(u32) -> [f64; 2]) -> JudgementKind {
+    let mut test = LatencyTest::new(&bounds(), options).unwrap();
+    for look in 0..looks {
+        let [candidate, stable] = slower(look);
+        let stable = requests(traffic, 90, stable);
+        test.add(&requests(traffic, 30, candidate), Some(&stable)).unwrap();
+        let kind = test.judge().kind;
+        if kind != JudgementKind::Undecided {
+            return kind;
+        }
+    }
+    JudgementKind::Undecided
+}
+
+#[test]
+fn a_candidate_as_fast_as_stable_passes_and_rarely_fails() {
+    let mut failed = 0;
+    let passed = runs_where(|traffic| {
+        let kind = decided(traffic, options(), 60, |_| [1.0, 1.0]);
+        failed += u32::from(kind == JudgementKind::Fail);
+        kind == JudgementKind::Pass
+    });
+    assert!(failed <= ONE_PERCENT && passed >= RUNS * 95 / 100, "{failed} failed, {passed} passed of {RUNS}");
+}
+
+#[test]
+fn each_rule_catches_the_slowness_that_it_is_for() {
+    let none = LatencyTestOptions { max_seconds: None, max_ratio_to_stable: None, smallest_effect: None, ..options() };
+    for (rule, options) in [
+        ("longest time", LatencyTestOptions { max_seconds: options().max_seconds, ..none }),
+        ("ratio", LatencyTestOptions { max_ratio_to_stable: options().max_ratio_to_stable, ..none }),
+        ("ranks", LatencyTestOptions { smallest_effect: options().smallest_effect, ..none }),
+    ] {
+        // Good for ten looks, by which stable's quantile is known, then five times as slow.
+        let caught = runs_where(|traffic| {
+            let mut test = LatencyTest::new(&bounds(), options).unwrap();
+            (0..50).any(|look| {
+                let stable = requests(traffic, 90, 1.0);
+                test.add(&requests(traffic, 30, if look < 10 { 1.0 } else { 5.0 }), Some(&stable)).unwrap();
+                test.judge().kind == JudgementKind::Fail
+            })
+        });
+        assert!(caught >= RUNS - ONE_PERCENT, "{rule}: {caught} of {RUNS}");
+    }
+}
+
+#[test]
+fn what_slows_both_sides_down_blames_the_candidate_only_against_the_longest_time() {
+    let comparing = LatencyTestOptions { max_seconds: None, ..options() };
+    // The candidate is read first: it shows the slowness one look before stable does.
+    let slow = |look: u32| if (20..40).contains(&look) { 8.0 } else { 1.0 };
+    let failed = runs_where(|traffic| {
+        let mut test = LatencyTest::new(&bounds(), comparing).unwrap();
+        (0..60).any(|look| {
+            let stable = requests(traffic, 90, slow(look));
+            test.add(&requests(traffic, 30, slow(look + 1)), Some(&stable)).unwrap();
+            test.judge().kind == JudgementKind::Fail
+        })
+    });
+    assert!(failed <= ONE_PERCENT, "{failed} of {RUNS}");
+    let limited = LatencyTestOptions { max_ratio_to_stable: None, smallest_effect: None, ..options() };
+    let failed = runs_where(|traffic| decided(traffic, limited, 60, |_| [8.0, 8.0]) == JudgementKind::Fail);
+    assert!(failed >= RUNS - ONE_PERCENT, "{failed} of {RUNS}");
+}
+
+#[test]
+fn a_candidate_slower_by_an_effect_that_matters_is_rarely_accepted() {
+    // Log-logistic times with shape 2: the probability of superiority is 0.64 where the scales differ by this factor.
+    let slower = 1.543;
+    let options =
+        SequentialRankOptions { false_alarm: Proportion::ONE_PERCENT, missed: Proportion::ONE_PERCENT, smallest_effect: Proportion::new(0.62).unwrap() };
+    let accepted = runs_where(|traffic| {
+        let mut test = SequentialRankTest::new(&bounds(), options);
+        (0..80).any(|_| {
+            let stable = requests(traffic, 90, 1.0);
+            test.add(&requests(traffic, 30, slower), &stable).unwrap();
+            test.accepts()
+        })
+    });
+    assert!(accepted <= ONE_PERCENT, "{accepted} of {RUNS}");
+}
