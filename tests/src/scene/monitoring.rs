@@ -82,6 +82,12 @@ impl Monitor {
         }
     }
 
+    /// The values of a label of the series that a selector finds.
+    #[track_caller]
+    pub fn label_values(&self, selector: &str, label: &str) -> Vec<Value> {
+        self.api(&format!("label/{label}/values?match[]={}", encoded(selector))).as_array().cloned().unwrap_or_default()
+    }
+
     /// Ends it.
     pub fn stop(mut self) {
         self.end();

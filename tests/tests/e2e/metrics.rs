@@ -2,7 +2,7 @@
 
 #![expect(clippy::float_cmp, reason = "counts are whole numbers, and shares of one are exact here")]
 
-use crate::monitoring_examples::{example, expressions};
+use crate::monitoring_examples::{example, expressions, label_query};
 use agente_tests::scene::{Monitor, Scene, Service, Setup, Traffic, free_port, get, promtool, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -103,6 +103,11 @@ fn promotions_and_ways_back_are_in_the_textfile_in_prometheus_on_the_dashboard_a
             (is_data(&samples) || expression.may_be_empty()).then_some(samples)
         });
         assert!(is_data(&wanted) || expression.may_be_empty());
+    }
+
+    for (variable, value) in [("service", "shop"), ("environment", "default")] {
+        let (selector, label) = label_query(&dashboard, variable);
+        assert_eq!(prometheus.label_values(&selector, &label), [value], "the choice of `{variable}`");
     }
 
     let firing = || -> Vec<String> {

@@ -56,6 +56,15 @@ pub(crate) fn expressions(dashboard: &Value) -> Vec<Expression> {
     found
 }
 
+/// What a variable of the dashboard offers: the values of a label of a selector.
+pub(crate) fn label_query(dashboard: &Value, name: &str) -> (String, String) {
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    let query = variables.iter().find(|variable| variable["name"] == name).and_then(|variable| variable["query"]["query"].as_str()).expect("its query");
+    let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).expect("`label_values`");
+    let (selector, label) = inside.rsplit_once(", ").expect("a selector and a label");
+    (Expression { text: selector.to_owned(), annotation: false }.filled_in(), label.to_owned())
+}
+
 fn collect(value: &Value, annotation: bool, found: &mut Vec<Expression>) {
     match value {
         Value::Object(entries) => {
