@@ -109,6 +109,9 @@ pub(crate) enum Command {
     /// Begin no further step of the open deployment until `resume`
     #[command(after_help = "Example:\n  agente-host pause")]
     Pause(DecideOptions),
+    /// Watch what is stable and take it back when it turns bad; yields to any deployment
+    #[command(after_help = "Examples:\n  agente-host watch --for 30m\n  agente-host watch --listen 127.0.0.1:9464      # as a service, with metrics")]
+    Watch(WatchOptions),
     /// Wait no longer at the weight that the open deployment has reached
     #[command(after_help = "Examples:\n  agente-host promote\n  agente-host promote --full --reason 'hotfix, watched by hand'")]
     Promote(PromoteOptions),
@@ -320,6 +323,21 @@ pub(crate) struct DecideOptions {
     /// Why, for the journal
     #[arg(long)]
     pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) components: Components,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchOptions {
+    /// End after this time; without it, watch until asked to stop
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// How long after its promotion a release that turns bad is taken back by itself; later it is only reported
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30m")]
+    pub(crate) window: Duration,
+    /// Serve the numbers about deployments for Prometheus here meanwhile
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
     #[command(flatten)]
     pub(crate) components: Components,
 }

@@ -16,3 +16,4 @@ pub(crate) mod rollback;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod watch;

@@ -69,6 +69,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Rollback(options) => c::rollback::run(&global, &options).await,
         Command::Abort(options) => c::decide::abort(&global, &options).await,
         Command::Pause(options) => c::decide::pause(&global, &options).await,
+        Command::Watch(options) => Box::pin(c::watch::run(&global, &options)).await,
         Command::Promote(options) => c::decide::promote(&global, &options).await,
         Command::Resume(options) => c::decide::resume(&global, &options).await,
         Command::Up(options) => c::up::run(&global, &options).await,

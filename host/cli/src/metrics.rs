@@ -20,4 +20,4 @@ pub(crate) use exposition::text;
 pub(crate) use keeper::RunKeeper;
 pub(crate) use ledger::{Ledger, Of};
 pub(crate) use publish::{check, publish};
-pub(crate) use serve::serve_metrics;
+pub(crate) use serve::{asked_to_stop, serve_metrics};

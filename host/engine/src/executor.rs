@@ -104,6 +104,15 @@ pub async fn unwind(world: World<'_>, fence: Fence, entries: &[Entry], state: Se
     run.finish().await
 }
 
+/// Watches what is stable, with the checks and measures of the bake, until something is wrong with it; that is the answer. Changes nothing, writes
+/// nothing, and needs no lease; dropped when it is no longer wanted.
+///
+/// `plan` is of [`crate::planner::watch`].
+pub async fn watch(world: World<'_>, plan: Plan) -> Fault {
+    let hands = Hands::new(world, Fence(0), plan);
+    hands.bake(0, Duration::MAX).await.map_or_else(|failure| failure.fault().clone(), |_| Fault::new(FaultKind::Internal, "watching ended by itself"))
+}
+
 /// How a forward step ended.
 enum StepEnd {
     Succeeded(StepOutput),

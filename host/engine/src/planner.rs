@@ -88,6 +88,8 @@ pub fn deploy(inputs: Inputs, kind: DeploymentKind, release: Release, backends: 
     let mut climb = Climb { inputs: &inputs, number: release.number, slot, backends: &backends, routes: inputs.state.routes.clone(), steps };
     match (&inputs.policy.strategy, &inputs.state.stable) {
         (Strategy::BlueGreen, _) | (_, None) => climb.at_once(),
+        // Who goes back is not helped by 10 % of it.
+        _ if matches!(kind, DeploymentKind::Rollback { .. }) => climb.at_once(),
         (Strategy::Canary { stages, by }, Some(stable)) => climb.by_stages(stable, stages, *by),
         (Strategy::Rolling { max_surge, max_unavailable, pause }, Some(stable)) => {
             climb.in_batches(stable, usize::from(*max_surge), usize::from(*max_unavailable), *pause);
@@ -285,6 +287,15 @@ fn analysis_limit(policy: &Policy, stage: Stage) -> Duration {
     let extend = analysis.map_or(Duration::ZERO, |analysis| analysis.initial_delay + analysis.extend);
     let asks = stage.wait || analysis.is_some_and(|analysis| analysis.on_undecided == OnUndecided::Ask);
     stage.pause + extend + if asks { policy.timeouts.decide } else { Duration::ZERO } + ANALYSIS_MARGIN
+}
+
+/// What watching the stable release outside of any deployment goes by: its policies and backends, and no step at all.
+pub fn watch(inputs: Inputs, release: Release) -> Result<Plan, PlanError> {
+    let Some(stable) = inputs.state.stable.clone() else {
+        return Err(PlanError::NothingManaged(inputs.scope));
+    };
+    let inputs = Inputs { state: ServiceState { stable: None, ..inputs.state.clone() }, ..inputs };
+    Ok(finish(inputs, DeploymentKind::Deploy, release, stable.slot, stable.backends, Vec::new()))
 }
 
 fn unwinds(kind: StepKind, timeout: Duration) -> Step {

@@ -2,12 +2,11 @@
 
 use crate::arguments::{Components, Global, MetricsOptions};
 use crate::error::{CliError, Exit};
-use crate::metrics::{Ledger, Of, serve_metrics, text};
+use crate::metrics::{Ledger, Of, asked_to_stop, serve_metrics, text};
 use crate::output::data;
 use crate::session::{self, About};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) async fn run(global: &Global, options: &MetricsOptions) -> Result<ExitCode, CliError> {
     let of = if options.all { Of::All } else { Of::One(session::manifest(global, About::Standing(&Components::default()))?.scope) };
@@ -21,15 +20,4 @@ pub(crate) async fn run(global: &Global, options: &MetricsOptions) -> Result<Exi
         data(numbers.trim_end());
     }
     Ok(Exit::Done.into())
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn asked_to_stop() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

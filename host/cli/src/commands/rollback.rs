@@ -21,6 +21,22 @@ use std::process::ExitCode;
 const HISTORY: u32 = 1000;
 
 pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<ExitCode, CliError> {
+    back(global, options).await.map(|outcome| match outcome {
+        Back::Aborted(code) => code,
+        Back::Rolled(outcome) => drive::exit(&outcome, false),
+    })
+}
+
+/// What going back came to.
+pub(crate) enum Back {
+    /// A deployment was open and was aborted.
+    Aborted(ExitCode),
+    /// A deployment of the earlier release ended so.
+    Rolled(Outcome),
+}
+
+/// Goes back, by the fastest way there is.
+pub(crate) async fn back(global: &Global, options: &RollbackOptions) -> Result<Back, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     if base.store.open_deployment(base.scope()).await?.is_none() && base.store.state(base.scope()).await?.stable.is_none() {
         return Err(nothing_live(&base));
@@ -29,7 +45,8 @@ pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<Ex
     let store = &session.base.store;
     if store.open_deployment(session.base.scope()).await?.is_some() {
         say("a deployment is open: rolling back means to abort it");
-        return decide::abort_session(global, &session, &DecideOptions { reason: options.reason.clone(), components: options.components.clone() }).await;
+        let options = DecideOptions { reason: options.reason.clone(), components: options.components.clone() };
+        return decide::abort_session(global, &session, &options).await.map(Back::Aborted);
     }
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
     let state = store.state(session.base.scope()).await?;
@@ -43,18 +60,21 @@ pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<Ex
         CliError::usage(format!("there is no release {target} of {}", session.base.scope())).hint("`agente-host history` lists what there is")
     })?;
     let plan = match standing(&session, &state, target).await {
-        Some(_) => {
-            planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false).await?, release).map_err(|error| CliError::refused(error.to_string()))?
-        }
+        Some(_) => planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false).await?, release)
+            .map_err(|error| CliError::refused(error.to_string()))?,
         None => by_launch(&session, release, policy, &state).await?,
     };
+    let mut plan = plan;
+    if let Some(reason) = &options.reason {
+        plan.by = format!("{} ({reason})", plan.by);
+    }
     let output = Output::new(global.output);
     if plan.release.runtime.has_secrets() {
         say("note: the secrets' values of today are used, not those of then");
     }
     let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
     let _ = lease.release().await;
-    Ok(drive::exit(&outcome, false))
+    Ok(Back::Rolled(outcome))
 }
 
 fn nothing_live(base: &Base) -> CliError {
@@ -84,6 +104,18 @@ async fn target(session: &Session, state: &ServiceState, named: Option<ReleaseNu
 /// The kept side, if it is the release that is wanted and still runs.
 async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber) -> Option<Kept> {
     let kept = state.kept.clone().filter(|kept| kept.standing.release == target)?;
+    let whole = session
+        .base
+        .store
+        .release(session.base.scope(), target)
+        .await
+        .ok()
+        .flatten()
+        .is_none_or(|release| kept.standing.backends.len() >= release.runtime.instances());
+    if !whole {
+        say(&format!("only a part of release {target} is kept: it is launched anew"));
+        return None;
+    }
     for backend in &kept.standing.backends {
         if !matches!(session.base.runtime.inspect(backend).await, Ok(BackendState::Running { .. })) {
             say(&format!("release {target} is kept but {} does not run any more: it is launched anew", backend.id));

@@ -229,7 +229,7 @@ impl Hands<'_> {
                 .map(|(check, tally, _)| waits(check, tally))
                 .chain(stand.open)
                 .collect();
-            let patience = if silent.is_empty() { duration } else { duration * 2 };
+            let patience = if silent.is_empty() { duration } else { duration.saturating_mul(2) };
             if passed >= patience {
                 let mut notes = vec![format!("baked for {}", seconds(passed))];
                 notes.extend(silent.iter().map(|open| format!("not confirmed, {open}")));

@@ -105,5 +105,13 @@ pub(super) fn timeouts(judge: &mut Judge<'_, '_>, raw: &RawTimeouts) -> Timeouts
     for (key, duration) in all {
         judge.longer_than_nothing(&at.key(key), duration, &format!("write a time such as `{key} = \"30s\"`, or leave it out"));
     }
-    Timeouts { preflight: raw.preflight.0, launch: raw.launch.0, healthy: raw.healthy.0, shift: raw.shift.0, validate: raw.validate.0, undo: raw.undo.0, decide: Duration::from_secs(86_400) }
+    Timeouts {
+        preflight: raw.preflight.0,
+        launch: raw.launch.0,
+        healthy: raw.healthy.0,
+        shift: raw.shift.0,
+        validate: raw.validate.0,
+        undo: raw.undo.0,
+        decide: Duration::from_secs(86_400),
+    }
 }

@@ -1,0 +1,169 @@
+//! `watch`: looks after what is stable between deployments, and takes it back when it turns bad within its window.
+
+use super::{deploy, rollback};
+use crate::arguments::{Global, RollbackOptions, WatchOptions};
+use crate::clock::{SystemClock, now, span};
+use crate::error::{CliError, Exit};
+use crate::metrics::{Ledger, Of, asked_to_stop, serve_metrics};
+use crate::output::{Output, say};
+use crate::session::{self, About, Session};
+use agente_engine::executor::{self, World};
+use agente_engine::fault::Fault;
+use agente_engine::planner;
+use agente_engine::state::{ServiceState, Standing};
+use rollback::Back;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often is looked whether a deployment has begun or ended.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How long to wait before a release that is bad and can't be taken back is looked at again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How watching ended for the moment.
+enum Ended {
+    /// A deployment began, or something else is stable.
+    Changed,
+    /// It is bad.
+    Bad(Fault),
+}
+
+pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitCode, CliError> {
+    let base = session::Base::look(global, About::Standing(&options.components)).await?;
+    let scope = base.scope().clone();
+    if base.store.open_deployment(&scope).await?.is_none() && base.store.state(&scope).await?.stable.is_none() {
+        return Err(CliError::refused(format!("nothing of {scope} is live, so there is nothing to watch")).hint("`agente-host deploy` brings a first release"));
+    }
+    drop(base);
+    let watching = async {
+        match options.duration {
+            Some(limit) => tokio::time::timeout(limit, keep_watching(global, options)).await.unwrap_or(Ok(Exit::Done.into())),
+            None => keep_watching(global, options).await,
+        }
+    };
+    let serving = async {
+        match options.listen {
+            Some(address) => {
+                let ledger = Ledger::new(session::state_directory(global)?);
+                serve_metrics(address, Arc::new(ledger), Of::One(scope), std::future::pending()).await
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = watching => result,
+        served = serving => served.map(|()| Exit::Done.into()),
+        () = asked_to_stop() => Ok(Exit::Done.into()),
+    }
+}
+
+/// Watches one stable release after the other. Ends only where a given time makes it end, or with a release that was taken back within it.
+async fn keep_watching(global: &Global, options: &WatchOptions) -> Result<ExitCode, CliError> {
+    let mut taken_back = false;
+    let until = options.duration.map(|limit| tokio::time::Instant::now() + limit);
+    loop {
+        // Anew each time: manifest, grants and what is live may have changed with a deployment.
+        let session = Session::look(global, About::Standing(&options.components)).await?;
+        let Some((state, stable)) = settled(&session).await? else { continue };
+        let promoted = now().since(stable.since);
+        let in_window = promoted < options.window;
+        say(&format!("watching release {} on {}, promoted {} ago", stable.release, stable.slot, span(promoted)));
+        match watch(global, &session, &state).await? {
+            Ended::Changed => {}
+            Ended::Bad(fault) => {
+                say(&format!("release {} has turned bad: {fault}", stable.release));
+                let late = now().since(stable.since) >= options.window;
+                if late || !in_window {
+                    say(&format!("it was promoted more than {} ago, so it is not taken back by itself; `agente-host rollback` does", span(options.window)));
+                    tokio::time::sleep(AGAIN).await;
+                } else if take_back(global, options, &fault).await? {
+                    taken_back = true;
+                } else {
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+        if taken_back && until.is_some() {
+            return Ok(Exit::Failed.into());
+        }
+    }
+}
+
+/// What is stable while no deployment is open; waits for that.
+async fn settled(session: &Session) -> Result<Option<(ServiceState, Standing)>, CliError> {
+    let store = &session.base.store;
+    let mut told = false;
+    while let Some(id) = store.open_deployment(session.base.scope()).await? {
+        if !std::mem::replace(&mut told, true) {
+            say(&format!("deployment {id} is open and watches for itself; waiting until it has ended"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let state = store.state(session.base.scope()).await?;
+    match state.stable.clone() {
+        Some(stable) if !told => Ok(Some((state, stable))),
+        _ => {
+            tokio::time::sleep(POLL).await;
+            Ok(None)
+        }
+    }
+}
+
+/// Watches until it turns bad or something else is stable.
+async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Result<Ended, CliError> {
+    let store = &session.base.store;
+    let Some(stable) = &state.stable else { return Ok(Ended::Changed) };
+    let Some(release) = store.release(session.base.scope(), stable.release).await? else { return Ok(Ended::Changed) };
+    let policy = session.base.manifest.policy.clone();
+    let inputs = deploy::inputs(session, policy, state.clone(), false).await?;
+    let plan = planner::watch(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
+    let output = Output::new(global.output);
+    let context = session.context(None, &stable.backends, None);
+    let switcher = session.switcher(context.clone())?;
+    let checks = session.checks(&context);
+    let measures = session.measures(&context);
+    let world = World {
+        runtime: session.runtime(),
+        switcher: &switcher,
+        checks: &checks,
+        metrics: &measures,
+        prober: None,
+        store,
+        clock: &SystemClock,
+        observer: &output,
+    };
+    let changed = async {
+        loop {
+            tokio::time::sleep(POLL).await;
+            let open = store.open_deployment(session.base.scope()).await?;
+            let stable_now = store.state(session.base.scope()).await?.stable;
+            if open.is_some() || stable_now.as_ref() != Some(stable) {
+                return Ok::<(), CliError>(());
+            }
+        }
+    };
+    tokio::select! {
+        fault = executor::watch(world, plan) => Ok(Ended::Bad(fault)),
+        result = changed => result.map(|()| Ended::Changed),
+    }
+}
+
+/// Rolls back; tells whether an earlier release serves again.
+async fn take_back(global: &Global, options: &WatchOptions, fault: &Fault) -> Result<bool, CliError> {
+    let rollback = RollbackOptions { to: None, reason: Some(format!("watch: {fault}")), cut: false, lock_wait: None, components: options.components.clone() };
+    match rollback::back(global, &rollback).await {
+        Ok(Back::Rolled(outcome)) => {
+            let done = matches!(outcome, agente_engine::journal::Outcome::Promoted { .. });
+            say(if done { "the release before it serves again" } else { "it could not be taken back; `agente-host status` shows what is live" });
+            Ok(done)
+        }
+        Ok(Back::Aborted(_)) => Ok(false),
+        // Somebody else is at it, or there is nothing to go back to: told, and looked at again.
+        Err(error) => {
+            say(&format!("it can't be taken back: {}", error.message));
+            Ok(false)
+        }
+    }
+}
