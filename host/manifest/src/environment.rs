@@ -1,9 +1,10 @@
 //! Which environment is meant, and the document as it is for that one.
 //!
-//! Invariants: merging keeps the place of everything; an overlay that chooses one of several keys (`process` or `docker`) replaces the choice below it.
+//! Invariants: merging keeps the place of everything; an overlay that chooses one of several keys (`process` or `docker`) replaces the choice below it, and one
+//! that chooses another kind (`strategy.kind`) leaves the keys of the kind below it behind.
 
 use crate::problem::{Complaint, Findings};
-use crate::schema::{alternatives, inner, resolved};
+use crate::schema::{alternatives, inner, kinds_of, resolved};
 use crate::source::Span;
 use crate::spelling::{listed, nearest};
 use crate::tree::{KeyPath, Node, Value};
@@ -92,6 +93,16 @@ fn merge(outer: &Json, base: &mut Node, over: Node) {
     let exclusive: Vec<&str> = schema.get("x-exactly-one").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
     if above.keys().any(|key| exclusive.contains(&key.as_str())) {
         below.retain(|key, _| !exclusive.contains(&key.as_str()) || above.contains_key(key));
+    }
+    let alone: Vec<&str> = schema.get("x-at-most-one").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
+    if above.keys().any(|key| alone.contains(&key.as_str())) {
+        below.retain(|key, _| !alone.contains(&key.as_str()) || above.contains_key(key));
+    }
+    if let Some(chooser) = schema.get("x-kind").and_then(Json::as_str)
+        && let (Some(chosen), Some(other)) = (above.get(chooser).and_then(Node::text), below.get(chooser).and_then(Node::text))
+        && chosen != other
+    {
+        below.retain(|key, _| kinds_of(schema, key).is_none());
     }
     for (key, node) in above {
         let of = schema.get("properties").and_then(|properties| properties.get(&key)).or_else(|| schema.get("additionalProperties")).unwrap_or(&Json::Null);

@@ -24,7 +24,7 @@ mod tree;
 mod units;
 mod written;
 
-pub use manifest::{ArtifactSource, Manifest, MetricsSection, Overrides, PluginSection, SHIPPED_PLUGINS, SecretSource};
+pub use manifest::{AnalysisQuery, ArtifactSource, Manifest, MetricsSection, Overrides, PluginSection, SHIPPED_PLUGINS, SecretSource};
 pub use problem::{ManifestError, Problem};
 pub use reference::reference;
 pub use schema::schema;

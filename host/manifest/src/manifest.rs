@@ -8,7 +8,8 @@ use crate::source::{Position, SourceText};
 use crate::tree::{KeyPath, Node};
 use crate::{environment, missing, shape, syntax};
 use agente_engine::names::{EnvironmentName, PluginName, Scope};
-use agente_engine::policy::Policy;
+use agente_engine::policy::{Measure, Policy};
+use agente_engine::ports::{MetricQuery, Wanted};
 use agente_engine::release::RuntimeSpec;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -109,6 +110,22 @@ pub struct Manifest {
     check_places: CheckPlaces,
 }
 
+/// One query of `[analysis]`: what a plugin will be asked for, and where it was written.
+#[derive(Debug, Clone)]
+pub struct AnalysisQuery<'m> {
+    /// The measure's name, unique among all checks.
+    pub check: &'m str,
+    /// Under which key of the measure it stands: `errors`, `total`, `buckets` or `query`.
+    pub key: &'static str,
+    /// The query.
+    pub query: &'m MetricQuery,
+    /// In which shape its numbers are wanted.
+    pub wanted: Wanted,
+    /// Where it stands.
+    pub position: Position,
+    path: KeyPath,
+}
+
 impl Manifest {
     /// Reads and judges a manifest for an environment; none means the only one.
     ///
@@ -191,6 +208,35 @@ impl Manifest {
         let plugin = self.policy.checks.iter().find(|policy| policy.name == check).map_or("its plugin", |policy| policy.plugin.as_str());
         let fix = format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
         self.problem(&at, join(&base.to_string(), dotted), Complaint::new(format!("check `{check}`: {message}"), fix))
+    }
+
+    /// Every query of `[analysis]`, for the plugins that will be asked.
+    pub fn queries(&self) -> Vec<AnalysisQuery<'_>> {
+        let checks = self.policy.analysis.iter().flat_map(|analysis| &analysis.checks).enumerate();
+        let queries = checks.flat_map(|(index, check)| {
+            let keys: &[&'static str] = match &check.measure {
+                Measure::Errors { .. } => &["errors", "total"],
+                Measure::Latency { .. } => &["buckets"],
+                Measure::Value { .. } => &["query"],
+            };
+            let at = KeyPath::of("analysis.checks").index(index);
+            check.measure.queries().into_iter().zip(keys).map(move |((query, wanted), key)| {
+                let path = at.key(key);
+                AnalysisQuery { check: &check.name, key, query, wanted, position: self.position(&path), path }
+            })
+        });
+        queries.collect()
+    }
+
+    /// Gives what a plugin says about a query its place in this file; an empty `dotted` means the query as a whole.
+    pub fn query_problem(&self, query: &AnalysisQuery<'_>, dotted: &str, message: &str) -> Problem {
+        // A text is short for a table, so what is within has no place of its own.
+        let dotted = if self.document.at(&query.path).is_some_and(|node| node.text().is_some()) { "" } else { dotted };
+        let at = query.path.resolve(&self.document, dotted);
+        let plugin = &query.query.plugin;
+        let fix = format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        let message = format!("check `{}`, `{}`: {message}", query.check, query.key);
+        self.problem(&at, join(&query.path.to_string(), dotted), Complaint::new(message, fix))
     }
 
     /// Gives something that is wrong with the value of a key of the manifest (`runtime.process.ports`) its place in this file.

@@ -39,6 +39,9 @@ fn visit(outer: &Json, node: &Node, path: &KeyPath, taken_out: &TakenOut, findin
             if let Some(choices) = schema.get("x-exactly-one").and_then(Json::as_array) {
                 exactly_one(choices, schema, node, path, taken_out, findings);
             }
+            if let Some(choices) = schema.get("x-at-most-one").and_then(Json::as_array) {
+                at_most_one(choices, node, path, findings);
+            }
             let rest = schema.get("additionalProperties");
             for (key, child) in entries {
                 if let Some(of) = schema.get("properties").and_then(|properties| properties.get(key)).or(rest) {
@@ -94,14 +97,22 @@ fn exactly_one(choices: &[Json], schema: &Json, node: &Node, path: &KeyPath, tak
                 findings.add(&node.place(), path.to_string(), complaint);
             }
         }
-        [first, others @ ..] => {
-            // Shown at the later one: that is the one that was added to something that worked.
-            let last = others.iter().chain([first]).filter_map(|name| entry(name)).max_by_key(|entry| entry.name_place().start).unwrap_or(node);
-            let given = listed(given.iter().copied());
-            let complaint = Complaint::new(format!("`{path}` has {given} at once"), format!("keep one of {given} and remove the rest"));
-            findings.add(&last.name_place(), path.to_string(), complaint);
-        }
+        _ => at_most_one(choices, node, path, findings),
     }
+}
+
+/// Reports a table that has several keys which exclude one another.
+fn at_most_one(choices: &[Json], node: &Node, path: &KeyPath, findings: &mut Findings<'_>) {
+    let entry = |name: &str| node.table().and_then(|entries| entries.get(name));
+    let given: Vec<&str> = choices.iter().filter_map(Json::as_str).filter(|name| entry(name).is_some()).collect();
+    if given.len() < 2 {
+        return;
+    }
+    // Shown at the later one: that is the one that was added to something that worked.
+    let last = given.iter().filter_map(|name| entry(name)).max_by_key(|entry| entry.name_place().start).unwrap_or(node);
+    let given = listed(given);
+    let complaint = Complaint::new(format!("`{path}` has {given} at once"), format!("keep one of {given} and remove the rest"));
+    findings.add(&last.name_place(), path.to_string(), complaint);
 }
 
 /// The first of the keys of which a table has to have one, with its example.

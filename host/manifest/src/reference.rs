@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use std::fmt::Write as _;
 
 /// The order of the sections: as a reader meets them. What is not named here comes last.
-const ORDER: [&str; 12] = ["runtime", "secrets", "plugins", "switch", "checks", "health", "probe", "strategy", "timeouts", "disk", "metrics", "environments"];
+const ORDER: [&str; 13] =
+    ["runtime", "secrets", "plugins", "switch", "checks", "health", "probe", "strategy", "analysis", "timeouts", "disk", "metrics", "environments"];
 
 /// Writes the reference: every key with its type, default, meaning and an example.
 pub fn reference() -> String {
@@ -24,6 +25,7 @@ pub fn reference() -> String {
     text.push_str("| size | `\"64MiB\"` `\"1GiB\"` | whole numbers with `B`, `KiB`, `MiB`, `GiB`, `TiB` |\n");
     text.push_str("| range of ports | `\"18100-18199\"` | first and last, from 1024 on |\n");
     text.push_str("| share of requests | `100` `12.5` | percent, at most two decimals |\n");
+    text.push_str("| share in percent | `\"1%\"` `\"0.25%\"` | at most four decimals, up to `100%` |\n");
     text.push_str("| name | `shop` `my-switch` | lower-case letters, digits and `-`, at most 31, beginning with a letter |\n\n");
     section(&mut text, "", inner());
     text

@@ -2,7 +2,8 @@
 //!
 //! There are two forms of it: the inner one, by which this crate checks the shape of a manifest and writes the reference, and the published
 //! one, which adds what only editors need. Both come from the same types. Beside the standard keywords the inner form uses `x-form` (a text with
-//! a unit) and `x-exactly-one` (keys of which exactly one has to be there). A wire type marks a key that has to be there with `x-required`, which
+//! a unit), `x-exactly-one` (keys of which exactly one has to be there), `x-at-most-one` (keys that exclude one another), `x-kind` (the key by which a
+//! table says of which kind it is) and `x-kinds` (the kinds to which a key belongs; all, where it does not say). A wire type marks a key that has to be there with `x-required`, which
 //! becomes the standard `required` here: the types themselves have a default for everything.
 
 use crate::raw::RawManifest;
@@ -49,6 +50,12 @@ pub(crate) fn keyword<'a>(root: &'a Json, schema: &'a Json, word: &str) -> Optio
 /// The alternatives of a schema, where it has any.
 pub(crate) fn alternatives(schema: &Json) -> Option<&Vec<Json>> {
     schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array)
+}
+
+/// The kinds to which a key of a table belongs; none where it belongs to all.
+pub(crate) fn kinds_of<'a>(table: &'a Json, key: &str) -> Option<Vec<&'a str>> {
+    let kinds = table.get("properties")?.get(key)?.get("x-kinds")?.as_array()?;
+    Some(kinds.iter().filter_map(Json::as_str).collect())
 }
 
 /// The fixed texts of which a schema allows one, where it is of that kind.
@@ -154,6 +161,7 @@ fn relax(schema: &mut Json) {
             let strict = words.remove("items");
             words.remove("required");
             words.remove("x-exactly-one");
+            words.remove("x-at-most-one");
             if let Some(Json::String(reference)) = words.get_mut("$ref") {
                 reference.push_str("Override");
             }
@@ -172,6 +180,11 @@ fn publish(schema: &mut Json) {
         Json::Array(items) => items.iter_mut().for_each(publish),
         Json::Object(words) => {
             words.remove("x-form");
+            words.remove("x-kind");
+            words.remove("x-kinds");
+            if let Some(Json::Array(keys)) = words.remove("x-at-most-one") {
+                words.insert("not".to_owned(), json!({ "required": keys }));
+            }
             if let Some(Json::Array(keys)) = words.remove("x-exactly-one") {
                 words.insert("oneOf".to_owned(), keys.iter().map(|key| json!({ "required": [key] })).collect());
             }
@@ -244,7 +257,7 @@ mod tests {
     fn the_published_schema_uses_standard_words_and_its_references_lead_somewhere() {
         let schema = schema();
         let text = schema.to_string();
-        assert!(!text.contains("x-form") && !text.contains("x-exactly-one") && !text.contains("x-required") && !text.contains("Raw"), "{text}");
+        assert!(!text.contains("\"x-") && !text.contains("Raw"), "{text}");
         let definitions = schema["$defs"].as_object().unwrap();
         for reference in text.split("\"$ref\":\"#/$defs/").skip(1) {
             let name = reference.split('"').next().unwrap();
@@ -253,5 +266,7 @@ mod tests {
         assert_eq!(schema["required"], json!(["runtime", "service", "switch"]));
         assert!(definitions["ProbeOverride"].get("required").is_none());
         assert_eq!(definitions["Probe"]["required"], json!(["url"]));
+        assert_eq!(definitions["Strategy"]["not"], json!({"required": ["weights", "stages"]}));
+        assert!(definitions["StrategyOverride"].get("not").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Texts with a unit: durations, sizes, port ranges, how long a side is kept.
+//! Texts with a unit: durations, sizes, shares, port ranges, how long a side is kept.
 //!
 //! Each form has one parser, which the check of a manifest's shape and the conversion into the wire types share, and a name, which the schema
 //! carries as `x-form`.
@@ -150,6 +150,41 @@ pub(crate) fn write_keep(keep: KeepPrevious) -> String {
     }
 }
 
+/// Parses `1%`, `0.25%` into a share from 0 to 1.
+pub(crate) fn parse_share(text: &str) -> Result<f64, Complaint> {
+    let bad = |why: &str| Complaint::new(format!("`{text}` is not a share: {why}"), "write percent with at most four decimals, such as `1%` or `0.25%`");
+    let Some(number) = text.trim().strip_suffix('%') else {
+        return Err(match text.trim().parse::<f64>() {
+            Ok(number) if (0.0..=1.0).contains(&number) => {
+                let meant = write_share(number);
+                Complaint::new(format!("`{text}` is not a share: it has no `%`"), format!("write `{meant}`"))
+            }
+            _ => bad("it has no `%`"),
+        });
+    };
+    let number = number.trim_end();
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if number.starts_with('-') {
+        return Err(bad("it is negative"));
+    }
+    if !digits(whole) || !digits(decimals) {
+        return Err(bad("no number stands before the `%`"));
+    }
+    if decimals.len() > 4 {
+        return Err(bad("it has more than four decimals"));
+    }
+    // In millionths, so that the number is the one nearest to what is written.
+    let millionths = format!("{whole}{decimals:0<4}").parse::<u32>().ok().filter(|&millionths| millionths <= 1_000_000);
+    millionths.map(|millionths| f64::from(millionths) / 1e6).ok_or_else(|| bad("it is more than `100%`"))
+}
+
+/// Writes a share as it is parsed.
+pub(crate) fn write_share(share: f64) -> String {
+    let percent = format!("{:.4}", share * 100.0);
+    format!("{}%", percent.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// The leading digits as a number, and what follows.
 fn split_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -164,6 +199,7 @@ pub(crate) fn check_form(form: &str, text: &str) -> Result<(), Complaint> {
         "size" => parse_size(text).map(drop),
         "port-range" => parse_ports(text).map(drop),
         "keep-previous" => parse_keep(text).map(drop),
+        "share" => parse_share(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -175,6 +211,7 @@ pub(crate) fn form_name(form: &str) -> Option<&'static str> {
         "size" => "size",
         "port-range" => "range of ports",
         "keep-previous" => "`until-next`, `none` or duration",
+        "share" => "share in percent",
         _ => return None,
     })
 }
@@ -216,6 +253,7 @@ written_form!(DurationText, Duration, "duration", parse_duration, write_duration
 written_form!(SizeText, u64, "size", parse_size, write_size, "^[0-9]+ ?(B|KiB|MiB|GiB|TiB)$");
 written_form!(PortsText, PortRange, "port-range", parse_ports, write_ports, "^ *[0-9]{1,5} *- *[0-9]{1,5} *$");
 written_form!(KeepText, KeepPrevious, "keep-previous", parse_keep, write_keep, "^(until-next|none|([0-9]+(ms|s|m|h|d) ?)+)$");
+written_form!(ShareText, f64, "share", parse_share, write_share, "^ *[0-9]{1,3}(\\.[0-9]{1,4})? *% *$");
 
 #[cfg(test)]
 mod tests {
@@ -253,17 +291,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn shares_are_percent_with_at_most_four_decimals() {
+        for (text, share) in [("1%", 0.01), ("0.25%", 0.0025), ("0.0001%", 0.000_001), ("100%", 1.0), ("0%", 0.0), (" 7.5 % ", 0.075)] {
+            assert_eq!(parse_share(text), Ok(share), "{text}");
+        }
+        assert_eq!(parse_share("0.05").map_err(|c| c.fix), Err("write `5%`".to_owned()));
+        for bad in ["", "%", "5", "-1%", "101%", "1.%", ".5%", "1,5%", "0.00001%", "1e2%", "+1%", "nan%", "99999999999%", "5 percent", "1%%"] {
+            assert!(parse_share(bad).is_err(), "`{bad}` was taken");
+        }
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_reads_back(milliseconds in 0_u64..2_592_000_000, bytes in 0_u64..(1 << 50)) {
+        fn what_is_written_reads_back(milliseconds in 0_u64..2_592_000_000, bytes in 0_u64..(1 << 50), millionths in 0_u32..=1_000_000) {
             let duration = Duration::from_millis(milliseconds);
             prop_assert_eq!(parse_duration(&write_duration(duration)), Ok(duration));
             prop_assert_eq!(parse_size(&write_size(bytes)), Ok(bytes));
+            let share = f64::from(millionths) / 1e6;
+            prop_assert_eq!(parse_share(&write_share(share)), Ok(share));
         }
 
         #[test]
         fn no_text_upsets_a_parser(text in "\\PC{0,40}") {
-            for form in ["duration", "size", "port-range", "keep-previous"] {
+            for form in ["duration", "size", "port-range", "keep-previous", "share"] {
                 let _ = check_form(form, &text);
             }
         }

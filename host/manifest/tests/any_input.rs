@@ -29,6 +29,20 @@ weights = [100]
 override = [{ name = "X", value = "y" }]
 [environments.production.strategy]
 bake = "1m"
+kind = "canary"
+stages = [{ weight = 12.5, pause = "1m", wait = true }]
+[environments.production.analysis]
+false_alarm = "0.5%"
+on_outage = "fallback"
+fallback = ["health-readyz"]
+[[environments.production.analysis.checks]]
+name = "errors"
+plugin = "numbers"
+measure = "errors"
+errors = { template = "http-errors" }
+total = "all"
+max = "5%"
+[plugins.numbers]
 "#;
 
 fn judge(bytes: Vec<u8>, environment: Option<String>) {
@@ -61,6 +75,7 @@ fn value() -> impl Strategy<Value = String> {
         Just("1979-05-27T07:32:00Z".to_owned()),
         Just("\"\"".to_owned()),
         Just("\"10s\"".to_owned()),
+        Just("\"5%\"".to_owned()),
         Just("\"18100-18199\"".to_owned()),
         Just("\"/\"".to_owned()),
         "\"[a-z{}:/.0-9-]{0,12}\"",

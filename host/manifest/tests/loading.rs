@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 use agente_engine::names::PluginName;
-use agente_engine::policy::{CheckMoment, CheckOf, FailingBaseline, KeepPrevious, OnDrainTimeout, Strategy};
+use agente_engine::policy::{CheckMoment, CheckOf, FailingBaseline, KeepPrevious, OnDrainTimeout, OnOpen, Strategy};
 use agente_engine::release::{DockerReach, EnvValue, PortRange, RuntimeSpec};
 use agente_manifest::{ArtifactSource, Manifest, ManifestError, MetricsSection, Overrides, SecretSource};
 use serde_json::json;
@@ -59,7 +59,8 @@ fn a_short_manifest_has_sane_defaults() {
     assert_eq!(manifest.plugins.keys().map(PluginName::as_str).collect::<Vec<_>>(), ["nginx-switch"]);
     assert_eq!(manifest.plugins[&manifest.switcher].config, json!({}));
     let policy = &manifest.policy;
-    assert_eq!((policy.strategy.clone(), policy.keep_previous, policy.bake), (Strategy::BlueGreen, KeepPrevious::UntilNext, Duration::from_secs(30)));
+    assert_eq!((&policy.strategy, policy.keep_previous, policy.bake), (&Strategy::BlueGreen, KeepPrevious::UntilNext, Duration::from_secs(30)));
+    assert_eq!((policy.on_open, policy.timeouts.decide, &policy.analysis), (OnOpen::Refuse, Duration::from_hours(24), &None));
     assert_eq!((policy.drain.timeout, policy.drain.on_timeout, policy.drain.accept_weak_evidence), (Duration::from_secs(30), OnDrainTimeout::Keep, false));
     assert_eq!(policy.min_free_disk_bytes, 500 << 20);
     assert!(policy.probe.is_none() && policy.checks.is_empty() && policy.candidate_overrides.is_empty());
@@ -134,6 +135,7 @@ healthy = "3s"
 shift = "4s"
 validate = "5s"
 undo = "6s"
+decide = "7s"
 [disk]
 min_free = "1GiB"
 [metrics]
@@ -174,7 +176,7 @@ fn endpoints_become_checks_of_every_backend() {
         load(folder.path(), &format!("{SHORT}[health]\nendpoints = [\"/healthz\", {{ path = \"/readyz\", method = \"HEAD\", status = 204 }}]\n"), None);
     let [healthz, readyz] = manifest.policy.checks.as_slice() else { panic!("{:?}", manifest.policy.checks) };
     assert_eq!((healthz.name.as_str(), healthz.plugin.as_str(), &healthz.of), ("health-healthz", "http-health", &CheckOf::Backends));
-    assert_eq!(healthz.when, [CheckMoment::Ready, CheckMoment::Validate, CheckMoment::Bake]);
+    assert_eq!(healthz.when, [CheckMoment::Ready, CheckMoment::Analysis, CheckMoment::Validate, CheckMoment::Bake]);
     assert_eq!(healthz.spec, json!({"path": "/healthz", "method": "GET", "status": "200-299"}));
     assert_eq!(readyz.spec, json!({"path": "/readyz", "method": "HEAD", "status": [204]}));
     assert_eq!((healthz.interval, healthz.timeout, healthz.healthy_after), (Duration::from_secs(1), Duration::from_secs(1), 2));
@@ -182,12 +184,12 @@ fn endpoints_become_checks_of_every_backend() {
 
 #[test]
 fn a_check_is_asked_when_its_subject_can_answer() {
-    use CheckMoment::{Bake, Preflight, Ready, Validate};
+    use CheckMoment::{Analysis, Bake, Preflight, Ready, Validate};
     let folder = folder();
     let checks = ["backends", "public", "dependency"].map(|of| format!("[[checks]]\nname = \"{of}\"\nplugin = \"http-health\"\nof = \"{of}\"\n")).concat();
     let manifest = load(folder.path(), &format!("{SHORT}{checks}[probe]\nurl = \"http://shop.example/\"\n"), None);
     let moments: Vec<&[CheckMoment]> = manifest.policy.checks.iter().map(|check| check.when.as_slice()).collect();
-    assert_eq!(moments, [&[Ready, Validate, Bake][..], &[Validate, Bake], &[Preflight]]);
+    assert_eq!(moments, [&[Ready, Analysis, Validate, Bake][..], &[Validate, Bake], &[Preflight]]);
 }
 
 #[test]

@@ -4,6 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "mistakes/measured.rs"]
+mod measured;
+
 use agente_manifest::{Manifest, ManifestError, Overrides};
 use std::fmt::Write as _;
 use std::fs::{Permissions, create_dir, set_permissions, write};
@@ -117,6 +120,7 @@ fn mistakes() -> Vec<Mistake> {
     all.extend(runtimes());
     all.extend(plugins_and_checks());
     all.extend(policies());
+    all.extend(measured::mistakes());
     all.extend(environments());
     all
 }
@@ -272,7 +276,7 @@ fn policies() -> Vec<Mistake> {
         process("bad path for POST", probe, &with("post_path = \"api/echo\"")),
         process("bad header name", probe, &with("identity = { header = \"X Release\" }")),
         process("identity that proves nothing", probe, &with("identity = { header = \"X-Release\", value = \"shop\" }")),
-        process("unknown strategy", "bake = \"1m\"", "kind = \"canary\""),
+        process("unknown strategy", "bake = \"1m\"", "kind = \"canry\""),
         process("weight over 100 %", "bake = \"1m\"", "weights = [10, 150]"),
         process("weight too fine", "bake = \"1m\"", "weights = [0.001, 100]"),
         process("weight as a text", "bake = \"1m\"", "weights = [\"50%\"]"),
@@ -310,6 +314,11 @@ fn environments() -> Vec<Mistake> {
             "[environments.staging]\n[environments.production.strategy]\nbake = 10\n",
         ),
         in_environment(
+            "weights of another environment's strategy",
+            Some("production"),
+            "[environments.production.strategy]\nkind = \"rolling\"\nweights = [10, 100]\n",
+        ),
+        in_environment(
             "overlapping port ranges",
             Some("production"),
             "[environments.production.runtime.process]\nports = \"18150-18250\"\n[environments.staging]\n",
@@ -340,7 +349,7 @@ fn each_mistake_names_file_line_and_fix() {
     }
     assert!(taken.is_empty(), "taken as good: {taken:?}");
     assert!(echoes.is_empty(), "one mistake, several problems:\n{echoes}");
-    assert!(count >= 100, "{count} mistakes");
+    assert!(count >= 200, "{count} mistakes");
     assert!(!all.contains("hunter2"), "a secret that stands where it shouldn't must not be shown");
     insta::assert_snapshot!("mistakes", all);
 }
@@ -348,7 +357,8 @@ fn each_mistake_names_file_line_and_fix() {
 #[test]
 fn the_good_manifests_are_good() {
     let folder = folder();
-    for text in [GOOD, DOCKER] {
+    let analysed = measured::analysed("", "on_outage = \"fallback\"\nfallback = [\"health-readyz\"]", measured::ERRORS).text;
+    for text in [GOOD, DOCKER, &analysed] {
         load(folder.path(), text, None).unwrap_or_else(|error| panic!("{error}"));
     }
 }

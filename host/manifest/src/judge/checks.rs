@@ -28,6 +28,10 @@ pub(super) struct Around {
     pub(super) bake: Duration,
     /// Whether there is a `[probe]`, and so a public URL.
     pub(super) probed: bool,
+    /// Whether candidate and stable share the requests for a while.
+    pub(super) shared: bool,
+    /// For how long at least they can be watched then; none where they never share the requests, or no stage is known.
+    pub(super) watched: Option<Duration>,
 }
 
 /// Judges both tables.
@@ -92,7 +96,7 @@ fn declared(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, at: &KeyPath, raw:
     let name = raw.name.and_then(|name| judge.accept(&at.key("name"), is_check_name(&name)).map(|()| name));
     let plugin = raw.plugin.and_then(|plugin| named(judge, plugins, &at.key("plugin"), plugin));
     let when = raw.when.unwrap_or_else(|| match raw.of {
-        RawOf::Backends => vec![RawMoment::Ready, RawMoment::Validate, RawMoment::Bake],
+        RawOf::Backends => vec![RawMoment::Ready, RawMoment::Analysis, RawMoment::Validate, RawMoment::Bake],
         RawOf::Public => vec![RawMoment::Validate, RawMoment::Bake],
         RawOf::Dependency => vec![RawMoment::Preflight],
     });
@@ -132,7 +136,7 @@ fn policy(
     }
 }
 
-fn is_check_name(name: &str) -> Result<(), Complaint> {
+pub(super) fn is_check_name(name: &str) -> Result<(), Complaint> {
     let good = name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
@@ -162,6 +166,20 @@ fn moments(judge: &mut Judge<'_, '_>, at: &KeyPath, of: RawOf, when: &[RawMoment
                 Complaint::new("a check of the public side needs the service's URL, and there is no `[probe]`", "add `[probe]` with `url`, or ask `backends`");
             judge.object(&at.key("of"), complaint);
         }
+    }
+    if of == RawOf::Dependency && when.contains(&RawMoment::Analysis) {
+        let complaint = Complaint::new(
+            "a check of a dependency can't be asked at `analysis`: its answer says nothing about the new release",
+            "ask it at `preflight`, or ask `backends` or `public`",
+        );
+        judge.object(&at_when, complaint);
+    }
+    if when == [RawMoment::Analysis] && !around.shared && !judge.is_taken_out(&KeyPath::of("strategy.kind")) {
+        let complaint = Complaint::new(
+            "the check is asked at `analysis` only, and with `blue-green` the two releases never share the requests",
+            "ask it at `validate` too, or write `kind = \"canary\"` in `[strategy]`",
+        );
+        judge.object(&at_when, complaint);
     }
     if when == [RawMoment::Bake] && around.bake.is_zero() {
         let complaint = Complaint::new(
@@ -197,13 +215,22 @@ fn in_time(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits, when: &[Raw
         let at =
             [at.key("healthy_after"), at.key("interval")].into_iter().find(|key| judge.is_written(key)).unwrap_or_else(|| KeyPath::of("timeouts").key(step));
         judge.object(&at, Complaint::new(message, format!("ask more often, for fewer answers, or write a longer `timeouts.{step}`")));
+        return;
+    }
+    let stage = around.watched.filter(|watched| when.contains(&RawMoment::Analysis) && needed >= *watched && !watched.is_zero());
+    if let Some(stage) = stage {
+        let (needed, stage, interval) = (write_duration(needed), write_duration(stage), write_duration(raw.interval.0));
+        let message = format!("{} healthy answers {interval} apart take {needed}, and the shortest stage of the strategy lasts {stage}", raw.healthy_after);
+        let own = [at.key("healthy_after"), at.key("interval")].into_iter().find(|key| judge.is_written(key));
+        let at = own.unwrap_or_else(|| KeyPath::of("strategy.pause"));
+        judge.object(&at, Complaint::new(message, "ask more often, for fewer answers, or write a longer `strategy.pause`"));
     }
 }
 
 /// Makes a check of every endpoint.
 fn endpoints(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, raw: RawHealth, around: &Around, seen: &mut Seen) {
     let health = KeyPath::of("health");
-    let when = vec![RawMoment::Ready, RawMoment::Validate, RawMoment::Bake];
+    let when = vec![RawMoment::Ready, RawMoment::Analysis, RawMoment::Validate, RawMoment::Bake];
     let timeout = limits(judge, &health, &raw.limits);
     in_time(judge, &health, &raw.limits, &when, around);
     let Some(plugin) = named(judge, plugins, &health, ENDPOINT_PLUGIN.to_owned()) else { return };

@@ -3,7 +3,9 @@
 //! One file per table. Invariant: every part judges all that it has, reports each mistake once, at its own place, and answers none only where it or the
 //! shape of the manifest has reported why.
 
+mod analysis;
 mod checks;
+mod measure;
 mod metrics;
 mod plugins;
 mod probe;
@@ -16,11 +18,13 @@ pub(crate) use checks::CheckPlaces;
 use crate::manifest::{ArtifactSource, MetricsSection, Overrides, PluginSection, SecretSource};
 use crate::problem::{Complaint, Findings};
 use crate::raw::RawManifest;
+use crate::schema::{inner, kinds_of};
 use crate::shape::TakenOut;
 use crate::tree::{KeyPath, Node};
 use agente_engine::names::{PluginName, ServiceName};
-use agente_engine::policy::Policy;
+use agente_engine::policy::{Policy, Strategy};
 use agente_engine::release::RuntimeSpec;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +70,24 @@ impl Judge<'_, '_> {
         self.document.at(at).is_some()
     }
 
+    /// Whether what stood at a path was of a wrong kind and has been reported.
+    fn is_taken_out(&self, at: &KeyPath) -> bool {
+        self.taken_out.contains(&at.to_string())
+    }
+
+    /// Reports the keys of a table, whose definition in the schema has this name, that belong to other kinds than the one it is of.
+    fn belong(&mut self, at: &KeyPath, definition: &str, kind: &str) {
+        let Some(schema) = inner().get("$defs").and_then(|definitions| definitions.get(definition)) else { return };
+        let chooser = schema.get("x-kind").and_then(Json::as_str).unwrap_or_default();
+        let document = self.document;
+        for key in document.at(at).and_then(Node::table).into_iter().flatten().map(|(key, _)| key) {
+            let Some(kinds) = kinds_of(schema, key).filter(|kinds| !kinds.contains(&kind)) else { continue };
+            let kinds = kinds.iter().map(|kind| format!("`{chooser} = \"{kind}\"`")).collect::<Vec<_>>().join(" or ");
+            let here = at.key(key);
+            self.object_to_name(&here, Complaint::new(format!("`{here}` belongs to {kinds}, and this is `{kind}`"), format!("remove it, or write {kinds}")));
+        }
+    }
+
     /// The line of the value at a path.
     fn line_of(&self, at: &KeyPath) -> usize {
         self.findings.source().position(self.document.place_of(at).start).line
@@ -106,10 +128,15 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
     let ports = runtime.as_ref().and_then(|runtime| runtime.ports);
     let probed = raw.probe.is_some() || judge.taken_out.contains("probe");
     let probe = raw.probe.and_then(|probe| probe::judge(judge, probe, ports));
-    let strategy = strategy::judge(judge, raw.strategy);
+    let strategy = strategy::judge(judge, raw.strategy, raw.analysis.is_some());
     let timeouts = strategy::timeouts(judge, &raw.timeouts);
-    let checks = checks::judge(judge, &mut plugins, raw.checks, raw.health, &checks::Around { timeouts, bake: strategy.bake, probed });
-    let (policy_checks, check_places) = checks;
+    let extended = raw.analysis.as_ref().map_or(Duration::ZERO, |analysis| analysis.initial_delay.0.saturating_add(analysis.extend.0));
+    let watched = strategy.shortest_pause().map(|pause| pause.saturating_add(extended));
+    let shared = strategy.kind != Strategy::BlueGreen;
+    let around = checks::Around { timeouts, bake: strategy.bake, probed, shared, watched };
+    let (policy_checks, check_places) = checks::judge(judge, &mut plugins, raw.checks, raw.health, &around);
+    let beside = analysis::Beside { switcher: switcher.as_ref(), checks: &policy_checks, places: &check_places, bake: strategy.bake, shared, watched };
+    let analysis = raw.analysis.and_then(|analysis| analysis::judge(judge, &mut plugins, analysis, &beside));
     let metrics = metrics::judge(judge, raw.metrics);
     let runtime = runtime?;
     Some(Judged {
@@ -123,8 +150,8 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
         policy: Policy {
             strategy: strategy.kind,
             checks: policy_checks,
-            analysis: None,
-            on_open: agente_engine::policy::OnOpen::Refuse,
+            analysis,
+            on_open: strategy.on_open,
             probe,
             bake: strategy.bake,
             drain: strategy.drain,

@@ -2,29 +2,48 @@
 
 use super::{Judge, probe};
 use crate::problem::Complaint;
-use crate::raw::{RawOverride, RawOverrideBy, RawStrategy, RawStrategyKind, RawTimeouts};
+use crate::raw::{RawOverride, RawOverrideBy, RawSplitBy, RawStage, RawStrategy, RawStrategyKind, RawTimeouts};
 use crate::tree::KeyPath;
-use agente_engine::policy::{DrainPolicy, KeepPrevious, OnDrainTimeout, Strategy, Timeouts};
+use crate::units::write_duration;
+use agente_engine::policy::{DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Stage, Strategy, Timeouts};
 use agente_engine::route::{Override, Slot};
 use agente_engine::weight::Weight;
 use std::time::Duration;
 
+/// The shares of a canary that says nothing else: enough to see a bad release at a tenth of its harm, and few enough to be done in minutes.
+const USUAL_WEIGHTS: [f64; 4] = [10.0, 25.0, 50.0, 100.0];
+
+/// How long a canary is watched at each share unless the manifest says otherwise: some scrapes of the usual 5 to 15 seconds.
+const CANARY_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a batch is watched unless the manifest says otherwise.
+const ROLLING_PAUSE: Duration = Duration::from_secs(10);
+
 /// What `[strategy]` says.
 pub(super) struct JudgedStrategy {
     pub(super) kind: Strategy,
+    pub(super) on_open: OnOpen,
     pub(super) bake: Duration,
     pub(super) keep_previous: KeepPrevious,
     pub(super) drain: DrainPolicy,
     pub(super) overrides: Vec<Override>,
 }
 
-/// Judges the table.
-pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawStrategy) -> JudgedStrategy {
+impl JudgedStrategy {
+    /// The shortest time for which candidate and stable are watched beside one another; none where they never share the requests.
+    pub(super) fn shortest_pause(&self) -> Option<Duration> {
+        match &self.kind {
+            Strategy::BlueGreen => None,
+            Strategy::Canary { stages, .. } => stages.iter().map(|stage| stage.pause).min(),
+            Strategy::Rolling { pause, .. } => Some(*pause),
+        }
+    }
+}
+
+/// Judges the table; `analysed` where there is an `[analysis]`, which may decide before any pause is over.
+pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawStrategy, analysed: bool) -> JudgedStrategy {
     let at = KeyPath::of("strategy");
-    let kind = match raw.kind {
-        RawStrategyKind::BlueGreen => Strategy::BlueGreen,
-    };
-    weights(judge, &at.key("weights"), &raw.weights);
+    let kind = kind(judge, &at, &raw, analysed);
     let drain = DrainPolicy { timeout: raw.drain.timeout.0, on_timeout: raw.drain.on_timeout.into(), accept_weak_evidence: raw.drain.accept_weak_evidence };
     if drain.timeout.is_zero() && drain.on_timeout == OnDrainTimeout::Keep {
         let complaint = Complaint::new(
@@ -34,21 +53,130 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawStrategy) -> JudgedStrate
         judge.object(&at.key("drain").key("timeout"), complaint);
     }
     let overrides = overrides(judge, &at.key("override"), raw.overrides);
-    JudgedStrategy { kind, bake: raw.bake.0, keep_previous: raw.keep_previous.0, drain, overrides }
+    JudgedStrategy { kind, on_open: raw.on_open.into(), bake: raw.bake.0, keep_previous: raw.keep_previous.0, drain, overrides }
 }
 
-/// Judges the shares, one after the other.
-fn weights(judge: &mut Judge<'_, '_>, at: &KeyPath, weights: &[f64]) {
-    let mut sound = true;
-    for (index, &percent) in weights.iter().enumerate() {
-        let judged = Weight::from_percent(percent);
-        let judged = judged.map_err(|error| Complaint::new(error.to_string(), "write a share from 0 to 100 with at most two decimals"));
-        sound &= judge.accept(&at.index(index), judged).is_some();
+/// Judges how requests move.
+fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy, analysed: bool) -> Strategy {
+    let at_weights = at.key("weights");
+    let weights: Option<Vec<Option<Weight>>> =
+        raw.weights.as_ref().map(|weights| weights.iter().enumerate().map(|(index, &percent)| share(judge, &at_weights.index(index), percent)).collect());
+    // Of which kind it was meant to be is unknown then.
+    if judge.is_taken_out(&at.key("kind")) {
+        return Strategy::BlueGreen;
     }
-    if sound && weights != [100.0] {
-        let complaint = Complaint::new("`blue-green` is one shift of all requests, so its only weight is 100", "write `weights = [100]`, or leave it out");
-        judge.object(at, complaint);
+    match raw.kind {
+        RawStrategyKind::BlueGreen => {
+            judge.belong(at, "RawStrategy", "blue-green");
+            if weights.is_some_and(|weights| !weights.contains(&None) && weights != [Some(Weight::FULL)]) {
+                let complaint = Complaint::new(
+                    "`blue-green` is one shift of all requests, so its only weight is 100",
+                    "write `kind = \"canary\"` to shift in several steps, or leave `weights` out",
+                );
+                judge.object(&at_weights, complaint);
+            }
+            Strategy::BlueGreen
+        }
+        RawStrategyKind::Canary => {
+            judge.belong(at, "RawStrategy", "canary");
+            let pause = raw.pause.map_or(CANARY_PAUSE, |pause| pause.0);
+            let stages = match (&raw.stages, weights) {
+                (Some(stages), _) => declared_stages(judge, &at.key("stages"), stages, pause),
+                (None, Some(weights)) => {
+                    let stages = weights
+                        .into_iter()
+                        .enumerate()
+                        .filter_map(|(index, weight)| Some((at_weights.index(index), Stage { weight: weight?, pause, wait: false })));
+                    stages.collect()
+                }
+                (None, None) => {
+                    let usual = USUAL_WEIGHTS.into_iter().filter_map(|percent| Weight::from_percent(percent).ok());
+                    usual.map(|weight| (at_weights.clone(), Stage { weight, pause, wait: false })).collect()
+                }
+            };
+            let full_alone = matches!(stages.as_slice(), [(_, only)] if only.weight == Weight::FULL);
+            growing(judge, &stages);
+            watched(judge, &stages, analysed);
+            let stages: Vec<Stage> = stages.into_iter().map(|(_, stage)| stage).filter(|stage| stage.weight != Weight::FULL).collect();
+            let list = if raw.stages.is_some() { at.key("stages") } else { at_weights };
+            if stages.is_empty() && full_alone {
+                let complaint = Complaint::new(
+                    "a canary needs a share below 100 %, at which it is watched",
+                    "write for instance `weights = [10, 50, 100]`, or `kind = \"blue-green\"`",
+                );
+                judge.object(&list, complaint);
+            }
+            Strategy::Canary { stages, by: raw.by.unwrap_or(RawSplitBy::Weight).into() }
+        }
+        RawStrategyKind::Rolling => {
+            judge.belong(at, "RawStrategy", "rolling");
+            let (max_surge, max_unavailable) = (raw.max_surge.unwrap_or(1), raw.max_unavailable.unwrap_or(0));
+            if max_surge == 0 && max_unavailable == 0 {
+                let complaint = Complaint::new(
+                    "with `max_surge` and `max_unavailable` both 0 no backend could ever be replaced",
+                    "write `max_surge = 1`, or `max_unavailable = 1`",
+                );
+                judge.object(&at.key("max_surge"), complaint);
+            }
+            Strategy::Rolling { max_surge, max_unavailable, pause: raw.pause.map_or(ROLLING_PAUSE, |pause| pause.0) }
+        }
     }
+}
+
+/// Judges one share.
+fn share(judge: &mut Judge<'_, '_>, at: &KeyPath, percent: f64) -> Option<Weight> {
+    let judged = Weight::from_percent(percent).map_err(|error| error.to_string());
+    let judged = judged.and_then(|weight| if weight.is_zero() { Err("a share of 0 % sends the new release no requests".to_owned()) } else { Ok(weight) });
+    judge.accept(at, judged.map_err(|message| Complaint::new(message, "write a share from 0.01 to 100 with at most two decimals")))
+}
+
+/// Stages and where each was written.
+type Placed = Vec<(KeyPath, Stage)>;
+
+fn declared_stages(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &[RawStage], usual: Duration) -> Placed {
+    let mut stages = Vec::new();
+    for (index, stage) in raw.iter().enumerate() {
+        let at = at.index(index);
+        let Some(weight) = stage.weight.and_then(|percent| share(judge, &at.key("weight"), percent)) else { continue };
+        if let Some(key) = ["pause", "wait"].into_iter().find(|key| weight == Weight::FULL && judge.is_written(&at.key(key))) {
+            let complaint = Complaint::new(
+                format!("`{key}` has no effect at 100 %: the release is then validated and promoted"),
+                "write it at the stage before, or watch longer with `strategy.bake`",
+            );
+            judge.object_to_name(&at.key(key), complaint);
+        }
+        stages.push((at.key("weight"), Stage { weight, pause: stage.pause.map_or(usual, |pause| pause.0), wait: stage.wait }));
+    }
+    stages
+}
+
+/// Reports the first share that is not greater than the one before.
+fn growing(judge: &mut Judge<'_, '_>, stages: &Placed) {
+    let next = stages.iter().skip(1);
+    let Some(((_, before), (at, stage))) = stages.iter().zip(next).find(|((_, before), (_, stage))| stage.weight <= before.weight) else { return };
+    let (small, great) = (percent(stage.weight), percent(before.weight));
+    judge.object(
+        at,
+        Complaint::new(
+            format!("the share {small} comes after {great}: each has to be greater than the one before"),
+            "put the shares in growing order, each once",
+        ),
+    );
+}
+
+/// Reports the first stage at which nothing would be seen.
+fn watched(judge: &mut Judge<'_, '_>, stages: &Placed, analysed: bool) {
+    let blind = |(_, stage): &&(KeyPath, Stage)| stage.pause.is_zero() && !stage.wait && stage.weight != Weight::FULL;
+    let Some((at, stage)) = stages.iter().find(blind).filter(|_| !analysed) else { return };
+    let message = format!("with a pause of `{}` nothing would be watched at {}", write_duration(stage.pause), percent(stage.weight));
+    let own = KeyPath::of("strategy.pause");
+    let at = if judge.is_written(&own) { &own } else { at };
+    judge.object(at, Complaint::new(message, "write a time such as `pause = \"30s\"`, or add `[analysis]`, which decides by itself"));
+}
+
+fn percent(weight: Weight) -> String {
+    let percent = format!("{:.2}", f64::from(weight.basis_points()) / 100.0);
+    format!("{} %", percent.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn overrides(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: Vec<RawOverride>) -> Vec<Override> {
@@ -101,6 +229,7 @@ pub(super) fn timeouts(judge: &mut Judge<'_, '_>, raw: &RawTimeouts) -> Timeouts
         ("shift", raw.shift.0),
         ("validate", raw.validate.0),
         ("undo", raw.undo.0),
+        ("decide", raw.decide.0),
     ];
     for (key, duration) in all {
         judge.longer_than_nothing(&at.key(key), duration, &format!("write a time such as `{key} = \"30s\"`, or leave it out"));
@@ -112,6 +241,6 @@ pub(super) fn timeouts(judge: &mut Judge<'_, '_>, raw: &RawTimeouts) -> Timeouts
         shift: raw.shift.0,
         validate: raw.validate.0,
         undo: raw.undo.0,
-        decide: Duration::from_secs(86_400),
+        decide: raw.decide.0,
     }
 }

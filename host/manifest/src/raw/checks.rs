@@ -15,6 +15,8 @@ pub(crate) enum RawMoment {
     Preflight,
     /// Of the new backends, before they take requests.
     Ready,
+    /// Again and again while both releases have requests.
+    Analysis,
     /// After the shift.
     Validate,
     /// Again and again after promote.
@@ -26,6 +28,7 @@ impl From<RawMoment> for CheckMoment {
         match moment {
             RawMoment::Preflight => CheckMoment::Preflight,
             RawMoment::Ready => CheckMoment::Ready,
+            RawMoment::Analysis => CheckMoment::Analysis,
             RawMoment::Validate => CheckMoment::Validate,
             RawMoment::Bake => CheckMoment::Bake,
         }
@@ -69,8 +72,9 @@ pub(crate) struct RawCheck {
     /// Whom it asks: `backends` is each backend of the slot in question, all of which must be healthy; `public` the URL of `[probe]`; `dependency` something else, which `spec` names.
     #[schemars(example = &"dependency")]
     pub(crate) of: RawOf,
-    /// When it is asked: `preflight` (before anything is touched), `ready` (of new backends, before they take requests), `validate` (after the shift), `bake` (again and again after promote).
-    /// Without it: `["ready", "validate", "bake"]` of backends, `["validate", "bake"]` of the public side, `["preflight"]` of a dependency.
+    /// When it is asked: `preflight` (before anything is touched), `ready` (of new backends, before they take requests), `analysis` (again and again while the new release has a part of
+    /// the requests, with `canary` and `rolling`), `validate` (after the shift), `bake` (again and again after promote).
+    /// Without it: `["ready", "analysis", "validate", "bake"]` of backends, `["validate", "bake"]` of the public side, `["preflight"]` of a dependency.
     #[schemars(length(min = 1), extend("examples" = [["preflight"]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) when: Option<Vec<RawMoment>>,
@@ -105,16 +109,16 @@ pub(crate) struct RawLimits {
     /// How many healthy answers in a row make it healthy.
     #[schemars(range(min = 1, max = 1000), example = 3)]
     pub(crate) healthy_after: u32,
-    /// How many unhealthy answers in a row are tolerated after the shift and in the bake.
+    /// How many unhealthy answers are tolerated in all, during analysis, after the shift and in the bake; one more takes the new release back.
     #[schemars(range(min = 0, max = 1000), example = 0)]
     pub(crate) unhealthy_limit: u32,
-    /// How many answers in a row may be `errored` (could not be asked) after the shift and in the bake.
+    /// How many answers in a row may be `errored` (could not be asked). With one more the check leaves its question open: an undecided stage ends at once, a bake is reported as not confirmed.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     pub(crate) errored_limit: u32,
-    /// How many answers in a row may be `no-data` after the shift and in the bake.
+    /// How many answers in a row may be `no-data`; then as with `errored_limit`.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     pub(crate) no_data_limit: u32,
-    /// How many answers in a row may be `inconclusive` after the shift and in the bake.
+    /// How many answers in a row may be `inconclusive`; then as with `errored_limit`.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     pub(crate) inconclusive_limit: u32,
 }
@@ -138,7 +142,7 @@ impl Default for RawLimits {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawHealth {
     /// Paths, or tables with a path and what is expected there. Each becomes a check of its own, named after its path (`/readyz` becomes `health-readyz`), asked of every backend
-    /// when it gets ready, after the shift and in the bake.
+    /// when it gets ready, during analysis, after the shift and in the bake.
     #[schemars(required, extend("x-required" = true), length(min = 1), extend("examples" = [["/healthz", {"path": "/readyz", "json": {"/database": "up"}}]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoints: Option<Vec<RawEndpoint>>,

@@ -4,15 +4,19 @@
 //! key has a doc comment and, unless it holds a table, an example; a key that must be there is optional here and `required` in the schema, so that what else is wrong is
 //! found too; nothing here knows about files or other keys.
 
+mod analysis;
 mod checks;
 mod metrics;
 mod policy;
 mod runtime;
+mod strategy;
 
+pub(crate) use analysis::*;
 pub(crate) use checks::*;
 pub(crate) use metrics::*;
 pub(crate) use policy::*;
 pub(crate) use runtime::*;
+pub(crate) use strategy::*;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,6 +54,9 @@ pub(crate) struct RawManifest {
     pub(crate) probe: Option<RawProbe>,
     /// How requests move to the new release, and what becomes of the old one.
     pub(crate) strategy: RawStrategy,
+    /// What is measured of the new release beside the stable one while both have requests, and again in the bake. Without this table only `[[checks]]` are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) analysis: Option<RawAnalysis>,
     /// How long each kind of step may take.
     pub(crate) timeouts: RawTimeouts,
     /// What must be free before anything begins.
@@ -57,7 +64,8 @@ pub(crate) struct RawManifest {
     /// Where the numbers about deployments go when a run ends, also a failed one. `agente-host metrics` prints them at any time.
     pub(crate) metrics: RawMetrics,
     /// What differs by environment: any table of this file except `service` and `environments`. Tables are merged key by key, lists and values are replaced; where one of
-    /// several keys has to be chosen (`process` or `docker`, the source of a secret), the environment's choice replaces the other. With several environments, `--env` says which.
+    /// several keys has to be chosen (`process` or `docker`, the source of a secret), the environment's choice replaces the other; where it chooses another `strategy.kind` or
+    /// `analysis.on_outage`, the keys of the other one are left behind. With several environments, `--env` says which.
     pub(crate) environments: BTreeMap<String, RawEnvironment>,
 }
 

@@ -1,13 +1,12 @@
-//! `[probe]`, `[strategy]`, `[timeouts]` and `[disk]` as they are written.
+//! `[probe]`, `[timeouts]` and `[disk]` as they are written.
 
-use crate::units::{DurationText, KeepText, SizeText};
-use agente_engine::policy::{FailingBaseline, KeepPrevious, OnDrainTimeout};
-use agente_engine::route::OverrideBy;
+use crate::units::{DurationText, SizeText};
+use agente_engine::policy::FailingBaseline;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-fn seconds(seconds: u64) -> DurationText {
+pub(super) fn seconds(seconds: u64) -> DurationText {
     DurationText(Duration::from_secs(seconds))
 }
 
@@ -115,133 +114,6 @@ impl From<RawFailingBaseline> for FailingBaseline {
     }
 }
 
-/// How requests move to the new release.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawStrategy {
-    /// `blue-green` is one shift of all requests.
-    #[schemars(example = &"blue-green")]
-    pub(crate) kind: RawStrategyKind,
-    /// The shares of requests that the new release gets, one after the other, in percent with up to two decimals. `blue-green` has exactly one: `[100]`.
-    #[schemars(example = [100])]
-    pub(crate) weights: Vec<f64>,
-    /// How long the new release is watched after promote; the way back stays open meanwhile.
-    #[schemars(example = &"5m")]
-    pub(crate) bake: DurationText,
-    /// How long the old side stands by at weight 0, ready for a rollback in seconds: `"until-next"` (until the next deployment), a duration, or `"none"`.
-    #[schemars(example = &"1h")]
-    pub(crate) keep_previous: KeepText,
-    /// How the old side's last requests are waited for.
-    pub(crate) drain: RawDrain,
-    /// Rules that send single requests to the new release before it has any weight, for a look at it; at most 16.
-    #[serde(rename = "override")]
-    #[schemars(length(max = 16))]
-    pub(crate) overrides: Vec<RawOverride>,
-}
-
-impl Default for RawStrategy {
-    fn default() -> Self {
-        Self {
-            kind: RawStrategyKind::BlueGreen,
-            weights: vec![100.0],
-            bake: seconds(30),
-            keep_previous: KeepText(KeepPrevious::UntilNext),
-            drain: RawDrain::default(),
-            overrides: Vec::new(),
-        }
-    }
-}
-
-/// The strategies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum RawStrategyKind {
-    /// One shift of all requests.
-    BlueGreen,
-}
-
-/// How the old side's last requests are waited for.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawDrain {
-    /// How long. Longer than the longest request, or nothing is retired in time.
-    #[schemars(example = &"2m")]
-    pub(crate) timeout: DurationText,
-    /// What happens then: `keep` keeps the old side and says so, `cut` retires it and reports what was cut.
-    #[schemars(example = &"cut")]
-    pub(crate) on_timeout: RawOnTimeout,
-    /// Whether evidence weaker than the target's own (no open connections for a quiet time) is enough.
-    #[schemars(example = true)]
-    pub(crate) accept_weak_evidence: bool,
-}
-
-impl Default for RawDrain {
-    fn default() -> Self {
-        Self { timeout: seconds(30), on_timeout: RawOnTimeout::Keep, accept_weak_evidence: false }
-    }
-}
-
-/// What happens when a drain reaches its deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum RawOnTimeout {
-    /// The old side is kept.
-    Keep,
-    /// The old side is retired.
-    Cut,
-}
-
-impl From<RawOnTimeout> for OnDrainTimeout {
-    fn from(raw: RawOnTimeout) -> Self {
-        match raw {
-            RawOnTimeout::Keep => OnDrainTimeout::Keep,
-            RawOnTimeout::Cut => OnDrainTimeout::Cut,
-        }
-    }
-}
-
-/// A rule that sends a request to the new release.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawOverride {
-    /// What is looked at: a `header` or a `cookie`.
-    #[schemars(example = &"cookie")]
-    pub(crate) by: RawOverrideBy,
-    /// The header's or cookie's name.
-    #[schemars(required, extend("x-required" = true), example = &"X-Preview")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    /// The value that must be equal.
-    #[schemars(required, extend("x-required" = true), example = &"candidate")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) value: Option<String>,
-}
-
-impl Default for RawOverride {
-    fn default() -> Self {
-        Self { by: RawOverrideBy::Header, name: None, value: None }
-    }
-}
-
-/// What an override looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum RawOverrideBy {
-    /// A request header.
-    Header,
-    /// A cookie.
-    Cookie,
-}
-
-impl From<RawOverrideBy> for OverrideBy {
-    fn from(raw: RawOverrideBy) -> Self {
-        match raw {
-            RawOverrideBy::Header => OverrideBy::Header,
-            RawOverrideBy::Cookie => OverrideBy::Cookie,
-        }
-    }
-}
-
 /// How long each kind of step may take. What happens at a limit is fixed: before promote the deployment is unwound.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -264,11 +136,22 @@ pub(crate) struct RawTimeouts {
     /// Taking one step back, with all its attempts.
     #[schemars(example = &"2m")]
     pub(crate) undo: DurationText,
+    /// How long a person is waited for, where a stage waits for `promote` or is undecided; then the deployment is unwound.
+    #[schemars(example = &"1h")]
+    pub(crate) decide: DurationText,
 }
 
 impl Default for RawTimeouts {
     fn default() -> Self {
-        Self { preflight: seconds(30), launch: seconds(60), healthy: seconds(60), shift: seconds(30), validate: seconds(60), undo: seconds(60) }
+        Self {
+            preflight: seconds(30),
+            launch: seconds(60),
+            healthy: seconds(60),
+            shift: seconds(30),
+            validate: seconds(60),
+            undo: seconds(60),
+            decide: seconds(86_400),
+        }
     }
 }
 

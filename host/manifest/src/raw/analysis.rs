@@ -1,0 +1,232 @@
+//! `[analysis]` as it is written.
+
+use super::policy::seconds;
+use crate::units::{DurationText, ShareText};
+use agente_engine::policy::{OnOutage, OnUndecided};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+/// What is measured of the new release while it has requests.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-kind" = "on_outage"))]
+pub(crate) struct RawAnalysis {
+    /// From the start of one look at the numbers to the start of the next. One rhythm for all measures.
+    #[schemars(example = &"10s")]
+    pub(crate) interval: DurationText,
+    /// How long after a shift the first look comes: until the first numbers are there.
+    #[schemars(example = &"15s")]
+    pub(crate) initial_delay: DurationText,
+    /// How often a release that is as good as the stable one may be taken back: over all measures and looks of one deployment together.
+    #[schemars(example = &"0.1%")]
+    pub(crate) false_alarm: ShareText,
+    /// How often a release that is worse by a measure's `detect` may pass a stage.
+    #[schemars(example = &"5%")]
+    pub(crate) missed: ShareText,
+    /// How long beyond its pause a stage waits for a decision.
+    #[schemars(example = &"30m")]
+    pub(crate) extend: DurationText,
+    /// What happens then: `unwind` takes the new release back, `ask` waits for `agente-host promote` or `agente-host abort` for at most `timeouts.decide`.
+    #[schemars(example = &"ask")]
+    pub(crate) on_undecided: RawOnUndecided,
+    /// What it means that the source of the numbers is away, once a measure's `errored_limit` is used up: `hold` waits for it until the stage's deadline, `fallback` lets the checks that
+    /// `fallback` names decide meanwhile, `go-on` does without. The outcome tells of the latter two. An outage by itself never counts for or against the new release.
+    #[schemars(example = &"fallback")]
+    pub(crate) on_outage: RawOnOutage,
+    /// The checks that decide while the source of the numbers is away: names from `[[checks]]`, or of endpoints of `[health]` (`health-readyz`).
+    #[schemars(length(min = 1), extend("x-kinds" = ["fallback"], "examples" = [["health-readyz"]]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fallback: Option<Vec<String>>,
+    /// How far back the stable release is read in preflight, to see that there are numbers at all.
+    #[schemars(example = &"15m")]
+    pub(crate) lookback: DurationText,
+    /// The measures. At least one.
+    pub(crate) checks: Vec<RawAnalysisCheck>,
+}
+
+impl Default for RawAnalysis {
+    fn default() -> Self {
+        Self {
+            interval: seconds(5),
+            initial_delay: seconds(0),
+            false_alarm: ShareText(0.01),
+            missed: ShareText(0.01),
+            extend: seconds(300),
+            on_undecided: RawOnUndecided::Unwind,
+            on_outage: RawOnOutage::Hold,
+            fallback: None,
+            lookback: seconds(300),
+            checks: Vec::new(),
+        }
+    }
+}
+
+/// What a stage without a decision means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawOnUndecided {
+    /// A person is asked.
+    Ask,
+    /// The new release is taken back.
+    Unwind,
+}
+
+impl From<RawOnUndecided> for OnUndecided {
+    fn from(raw: RawOnUndecided) -> Self {
+        match raw {
+            RawOnUndecided::Ask => OnUndecided::Ask,
+            RawOnUndecided::Unwind => OnUndecided::Unwind,
+        }
+    }
+}
+
+/// What an outage of the source of the numbers means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawOnOutage {
+    /// The stage waits.
+    Hold,
+    /// Other checks decide meanwhile.
+    Fallback,
+    /// The deployment does without.
+    GoOn,
+}
+
+impl From<RawOnOutage> for OnOutage {
+    fn from(raw: RawOnOutage) -> Self {
+        match raw {
+            RawOnOutage::Hold => OnOutage::Hold,
+            RawOnOutage::Fallback => OnOutage::Fallback,
+            RawOnOutage::GoOn => OnOutage::GoOn,
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawMeasure {
+    /// Failed requests of all requests.
+    Errors,
+    /// A histogram of durations.
+    Latency,
+    /// A number of now.
+    Value,
+}
+
+/// One measure and its limits.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-kind" = "measure"))]
+pub(crate) struct RawAnalysisCheck {
+    /// What the measure is called in reports; no two of all checks have the same.
+    #[schemars(required, extend("x-required" = true), example = &"errors")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// The plugin that reads the numbers. It may be left out where the manifest has exactly one table `[plugins.<name>]` of a plugin that neither switches nor comes with the program
+    /// without giving numbers (`http-health`, `tcp-health`): then that one is asked.
+    #[schemars(example = &"prometheus-health")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plugin: Option<String>,
+    /// What is measured: `errors` compares failed requests of all requests, `latency` durations of requests from a histogram, `value` is a number of now such as a queue's length.
+    #[schemars(required, extend("x-required" = true), example = &"errors")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) measure: Option<RawMeasure>,
+    /// `errors`: what counts as failed, a counter; nothing there counts as 0. A text is short for `{ query = "…" }`; a table is handed to the plugin as it is.
+    #[schemars(extend("x-kinds" = ["errors"], "examples" = ["http_requests_total{slot=\"{{slot}}\",code=~\"5..\"}"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) errors: Option<RawQuery>,
+    /// `errors`: what counts at all, a counter. Written like `errors`.
+    #[schemars(extend("x-kinds" = ["errors"], "examples" = ["http_requests_total{slot=\"{{slot}}\"}"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<RawQuery>,
+    /// `latency`: the buckets of a histogram in seconds (label `le`), which are counters. Written like `errors`.
+    #[schemars(extend("x-kinds" = ["latency"], "examples" = ["http_request_duration_seconds_bucket{slot=\"{{slot}}\"}"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) buckets: Option<RawQuery>,
+    /// `value`: what gives exactly one number. Written like `errors`.
+    #[schemars(extend("x-kinds" = ["value"], "examples" = ["max(queue_length{slot=\"{{slot}}\"})"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) query: Option<RawQuery>,
+    /// The greatest that is fine: a share of failed requests (`"5%"`) for `errors`, a duration (`"300ms"`) for `latency`, a number for `value`.
+    #[schemars(extend("examples" = ["5%"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max: Option<RawMost>,
+    /// `value`: the smallest that is fine.
+    #[schemars(example = 1, extend("x-kinds" = ["value"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min: Option<f64>,
+    /// How many times as much as the stable side's is fine: its odds of failing for `errors` (without it: 1.5), its quantile for `latency` (without it: 2, where there is no `max`), its
+    /// number for `value`.
+    #[schemars(range(min = 1), example = 1.2)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_ratio_to_stable: Option<f64>,
+    /// `latency`: which quantile is limited, between 0 and 1. Without it: 0.99.
+    #[schemars(example = 0.95, extend("x-kinds" = ["latency"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quantile: Option<f64>,
+    /// `latency`: how often a request to the new release may be slower than one to the stable release, from 0.5 (as often as not) up to, without, 1. Without it: 0.64.
+    #[schemars(example = 0.6, extend("x-kinds" = ["latency"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_slower: Option<f64>,
+    /// `errors` and `latency`: the smallest additional share of failed, or slow, requests that must not be missed. Without it: `1%`.
+    #[schemars(example = &"0.5%", extend("x-kinds" = ["errors", "latency"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detect: Option<ShareText>,
+    /// `value`: how many healthy looks in a row pass it. Without it: 3.
+    #[schemars(range(min = 1, max = 1000), example = 5, extend("x-kinds" = ["value"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) count: Option<u32>,
+    /// How long one query may take; then the look is `errored`. Without it: `5s`.
+    #[schemars(example = &"2s")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<DurationText>,
+    /// How many unhealthy looks are tolerated in all; one more takes the new release back. Without it: 0 for `errors` and `latency`, 2 for `value`.
+    #[schemars(range(min = 0, max = 1000), example = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unhealthy_limit: Option<u32>,
+    /// How many looks in a row may be `errored` (the source could not be read); one more, and `on_outage` acts. Without it: 2.
+    #[schemars(range(min = 0, max = 1000), example = 5)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) errored_limit: Option<u32>,
+    /// How many looks in a row may find no numbers; one more, and `on_undecided` acts. Without it: as many as there are until the stage's deadline.
+    #[schemars(range(min = 0, max = 1000), example = 10)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) no_data_limit: Option<u32>,
+    /// How many looks in a row may be `inconclusive`, too few requests yet or numbers not to be relied on; one more, and `on_undecided` acts. Without it: as many as there are until the
+    /// stage's deadline.
+    #[schemars(range(min = 0, max = 1000), example = 100)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inconclusive_limit: Option<u32>,
+    /// With so many healthy looks in a row this measure does not hold a stage until the end of its pause. Without it: always until the end.
+    #[schemars(range(min = 1, max = 1000), example = 10)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) consecutive_success: Option<u32>,
+    /// Whether the answer is only reported and changes nothing.
+    #[schemars(example = true)]
+    pub(crate) report_only: bool,
+    /// Whether nothing can stand in for it while its source is away: neither `fallback` nor `go-on`.
+    #[schemars(example = true)]
+    pub(crate) required: bool,
+}
+
+/// A query: in short, or the plugin's own table.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum RawQuery {
+    /// Short for `{ query = "…" }`.
+    Text(String),
+    /// Handed to the plugin as it is.
+    Table(Map<String, Json>),
+}
+
+/// The greatest that is fine: a share, a duration or a number.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum RawMost {
+    /// A share or a duration.
+    Text(String),
+    /// A number.
+    Number(f64),
+}
