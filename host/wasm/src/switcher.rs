@@ -141,9 +141,10 @@ impl TrafficSwitcher for WasmSwitcher {
         self.read_observed(&operation, observed)
     }
 
-    async fn drain(&self, op: &OpId, slot: Slot, _backends: &[Backend]) -> Result<Drained, Fault> {
+    async fn drain(&self, op: &OpId, slot: Slot, backends: &[Backend]) -> Result<Drained, Fault> {
         let operation = self.operation("drain", Phase::Read, None);
-        let drained = call!(self, operation, call_drain, &op.0, slot.as_str())??;
+        let backends: Vec<wit::Backend> = backends.iter().map(write_backend).collect();
+        let drained = call!(self, operation, call_drain, &op.0, slot.as_str(), &backends)??;
         let done = match drained.state.as_str() {
             "drained" => true,
             "draining" => false,

@@ -8,14 +8,15 @@ use crate::guard;
 use crate::marker::Said;
 use crate::nginx::{self, Dumped};
 use crate::observe::observe;
-use crate::record::{Change, Draining, Record};
+use crate::record::{Change, Record};
 use crate::refusal::reload_failure;
 use crate::render::{Rendered, render};
-use crate::snapshot::{self, SLOTS};
+use crate::snapshot::{self, SLOTS, Snapshot};
 use crate::target::{Target, first_line};
 use crate::workers::{self, Running};
 use agente_plugin_sdk::host::{Host, Level};
 use agente_plugin_sdk::{Code, Desired, Failure, Observed, Route};
+use std::collections::BTreeSet;
 
 /// A reload that was told a moment ago is not told again.
 const RELOAD_UNDER_WAY_MS: u64 = 5_000;
@@ -76,7 +77,7 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         // Only the comments and the token differ, or this is what NGINX kept when it refused another. A reload would close idle connections for nothing.
         (record.applied, record.intent) = (Some(digest.to_owned()), None);
         record.change = record.change.filter(|change| change.done || change.generation == generation);
-        record.drains.retain(|slot, _| rendered.is_none_or(|rendered| rendered.snapshot.weight(slot) == 0));
+        record.drains.forget(&reachable(rendered.map(|rendered| &rendered.snapshot)));
         return record.save(host);
     }
     let log_mark = match host.log_mark(&config.log()) {
@@ -89,7 +90,7 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
     let mut earlier = record.clone();
     // A worker that died while the test ran has been replaced by one that is old as well.
     let running = workers::find(host, config).unwrap_or(running);
-    remember_drains(&mut record, rendered, said, &running);
+    remember_drains(&mut record, rendered.map(|rendered| &rendered.snapshot), said, OnDisk::read(before).snapshot(), &running);
     let change = Change {
         generation: generation.to_owned(),
         from: loaded_generation(said).to_owned(),
@@ -189,28 +190,24 @@ fn restore<H: Host>(target: &Target<'_, H>, before: Option<&[u8]>, failure: Fail
     failure
 }
 
-/// A slot that loses its last weight, or its place, begins to drain; one that gets weight again no longer does.
-fn remember_drains(record: &mut Record, rendered: Option<&Rendered>, said: &Said, running: &Running) {
-    for slot in SLOTS {
-        let after = rendered.map_or(0, |rendered| rendered.snapshot.weight(slot));
-        let overridden = rendered.is_some_and(|rendered| rendered.snapshot.overrides.iter().any(|rule| rule.slot == slot));
-        let (before, overridden_before) = match said {
-            Said::Loaded(loaded) => (loaded.snapshot.weight(slot), loaded.snapshot.overrides.iter().any(|rule| rule.slot == slot)),
-            Said::Nobody(_) | Said::Other(_) => (0, false),
-        };
-        if after > 0 || overridden {
-            record.drains.remove(slot);
-        } else if before > 0 || overridden_before || record.change.as_ref().is_some_and(|change| !change.done) {
-            // The workers of now may be sending requests there; those of an unfinished change, too.
-            let mut workers = running.remembered();
-            workers.extend(
-                record.drains.get(slot).into_iter().flat_map(|draining| draining.workers.iter().copied()).filter(|worker| running.find(worker).is_some()),
-            );
-            workers.sort_by_key(|worker| (worker.pid, worker.started_ms));
-            workers.dedup();
-            record.drains.insert(slot.to_owned(), Draining { workers, quiet_since_ms: None });
-        }
+fn reachable(snapshot: Option<&Snapshot>) -> BTreeSet<String> {
+    snapshot.map(Snapshot::reachable).unwrap_or_default()
+}
+
+/// A backend that requests can reach no more begins to drain; one that they can reach again no longer does.
+fn remember_drains(record: &mut Record, then: Option<&Snapshot>, said: &Said, on_disk: Option<&Snapshot>, running: &Running) {
+    let mut before = match said {
+        Said::Loaded(loaded) => loaded.snapshot.reachable(),
+        Said::Nobody(_) | Said::Other(_) => BTreeSet::new(),
+    };
+    if record.change.as_ref().is_some_and(|change| !change.done) {
+        // Of an unfinished change nobody knows which workers have loaded it: those of now may send requests wherever it, or an earlier one, led.
+        before.extend(reachable(on_disk));
+        before.extend(record.drains.addresses());
     }
+    let then = reachable(then);
+    record.drains.forget(&then);
+    record.drains.leave(before.difference(&then).cloned(), &running.remembered(), running);
 }
 
 /// Takes our file away. Where NGINX's own configuration uses our variables, a file that serves nothing stays.

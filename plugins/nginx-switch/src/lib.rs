@@ -18,6 +18,7 @@ pub mod dump;
 pub mod features;
 pub mod file;
 pub mod guard;
+pub mod leaving;
 pub mod marker;
 pub mod names;
 pub mod nginx;
@@ -33,7 +34,7 @@ pub mod workers;
 mod component;
 
 use agente_plugin_sdk::host::Host;
-use agente_plugin_sdk::{Description, Desired, Drained, Failure, Features, Observed, Plugin, Problem, TrafficSwitcher};
+use agente_plugin_sdk::{Backend, Description, Desired, Drained, Failure, Features, Observed, Plugin, Problem, TrafficSwitcher};
 use config::Config;
 use std::borrow::Cow;
 use target::Target;
@@ -85,7 +86,7 @@ impl TrafficSwitcher for NginxSwitch {
         observe::observe(&Target::new(host, config)?)
     }
 
-    fn drain<H: Host>(host: &H, config: &Config, _op_id: &str, slot: &str) -> Result<Drained, Failure> {
-        drain::drain(&Target::new(host, config)?, slot)
+    fn drain<H: Host>(host: &H, config: &Config, _op_id: &str, slot: &str, backends: &[Backend]) -> Result<Drained, Failure> {
+        drain::drain(&Target::new(host, config)?, slot, backends)
     }
 }

@@ -1,12 +1,15 @@
 //! What is remembered from one operation to the next, in the host's memory.
 
+use crate::leaving::Leaving;
 use crate::workers::Worker;
 use agente_plugin_sdk::Failure;
 use agente_plugin_sdk::host::Host;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 const KEY: &str = "record";
+
+/// A little less than the 64 KiB that a plugin can remember.
+const MOST_BYTES: usize = 60 * 1024;
 
 /// Everything that is remembered of one service and environment. All of it may be lost: then less is known, and nothing is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,8 +21,8 @@ pub struct Record {
     pub intent: Option<String>,
     /// The last change that NGINX was told to load.
     pub change: Option<Change>,
-    /// For each slot at weight 0: how it drains.
-    pub drains: BTreeMap<String, Draining>,
+    /// The backends that have left the routes, and who may still hold requests for them.
+    pub drains: Leaving,
 }
 
 /// A change that NGINX was told to load.
@@ -41,15 +44,6 @@ pub struct Change {
     pub done: bool,
 }
 
-/// How a slot drains.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Draining {
-    /// The workers that may still hold requests for it.
-    pub workers: Vec<Worker>,
-    /// Since when every look has seen no connection to its backends.
-    pub quiet_since_ms: Option<u64>,
-}
-
 impl Record {
     /// Reads the record; one that can't be read is as none.
     pub fn load<H: Host>(host: &H) -> Result<Self, Failure> {
@@ -57,9 +51,13 @@ impl Record {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
-    /// Keeps the record.
+    /// Keeps the record; where an NGINX of very many workers makes it too large, without what has left the routes.
     pub fn save<H: Host>(&self, host: &H) -> Result<(), Failure> {
-        let bytes = serde_json::to_vec(self).map_err(|error| Failure::failed(format!("the record has no JSON form: {error}")))?;
+        let json = |record: &Self| serde_json::to_vec(record).map_err(|error| Failure::failed(format!("the record has no JSON form: {error}")));
+        let mut bytes = json(self)?;
+        if bytes.len() > MOST_BYTES {
+            bytes = json(&Self { drains: Leaving::default(), ..self.clone() })?;
+        }
         host.memory_set(KEY, Some(&bytes))
     }
 

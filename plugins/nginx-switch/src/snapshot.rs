@@ -116,6 +116,12 @@ impl Snapshot {
         self.route(slot).map_or(0, |route| route.weight)
     }
 
+    /// The addresses of all backends that requests can reach: those of slots with weight, and of slots that an override leads to.
+    pub fn reachable(&self) -> BTreeSet<String> {
+        let reached = |route: &&Route| route.weight > 0 || self.overrides.iter().any(|rule| rule.slot == route.slot);
+        self.routes.iter().filter(reached).flat_map(|route| route.backends.iter().map(|backend| backend.address.clone())).collect()
+    }
+
     /// The weights in words: `blue 90 %, green 10 %`.
     pub fn weights(&self) -> String {
         let weights: Vec<String> = self.routes.iter().map(|route| format!("{} {} %", route.slot, percent(route.weight))).collect();

@@ -16,6 +16,13 @@ pub struct Worker {
     pub started_ms: u64,
 }
 
+impl Worker {
+    /// Whether both name the same process.
+    pub fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.started_ms.abs_diff(other.started_ms) <= SAME_START_MS
+    }
+}
+
 /// The clock that start times are counted from is set now and then.
 const SAME_START_MS: u64 = 2_000;
 
@@ -53,7 +60,7 @@ impl Running {
 
     /// The process of a remembered worker, if it still runs.
     pub fn find(&self, worker: &Worker) -> Option<&Process> {
-        self.workers.iter().find(|process| process.pid == worker.pid && process.started_ms.abs_diff(worker.started_ms) <= SAME_START_MS)
+        self.workers.iter().find(|process| worker.is(&Worker { pid: process.pid, started_ms: process.started_ms }))
     }
 }
 

@@ -132,8 +132,9 @@ impl<P: TrafficSwitcher> wit_traffic::Guest for Traffic<P> {
         P::observe(&WitHost, &configured::<P>()?).map(observed).map_err(fail)
     }
 
-    fn drain(op_id: String, slot: String) -> Result<wit_traffic::Drained, wit::Failure> {
-        let drained = P::drain(&WitHost, &configured::<P>()?, &op_id, &slot).map_err(fail)?;
+    fn drain(op_id: String, slot: String, backends: Vec<wit::Backend>) -> Result<wit_traffic::Drained, wit::Failure> {
+        let backends: Vec<Backend> = backends.into_iter().map(backend).collect();
+        let drained = P::drain(&WitHost, &configured::<P>()?, &op_id, &slot, &backends).map_err(fail)?;
         Ok(wit_traffic::Drained {
             state: if drained.done { "drained".into() } else { "draining".into() },
             remaining: drained.remaining,

@@ -116,7 +116,7 @@ pub struct Observed {
     pub labels: Labels,
 }
 
-/// How far a slot's last requests are.
+/// How far the last requests to some backends are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
     /// Whether they have ended.
@@ -147,6 +147,8 @@ pub trait TrafficSwitcher: Plugin {
     /// Looks at the running target. Read phase.
     fn observe<H: Host>(host: &H, config: &Self::Config) -> Result<Observed, Failure>;
 
-    /// Says whether the last requests that were sent to `slot` have ended. Read phase.
-    fn drain<H: Host>(host: &H, config: &Self::Config, op_id: &str, slot: &str) -> Result<Drained, Failure>;
+    /// Says whether the last requests that were sent to these backends have ended: all that `slot` had, or a part of them while the others go on
+    /// taking requests. While the routes in force, or an override, still lead to any of them, they have not. None given means all that the target
+    /// knows of the slot. Read phase.
+    fn drain<H: Host>(host: &H, config: &Self::Config, op_id: &str, slot: &str, backends: &[Backend]) -> Result<Drained, Failure>;
 }

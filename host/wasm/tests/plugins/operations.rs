@@ -2,9 +2,9 @@
 
 use crate::fixture::{World, nothing_new, words};
 use agente_engine::fault::{Failure, FaultKind};
-use agente_engine::names::{OpId, ReleaseNumber};
+use agente_engine::names::{BackendId, OpId, ReleaseNumber};
 use agente_engine::ports::{Fence, ObservedState, TrafficSwitcher};
-use agente_engine::route::Slot;
+use agente_engine::route::{Backend, Slot};
 use agente_engine::verdict::{Subject, VerdictKind};
 use agente_engine::weight::Weight;
 use agente_wasm::{GrantSource, LogLevel, OperationContext, PluginKind, WasmSwitcher};
@@ -32,8 +32,11 @@ async fn what_a_switcher_answers_becomes_the_engines_words() {
     assert_eq!(applied.routes.route(Slot::Blue).unwrap().release, Some(ReleaseNumber(3)));
     let observed = switcher.observe().await.unwrap();
     assert_eq!((observed.fence, observed.store.as_deref(), observed.routes.weight(Slot::Blue)), (Fence(7), Some("store-1"), Weight::FULL));
-    let drained = switcher.drain(&op(), Slot::Green, &[]).await.unwrap();
+    let leaving = [("shop-1-green-1", "127.0.0.1:18101"), ("shop-1-green-2", "[::1]:18102")]
+        .map(|(id, address)| Backend { id: BackendId(id.to_owned()), address: address.to_owned() });
+    let drained = switcher.drain(&op(), Slot::Green, &leaving).await.unwrap();
     assert!(drained.done);
+    assert_eq!((drained.remaining, drained.message.as_str()), (2, "done: green [shop-1-green-1 127.0.0.1:18101, shop-1-green-2 [::1]:18102]"));
     assert_eq!(drained.evidence, "workers-gone");
 }
 

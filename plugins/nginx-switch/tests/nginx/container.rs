@@ -138,7 +138,7 @@ fn a_mounted_folder_is_switched_proved_and_drained_like_any_other() {
     let first = switch.desired(Some((10_000, &blue)), Some((0, &green)));
     switch.switch(&first);
     switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
-    let drained = wait_for("the drain", || Some(switch.drain("blue")).filter(|drained| drained.done));
+    let drained = wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
     assert_eq!(drained.evidence, "workers-gone");
     let good = switch.switch(&first);
 

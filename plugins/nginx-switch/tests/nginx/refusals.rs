@@ -74,7 +74,7 @@ fn accepted_but_not_loaded(breakage: &str, before: &str, words: &str) {
     let seen = switch.settle();
     assert_eq!((seen.state, seen.generation), (ObservedState::Converged, good.generation), "{}", seen.message);
     assert_eq!(switch.bytes(), bytes);
-    assert!(switch.drain("green").done, "nothing was ever sent there");
+    assert!(switch.drain(&green).done, "nothing was ever sent there");
 
     // Mended, the same change goes through.
     nginx.configure(before, &[SCOPE], true);

@@ -8,7 +8,7 @@ use agente_plugin_sdk::{Backend, Desired, Drained, Failure, Features, MatchRule,
 use nginx_switch::NginxSwitch;
 use nginx_switch::config::Config;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,10 +42,11 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 #[derive(Default)]
 struct Gate {
     open: Mutex<bool>,
+    waiting: AtomicUsize,
     opened: Condvar,
 }
 
-/// A backend that answers its name; what asks for `/hold` waits for [`App::release`].
+/// A backend that answers its name; what asks for `/hold`, or for `/hold/` and its name, waits for [`App::release`].
 pub struct App {
     pub name: String,
     pub port: u16,
@@ -82,6 +83,11 @@ impl App {
     /// How many requests have come.
     pub fn seen(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many requests wait for [`App::release`].
+    pub fn holding(&self) -> usize {
+        self.gate.waiting.load(Ordering::SeqCst)
     }
 
     pub fn backend(&self) -> Backend {
@@ -123,9 +129,11 @@ fn serve(stream: TcpStream, name: &str, requests: &AtomicUsize, gate: &Gate) {
             return;
         }
         let path = first.split(' ').nth(1).unwrap_or("/");
-        if path == "/hold" {
+        if path == "/hold" || path.strip_prefix("/hold/") == Some(name) {
             let open = gate.open.lock().unwrap();
+            gate.waiting.fetch_add(1, Ordering::SeqCst);
             drop(gate.opened.wait_timeout_while(open, PATIENCE * 2, |open| !*open).unwrap());
+            gate.waiting.fetch_sub(1, Ordering::SeqCst);
         }
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
         if stream.write_all(answer.as_bytes()).is_err() {
@@ -336,8 +344,14 @@ impl Switch {
         NginxSwitch::plan(&self.host, &self.config, wanted).unwrap()
     }
 
-    pub fn drain(&self, slot: &str) -> Drained {
-        NginxSwitch::drain(&self.host, &self.config, "op", slot).unwrap()
+    /// Asks about a slot whose only backend is of the same name.
+    pub fn drain(&self, app: &App) -> Drained {
+        self.drain_of(&app.name, &[app])
+    }
+
+    pub fn drain_of(&self, slot: &str, apps: &[&App]) -> Drained {
+        let backends: Vec<Backend> = apps.iter().map(|app| app.backend()).collect();
+        NginxSwitch::drain(&self.host, &self.config, "op", slot, &backends).unwrap()
     }
 
     /// Polls as the host does, until the answer is not `pending`.
@@ -367,4 +381,64 @@ pub fn ask(nginx: &Nginx, scope: &str, path: &str, headers: &[(&str, &str)]) -> 
     request.total_timeout = PATIENCE;
     let mut stream = agente_plugin_sdk::http::Socket::connect("127.0.0.1", nginx.port, PATIENCE).unwrap();
     agente_plugin_sdk::http::over(&mut stream, &request).unwrap()
+}
+
+/// Asks for `/` as often as there are users, many to a connection, and tells what each got, in their order. `headers` writes a user's own.
+pub fn ask_all(nginx: &Nginx, scope: &str, users: usize, mut headers: impl FnMut(usize, &mut String)) -> Vec<String> {
+    // NGINX closes a connection after 1,000 requests; a small batch fits into the buffers of both sides.
+    const BATCH: usize = 250;
+    const PER_CONNECTION: usize = 2 * BATCH;
+    let host = scope.replace('/', ".");
+    let mut answers = Vec::with_capacity(users);
+    let mut connection: Option<BufReader<TcpStream>> = None;
+    for first in (0..users).step_by(BATCH) {
+        let last = users.min(first + BATCH);
+        let mut requests = String::new();
+        for user in first..last {
+            requests.push_str("GET / HTTP/1.1\r\nHost: ");
+            requests.push_str(&host);
+            requests.push_str("\r\n");
+            headers(user, &mut requests);
+            requests.push_str("\r\n");
+        }
+        let mut reader = connection.take().unwrap_or_else(|| {
+            let stream = TcpStream::connect(("127.0.0.1", nginx.port)).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            BufReader::new(stream)
+        });
+        reader.get_mut().write_all(requests.as_bytes()).unwrap();
+        answers.extend((first..last).map(|_| read_answer(&mut reader)));
+        connection = (!last.is_multiple_of(PER_CONNECTION)).then_some(reader);
+    }
+    answers
+}
+
+/// Asks for `/` from one of the loopback addresses.
+pub fn ask_from(nginx: &Nginx, scope: &str, from: Ipv4Addr) -> String {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(from, 0)).unwrap();
+    rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, nginx.port)).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", scope.replace('/', ".")).unwrap();
+    read_answer(&mut BufReader::new(stream))
+}
+
+fn read_answer(reader: &mut BufReader<TcpStream>) -> String {
+    let (mut line, mut length) = (String::new(), 0_usize);
+    reader.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200 "), "{line:?}");
+    loop {
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the answer ended within its head");
+        if line.trim_end().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    String::from_utf8(body).unwrap()
 }

@@ -197,7 +197,7 @@ fn reading_never_writes() {
     switch.features().unwrap();
     switch.plan(&switch.desired(Some((10_000, &blue)), None));
     switch.observe().unwrap();
-    switch.drain("blue");
+    switch.drain(&blue);
     assert_eq!(std::fs::read_dir(nginx.path("agente")).unwrap().count(), 0);
     // The host of these tests refuses each write outside the write phase.
     let failure = <nginx_switch::NginxSwitch as agente_plugin_sdk::TrafficSwitcher>::apply(

@@ -31,7 +31,7 @@ mod http;
 mod metrics;
 
 use bindings::agente::host::{config, context, exec, files, log, memory, process, secrets, tcp};
-use bindings::agente::types::types::{Desired, Failure, Route};
+use bindings::agente::types::types::{Backend, Desired, Failure, Route};
 use bindings::exports::agente::health::checker::{self, Subject, Verdict};
 use bindings::exports::agente::plugin::meta::{self, Problem};
 use bindings::exports::agente::traffic::switcher::{self, Abilities, Drained, Observed};
@@ -229,10 +229,12 @@ impl switcher::Guest for Guest {
         Ok(observed(message, &settings, vec![Route { slot, weight, backends: Vec::new(), labels: vec![("release".into(), "3".into())] }]))
     }
 
-    fn drain(_op_id: String, _slot: String) -> Result<Drained, Failure> {
+    fn drain(_op_id: String, slot: String, backends: Vec<Backend>) -> Result<Drained, Failure> {
         let settings = settings();
         let state = settings["state"].as_str().unwrap_or("drained").to_owned();
-        Ok(Drained { state, remaining: 0, evidence: "workers-gone".into(), message: act(&settings)?, labels: Vec::new() })
+        let asked: Vec<String> = backends.into_iter().map(|backend| format!("{} {}", backend.id, backend.address)).collect();
+        let message = format!("{}: {slot} [{}]", act(&settings)?, asked.join(", "));
+        Ok(Drained { state, remaining: u32::try_from(asked.len()).unwrap_or(u32::MAX), evidence: "workers-gone".into(), message, labels: Vec::new() })
     }
 }
 
