@@ -1,6 +1,7 @@
 //! When the last requests of a slot have ended, on an NGINX of our own and on one that others keep busy.
 
-use crate::rig::{App, Nginx, Switch, ask, rule, wait_for};
+use crate::client::ask;
+use crate::rig::{App, Nginx, Switch, rule, wait_for};
 use agente_plugin_sdk::Desired;
 use std::io::Write;
 use std::net::TcpStream;

@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "a test has no outside")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails here fails the test")]
 
+mod client;
 mod container;
 mod drains;
 mod drift;

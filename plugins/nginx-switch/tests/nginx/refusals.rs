@@ -1,6 +1,7 @@
 //! NGINX says no: at the test, at the reload, or after the reload was accepted. Each time the file is as before and the old routes serve.
 
-use crate::rig::{App, Nginx, Switch, ask, program};
+use crate::client::ask;
+use crate::rig::{App, Nginx, Switch, program};
 use agente_plugin_sdk::traffic::ObservedState;
 use agente_plugin_sdk::{Code, label};
 use std::net::TcpListener;

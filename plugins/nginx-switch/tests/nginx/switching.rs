@@ -1,6 +1,7 @@
 //! Switching, adopting, looking, and doing nothing twice.
 
-use crate::rig::{App, Nginx, Switch, ask, rule};
+use crate::client::ask;
+use crate::rig::{App, Nginx, Switch, rule};
 use agente_plugin_sdk::Desired;
 use agente_plugin_sdk::label;
 use agente_plugin_sdk::traffic::ObservedState;

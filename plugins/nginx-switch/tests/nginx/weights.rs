@@ -1,6 +1,7 @@
 //! Weights, stickiness and overrides, measured by what real requests get.
 
-use crate::rig::{App, Nginx, Switch, ask, ask_all, ask_from, rule};
+use crate::client::{ask, ask_all, ask_from};
+use crate::rig::{App, Nginx, Switch, rule};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
