@@ -9,14 +9,15 @@ use super::special_functions::ln_add;
 /// How many clusters of one size there may be before two of them become one.
 const CLUSTERS_OF_A_SIZE: usize = 4;
 
-/// The alternatives that evidence is gathered for: their odds, in units of the null hypothesis' odds.
-///
-/// √3 to 140 in steps of 3: between two of them little power is lost, and each one more would make all others weigh less.
-pub(super) fn alternatives() -> impl Iterator<Item = f64> {
-    (0..ALTERNATIVES).map(|step| 3.0_f64.powf(f64::from(step) + 0.5))
-}
+/// How many alternatives evidence is gathered for.
+pub(super) const ALTERNATIVES: usize = 5;
 
-const ALTERNATIVES: u32 = 5;
+/// The alternatives: their odds, in units of the null hypothesis' odds. √3 to 140 in steps of 3: between two of them little power is lost, and each
+/// one more would make all others weigh less.
+pub(super) const MULTIPLES: [f64; ALTERNATIVES] = [1.732, 5.196, 15.588, 46.765, 140.296];
+
+/// ln 5.
+const LN_ALTERNATIVES: f64 = 1.609_437_912_434_100_3;
 
 /// The weight of an alternative that holds from the first stratum on: most bad candidates are bad at once.
 const FROM_THE_BEGINNING: f64 = 0.5;
@@ -42,7 +43,7 @@ pub(super) struct Evidence<const READINGS: usize> {
 #[derive(Debug, Clone)]
 struct Cluster<const READINGS: usize> {
     starts: u32,
-    values: Vec<[f64; READINGS]>,
+    values: [[f64; READINGS]; ALTERNATIVES],
 }
 
 impl<const READINGS: usize> Evidence<READINGS> {
@@ -53,13 +54,13 @@ impl<const READINGS: usize> Evidence<READINGS> {
 
     /// Takes one stratum's factors, as logarithms, one row per alternative. `informative` says whether the first reading tells anything;
     /// it must not depend on how the events fell on the two sides.
-    pub(super) fn take(&mut self, factors: &[[f64; READINGS]], informative: bool) {
+    pub(super) fn take(&mut self, factors: &[[f64; READINGS]; ALTERNATIVES], informative: bool) {
         if informative {
             self.starts = self.starts.saturating_add(1);
             let start = f64::from(self.starts);
             let spread = (1.0 - FROM_THE_BEGINNING) / (start * (start + 1.0));
             let weight = (spread + if self.starts == 1 { FROM_THE_BEGINNING } else { 0.0 }).ln();
-            self.clusters.push(Cluster { starts: 1, values: vec![[weight; READINGS]; factors.len()] });
+            self.clusters.push(Cluster { starts: 1, values: [[weight; READINGS]; ALTERNATIVES] });
             self.join_old_starts();
         }
         for cluster in &mut self.clusters {
@@ -78,9 +79,8 @@ impl<const READINGS: usize> Evidence<READINGS> {
             0 => 0.0,
             starts => ((1.0 - FROM_THE_BEGINNING) / (f64::from(starts) + 1.0)).ln(),
         };
-        let alternatives = f64::from(ALTERNATIVES).ln();
         self.clusters.iter().flat_map(|cluster| cluster.values.iter()).fold(kept, |sum, values| {
-            let least = least(values) - alternatives;
+            let least = least(values) - LN_ALTERNATIVES;
             // Adding less than e⁻³⁷ changes nothing in double precision.
             if least < sum - 37.0 { sum } else { ln_add(sum, least) }
         })
@@ -138,7 +138,7 @@ mod tests {
         let mut evidence = Evidence::<2>::none();
         assert!((evidence.p_value() - 1.0).abs() < 1e-12);
         for _ in 0..1000 {
-            evidence.take(&[[0.0; 2]; 8], true);
+            evidence.take(&[[0.0; 2]; ALTERNATIVES], true);
         }
         assert!(evidence.ln_value().abs() < 1e-9, "weights of starts and the rest sum to 1: {}", evidence.ln_value());
         assert!(evidence.clusters.len() < 60, "{}", evidence.clusters.len());
@@ -148,7 +148,7 @@ mod tests {
     fn a_component_counts_as_its_least_reading() {
         let mut evidence = Evidence::<2>::none();
         for _ in 0..50 {
-            evidence.take(&[[3.0, 0.0]; 8], true);
+            evidence.take(&[[3.0, 0.0]; ALTERNATIVES], true);
         }
         assert!((evidence.p_value() - 1.0).abs() < 1e-9);
         assert!(!evidence.rejects(Proportion::ONE_PERCENT));
@@ -158,10 +158,10 @@ mod tests {
     fn a_change_after_a_long_time_is_still_seen() {
         let mut evidence = Evidence::<1>::none();
         for _ in 0..500 {
-            evidence.take(&[[-2.0]; 8], true);
+            evidence.take(&[[-2.0]; ALTERNATIVES], true);
         }
         for _ in 0..10 {
-            evidence.take(&[[2.0]; 8], true);
+            evidence.take(&[[2.0]; ALTERNATIVES], true);
         }
         assert!(evidence.rejects(Proportion::ONE_PERCENT), "{}", evidence.p_value());
     }

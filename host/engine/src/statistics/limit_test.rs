@@ -1,7 +1,7 @@
 //! One side: is the candidate's share of events above a limit?
 
 use super::counts::{Counts, float};
-use super::evidence::{Evidence, alternatives};
+use super::evidence::{Evidence, MULTIPLES};
 use super::parameters::Proportion;
 
 /// A sequential test of a share of events against a limit.
@@ -22,8 +22,7 @@ impl LimitTest {
     /// Takes one look's counts.
     pub fn add(&mut self, counts: Counts) {
         if counts.total() > 0 {
-            let rows: Vec<[f64; 1]> = alternatives().map(|multiple| [ln_ratio(counts, self.limit, multiple)]).collect();
-            self.evidence.take(&rows, true);
+            self.evidence.take(&MULTIPLES.map(|multiple| [ln_ratio(counts, self.limit, multiple)]), true);
         }
     }
 

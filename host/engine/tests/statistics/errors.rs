@@ -66,11 +66,11 @@ const LOOK_SECONDS: u32 = 15;
 const PER_SECOND: [u64; 2] = [2, 18];
 
 /// Whether outages of both sides ever fail the candidate. Each side is read at its own instant, `jitter` seconds early or late.
-fn shared_outages_fail(traffic: &mut Traffic, jitter: f64, candidate_is_bad: bool) -> bool {
+fn shared_outages_fail(traffic: &mut Traffic, outages: u32, jitter: f64, candidate_is_bad: bool) -> bool {
     let looks = 60;
     let seconds = (looks + 3) * LOOK_SECONDS;
     let mut out = vec![false; seconds as usize];
-    for _ in 0..4 {
+    for _ in 0..outages {
         let start = (traffic.fraction() * f64::from(seconds)) as usize;
         let length = 3 + (traffic.fraction() * 60.0) as usize;
         out.iter_mut().skip(start).take(length).for_each(|second| *second = true);
@@ -95,15 +95,15 @@ fn shared_outages_fail(traffic: &mut Traffic, jitter: f64, candidate_is_bad: boo
 
 #[test]
 fn outages_of_both_sides_blame_nobody_though_the_sides_are_read_at_different_instants() {
-    for jitter in [0.0, 3.0] {
-        let alarms = runs_where(|traffic| shared_outages_fail(traffic, jitter, false));
-        assert!(alarms <= ONE_PERCENT, "with jitter {jitter}: {alarms} of {RUNS}");
+    for (outages, jitter) in [(1, 0.0), (1, 3.0), (4, 0.0), (4, 3.0)] {
+        let alarms = runs_where(|traffic| shared_outages_fail(traffic, outages, jitter, false));
+        assert!(alarms <= ONE_PERCENT, "{outages} outages with jitter {jitter}: {alarms} of {RUNS}");
     }
 }
 
 #[test]
 fn a_bad_candidate_is_found_between_outages_of_both_sides() {
-    let caught = runs_where(|traffic| shared_outages_fail(traffic, 3.0, true));
+    let caught = runs_where(|traffic| shared_outages_fail(traffic, 4, 3.0, true));
     assert!(caught >= RUNS - ONE_PERCENT, "{caught} of {RUNS}");
 }
 

@@ -66,17 +66,17 @@ fn a_candidate_as_fast_as_stable_passes_and_rarely_fails() {
 #[test]
 fn each_rule_catches_the_slowness_that_it_is_for() {
     let none = LatencyTestOptions { max_seconds: None, max_ratio_to_stable: None, smallest_effect: None, ..options() };
-    for (rule, options) in [
-        ("longest time", LatencyTestOptions { max_seconds: options().max_seconds, ..none }),
-        ("ratio", LatencyTestOptions { max_ratio_to_stable: options().max_ratio_to_stable, ..none }),
-        ("ranks", LatencyTestOptions { smallest_effect: options().smallest_effect, ..none }),
+    for (rule, slower, options) in [
+        ("longest time", 5.0, LatencyTestOptions { max_seconds: options().max_seconds, ..none }),
+        ("ratio", 10.0, LatencyTestOptions { max_ratio_to_stable: options().max_ratio_to_stable, ..none }),
+        ("ranks", 3.0, LatencyTestOptions { smallest_effect: options().smallest_effect, ..none }),
     ] {
-        // Good for ten looks, by which stable's quantile is known, then five times as slow.
+        // Good for ten looks, by which stable's quantile is known, then slower; buckets are coarse, so the ratio of 1.5 is tested at 1 s, five times stable's quantile.
         let caught = runs_where(|traffic| {
             let mut test = LatencyTest::new(&bounds(), options).unwrap();
             (0..50).any(|look| {
                 let stable = requests(traffic, 90, 1.0);
-                test.add(&requests(traffic, 30, if look < 10 { 1.0 } else { 5.0 }), Some(&stable)).unwrap();
+                test.add(&requests(traffic, 30, if look < 10 { 1.0 } else { slower }), Some(&stable)).unwrap();
                 test.judge().kind == JudgementKind::Fail
             })
         });
@@ -105,10 +105,9 @@ fn what_slows_both_sides_down_blames_the_candidate_only_against_the_longest_time
 
 #[test]
 fn a_candidate_slower_by_an_effect_that_matters_is_rarely_accepted() {
-    // Log-logistic times with shape 2: the probability of superiority is 0.64 where the scales differ by this factor.
-    let slower = 1.543;
-    let options =
-        SequentialRankOptions { false_alarm: Proportion::ONE_PERCENT, missed: Proportion::ONE_PERCENT, smallest_effect: Proportion::new(0.62).unwrap() };
+    let options = SequentialRankOptions { false_alarm: Proportion::ONE_PERCENT, missed: Proportion::ONE_PERCENT, smallest_effect: Proportion::MEDIUM_EFFECT };
+    // In these buckets, the probability of superiority is 0.6401 where one side is slower by this factor.
+    let slower = 1.584;
     let accepted = runs_where(|traffic| {
         let mut test = SequentialRankTest::new(&bounds(), options);
         (0..80).any(|_| {
