@@ -11,7 +11,7 @@ BIN := target/$(PROFILE)/agente-host
 # The same source gives the same component wherever it was built.
 GUEST_FLAGS := --remap-path-prefix=$(CURDIR)=/agente --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 
-.PHONY: help setup setup-demo build guests demo test lint bench soak docs clean
+.PHONY: help setup setup-demo build guests demo test lint bench power soak docs clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ lint: ## Formatting, lints, documentation, dependencies
 
 bench: setup-demo ## Print what plugins, switches and deployments cost
 	@tests/bin/bench
+
+power: ## Print how often canary analysis catches, leaves undecided and passes bad and good candidates
+	@cargo run --quiet --release -p agente-engine --example power
 
 soak: setup ## 50 switches in a row under load, on Debian's NGINX and on a current one
 	@tests/bin/soak

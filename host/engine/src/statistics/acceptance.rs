@@ -52,11 +52,16 @@ impl Acceptance {
 
     /// Whether the counts pass: the answer of [`Acceptance::judge`] alone.
     pub fn passes(&self, candidate: Counts, stable: Option<Counts>) -> bool {
-        self.is_below(candidate, self.needed(stable))
+        // A lower bound is never above the rate itself, so nearly all that don't pass are known without it.
+        let rate = stable.and_then(Counts::rate).unwrap_or(0.0);
+        self.is_below(candidate, self.needed_above(rate)) && self.is_below(candidate, self.needed(stable))
     }
 
     fn needed(&self, stable: Option<Counts>) -> f64 {
-        let stable = stable.map_or(0.0, |stable| lower_bound(stable, self.missed));
+        self.needed_above(stable.map_or(0.0, |stable| lower_bound(stable, self.missed)))
+    }
+
+    fn needed_above(&self, stable: f64) -> f64 {
         let margin = self.margin.map_or(1.0, |margin| margin + stable);
         margin.min(self.limit.unwrap_or(1.0)).min(1.0)
     }

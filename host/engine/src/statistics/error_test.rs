@@ -117,22 +117,33 @@ impl ErrorTest {
         self.stable = None;
     }
 
-    /// Judges what was seen so far. May be asked at any time, any number of times.
+    /// The answer alone. May be asked at any time, any number of times.
+    pub fn kind(&self) -> JudgementKind {
+        let each = self.each();
+        if self.worse.rejects(each) || self.above.as_ref().is_some_and(|above| above.rejects(each)) {
+            JudgementKind::Fail
+        } else if self.acceptance.passes(self.candidate, self.stable) {
+            JudgementKind::Pass
+        } else {
+            JudgementKind::Undecided
+        }
+    }
+
+    /// The error rate of each test that can fail the candidate.
+    fn each(&self) -> Proportion {
+        self.options.false_alarm.split(if self.above.is_some() { 2 } else { 1 })
+    }
+
+    /// The answer and the numbers behind it.
     pub fn judge(&self) -> Judgement {
-        let each = self.options.false_alarm.split(if self.above.is_some() { 2 } else { 1 });
-        let fails = self.worse.rejects(each) || self.above.as_ref().is_some_and(|above| above.rejects(each));
         let accepted = self.acceptance.judge(self.candidate, self.stable);
         Judgement {
-            kind: match (fails, accepted.passes) {
-                (true, _) => JudgementKind::Fail,
-                (false, true) => JudgementKind::Pass,
-                (false, false) => JudgementKind::Undecided,
-            },
+            kind: self.kind(),
             candidate: self.candidate,
             stable: self.stable,
             worse_p_value: self.worse.p_value(),
             above_p_value: self.above.as_ref().map(LimitTest::p_value),
-            fails_at: each.value(),
+            fails_at: self.each().value(),
             ratio: self.options.ratio,
             limit: self.options.limit,
             at_most: accepted.at_most,

@@ -197,7 +197,23 @@ impl LatencyTest {
         }
     }
 
-    /// Judges what was seen so far. May be asked at any time, any number of times.
+    /// The answer alone. May be asked at any time, any number of times.
+    pub fn kind(&self) -> JudgementKind {
+        let fails = self.longest.as_ref().is_some_and(|rule| rule.test.rejects(self.each))
+            || self.ratio.as_ref().is_some_and(|rule| rule.rejects(self.each))
+            || self.ranks.as_ref().is_some_and(SequentialRankTest::fails);
+        let slow = [self.longest.as_ref().map(|rule| rule.slow), self.ratio.as_ref().map(|rule| rule.slow)];
+        let accepted = || slow.into_iter().flatten().all(|slow| self.acceptance.passes(slow, None));
+        if fails {
+            JudgementKind::Fail
+        } else if accepted() && self.ranks.as_ref().is_none_or(SequentialRankTest::accepts) {
+            JudgementKind::Pass
+        } else {
+            JudgementKind::Undecided
+        }
+    }
+
+    /// The answer and the numbers behind it.
     pub fn judge(&self) -> LatencyJudgement {
         let tail = |bound_seconds, slow, p_value| {
             let accepted = self.acceptance.judge(slow, None);
@@ -206,16 +222,8 @@ impl LatencyTest {
         let longest = self.longest.as_ref().map(|rule| tail(Some(rule.bound), rule.slow, rule.test.p_value()));
         let ratio = self.ratio.as_ref().map(|rule| tail(rule.bound, rule.slow, rule.p_value()));
         let tails = || [longest, ratio].into_iter().flatten();
-        let fails = self.longest.as_ref().is_some_and(|rule| rule.test.rejects(self.each))
-            || self.ratio.as_ref().is_some_and(|rule| rule.rejects(self.each))
-            || self.ranks.as_ref().is_some_and(SequentialRankTest::fails);
-        let passes = tails().all(|tail| tail.passes) && self.ranks.as_ref().is_none_or(SequentialRankTest::accepts);
         LatencyJudgement {
-            kind: match (fails, passes) {
-                (true, _) => JudgementKind::Fail,
-                (false, true) => JudgementKind::Pass,
-                (false, false) => JudgementKind::Undecided,
-            },
+            kind: self.kind(),
             quantile: self.options.quantile,
             candidate: self.candidate.quantile(self.options.quantile),
             stable: self.stable.as_ref().map(|stable| stable.quantile(self.options.quantile)),
@@ -295,5 +303,65 @@ impl fmt::Display for QuantileEstimate {
             QuantileEstimate::Within { seconds } => write!(f, "{seconds:.3} s"),
             QuantileEstimate::AboveTop { seconds } => write!(f, "above {seconds} s"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds() -> BucketBounds {
+        BucketBounds::new(&[0.1, 0.5, 1.0]).unwrap()
+    }
+
+    fn options() -> LatencyTestOptions {
+        LatencyTestOptions {
+            false_alarm: Proportion::ONE_PERCENT,
+            missed: Proportion::ONE_PERCENT,
+            quantile: Proportion::new(0.9).unwrap(),
+            max_seconds: Some(0.4),
+            max_ratio_to_stable: None,
+            smallest_effect: None,
+        }
+    }
+
+    #[test]
+    fn rules_that_make_no_sense_are_refused() {
+        let refused = |options| LatencyTest::new(&bounds(), options).err();
+        assert_eq!(refused(LatencyTestOptions { max_seconds: None, ..options() }), Some(LatencyTestError::NoRule));
+        assert_eq!(refused(LatencyTestOptions { max_seconds: Some(0.0), ..options() }), Some(LatencyTestError::Time { seconds: 0.0 }));
+        let above = HistogramError::NoBound { wanted: 3.0, top: 1.0 };
+        assert_eq!(refused(LatencyTestOptions { max_seconds: Some(3.0), ..options() }), Some(LatencyTestError::Histogram(above)));
+        let mut test = LatencyTest::new(&bounds(), options()).unwrap();
+        let other = BucketBounds::new(&[0.2]).unwrap().empty();
+        assert_eq!(test.add(&bounds().empty(), Some(&other)), Err(LatencyTestError::Histogram(HistogramError::DifferentBounds)));
+    }
+
+    #[test]
+    fn a_tail_beyond_the_longest_time_fails_and_one_within_passes() {
+        let [mut slow, mut fast] = [(); 2].map(|()| LatencyTest::new(&bounds(), options()).unwrap());
+        slow.add(&bounds().histogram(vec![10, 20, 45, 5]).unwrap(), None).unwrap();
+        fast.add(&bounds().histogram(vec![180, 20, 0, 0]).unwrap(), None).unwrap();
+        assert_eq!(slow.judge().kind, JudgementKind::Fail);
+        let shown = slow.judge().to_string();
+        assert!(shown.starts_with("candidate's 0.9 quantile 0.967 s; longest time: slower than 0.5 s 50 of 80 (62.5 %)"), "{shown}");
+        assert_eq!(fast.judge().kind, JudgementKind::Pass);
+        assert_eq!(fast.judge().requests_to_pass, Some(0));
+        fast.begin_stage();
+        assert_eq!(fast.judge().kind, JudgementKind::Undecided);
+    }
+
+    #[test]
+    fn without_enough_of_stable_the_ratio_neither_fails_nor_passes() {
+        let comparing = LatencyTestOptions { max_seconds: None, max_ratio_to_stable: Some(Multiple::ONE_AND_A_HALF), ..options() };
+        let mut test = LatencyTest::new(&bounds(), comparing).unwrap();
+        for _ in 0..20 {
+            test.add(&bounds().histogram(vec![0, 0, 0, 50]).unwrap(), Some(&bounds().histogram(vec![1, 0, 0, 0]).unwrap())).unwrap();
+        }
+        let judgement = test.judge();
+        assert_eq!(judgement.kind, JudgementKind::Undecided);
+        assert_eq!(judgement.ratio.unwrap().bound_seconds, None);
+        assert!(judgement.to_string().contains("stable's quantile is not known well enough yet"), "{judgement}");
+        assert_eq!(judgement.candidate, QuantileEstimate::AboveTop { seconds: 1.0 });
     }
 }

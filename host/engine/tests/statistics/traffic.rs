@@ -53,7 +53,7 @@ pub(crate) fn stage(traffic: &mut Traffic, candidate: f64, stable: f64, stable_s
     for _ in 0..requests / REQUESTS_PER_LOOK {
         let stable = traffic.requests(REQUESTS_PER_LOOK * stable_share, stable)?;
         test.add(traffic.requests(REQUESTS_PER_LOOK, candidate)?, Some(stable));
-        kind = test.judge().kind;
+        kind = test.kind();
         if kind != JudgementKind::Undecided {
             break;
         }
