@@ -9,7 +9,6 @@ use crate::error::CliError;
 use crate::secrets::ManifestSecrets;
 use crate::session::scratch_store;
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
-use agente_engine::policy::AnalysisCheck;
 use agente_manifest::{Manifest, ManifestError, Problem};
 use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
@@ -125,9 +124,9 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
     };
     let switcher = load(&manifest.switcher, User::Switch).await?;
     let (mut checkers, mut asked) = (BTreeMap::new(), BTreeSet::new());
-    let measures: Vec<&AnalysisCheck> = manifest.policy.analysis.iter().flat_map(|analysis| &analysis.checks).collect();
-    let of_checks = manifest.policy.checks.iter().map(|check| (&check.plugin, &check.name));
-    let of_measures = measures.iter().flat_map(|check| check.measure.queries().into_iter().map(move |(query, _)| (&query.plugin, &check.name)));
+    let queries = manifest.queries();
+    let of_checks = manifest.policy.checks.iter().map(|check| (&check.plugin, check.name.as_str()));
+    let of_measures = queries.iter().map(|asked| (&asked.query.plugin, asked.check));
     for (plugin, check) in of_checks.chain(of_measures) {
         if asked.insert(plugin)
             && let Some(checker) = load(plugin, User::Check(check)).await?
@@ -142,19 +141,14 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
             problems.push(manifest.check_problem(&check.name, &problem.path, &problem.message));
         }
     }
-    for check in measures {
-        for (query, wanted) in check.measure.queries() {
-            let Some(plugin) = checkers.get(&query.plugin) else { continue };
-            let source = match plugin.metrics(OperationContext::default()) {
-                Ok(source) => source,
-                Err(fault) => {
-                    problems.push(query_problem(manifest, check, "", &fault.message));
-                    continue;
-                }
-            };
-            for problem in source.check_query(&query.spec, wanted).await? {
-                problems.push(query_problem(manifest, check, &problem.path, &problem.message));
+    for asked in manifest.queries() {
+        let Some(plugin) = checkers.get(&asked.query.plugin) else { continue };
+        match plugin.metrics(OperationContext::default()) {
+            Ok(source) => {
+                let found = source.check_query(&asked.query.spec, asked.wanted).await?;
+                problems.extend(found.iter().map(|problem| manifest.query_problem(&asked, &problem.path, &problem.message)));
             }
+            Err(fault) => problems.push(manifest.query_problem(&asked, "", &fault.message)),
         }
     }
     if !problems.is_empty() {
@@ -166,16 +160,19 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
     }
 }
 
-fn query_problem(manifest: &Manifest, check: &AnalysisCheck, path: &str, message: &str) -> Problem {
-    manifest.problem_at("analysis.checks", &format!("analysis `{}`: {path} {message}", check.name), "correct it")
-}
-
 /// Loads the plugin that switches, alone: who only looks at the target needs no other.
 pub(crate) async fn load_switcher(host: &PluginHost, manifest: &Manifest, lock: &LockFile, store_id: &str, effects: &Effects) -> Result<Plugin, CliError> {
     let path = find(&manifest.switcher, manifest.plugins.get(&manifest.switcher).and_then(|section| section.path.as_deref()))?;
     let input = input(&manifest.switcher, path, manifest, store_id, effects.clone(), GrantSource::Lock(lock));
     let input = LoadInput { kind: Some(User::Switch.kind()), ..input };
     host.load(input).await.map_err(|error| refused::by(manifest, Some(User::Switch), &error))
+}
+
+/// What a plugin will be asked in a manifest's words: its checks' and queries' own tables.
+fn specs(name: &PluginName, manifest: &Manifest) -> Vec<serde_json::Value> {
+    let checks = manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone());
+    let queries = manifest.queries().into_iter().filter(|asked| asked.query.plugin == *name).map(|asked| asked.query.spec.clone());
+    checks.chain(queries).collect()
 }
 
 /// What is to be loaded for a manifest.
@@ -185,7 +182,7 @@ fn input<'a>(name: &PluginName, path: PathBuf, manifest: &Manifest, store_id: &s
         path,
         kind: None,
         config: manifest.plugins.get(name).map_or_else(|| serde_json::json!({}), |section| section.config.clone()),
-        specs: manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone()).collect(),
+        specs: specs(name, manifest),
         scope: manifest.scope.clone(),
         store_id: store_id.to_owned(),
         grant,
