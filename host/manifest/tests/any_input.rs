@@ -118,6 +118,11 @@ fn keys() -> Vec<String> {
     keys
 }
 
+/// Every key of a table that stands in a list, as the schema has them.
+fn keys_of(table: &str) -> Vec<String> {
+    schema()["$defs"][table]["properties"].as_object().map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
@@ -143,6 +148,24 @@ proptest! {
     fn any_values_at_any_keys(entries in prop::collection::btree_map(prop::sample::select(keys()), value(), 1..8), environment in prop::option::of(Just("some-name".to_owned()))) {
         let lines: Vec<String> = entries.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         judge(lines.join("\n").into_bytes(), environment);
+    }
+
+    #[test]
+    fn any_values_in_a_measure(measure in prop::sample::select(vec!["errors", "latency", "value"]), entries in prop::collection::btree_map(prop::sample::select(keys_of("AnalysisCheck")), value(), 0..8)) {
+        let lines = entries.iter().filter(|(key, _)| *key != "measure").map(|(key, value)| format!("{key} = {value}\n"));
+        let good = SEED.split("[environments").next().unwrap_or_default();
+        let text = format!("{good}[plugins.numbers]\n[analysis]\n[[analysis.checks]]\nmeasure = \"{measure}\"\n{}", lines.collect::<String>());
+        judge(text.into_bytes(), None);
+    }
+
+    #[test]
+    fn any_values_in_a_stage(entries in prop::collection::vec(prop::collection::btree_map(prop::sample::select(keys_of("Stage")), value(), 0..4), 0..4)) {
+        let good = SEED.split("[environments").next().unwrap_or_default().replace("weights = [100]", "kind = \"canary\"");
+        let stages = entries.iter().map(|entries| {
+            let lines = entries.iter().map(|(key, value)| format!("{key} = {value}\n"));
+            format!("[[strategy.stages]]\n{}", lines.collect::<String>())
+        });
+        judge(format!("{good}{}", stages.collect::<String>()).into_bytes(), None);
     }
 }
 

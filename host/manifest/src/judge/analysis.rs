@@ -7,7 +7,7 @@ use super::{CheckPlaces, Judge};
 use crate::problem::Complaint;
 use crate::raw::{RawAnalysis, RawAnalysisCheck, RawMeasure, RawOnOutage};
 use crate::spelling::{listed, nearest};
-use crate::tree::KeyPath;
+use crate::tree::{KeyPath, Node, Value};
 use crate::units::{write_duration, write_share};
 use crate::written::toml_literal;
 use agente_engine::names::PluginName;
@@ -136,8 +136,7 @@ fn fallback(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: 
     for (index, name) in names.iter().enumerate() {
         let complaint = match beside.checks.iter().find(|check| check.name == *name) {
             _ if names.iter().take(index).any(|earlier| earlier == name) => Complaint::new(format!("`{name}` is given twice"), "remove one of the two"),
-            // The check has a problem of its own.
-            None if beside.places.contains_key(name) => continue,
+            None if has_problems(judge, beside, name) => continue,
             None => Complaint::new(format!("there is no check `{name}`"), fix_with(nearest(name, fitting.iter().copied()))),
             Some(check) if check.of == CheckOf::Dependency => {
                 Complaint::new(format!("the check `{name}` asks a dependency, which says nothing about the new release"), fix_with(None))
@@ -151,6 +150,18 @@ fn fallback(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: 
         sound = false;
     }
     sound.then(|| names.clone())
+}
+
+/// Whether a check of this name, which is not among the good ones, may be written nevertheless: what is wrong with it has been reported.
+fn has_problems(judge: &Judge<'_, '_>, beside: &Beside<'_>, name: &str) -> bool {
+    let items = |path: &str| match judge.document.at(&KeyPath::of(path)).map(|node| &node.value) {
+        Some(Value::List(elements)) => elements.as_slice(),
+        _ => &[],
+    };
+    let is_named = |check: &Node| check.table().and_then(|entries| entries.get("name")).and_then(Node::text) == Some(name);
+    let of_health = beside.places.values().filter(|place| place.to_string().starts_with("health.")).count();
+    let gone = judge.is_taken_out(&KeyPath::of("checks")) || judge.is_taken_out(&KeyPath::of("health")) || judge.is_taken_out(&KeyPath::of("health.endpoints"));
+    gone || items("checks").iter().any(is_named) || (name.starts_with("health-") && items("health.endpoints").len() > of_health)
 }
 
 /// Judges one measure.

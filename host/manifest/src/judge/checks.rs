@@ -217,7 +217,7 @@ fn in_time(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits, when: &[Raw
         judge.object(&at, Complaint::new(message, format!("ask more often, for fewer answers, or write a longer `timeouts.{step}`")));
         return;
     }
-    let stage = around.watched.filter(|watched| when.contains(&RawMoment::Analysis) && needed >= *watched && !watched.is_zero());
+    let stage = around.watched.filter(|watched| when.contains(&RawMoment::Analysis) && needed >= *watched && !needed.is_zero());
     if let Some(stage) = stage {
         let (needed, stage, interval) = (write_duration(needed), write_duration(stage), write_duration(raw.interval.0));
         let message = format!("{} healthy answers {interval} apart take {needed}, and the shortest stage of the strategy lasts {stage}", raw.healthy_after);

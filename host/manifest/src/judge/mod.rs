@@ -128,10 +128,10 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
     let ports = runtime.as_ref().and_then(|runtime| runtime.ports);
     let probed = raw.probe.is_some() || judge.taken_out.contains("probe");
     let probe = raw.probe.and_then(|probe| probe::judge(judge, probe, ports));
-    let strategy = strategy::judge(judge, raw.strategy, raw.analysis.is_some());
-    let timeouts = strategy::timeouts(judge, &raw.timeouts);
     let extended = raw.analysis.as_ref().map_or(Duration::ZERO, |analysis| analysis.initial_delay.0.saturating_add(analysis.extend.0));
-    let watched = strategy.shortest_pause().map(|pause| pause.saturating_add(extended));
+    let strategy = strategy::judge(judge, raw.strategy, extended);
+    let timeouts = strategy::timeouts(judge, &raw.timeouts);
+    let watched = strategy.shortest_pause.map(|pause| pause.saturating_add(extended));
     let shared = strategy.kind != Strategy::BlueGreen;
     let around = checks::Around { timeouts, bake: strategy.bake, probed, shared, watched };
     let (policy_checks, check_places) = checks::judge(judge, &mut plugins, raw.checks, raw.health, &around);

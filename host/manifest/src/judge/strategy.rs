@@ -4,7 +4,6 @@ use super::{Judge, probe};
 use crate::problem::Complaint;
 use crate::raw::{RawOverride, RawOverrideBy, RawSplitBy, RawStage, RawStrategy, RawStrategyKind, RawTimeouts};
 use crate::tree::KeyPath;
-use crate::units::write_duration;
 use agente_engine::policy::{DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Stage, Strategy, Timeouts};
 use agente_engine::route::{Override, Slot};
 use agente_engine::weight::Weight;
@@ -27,23 +26,15 @@ pub(super) struct JudgedStrategy {
     pub(super) keep_previous: KeepPrevious,
     pub(super) drain: DrainPolicy,
     pub(super) overrides: Vec<Override>,
+    /// The shortest time for which candidate and stable are watched beside one another; none where they never share the requests, or it was reported.
+    pub(super) shortest_pause: Option<Duration>,
 }
 
-impl JudgedStrategy {
-    /// The shortest time for which candidate and stable are watched beside one another; none where they never share the requests.
-    pub(super) fn shortest_pause(&self) -> Option<Duration> {
-        match &self.kind {
-            Strategy::BlueGreen => None,
-            Strategy::Canary { stages, .. } => stages.iter().map(|stage| stage.pause).min(),
-            Strategy::Rolling { pause, .. } => Some(*pause),
-        }
-    }
-}
-
-/// Judges the table; `analysed` where there is an `[analysis]`, which may decide before any pause is over.
-pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawStrategy, analysed: bool) -> JudgedStrategy {
+/// Judges the table; `extended` is for how long an `[analysis]` may watch beyond a pause.
+pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawStrategy, extended: Duration) -> JudgedStrategy {
     let at = KeyPath::of("strategy");
-    let kind = kind(judge, &at, &raw, analysed);
+    let kind = kind(judge, &at, &raw);
+    let shortest_pause = shortest_pause(judge, &at, &kind, extended);
     let drain = DrainPolicy { timeout: raw.drain.timeout.0, on_timeout: raw.drain.on_timeout.into(), accept_weak_evidence: raw.drain.accept_weak_evidence };
     if drain.timeout.is_zero() && drain.on_timeout == OnDrainTimeout::Keep {
         let complaint = Complaint::new(
@@ -53,11 +44,11 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawStrategy, analysed: bool)
         judge.object(&at.key("drain").key("timeout"), complaint);
     }
     let overrides = overrides(judge, &at.key("override"), raw.overrides);
-    JudgedStrategy { kind, on_open: raw.on_open.into(), bake: raw.bake.0, keep_previous: raw.keep_previous.0, drain, overrides }
+    JudgedStrategy { kind, on_open: raw.on_open.into(), bake: raw.bake.0, keep_previous: raw.keep_previous.0, drain, overrides, shortest_pause }
 }
 
 /// Judges how requests move.
-fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy, analysed: bool) -> Strategy {
+fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy) -> Strategy {
     let at_weights = at.key("weights");
     let weights: Option<Vec<Option<Weight>>> =
         raw.weights.as_ref().map(|weights| weights.iter().enumerate().map(|(index, &percent)| share(judge, &at_weights.index(index), percent)).collect());
@@ -96,7 +87,6 @@ fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy, analysed: bo
             };
             let full_alone = matches!(stages.as_slice(), [(_, only)] if only.weight == Weight::FULL);
             growing(judge, &stages);
-            watched(judge, &stages, analysed);
             let stages: Vec<Stage> = stages.into_iter().map(|(_, stage)| stage).filter(|stage| stage.weight != Weight::FULL).collect();
             let list = if raw.stages.is_some() { at.key("stages") } else { at_weights };
             if stages.is_empty() && full_alone {
@@ -164,14 +154,26 @@ fn growing(judge: &mut Judge<'_, '_>, stages: &Placed) {
     );
 }
 
-/// Reports the first stage at which nothing would be seen.
-fn watched(judge: &mut Judge<'_, '_>, stages: &Placed, analysed: bool) {
-    let blind = |(_, stage): &&(KeyPath, Stage)| stage.pause.is_zero() && !stage.wait && stage.weight != Weight::FULL;
-    let Some((at, stage)) = stages.iter().find(blind).filter(|_| !analysed) else { return };
-    let message = format!("with a pause of `{}` nothing would be watched at {}", write_duration(stage.pause), percent(stage.weight));
-    let own = KeyPath::of("strategy.pause");
-    let at = if judge.is_written(&own) { &own } else { at };
-    judge.object(at, Complaint::new(message, "write a time such as `pause = \"30s\"`, or add `[analysis]`, which decides by itself"));
+/// Finds the shortest pause, and reports one in which nothing would be seen.
+fn shortest_pause(judge: &mut Judge<'_, '_>, at: &KeyPath, kind: &Strategy, extended: Duration) -> Option<Duration> {
+    let (shortest, blind) = match kind {
+        Strategy::BlueGreen => return None,
+        Strategy::Canary { stages, .. } => {
+            let blind = stages.iter().position(|stage| stage.pause.is_zero() && !stage.wait);
+            let shortest = stages.iter().map(|stage| stage.pause).min()?;
+            (shortest, blind.and_then(|index| Some((index, format!("nothing would be watched at {}", percent(stages.get(index)?.weight))))))
+        }
+        Strategy::Rolling { pause, .. } => (*pause, pause.is_zero().then(|| (0, "no batch would be watched".to_owned()))),
+    };
+    let Some((index, blind)) = blind.filter(|_| extended.is_zero()) else { return Some(shortest) };
+    let places = [at.key("stages").index(index).key("pause"), at.key("pause")];
+    let place = places.iter().find(|place| judge.is_written(place)).unwrap_or(at);
+    let complaint = Complaint::new(
+        format!("with a pause of `0s` {blind}"),
+        "write a time such as `pause = \"30s\"`, or add `[analysis]`, which takes the time that it needs",
+    );
+    judge.object(place, complaint);
+    None
 }
 
 fn percent(weight: Weight) -> String {

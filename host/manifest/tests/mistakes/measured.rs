@@ -35,12 +35,15 @@ fn strategies() -> Vec<Mistake> {
         canary("stages in the wrong order", "stages = [{ weight = 50 }, { weight = 10 }]"),
         canary("unknown split", "by = \"header\""),
         canary("canary without a pause", "pause = \"0s\""),
+        rolling("batches without a pause", "pause = \"0s\""),
+        canary("stage without a pause", "stages = [{ weight = 10 }, { weight = 20, pause = \"0s\" }]"),
+        canary("answers too far apart for a stage that waits", "stages = [{ weight = 10, pause = \"0s\", wait = true }]"),
         canary("answers too far apart for a stage", "stages = [{ weight = 10, pause = \"500ms\" }]"),
         strategy("unknown way to meet another deployment", "on_open = \"wait\""),
         process("nobody is waited for", "healthy = \"30s\"", "decide = \"0s\""),
         moment("dependency during analysis", "of = \"dependency\"\nwhen = [\"preflight\", \"analysis\"]"),
         moment("analysis without stages", "of = \"public\"\nwhen = [\"analysis\"]"),
-        process("limit by its old name", "interval = \"500ms\"", "interval = \"500ms\"\nunanswered_limit = 5"),
+        process("one limit for all that is no answer", "interval = \"500ms\"", "interval = \"500ms\"\nunanswered_limit = 5"),
     ]
 }
 
@@ -74,6 +77,11 @@ fn analyses() -> Vec<Mistake> {
         with("fallback on a dependency", "on_outage = \"fallback\"\nfallback = [\"redis\"]"),
         with("fallback given twice", "on_outage = \"fallback\"\nfallback = [\"health-readyz\", \"health-readyz\"]"),
         with("fallback on a measure", "on_outage = \"fallback\"\nfallback = [\"errors\"]"),
+        analysed(
+            "fallback on a check with a mistake",
+            "on_outage = \"fallback\"\nfallback = [\"front\"]",
+            &format!("{ERRORS}[[checks]]\nname = \"front\"\nplugin = \"front-health\"\n"),
+        ),
         with("unknown key of the analysis", "intervall = \"5s\""),
     ];
     let blue_green = spoilt(GOOD, "bake = \"1m\"", "bake = \"0s\"");
