@@ -1,5 +1,7 @@
 //! `make demo`, interrupted in every way and at several moments, and run again: it ends what the earlier run left, nothing of anybody else's, and passes.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expected and ends")]
+
 use agente_tests::scene::{kill, shipped, under, wait_gone};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{BufRead, BufReader};
