@@ -309,6 +309,7 @@ impl fmt::Display for QuantileEstimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn bounds() -> BucketBounds {
         BucketBounds::new(&[0.1, 0.5, 1.0]).unwrap()
@@ -363,5 +364,42 @@ mod tests {
         assert_eq!(judgement.ratio.unwrap().bound_seconds, None);
         assert!(judgement.to_string().contains("stable's quantile is not known well enough yet"), "{judgement}");
         assert_eq!(judgement.candidate, QuantileEstimate::AboveTop { seconds: 1.0 });
+    }
+
+    proptest! {
+        #[test]
+        fn judgements_hold_numbers_that_make_sense(
+            strata in prop::collection::vec((prop::collection::vec(0_u64..300, 4), prop::option::of(prop::collection::vec(0_u64..300, 4))), 0..20),
+        ) {
+            let all = LatencyTestOptions {
+                max_ratio_to_stable: Some(Multiple::ONE_AND_A_HALF),
+                smallest_effect: Some(Proportion::MEDIUM_EFFECT),
+                ..options()
+            };
+            let mut test = LatencyTest::new(&bounds(), all).unwrap();
+            for (candidate, stable) in strata {
+                let stable = stable.map(|stable| bounds().histogram(stable).unwrap());
+                test.add(&bounds().histogram(candidate).unwrap(), stable.as_ref()).unwrap();
+                let judgement = test.judge();
+                for tail in [judgement.longest, judgement.ratio].into_iter().flatten() {
+                    prop_assert!([tail.p_value, tail.at_most, tail.needed].iter().all(|share| (0.0..=1.0).contains(share)), "{judgement:?}");
+                }
+                if let Some(ranks) = judgement.ranks {
+                    prop_assert!((0.0..=1.0).contains(&ranks.p_value) && (0.0..=1.0).contains(&ranks.effect), "{judgement:?}");
+                }
+                prop_assert!(!judgement.to_string().contains("NaN"));
+            }
+        }
+
+        #[test]
+        fn quantiles_grow_with_the_share(counts in prop::collection::vec(0_u64..100, 3), low in 0.01..0.5, more in 0.0..0.49) {
+            let counts = [counts, vec![0]].concat();
+            let histogram = bounds().histogram(counts).unwrap();
+            let seconds = |share| match histogram.quantile(Proportion::new(share).unwrap()) {
+                QuantileEstimate::Within { seconds } => seconds,
+                QuantileEstimate::Empty | QuantileEstimate::AboveTop { .. } => 0.0,
+            };
+            prop_assert!(seconds(low) <= seconds(low + more) + 1e-12);
+        }
     }
 }
