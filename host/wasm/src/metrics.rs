@@ -86,7 +86,7 @@ impl WasmMetrics {
 /// # Errors
 ///
 /// A clause that says why the answer can't be used.
-fn judged(operation: &Operation, answer: guest::Reading) -> Result<Reading, String> {
+fn judged(answer: guest::Reading) -> Result<Reading, String> {
     let points: usize = answer.series.iter().map(|series| series.points.len()).sum();
     if answer.series.len() > MAX_SERIES {
         return Err(format!("{} series, and {MAX_SERIES} is the most that one answer may have", answer.series.len()));
@@ -95,8 +95,7 @@ fn judged(operation: &Operation, answer: guest::Reading) -> Result<Reading, Stri
         return Err(format!("{points} points, and {MAX_POINTS} is the most that one answer may have"));
     }
     let series = answer.series.into_iter().map(judged_series).collect::<Result<Vec<_>, String>>()?;
-    let doubts = answer.doubts.into_iter().take(MAX_DOUBTS).map(|doubt| operation.redact(doubt)).collect();
-    Ok(Reading { series, doubts })
+    Ok(Reading { series, doubts: answer.doubts.into_iter().take(MAX_DOUBTS).collect() })
 }
 
 fn judged_series(series: guest::Series) -> Result<Series, String> {
@@ -134,10 +133,11 @@ impl MetricSource for WasmMetrics {
         .await
         .map_err(crashed)?;
         let answer = answer.map_err(|failure| self.failed(&operation, failure))?;
-        judged(&operation, answer).map_err(|why| {
+        let reading = judged(answer).map_err(|why| {
             let message = operation.redact(format!("the plugin {whose} answered `query` with something that can't be used: {why}"));
             Fault::new(FaultKind::PluginCrashed, message)
-        })
+        })?;
+        Ok(Reading { doubts: reading.doubts.into_iter().map(|doubt| operation.redact(doubt)).collect(), ..reading })
     }
 
     async fn missing(&self, query: &MetricQuery) -> Result<Vec<String>, Fault> {
@@ -153,5 +153,23 @@ impl MetricSource for WasmMetrics {
         .await
         .map_err(crashed)?;
         answer.map_err(|failure| self.failed(&operation, failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(series: u64, points: u64) -> guest::Reading {
+        let one = || guest::Series { labels: Vec::new(), points: (0..points).map(|at| (at, 1.0)).collect() };
+        guest::Reading { series: (0..series).map(|_| one()).collect(), doubts: vec!["odd".to_owned(); 50] }
+    }
+
+    #[test]
+    fn an_answer_at_the_limits_is_taken_and_one_beyond_them_is_not() {
+        let full = judged(reading(2000, 100)).unwrap();
+        assert_eq!((full.series.len(), full.doubts.len()), (MAX_SERIES, MAX_DOUBTS));
+        assert!(judged(reading(2001, 1)).unwrap_err().contains("2001 series"));
+        assert!(judged(reading(1, 200_001)).unwrap_err().contains("200001 points"));
     }
 }

@@ -103,7 +103,7 @@ impl<'h, H: Host> Api<'h, H> {
 
     fn read<T: DeserializeOwned>(&self, base: &str, response: &Response) -> Result<Answer<T>, Failure> {
         let status = response.status;
-        if response.truncated {
+        if status == 200 && response.truncated {
             let message = format!("the answer of `{base}` is longer than {} MiB", MAX_BODY_BYTES / 1024 / 1024);
             return Err(Failure::failed(message).hint("narrow the query: fewer series by its labels, or a shorter window"));
         }
