@@ -6,7 +6,7 @@ pub use answer::{Answer, Data, Label, Point, Sampled};
 
 use crate::config::Config;
 use agente_plugin_sdk::http::{HttpError, Request, Response};
-use agente_plugin_sdk::{Code, Failure, Host};
+use agente_plugin_sdk::{Code, Failure, Host, label};
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -62,7 +62,8 @@ impl<'h, H: Host> Api<'h, H> {
     pub fn judge(&self, expression: &str) -> Result<bool, Failure> {
         match self.ask::<String>("format_query", &[("query", expression.to_owned())]) {
             Ok(_) => Ok(true),
-            Err(failure) if failure.labels.iter().any(|(name, value)| name == "status" && matches!(value.as_str(), "404" | "405" | "501")) => Ok(false),
+            // Only a complaint in Prometheus' own form is one about the expression: other servers don't know the question.
+            Err(failure) if failure.code == Code::InvalidConfig && label(&failure.labels, "error-type").is_none() => Ok(false),
             Err(failure) => Err(failure),
         }
     }
@@ -115,12 +116,12 @@ impl<'h, H: Host> Api<'h, H> {
                 .map_err(|error| Failure::failed(error.to_string()))
                 .and_then(|answer| answer.complete().ok_or_else(|| Failure::failed(format!("`{base}` said `success` and gave no data"))));
         }
-        let said = match answer::read::<serde::de::IgnoredAny>(&response.body) {
-            Ok(answer) if !answer.is_success() => answer.complaint(),
-            _ => quoted(&response.text()),
+        let (said, error_type) = match answer::read::<serde::de::IgnoredAny>(&response.body) {
+            Ok(answer) if !answer.is_success() => (answer.complaint(), answer.error_type().filter(|_| matches!(status, 400 | 422))),
+            _ => (quoted(&response.text()), None),
         };
         let told = |what: &str| format!("`{base}` {what} with status {status}: {said}");
-        Err(match status {
+        let failure = match status {
             200 => match parsed {
                 Err(error) if response.body.trim_ascii_start().starts_with(b"{") => {
                     Failure::failed(format!("`{base}` answered in a form that is not known ({error}): {said}"))
@@ -146,7 +147,11 @@ impl<'h, H: Host> Api<'h, H> {
             408 | 429 | 500..=599 => Failure::unavailable(told("could not answer")),
             _ => Failure::failed(told("answered")),
         }
-        .label("status", status.to_string()))
+        .label("status", status.to_string());
+        Err(match error_type {
+            Some(error_type) => failure.label("error-type", error_type),
+            None => failure,
+        })
     }
 }
 

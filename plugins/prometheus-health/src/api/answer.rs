@@ -115,6 +115,11 @@ impl<T> Envelope<T> {
         data.map(|data| Answer { data, warnings, infos })
     }
 
+    /// The server's own word for the kind of error, where it has one.
+    pub(super) fn error_type(&self) -> Option<String> {
+        Some(self.error_type.clone()).filter(|word| !word.is_empty())
+    }
+
     pub(super) fn complaint(&self) -> String {
         let kind = if self.error_type.is_empty() { &self.status } else { &self.error_type };
         format!("{kind}: {}", super::quoted(&self.error))

@@ -153,3 +153,16 @@ fn a_request_longer_than_servers_take_is_refused_before_it_is_sent() {
     assert_fails(&failure, Code::InvalidConfig, &["8192 is the most", "recording rule"]);
     assert!(server.heads.lock().expect("heads").is_empty());
 }
+
+#[test]
+fn a_server_that_can_not_judge_an_expression_is_asked_for_the_names_alone() {
+    for (status, body) in [("404 Not Found", "404 page not found"), ("400 Bad Request", "unsupported path requested"), ("405 Method Not Allowed", "")] {
+        let server = Crafted::start(move |mut stream, head| {
+            let (status, body) = if head.contains("format_query") { (status, body) } else { ("200 OK", r#"{"status":"success","data":["up"]}"#) };
+            let _gone = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        });
+        let table: QueryTable = serde_json::from_str(r#"{"query": "up + down"}"#).expect("a table");
+        let missing = PrometheusHealth::missing(&NativeHost::new("shop", "production"), &config(&server.address), &table);
+        assert_eq!(missing, Ok(vec!["down".to_owned()]), "{status}");
+    }
+}
