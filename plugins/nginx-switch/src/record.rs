@@ -69,3 +69,38 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::Running;
+    use agente_plugin_sdk::host::Process;
+    use agente_plugin_sdk::native::NativeHost;
+
+    fn process(pid: u32) -> Process {
+        Process { pid, parent: 1, title: "nginx: worker process".into(), started_ms: 1_700_000_000_000 + u64::from(pid), labels: Vec::new() }
+    }
+
+    /// A record in the middle of a change, with `count` workers and a backend that left before them.
+    fn record(count: u32) -> Record {
+        let running = Running { master: process(1), workers: (1_000_000..1_000_000 + count).map(process).collect() };
+        let workers = running.remembered();
+        let mut record = Record { applied: Some("digest".into()), ..Record::default() };
+        record.drains.leave(["10.0.0.1:80".to_owned()], workers.get(..600).unwrap_or(&workers), &running);
+        let (generation, from) = ("new".to_owned(), "old".to_owned());
+        record.change = Some(Change { generation, from, at_ms: 1, log_mark: None, workers, told: true, done: false });
+        record
+    }
+
+    #[test]
+    fn a_record_that_would_be_too_large_is_kept_without_its_drains() {
+        let host = NativeHost::new("shop", "production");
+        let usual = record(64);
+        usual.save(&host).unwrap();
+        assert_eq!(Record::load(&host).unwrap(), usual);
+        let large = record(1_200);
+        assert!(large.drains.knows("10.0.0.1:80"));
+        large.save(&host).unwrap();
+        assert_eq!(Record::load(&host).unwrap(), Record { drains: Leaving::default(), ..large });
+    }
+}

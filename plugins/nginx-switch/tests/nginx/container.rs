@@ -105,6 +105,10 @@ impl Container {
         args.extend([IMAGE, "/usr/sbin/nginx", "-c", "/etc/nginx/nginx.conf"].map(str::to_owned));
         docker(&args.iter().map(String::as_str).collect::<Vec<_>>());
         wait_for("NGINX in the container", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+        // It listens a moment before its processes are called what they are.
+        wait_for("NGINX's workers in the container", || {
+            String::from_utf8_lossy(&docker(&["top", &self.name]).stdout).contains("nginx: worker process").then_some(())
+        });
     }
 
     fn remove(&self) {
