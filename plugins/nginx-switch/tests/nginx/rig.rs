@@ -208,6 +208,9 @@ impl Nginx {
             .unwrap();
         wait_for("NGINX to listen", || TcpStream::connect(("127.0.0.1", self.port)).ok());
         wait_for("the pid file", || std::fs::read_to_string(self.path("nginx.pid")).ok().filter(|text| text.trim().parse::<u32>().is_ok()));
+        // The pid file is there a moment before the process is called what it is.
+        let title = format!("/proc/{}/cmdline", self.child.id());
+        wait_for("the master's title", || std::fs::read_to_string(&title).ok().filter(|title| title.starts_with("nginx: master process")));
     }
 
     pub fn path(&self, name: &str) -> String {
