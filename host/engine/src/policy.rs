@@ -225,8 +225,6 @@ pub enum Measure {
         max_ratio_to_stable: Option<f64>,
         /// The smallest effect that the rank test minds: how often a request to the candidate may be slower than one to stable, from 0.5 (equal) to 1.
         max_slower: f64,
-        /// The smallest additional share of slow requests that must not be missed.
-        detect: f64,
     },
     /// A number of now: saturation, a queue's length, memory.
     Value {

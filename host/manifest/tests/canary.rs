@@ -159,7 +159,6 @@ buckets = "buckets"
 quantile = 0.95
 max = "300ms"
 max_slower = 0.7
-detect = "3%"
 [[analysis.checks]]
 name = "queue"
 plugin = "numbers"

@@ -115,10 +115,9 @@ fn latency(judge: &mut Judge<'_, '_>, asking: &Asking<'_>, raw: &RawAnalysisChec
         let message = format!("`max_slower` can't be {max_slower}: equal releases have 0.5, and 1 can't be exceeded");
         judge.object(&at.key("max_slower"), Complaint::new(message, "write a number from 0.5 to, without, 1, such as `max_slower = 0.64`"));
     }
-    let detect = detect(judge, at, raw);
     let max_ratio_to_stable = raw.max_ratio_to_stable.or_else(|| raw.max.is_none().then_some(LATENCY_RATIO));
     (inside && sensible).then_some(())?;
-    Some(Measure::Latency { buckets: buckets?, quantile, max: max?, max_ratio_to_stable, max_slower, detect: detect? })
+    Some(Measure::Latency { buckets: buckets?, quantile, max: max?, max_ratio_to_stable, max_slower })
 }
 
 fn value(judge: &mut Judge<'_, '_>, asking: &Asking<'_>, raw: &RawAnalysisCheck) -> Option<Measure> {

@@ -170,8 +170,8 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(example = 0.6, extend("x-kinds" = ["latency"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_slower: Option<f64>,
-    /// `errors` and `latency`: the smallest additional share of failed, or slow, requests that must not be missed. Without it: `1%`.
-    #[schemars(example = &"0.5%", extend("x-kinds" = ["errors", "latency"]))]
+    /// `errors`: the smallest additional share of failed requests that must not be missed. Without it: `1%`.
+    #[schemars(example = &"0.5%", extend("x-kinds" = ["errors"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detect: Option<ShareText>,
     /// `value`: how many healthy looks in a row pass it. Without it: 3.
