@@ -20,8 +20,7 @@ const MAX_AGE: Duration = Duration::from_mins(2);
 #[serde(deny_unknown_fields)]
 #[schemars(title = "The table of a query by prometheus-health")]
 pub struct QueryTable {
-    /// A PromQL expression. Placeholders: `{{slot}}`, `{{release}}`, `{{service}}`, `{{environment}}` and `{{backends}}` in texts in quotes,
-    /// `{{window}}` where a duration stands.
+    /// A PromQL expression; `{{slot}}`, `{{release}}`, `{{service}}`, `{{environment}}`, `{{backends}}` and `{{window}}` are filled in.
     #[serde(default)]
     pub query: Option<String>,
     /// An expression that the plugin writes.

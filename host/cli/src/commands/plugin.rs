@@ -176,11 +176,11 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     if let Err(error) = &description {
         tracing::warn!("the plugin can't say what it understands: {}", error.message);
     }
-    let (config, spec) = description.map(|description| (description.config, description.spec)).unwrap_or_default();
+    let (config, spec, query) = description.map(|description| (description.config, description.spec, description.query)).unwrap_or_default();
     if global.output == OutputKind::Json {
         json_line(
             &json!({ "schema": output::EVENTS, "event": "plugin", "plugin": header, "asks": seen.request.asks, "imports": seen.imports, "exports": seen.exports,
-            "digest": seen.digest, "size_bytes": seen.size_bytes, "config": config, "spec": spec }),
+            "digest": seen.digest, "size_bytes": seen.size_bytes, "config": config, "spec": spec, "query": query }),
         );
         return Ok(Exit::Done.into());
     }
@@ -193,7 +193,12 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     for line in seen.request.asks.lines() {
         data(&format!("  {line}"));
     }
-    for (heading, schema) in [(format!("[plugins.{name}.config]:"), Some(&config)), ("spec of a check:".to_owned(), spec.as_ref())] {
+    let tables = [
+        (format!("[plugins.{name}.config]:"), Some(&config)),
+        ("spec of a check:".to_owned(), spec.as_ref()),
+        ("table of a query:".to_owned(), query.as_ref()),
+    ];
+    for (heading, schema) in tables {
         let keys = schema.map(schema_lines).unwrap_or_default();
         if !keys.is_empty() {
             data(&heading);

@@ -172,5 +172,7 @@ fn every_shipped_plugin_shows_what_its_author_wrote() {
     assert!(text.contains("[plugins.nginx-switch.config]:\n") && text.contains("  directory (required): "), "{text}");
     let text = sandbox.expect(0, &["plugin", "inspect", "http-health"]).stdout;
     assert!(text.contains("spec of a check:\n") && text.contains("  max_latency: "), "{text}");
+    let text = sandbox.expect(0, &["plugin", "inspect", "prometheus-health"]).stdout;
+    assert!(text.contains("table of a query:\n") && text.contains("  template: ") && text.contains("  agente:health/metrics@0.1.0\n"), "{text}");
     assert!(!sandbox.state().exists());
 }
