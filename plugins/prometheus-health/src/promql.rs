@@ -2,7 +2,7 @@
 //! placeholders stand.
 //!
 //! Functions, types and the number of arguments are not judged here: preflight lets the server do that. Texts of any nesting and length are read
-//! without recursion deeper than [`MAX_DEPTH`].
+//! without recursion deeper than 64 levels.
 
 mod lexer;
 #[cfg(test)]
