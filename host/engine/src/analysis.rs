@@ -18,7 +18,7 @@ use crate::verdict::{Subject, Verdict, VerdictKind};
 use std::time::Duration;
 
 /// How far before a window is read as well: the last sample before it is where counters are counted from.
-pub(crate) const MARGIN: Duration = Duration::from_secs(60);
+pub(crate) const MARGIN: Duration = Duration::from_mins(1);
 
 /// How old the newest sample that is asked for must be, so that all of a scrape is there.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -82,7 +82,7 @@ pub(super) type Readings<'r> = &'r [Reading];
 enum State {
     Errors(Box<errors::Errors>),
     Latency(Box<latency::Latency>),
-    Value(value::Value),
+    Value,
 }
 
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Analysis {
             let state = match &check.measure {
                 Measure::Errors { .. } => State::Errors(Box::new(errors::Errors::new(&check.measure, false_alarm, missed)?)),
                 Measure::Latency { .. } => State::Latency(Box::new(latency::Latency::new(&check.measure, false_alarm, missed)?)),
-                Measure::Value { .. } => State::Value(value::Value::default()),
+                Measure::Value { .. } => State::Value,
             };
             Ok(Measured { check: check.clone(), tally: Tally::default(), state })
         });
@@ -146,7 +146,7 @@ impl Analysis {
             match &mut measured.state {
                 State::Errors(errors) => errors.begin_stage(),
                 State::Latency(latency) => latency.begin_stage(),
-                State::Value(_) => {}
+                State::Value => {}
             }
         }
     }
@@ -182,14 +182,14 @@ impl Analysis {
     }
 
     /// Takes the answers of a look in, in the order of its questions, and gives each check's verdict.
-    pub(crate) fn take(&mut self, questions: &[Question], answers: Vec<Result<Reading, Fault>>, now: Timestamp) -> Vec<(String, Verdict)> {
+    pub(crate) fn take(&mut self, questions: &[Question], answers: &[Result<Reading, Fault>], now: Timestamp) -> Vec<(String, Verdict)> {
         self.next_look = now.after(self.policy.interval);
         let mut complete = true;
         let mut verdicts = Vec::new();
         for (index, measured) in self.checks.iter_mut().enumerate() {
             let mut sides = [Vec::new(), Vec::new()];
             let mut fault = None;
-            for (question, answer) in questions.iter().zip(&answers).filter(|(question, _)| question.check == index) {
+            for (question, answer) in questions.iter().zip(answers).filter(|(question, _)| question.check == index) {
                 match (answer, question.side) {
                     (Ok(reading), Side::Candidate) => sides[0].push(reading.clone()),
                     (Ok(reading), Side::Stable) => sides[1].push(reading.clone()),
@@ -211,7 +211,7 @@ impl Analysis {
                 (None, None) => match &mut measured.state {
                     State::Errors(errors) => errors.look(&candidate, stable, self.origin, now),
                     State::Latency(latency) => latency.look(&candidate, stable, self.origin, now),
-                    State::Value(value) => value.look(&measured.check.measure, &candidate, stable),
+                    State::Value => value::look(&measured.check.measure, &candidate, stable),
                 },
             };
             measured.tally.count(verdict.clone());
@@ -315,7 +315,7 @@ impl Analysis {
             let answer = readings.and_then(|readings| match &mut measured.state {
                 State::Errors(errors) => errors.learn(&readings, origin),
                 State::Latency(latency) => latency.learn(&readings),
-                State::Value(value) => value.learn(&readings),
+                State::Value => value::learn(&readings),
             });
             found.push((measured.check.clone(), answer));
         }
@@ -329,7 +329,7 @@ impl Analysis {
             match &mut measured.state {
                 State::Errors(errors) => errors.alone(),
                 State::Latency(latency) => latency.alone(),
-                State::Value(_) => {}
+                State::Value => {}
             }
         }
     }

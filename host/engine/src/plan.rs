@@ -113,8 +113,8 @@ impl Plan {
             }
         }
         // What is rolled back to, or adopted, stood before.
-        let launches = self.steps.iter().any(|step| matches!(step.kind, StepKind::Launch { .. }));
-        let candidate = if launches { launched } else { self.backends.clone() };
+        let any = self.steps.iter().any(|step| matches!(step.kind, StepKind::Launch { .. }));
+        let candidate = if any { launched } else { self.backends.clone() };
         let stable = self.stable.iter().flat_map(|stable| &stable.backends).filter(|backend| !gone.contains(backend)).cloned().collect();
         (candidate, stable)
     }

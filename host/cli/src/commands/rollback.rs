@@ -21,7 +21,7 @@ use std::process::ExitCode;
 const HISTORY: u32 = 1000;
 
 pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<ExitCode, CliError> {
-    back(global, options).await.map(|outcome| match outcome {
+    Box::pin(back(global, options)).await.map(|outcome| match outcome {
         Back::Aborted(code) => code,
         Back::Rolled(outcome) => drive::exit(&outcome, false),
     })

@@ -9,12 +9,15 @@ use crate::output::{Output, say};
 use crate::session::{self, About, Session};
 use agente_engine::executor::{self, World};
 use agente_engine::fault::Fault;
+use agente_engine::journal::Outcome;
 use agente_engine::planner;
 use agente_engine::state::{ServiceState, Standing};
 use rollback::Back;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch::{Receiver, channel};
+use tokio::time::Instant;
 
 /// How often is looked whether a deployment has begun or ended.
 const POLL: Duration = Duration::from_millis(500);
@@ -28,6 +31,45 @@ enum Ended {
     Changed,
     /// It is bad.
     Bad(Fault),
+    /// The given time is over, or somebody asked to stop.
+    Over,
+}
+
+/// When watching is to end. A rollback that is under way is not cut off by it.
+struct End {
+    at: Option<Instant>,
+    asked: Receiver<bool>,
+}
+
+impl End {
+    fn after(limit: Option<Duration>) -> Self {
+        let (tell, asked) = channel(false);
+        tokio::spawn(async move {
+            asked_to_stop().await;
+            let _ = tell.send(true);
+        });
+        Self { at: limit.map(|limit| Instant::now() + limit), asked }
+    }
+
+    /// Returns when it has come.
+    async fn comes(&self) {
+        let mut asked = self.asked.clone();
+        let over = async {
+            match self.at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            _ = asked.wait_for(|asked| *asked) => {}
+        }
+    }
+
+    /// Whether it came before `time` was over.
+    async fn comes_within(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.comes()).await.is_ok()
+    }
 }
 
 pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitCode, CliError> {
@@ -37,12 +79,7 @@ pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitC
         return Err(CliError::refused(format!("nothing of {scope} is live, so there is nothing to watch")).hint("`agente-host deploy` brings a first release"));
     }
     drop(base);
-    let watching = async {
-        match options.duration {
-            Some(limit) => tokio::time::timeout(limit, keep_watching(global, options)).await.unwrap_or(Ok(Exit::Done.into())),
-            None => keep_watching(global, options).await,
-        }
-    };
+    let end = End::after(options.duration);
     let serving = async {
         match options.listen {
             Some(address) => {
@@ -53,66 +90,65 @@ pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitC
         }
     };
     tokio::select! {
-        result = watching => result,
+        result = Box::pin(keep_watching(global, options, &end)) => result,
         served = serving => served.map(|()| Exit::Done.into()),
-        () = asked_to_stop() => Ok(Exit::Done.into()),
     }
 }
 
-/// Watches one stable release after the other. Ends only where a given time makes it end, or with a release that was taken back within it.
-async fn keep_watching(global: &Global, options: &WatchOptions) -> Result<ExitCode, CliError> {
-    let mut taken_back = false;
-    let until = options.duration.map(|limit| tokio::time::Instant::now() + limit);
+/// Watches one stable release after the other, until the end, or until one was taken back within a given time.
+async fn keep_watching(global: &Global, options: &WatchOptions, end: &End) -> Result<ExitCode, CliError> {
     loop {
         // Anew each time: manifest, grants and what is live may have changed with a deployment.
         let session = Session::look(global, About::Standing(&options.components)).await?;
-        let Some((state, stable)) = settled(&session).await? else { continue };
-        let promoted = now().since(stable.since);
-        let in_window = promoted < options.window;
-        say(&format!("watching release {} on {}, promoted {} ago", stable.release, stable.slot, span(promoted)));
-        match watch(global, &session, &state).await? {
-            Ended::Changed => {}
-            Ended::Bad(fault) => {
-                say(&format!("release {} has turned bad: {fault}", stable.release));
-                let late = now().since(stable.since) >= options.window;
-                if late || !in_window {
-                    say(&format!("it was promoted more than {} ago, so it is not taken back by itself; `agente-host rollback` does", span(options.window)));
-                    tokio::time::sleep(AGAIN).await;
-                } else if take_back(global, options, &fault).await? {
-                    taken_back = true;
-                } else {
-                    tokio::time::sleep(AGAIN).await;
-                }
+        let Some((state, stable)) = settled(&session, end).await? else {
+            if end.comes_within(POLL).await {
+                return Ok(Exit::Done.into());
             }
+            continue;
+        };
+        let promoted = now().since(stable.since);
+        say(&format!("watching release {} on {}, promoted {} ago", stable.release, stable.slot, span(promoted)));
+        let fault = match watch(global, &session, &state, end).await? {
+            Ended::Changed => continue,
+            Ended::Over => return Ok(Exit::Done.into()),
+            Ended::Bad(fault) => fault,
+        };
+        say(&format!("release {} has turned bad: {fault}", stable.release));
+        let in_window = now().since(stable.since) < options.window;
+        if !in_window {
+            say(&format!("it was promoted more than {} ago, so it is not taken back by itself; `agente-host rollback` does", span(options.window)));
         }
-        if taken_back && until.is_some() {
+        let taken_back = in_window && Box::pin(take_back(global, options, &fault)).await?;
+        if taken_back && options.duration.is_some() {
+            return Ok(Exit::Failed.into());
+        }
+        if !taken_back && end.comes_within(AGAIN).await {
             return Ok(Exit::Failed.into());
         }
     }
 }
 
 /// What is stable while no deployment is open; waits for that.
-async fn settled(session: &Session) -> Result<Option<(ServiceState, Standing)>, CliError> {
+async fn settled(session: &Session, end: &End) -> Result<Option<(ServiceState, Standing)>, CliError> {
     let store = &session.base.store;
     let mut told = false;
     while let Some(id) = store.open_deployment(session.base.scope()).await? {
         if !std::mem::replace(&mut told, true) {
             say(&format!("deployment {id} is open and watches for itself; waiting until it has ended"));
         }
-        tokio::time::sleep(POLL).await;
+        if end.comes_within(POLL).await {
+            return Ok(None);
+        }
     }
     let state = store.state(session.base.scope()).await?;
     match state.stable.clone() {
         Some(stable) if !told => Ok(Some((state, stable))),
-        _ => {
-            tokio::time::sleep(POLL).await;
-            Ok(None)
-        }
+        _ => Ok(None),
     }
 }
 
 /// Watches until it turns bad or something else is stable.
-async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Result<Ended, CliError> {
+async fn watch(global: &Global, session: &Session, state: &ServiceState, end: &End) -> Result<Ended, CliError> {
     let store = &session.base.store;
     let Some(stable) = &state.stable else { return Ok(Ended::Changed) };
     let Some(release) = store.release(session.base.scope(), stable.release).await? else { return Ok(Ended::Changed) };
@@ -147,15 +183,16 @@ async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Resu
     tokio::select! {
         fault = executor::watch(world, plan) => Ok(Ended::Bad(fault)),
         result = changed => result.map(|()| Ended::Changed),
+        () = end.comes() => Ok(Ended::Over),
     }
 }
 
 /// Rolls back; tells whether an earlier release serves again.
 async fn take_back(global: &Global, options: &WatchOptions, fault: &Fault) -> Result<bool, CliError> {
     let rollback = RollbackOptions { to: None, reason: Some(format!("watch: {fault}")), cut: false, lock_wait: None, components: options.components.clone() };
-    match rollback::back(global, &rollback).await {
+    match Box::pin(rollback::back(global, &rollback)).await {
         Ok(Back::Rolled(outcome)) => {
-            let done = matches!(outcome, agente_engine::journal::Outcome::Promoted { .. });
+            let done = matches!(outcome, Outcome::Promoted { .. });
             say(if done { "the release before it serves again" } else { "it could not be taken back; `agente-host status` shows what is live" });
             Ok(done)
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 type Labels = Vec<(String, String)>;
 
 /// How old the newest sample may be before anything is known of the source's own interval.
-const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The shortest age that counts as stale, however often the source samples.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);

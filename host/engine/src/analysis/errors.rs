@@ -17,13 +17,21 @@ struct Pair {
     all: Counts,
 }
 
+/// What the candidate is held against.
+#[derive(Debug)]
+enum Against {
+    /// The stable release beside it.
+    Stable,
+    /// What the stable release was, once that has no requests any more; none where nothing is known of it.
+    Past(Option<LimitTest>),
+}
+
 /// What is known of a check's errors.
 #[derive(Debug)]
 pub(super) struct Errors {
     options: ErrorTestOptions,
     test: ErrorTest,
-    /// Once stable has no requests any more: the candidate against what stable was.
-    alone: Option<Option<LimitTest>>,
+    against: Against,
     candidate: Pair,
     stable: Pair,
     in_stage: Counts,
@@ -38,7 +46,7 @@ impl Errors {
             options.limit = max.map(Proportion::new).transpose()?;
         }
         let test = ErrorTest::new(options);
-        Ok(Self { options, test, alone: None, candidate: Pair::default(), stable: Pair::default(), in_stage: Counts::NONE })
+        Ok(Self { options, test, against: Against::Stable, candidate: Pair::default(), stable: Pair::default(), in_stage: Counts::NONE })
     }
 
     pub(super) fn begin_stage(&mut self) {
@@ -59,7 +67,7 @@ impl Errors {
     }
 
     pub(super) fn alone(&mut self) {
-        if self.alone.is_some() {
+        if matches!(self.against, Against::Past(_)) {
             return;
         }
         self.in_stage = Counts::NONE;
@@ -68,7 +76,7 @@ impl Errors {
             worst * self.options.ratio.value() + self.options.margin.value()
         });
         let limit = known.into_iter().chain(self.options.limit.map(Proportion::value)).reduce(f64::min);
-        self.alone = Some(limit.and_then(|limit| Proportion::new(limit).ok()).map(LimitTest::new));
+        self.against = Against::Past(limit.and_then(|limit| Proportion::new(limit).ok()).map(LimitTest::new));
     }
 
     /// Takes a look in and judges.
@@ -76,12 +84,10 @@ impl Errors {
         let counted = self.candidate.advance(candidate, origin, true);
         let beside = stable.map(|stable| self.stable.advance(stable, origin, false));
         self.in_stage = self.in_stage.plus(counted);
-        if let Some(limit) = &mut self.alone {
-            if let Some(limit) = limit {
-                limit.add(counted);
-            }
-        } else {
-            self.test.add(counted, beside);
+        match &mut self.against {
+            Against::Stable => self.test.add(counted, beside),
+            Against::Past(Some(limit)) => limit.add(counted),
+            Against::Past(None) => {}
         }
         if let Some(silent) = self.candidate.silent("the candidate", now) {
             return silent;
@@ -95,7 +101,7 @@ impl Errors {
             return verdict(VerdictKind::NoData, None, "the candidate has had no request yet");
         }
         let rate = self.in_stage.rate();
-        let Some(limit) = &self.alone else {
+        let Against::Past(limit) = &self.against else {
             let judgement = self.test.judge();
             let kind = match judgement.kind {
                 JudgementKind::Fail => VerdictKind::Unhealthy,

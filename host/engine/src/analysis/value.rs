@@ -1,50 +1,44 @@
-//! A number of now against its limits.
+//! A number of now against its limits. Nothing is remembered from look to look; the tally counts.
 
 use super::{Readings, Unmeasurable, verdict};
 use crate::policy::Measure;
 use crate::ports::Reading;
 use crate::verdict::{Verdict, VerdictKind};
 
-/// Nothing is remembered from look to look; the tally counts.
-#[derive(Debug, Default)]
-pub(super) struct Value;
+/// Whether the stable release has exactly one such number.
+pub(super) fn learn(stable: Readings<'_>) -> Result<String, Unmeasurable> {
+    only(stable, "the stable release").map(|value| format!("{value:.4} of the stable release")).map_err(|verdict| Unmeasurable::Wrong(verdict.reason))
+}
 
-impl Value {
-    /// Whether the stable release has exactly one such number.
-    pub(super) fn learn(&self, stable: Readings<'_>) -> Result<String, Unmeasurable> {
-        only(stable, "the stable release").map(|value| format!("{value:.4} of the stable release")).map_err(|verdict| Unmeasurable::Wrong(verdict.reason))
+pub(super) fn look(measure: &Measure, candidate: Readings<'_>, stable: Option<Readings<'_>>) -> Verdict {
+    let Measure::Value { max, min, max_ratio_to_stable, .. } = measure else {
+        return verdict(VerdictKind::Errored, None, "this measure gives no single number");
+    };
+    let value = match only(candidate, "the candidate") {
+        Ok(value) => value,
+        Err(verdict) => return verdict,
+    };
+    let mut said = vec![format!("{value:.4}")];
+    let mut unhealthy = false;
+    if let Some(max) = max {
+        unhealthy |= value > *max;
+        said.push(format!("at most {max}"));
     }
-
-    pub(super) fn look(&self, measure: &Measure, candidate: Readings<'_>, stable: Option<Readings<'_>>) -> Verdict {
-        let Measure::Value { max, min, max_ratio_to_stable, .. } = measure else {
-            return verdict(VerdictKind::Errored, None, "this measure gives no single number");
-        };
-        let value = match only(candidate, "the candidate") {
-            Ok(value) => value,
+    if let Some(min) = min {
+        unhealthy |= value < *min;
+        said.push(format!("at least {min}"));
+    }
+    if let (Some(ratio), Some(stable)) = (max_ratio_to_stable, stable) {
+        let beside = match only(stable, "the stable side") {
+            Ok(beside) => beside,
+            // A limit of its own that is broken is broken whatever stable does.
+            Err(_) if unhealthy => 0.0,
             Err(verdict) => return verdict,
         };
-        let mut said = vec![format!("{value:.4}")];
-        let mut unhealthy = false;
-        if let Some(max) = max {
-            unhealthy |= value > *max;
-            said.push(format!("at most {max}"));
-        }
-        if let Some(min) = min {
-            unhealthy |= value < *min;
-            said.push(format!("at least {min}"));
-        }
-        if let (Some(ratio), Some(stable)) = (max_ratio_to_stable, stable) {
-            let beside = match only(stable, "the stable side") {
-                Ok(beside) => beside,
-                // A limit of its own that is broken is broken whatever stable does.
-                Err(_) if unhealthy => 0.0,
-                Err(verdict) => return verdict,
-            };
-            unhealthy |= value > beside * ratio;
-            said.push(format!("at most {ratio} times stable's {beside:.4}"));
-        }
-        verdict(if unhealthy { VerdictKind::Unhealthy } else { VerdictKind::Healthy }, Some(value), said.join(", "))
+        unhealthy |= value > beside * ratio;
+        said.push(format!("at most {ratio} times stable's {beside:.4}"));
     }
+    verdict(if unhealthy { VerdictKind::Unhealthy } else { VerdictKind::Healthy }, Some(value), said.join(", "))
 }
 
 /// The only number of a reading.

@@ -179,7 +179,7 @@ impl Hands<'_> {
         let questions = analysis.questions(&self.sides(index), now);
         if !questions.is_empty() {
             let answers = join_all(questions.iter().map(|question| self.read(question))).await;
-            for (check, verdict) in analysis.take(&questions, answers, now) {
+            for (check, verdict) in analysis.take(&questions, &answers, now) {
                 self.world.observer.tell(Progress::Checked { check, backend: None, verdict });
             }
         }

@@ -198,7 +198,7 @@ impl Hands<'_> {
                     (result, format!("the source is away: {fault}"), Some(hint))
                 }
                 answer => match (self.unknown_names(&check).await, answer) {
-                    (Err(fault), _) => (bad, fault.message, None),
+                    (Err(fault), _) | (Ok(_), Err(Unmeasurable::Away(fault))) => (bad, fault.message, None),
                     (Ok(names), _) if !names.is_empty() => (
                         bad,
                         format!("the source does not know {}", names.join(", ")),
@@ -209,7 +209,6 @@ impl Hands<'_> {
                         let hint = "ask the query by hand with the stable release's values; `[analysis] lookback` says how far back is read";
                         (bad, message, Some(hint))
                     }
-                    (Ok(_), Err(Unmeasurable::Away(fault))) => (bad, fault.message, None),
                 },
             };
             findings.add(Finding { subject, result, message, hint: hint.map(str::to_owned) }, FaultKind::InvalidConfig);
