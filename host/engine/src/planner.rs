@@ -359,6 +359,11 @@ fn finish(inputs: Inputs, kind: DeploymentKind, release: Release, slot: Slot, ba
     if kind == DeploymentKind::Deploy && inputs.state.stable.is_none() && inputs.policy.strategy != Strategy::BlueGreen {
         warnings.push("nothing is stable yet, so there is nothing to compare with: the first release gets all requests at once, without analysis".to_owned());
     }
+    let shares = kind == DeploymentKind::Deploy && inputs.state.stable.is_some() && inputs.policy.strategy != Strategy::BlueGreen;
+    let measures = inputs.policy.analysis.as_ref().is_some_and(|analysis| analysis.checks.iter().any(|check| !check.report_only));
+    if shares && !measures && inputs.policy.checks_at(CheckMoment::Analysis).all(|check| check.report_only) {
+        warnings.push("nothing is measured between the weights: time alone earns them; `[analysis]` measures".to_owned());
+    }
     if inputs.policy.checks_at(CheckMoment::Ready).next().is_none() {
         warnings.push("no check is asked before the candidate takes requests; running counts as healthy".to_owned());
     }

@@ -2,8 +2,10 @@
 
 use crate::clock::{local, span};
 use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::policy::Measure;
 use agente_engine::route::{Backend, Routes};
 use agente_engine::state::Standing;
+use agente_engine::statistics::{Acceptance, Counts, Proportion};
 use agente_engine::step::{Step, StepKind, TimeoutAction};
 
 /// `blue 100 % → 127.0.0.1:18100 (r3) · green 0 %`.
@@ -96,6 +98,7 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
         lines.push(format!("{:>3}. {:<14} {}", index + 1, step.kind.name(), step_words(&step.kind)));
         lines.push(format!("     {:<14} at most {}", "", timeout_words(step)));
     }
+    lines.extend(measure_lines(plan));
     lines.push(String::new());
     lines.push(format!("worst case: {}", span(plan.worst_case())));
     lines.push(way_back(plan));
@@ -103,6 +106,56 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
         lines.push(format!("warning: {warning}"));
     }
     lines
+}
+
+/// What the candidate is measured by, and how many requests it takes at least until that can pass.
+fn measure_lines(plan: &Plan) -> Vec<String> {
+    let measured = plan.steps.iter().any(|step| matches!(step.kind, StepKind::Analyze { .. } | StepKind::Bake { .. }));
+    let Some(analysis) = plan.policy.analysis.as_ref().filter(|_| measured && plan.stable.is_some()) else { return Vec::new() };
+    let mut lines = vec![String::new(), format!("measured every {}:", span(analysis.interval))];
+    for check in &analysis.checks {
+        let mut limits = Vec::new();
+        let mut least = None;
+        match &check.measure {
+            Measure::Errors { max, max_ratio_to_stable, detect, .. } => {
+                limits.extend(max.map(|max| format!("at most {}", percent(max))));
+                limits.push(format!(
+                    "at most {max_ratio_to_stable} times stable's odds of failing; {} more is never missed but for {}",
+                    percent(*detect),
+                    percent(analysis.missed)
+                ));
+                least = least_requests(analysis.missed, Some(*detect), *max);
+            }
+            Measure::Latency { quantile, max, max_ratio_to_stable, max_slower, .. } => {
+                limits.extend(max.map(|max| format!("{quantile} quantile at most {max} s")));
+                limits.extend(max_ratio_to_stable.map(|ratio| format!("{quantile} quantile at most {ratio} times stable's")));
+                limits.push(format!("slower than stable less often than {}", percent(*max_slower)));
+                least = least_requests(analysis.missed, None, Some(1.0 - quantile));
+            }
+            Measure::Value { max, min, max_ratio_to_stable, count, .. } => {
+                limits.extend(max.map(|max| format!("at most {max}")));
+                limits.extend(min.map(|min| format!("at least {min}")));
+                limits.extend(max_ratio_to_stable.map(|ratio| format!("at most {ratio} times stable's")));
+                limits.push(format!("{count} times in a row"));
+            }
+        }
+        let only = if check.report_only { " (report only)" } else { "" };
+        lines.push(format!("     {:<14} {}{only}", check.name, limits.join(", ")));
+        lines.extend(least.map(|least| format!("     {:<14} a pass takes at least {least} requests of the candidate at each weight", "")));
+    }
+    lines
+}
+
+/// How many flawless requests pass a measure.
+fn least_requests(missed: f64, margin: Option<f64>, limit: Option<f64>) -> Option<u64> {
+    let proportion = |value: f64| Proportion::new(value).ok();
+    Acceptance::new(proportion(missed)?, margin.and_then(proportion), limit.and_then(proportion)).requests_to_pass(Counts::NONE, None)
+}
+
+/// A share for people.
+fn percent(share: f64) -> String {
+    let text = format!("{:.4}", share * 100.0);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// How it is taken back, until when, and how long that takes.
