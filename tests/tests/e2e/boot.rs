@@ -24,8 +24,8 @@ fn up_brings_the_stable_side_back_on_its_ports_and_leaves_the_kept_one_aside() {
     let back = shop.backends();
     assert_eq!(addresses(&back), addresses(&stable));
     assert!(back.iter().zip(&stable).all(|(now, then)| now.1 != then.1), "other processes");
-    wait_for("v2 at the public URL", || (shop.ask("/readyz").header("x-version") == "v2").then_some(()));
-    assert_eq!(shop.serving(), "v2");
+    // The first of the two may serve before the other does.
+    wait_for("v2 alone at the public URL", || (shop.serving() == "v2").then_some(()));
 
     // Twice is safe, and the next deployment finds everything in order.
     shop.host(&["up"]).expect_code(0);
