@@ -4,6 +4,7 @@
 //! stops, every request that was sent is waited for, so that none ends unjudged.
 
 mod options;
+mod record;
 mod report;
 mod sender;
 
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use options::{Form, Mode, Options};
+pub use record::{Outcome, Record};
 pub use report::{Latency, Report, Slow, Switch};
 use sender::{Kind, Sender};
 
@@ -63,6 +65,11 @@ impl Load {
     /// The counts so far.
     pub fn report(&self) -> Report {
         Report::of(&self.sender, self.begun_ms)
+    }
+
+    /// What became of each single request so far, in the order of their ends; empty where nothing is remembered. Slow requests are left out.
+    pub fn records(&self) -> Vec<Record> {
+        self.sender.records()
     }
 
     /// Sends nothing more, waits for every answer that is still due, and returns the final counts.

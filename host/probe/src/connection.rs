@@ -1,7 +1,7 @@
 //! One connection, opened for one target, used for one request at a time, and judged.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ACCEPT, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt, Full};
@@ -32,6 +32,8 @@ pub struct Ask {
     pub body: Bytes,
     /// Whether the connection is to end after the answer.
     pub close: bool,
+    /// A cookie that tells who asks.
+    pub cookie: Option<HeaderValue>,
 }
 
 /// An open connection. Closed when dropped, whatever is in flight.
@@ -144,6 +146,9 @@ fn request(target: &Target, ask: &Ask) -> Request<Full<Bytes>> {
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(CONNECTION, HeaderValue::from_static(if ask.close { "close" } else { "keep-alive" }));
+    if let Some(cookie) = &ask.cookie {
+        headers.insert(COOKIE, cookie.clone());
+    }
     request
 }
 

@@ -219,7 +219,7 @@ impl Shared {
 
     fn ask(&self, post: bool, close: bool) -> Ask {
         let (method, body) = if post { (Method::POST, Bytes::from_static(POST_BODY)) } else { (Method::GET, Bytes::new()) };
-        Ask { method, path: self.path(post).clone(), body, close }
+        Ask { method, path: self.path(post).clone(), body, close, cookie: None }
     }
 
     async fn send(&self, ticket: &Ticket, due: Instant) {

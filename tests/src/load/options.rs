@@ -54,6 +54,9 @@ pub struct Options {
     /// Accepts any answer to a POST, instead of demanding JSON with the body's `length` and `sha256`.
     #[arg(long)]
     pub no_verify: bool,
+    /// How many users send in turn, each told by a cookie `uid`; no cookie is sent without it.
+    #[arg(long, value_name = "COUNT")]
+    pub users: Option<u64>,
     /// A path that answers slowly, to have such requests always in flight.
     #[arg(long, value_name = "PATH")]
     pub slow_path: Option<String>,
@@ -69,6 +72,9 @@ pub struct Options {
     /// The response header that names who answered.
     #[arg(long, value_name = "NAME")]
     pub header_identity: Option<String>,
+    /// Whether what became of each single request is remembered, for a program that asks ([`Load::records`](super::Load::records)).
+    #[arg(skip)]
+    pub record: bool,
     /// The form of the report, on standard output.
     #[arg(long, value_enum, default_value = "text")]
     pub report: Form,
@@ -91,11 +97,13 @@ impl Options {
             post_path: None,
             body_bytes: 1024,
             no_verify: false,
+            users: None,
             slow_path: None,
             slow_inflight: 4,
             timeout: Duration::from_secs(30),
             duration: None,
             header_identity: None,
+            record: false,
             report: Form::Text,
         }
     }

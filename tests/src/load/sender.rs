@@ -1,17 +1,19 @@
 //! Sends one request and judges its answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agente_probe::{Answer, Ask, Class, Connection, Loss, Tally, Target, TargetError, now_ms};
 use bytes::Bytes;
-use http::Method;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::options::{Mode, Options};
+use super::record::Record;
 
 /// How many different bodies are posted in turn.
 const BODIES: u8 = 16;
@@ -43,6 +45,8 @@ pub(super) struct Sender {
     slow_path: Option<PathAndQuery>,
     bodies: Vec<(Bytes, Receipt)>,
     number: AtomicU64,
+    users: Option<u64>,
+    records: Option<Mutex<Vec<Record>>>,
     pub(super) usual: Tally,
     pub(super) slow: Tally,
     pub(super) verified: AtomicU64,
@@ -70,6 +74,8 @@ impl Sender {
             slow_path: options.slow_path.as_deref().map(Target::parse_path).transpose()?,
             bodies: (0..BODIES).map(|seed| body(options.body_bytes, seed)).collect(),
             number: AtomicU64::new(0),
+            users: options.users,
+            records: options.record.then(Mutex::default),
             usual: Tally::new(by_identity, true),
             slow: Tally::new(by_identity, true),
             verified: AtomicU64::new(0),
@@ -104,6 +110,7 @@ impl Sender {
         let mut connection = match opened {
             Ok(connection) => connection,
             Err(loss) => {
+                self.remember(kind, number, &ask, sent_ms, Err(&loss));
                 tally.ended(due.into_std(), sent_ms, format_args!("{} {}", ask.method, ask.path), Err(&loss));
                 return Done { kept: None, lost: true };
             }
@@ -111,6 +118,7 @@ impl Sender {
         let reused = connection.is_reused();
         let answer = connection.exchange(&self.target, &ask, deadline).await;
         let answer = answer.and_then(|answer| self.judge(answer, receipt));
+        self.remember(kind, number, &ask, sent_ms, answer.as_ref());
         let what =
             format_args!("{} {} on a {} connection from port {}", ask.method, ask.path, if reused { "reused" } else { "fresh" }, connection.local_port());
         tally.ended(due.into_std(), sent_ms, what, answer.as_ref());
@@ -118,18 +126,34 @@ impl Sender {
         Done { kept: answer.is_ok_and(|answer| answer.reusable).then_some(connection), lost }
     }
 
+    pub(super) fn records(&self) -> Vec<Record> {
+        self.records.as_ref().map(|records| records.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    }
+
+    fn remember(&self, kind: Kind, number: u64, ask: &Ask, sent_ms: u64, result: Result<&Answer, &Loss>) {
+        if let (Kind::Usual, Some(records)) = (kind, &self.records) {
+            let record = Record::new(sent_ms, now_ms(), ask.method.clone(), self.user(number), result);
+            records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        }
+    }
+
+    fn user(&self, number: u64) -> u64 {
+        self.users.and_then(|users| number.checked_rem(users)).unwrap_or_default()
+    }
+
     fn ask(&self, kind: Kind, number: u64) -> (Ask, Option<&Receipt>) {
         let close = self.mode == Mode::Close;
-        let get = |path: &PathAndQuery| (Ask { method: Method::GET, path: path.clone(), body: Bytes::new(), close }, None);
+        let cookie = self.users.and_then(|_| HeaderValue::from_str(&format!("uid=user-{}", self.user(number))).ok());
+        let get = |path: &PathAndQuery, cookie| (Ask { method: Method::GET, path: path.clone(), body: Bytes::new(), close, cookie }, None);
         if let (Kind::Slow, Some(path)) = (kind, &self.slow_path) {
-            return get(path);
+            return get(path, cookie);
         }
         let of = |count: usize| usize::try_from(number % count.max(1) as u64).unwrap_or_default();
         match (self.mix.get(of(self.mix.len())), self.bodies.get(of(self.bodies.len()))) {
             (Some(method), Some((body, receipt))) if *method == Method::POST => {
-                (Ask { method: Method::POST, path: self.post_path.clone(), body: body.clone(), close }, Some(receipt))
+                (Ask { method: Method::POST, path: self.post_path.clone(), body: body.clone(), close, cookie }, Some(receipt))
             }
-            _ => get(self.target.path()),
+            _ => get(self.target.path(), cookie),
         }
     }
 

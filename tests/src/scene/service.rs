@@ -36,6 +36,8 @@ pub struct Setup {
     pub probe: bool,
     /// The engine and the image, where the release runs in containers.
     pub docker: Option<(PathBuf, String)>,
+    /// Further lines of the strategy's table.
+    pub strategy: String,
     /// Further tables.
     pub more: String,
 }
@@ -57,6 +59,7 @@ impl Setup {
             shift: "20s".to_owned(),
             probe: true,
             docker: None,
+            strategy: String::new(),
             more: String::new(),
         }
     }
@@ -157,7 +160,7 @@ impl Service {
         if setup.probe {
             let _ = writeln!(text, "[probe]\nurl = \"{}\"\nrate = 20\nbaseline = \"{}\"\n", self.url("/api/items"), setup.baseline);
         }
-        let _ = writeln!(text, "[strategy]\nbake = \"{}\"\nkeep_previous = {}", setup.bake, setup.keep_previous);
+        let _ = writeln!(text, "[strategy]\n{}bake = \"{}\"\nkeep_previous = {}", setup.strategy, setup.bake, setup.keep_previous);
         let _ = writeln!(text, "drain = {{ timeout = \"{}\"{} }}\n", setup.drain, setup.drain_more);
         let _ = writeln!(text, "[timeouts]\nhealthy = \"{}\"\nshift = \"{}\"\n\n{}", setup.healthy, setup.shift, setup.more);
         std::fs::write(self.path("agente.toml"), text).expect("the manifest is written");

@@ -1,7 +1,7 @@
 //! Load on a service while a test does something to it.
 
 use super::{Service, wait_for};
-use crate::load::{Load, Options, Report};
+use crate::load::{Load, Options, Record, Report};
 use tokio::runtime::{Builder, Runtime};
 
 /// A load that runs in a thread of its own.
@@ -38,6 +38,11 @@ impl Traffic {
         self.load.as_ref().expect("the load runs").report()
     }
 
+    /// What became of each single request so far, where the options say that it is remembered.
+    pub fn records(&self) -> Vec<Record> {
+        self.load.as_ref().expect("the load runs").records()
+    }
+
     /// Waits until so many more requests have succeeded.
     pub fn wait_more(&self, count: u64) {
         let before = self.report().succeeded;
@@ -48,6 +53,13 @@ impl Traffic {
     pub fn stop(mut self) -> Report {
         let mut load = self.load.take().expect("the load runs");
         self.runtime.block_on(load.stop())
+    }
+
+    /// Stops sending, waits for what is in flight, and gives what became of each single request.
+    pub fn finish(mut self) -> Vec<Record> {
+        let mut load = self.load.take().expect("the load runs");
+        self.runtime.block_on(load.stop());
+        load.records()
     }
 
     /// Stops, and demands that not one request failed.

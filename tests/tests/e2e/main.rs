@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test says what it expected and ends")]
 
 mod boot;
+mod canary;
 mod crash;
 mod decisions;
 mod deploy;

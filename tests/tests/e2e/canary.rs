@@ -1,0 +1,54 @@
+//! Canaries under load, judged by the numbers of a real Prometheus: good candidates get all requests, bad ones are taken back.
+
+use agente_tests::canary::{Candidate, Moment, abort_at, catch, climb};
+use std::time::Duration;
+
+#[test]
+fn a_healthy_candidate_climbs_to_all_requests_at_its_weights_and_sends_nobody_back() {
+    let climbed = climb(1);
+    println!("{climbed:#?}");
+    assert_eq!(climbed.shares.iter().map(|share| share.weight).collect::<Vec<_>>(), [10.0, 25.0, 50.0]);
+    for share in &climbed.shares {
+        assert!(share.interval.contains(&share.candidate), "{share:?}");
+    }
+    assert_eq!((climbed.bad, climbed.moved_back), (0, Vec::new()));
+    assert_eq!(climbed.regulars, 200);
+}
+
+#[test]
+fn a_candidate_that_fails_half_of_its_requests_is_taken_back_by_analysis() {
+    println!("{:#?}", catch(&Candidate::FAILS_HALF, 1));
+}
+
+#[test]
+fn a_candidate_that_fails_for_post_only_is_taken_back_by_analysis() {
+    println!("{:#?}", catch(&Candidate::FAILS_POST, 1));
+}
+
+#[test]
+fn a_candidate_that_crashes_at_a_quarter_of_the_requests_is_taken_back_at_once() {
+    let caught = catch(&Candidate::CRASHES, 1);
+    println!("{caught:#?}");
+    assert!((caught.weight - 25.0).abs() < 0.01, "{caught:?}");
+    assert!(caught.took() < Duration::from_secs(5), "{caught:?}");
+}
+
+#[test]
+fn a_candidate_whose_slowest_requests_alone_are_slower_is_taken_back_by_analysis() {
+    println!("{:#?}", catch(&Candidate::SLOW_TAIL, 1));
+}
+
+#[test]
+fn an_abort_in_any_step_of_a_canary_gives_stable_all_requests_within_two_seconds_and_a_reload() {
+    let moments = Moment::ALL.map(|moment| moment);
+    let some: Vec<Moment> = moments
+        .into_iter()
+        .filter(|moment| ["analysis at 10 %", "shift to 25 %", "wait for a person at 50 %", "bake, right after promote"].contains(&moment.name))
+        .collect();
+    let (aborted, records) = abort_at(&some);
+    for one in &aborted {
+        println!("{one:?}");
+        assert!(one.verified.is_some() && one.beyond_reload() <= Duration::from_secs(2), "{one:?}");
+    }
+    assert!(records.iter().all(|record| !record.is_bad()), "an abort loses nobody's request");
+}
