@@ -15,17 +15,22 @@ use super::parameters::{Multiple, Proportion};
 /// stratum of the one and two of the other. The evidence therefore reads the data in five ways and counts the least: each stratum of the candidate
 /// against stable's of the same look, of the one before and of the one after; and strata in pairs, the pairs beginning at odd or at even looks.
 /// This delays every decision by one look or two.
+///
+/// A look in which only one side was read makes no stratum: its counts wait for the other side's. Else a source that is looked at more often than it
+/// samples, at instants of its own for each side, would never give a stratum with both. What waits depends on totals alone, not on how events fell.
 #[derive(Debug, Clone)]
 pub struct RatioTest {
     ratio: f64,
     evidence: Evidence<5>,
     before: Option<Stratum>,
+    /// What was counted since the last look that had both sides.
+    open: Stratum,
     pending: Option<Stratum>,
     even: bool,
 }
 
 /// What one look adds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Stratum {
     candidate: Counts,
     stable: Option<Counts>,
@@ -34,13 +39,16 @@ struct Stratum {
 impl RatioTest {
     /// Builds the test. Ratios of odds are ratios of rates where the rates are small.
     pub fn new(ratio: Multiple) -> RatioTest {
-        RatioTest { ratio: ratio.value(), evidence: Evidence::none(), before: None, pending: None, even: false }
+        RatioTest { ratio: ratio.value(), evidence: Evidence::none(), before: None, open: Stratum::default(), pending: None, even: false }
     }
 
-    /// Takes one stratum. Without stable's counts it tells nothing.
+    /// Takes one look's counts. Without stable's they tell nothing.
     pub fn add(&mut self, candidate: Counts, stable: Option<Counts>) {
-        if let Some(stratum) = self.pending.replace(Stratum { candidate, stable }) {
-            self.weigh(stratum, stable);
+        let next = std::mem::take(&mut self.open).and(candidate, stable);
+        if next.lacks_a_side() {
+            self.open = next;
+        } else if let Some(stratum) = self.pending.replace(next) {
+            self.weigh(stratum, next.stable);
             self.before = Some(stratum);
             self.even = !self.even;
         }
@@ -83,10 +91,53 @@ impl RatioTest {
 }
 
 impl Stratum {
+    /// The same with a further look's counts; those of stable are given up where this look does not know them.
+    fn and(self, candidate: Counts, stable: Option<Counts>) -> Self {
+        Self { candidate: self.candidate.plus(candidate), stable: stable.map(|stable| self.stable.unwrap_or_default().plus(stable)) }
+    }
+
+    /// Whether one side is known to have had no request, so that nothing can be compared yet.
+    fn lacks_a_side(self) -> bool {
+        self.stable.is_some_and(|stable| stable.total() == 0 || self.candidate.total() == 0)
+    }
+
     /// This one and the one before it, taken together.
     fn paired(self, before: Option<Stratum>) -> Option<Table> {
         let stable = [before.and_then(|before| before.stable), self.stable].into_iter().flatten().reduce(Counts::plus)?;
         let candidate = before.map_or(self.candidate, |before| before.candidate.plus(self.candidate));
         Table::new(candidate, stable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(events: u64, total: u64) -> Counts {
+        Counts::new(events, total).unwrap()
+    }
+
+    #[test]
+    fn sides_that_are_never_read_in_the_same_look_are_compared_all_the_same() {
+        let [mut apart, mut together] = [RatioTest::new(Multiple::ONE_AND_A_HALF), RatioTest::new(Multiple::ONE_AND_A_HALF)];
+        for _ in 0..4 {
+            together.add(counts(5, 10), Some(counts(0, 90)));
+            apart.add(counts(5, 10), Some(Counts::NONE));
+            apart.add(Counts::NONE, Some(counts(0, 90)));
+            apart.add(Counts::NONE, Some(Counts::NONE));
+        }
+        assert!(together.rejects(Proportion::ONE_PERCENT), "{}", together.p_value());
+        assert!((apart.p_value() - together.p_value()).abs() < 1e-15, "{} and {}", apart.p_value(), together.p_value());
+    }
+
+    #[test]
+    fn looks_without_anything_new_do_not_take_the_next_reading_of_stable_away() {
+        // An outage of both, of which the candidate is read first.
+        let mut test = RatioTest::new(Multiple::ONE_AND_A_HALF);
+        for (candidate, stable) in [(0, 0), (9, 0), (10, 80), (0, 90), (0, 0)] {
+            test.add(counts(candidate, 10), Some(counts(stable, 90)));
+            test.add(Counts::NONE, Some(Counts::NONE));
+        }
+        assert!(!test.rejects(Proportion::ONE_PERCENT), "{}", test.p_value());
     }
 }
