@@ -11,7 +11,7 @@ BIN := target/$(PROFILE)/agente-host
 # The same source gives the same component wherever it was built.
 GUEST_FLAGS := --remap-path-prefix=$(CURDIR)=/agente --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 
-.PHONY: help setup setup-demo build guests demo test lint bench power soak docs clean
+.PHONY: help setup setup-demo build guests demo test lint bench power soak canary docs clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ power: ## Print how often canary analysis catches, leaves undecided and passes b
 
 soak: setup ## 50 switches in a row under load, on Debian's NGINX and on a current one
 	@tests/bin/soak
+
+canary: setup ## Bad and good candidates in stages under load, judged by a real Prometheus: what is caught, and how soon
+	@tests/bin/canary
 
 docs: guests ## Generate the reference pages
 	$(BIN) reference manifest > docs/reference/manifest.md

@@ -28,6 +28,8 @@ pub struct Candidate {
     pub detect: &'static str,
     /// The quantile of latency that is limited.
     pub quantile: f64,
+    /// From one look at the numbers to the next.
+    pub interval: &'static str,
     /// Requests per second.
     pub rate: f64,
     /// One request in this many is a POST.
@@ -47,6 +49,7 @@ impl Candidate {
         watched: Watched::Rates,
         detect: "5%",
         quantile: 0.95,
+        interval: "1s",
         rate: 200.0,
         posts: 2,
         slow_ms: None,
@@ -69,6 +72,7 @@ impl Candidate {
         stable: "--slow 180 --slow-percent 4",
         flags: "--slow 540 --slow-percent 4",
         quantile: 0.99,
+        rate: 300.0,
         slow_ms: Some(500),
         cause: "analysis `latency`",
         ..Self::ERRORS

@@ -68,7 +68,7 @@ impl Stand {
         // Ours are to prove who answers; what fails is for analysis to find.
         let _ = writeln!(setup.more, "\n[probe]\nurl = \"{}\"\nrate = 5\nbaseline = \"0s\"\nbudget = 1000000\n", self.shop.url("/api/items"));
         let _ = writeln!(setup.more, "[plugins.prometheus-health.config]\nurl = \"http://127.0.0.1:{}\"\n", self.prometheus.port);
-        let _ = writeln!(setup.more, "[analysis]\ninterval = \"1s\"\nextend = \"2m\"\nlookback = \"1m\"\n");
+        let _ = writeln!(setup.more, "[analysis]\ninterval = \"{}\"\nextend = \"2m\"\nlookback = \"1m\"\n", candidate.interval);
         setup.more.push_str(&measures(candidate));
         setup
     }
