@@ -119,7 +119,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  agente-host resume")]
     Resume(DecideOptions),
     /// Start what should stand, for boot
-    #[command(after_help = "Example (systemd):\n  ExecStart=/usr/local/bin/agente-host up -f /srv/shop/agente.toml -e production")]
+    #[command(
+        after_help = "Example (systemd):\n  Type=oneshot\n  RemainAfterExit=yes\n  KillMode=process      # what was started stays when the unit stops\n  ExecStart=/usr/local/bin/agente-host up -f /srv/shop/agente.toml -e production"
+    )]
     Up(UpOptions),
     /// Judge manifest, plugins, grants and reachability; changes nothing
     #[command(after_help = "Example:\n  agente-host check --env production")]

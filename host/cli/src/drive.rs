@@ -28,8 +28,30 @@ pub(crate) enum Work {
     Unwind(Vec<Entry>, Fault),
 }
 
+/// What SIGINT and SIGTERM mean while a deployment runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signals {
+    /// The first asks for an abort, the second leaves at once.
+    Abort,
+    /// Nothing here: it is taking something bad back, and whoever asked for that hears them afterwards.
+    Wait,
+}
+
 /// Runs a deployment to its end under a lease and reports it.
 pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Work, state: ServiceState, output: &Output) -> Result<Outcome, CliError> {
+    run_with(session, lease, plan, work, state, output, Signals::Abort).await
+}
+
+/// The same, with what signals mean.
+pub(crate) async fn run_with(
+    session: &Session,
+    lease: &Lease,
+    plan: &Plan,
+    work: Work,
+    state: ServiceState,
+    output: &Output,
+    signals: Signals,
+) -> Result<Outcome, CliError> {
     let image = match &plan.release.artifact {
         Artifact::Image { id, .. } => Some(id.to_string()),
         Artifact::File { .. } | Artifact::Adopted => None,
@@ -64,7 +86,7 @@ pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Wor
     });
     let keeper = RunKeeper { store: &session.base.store, calls: &session.base.calls, prober: prober.as_ref(), deployment: id.clone(), fence };
     let result = tokio::select! {
-        result = with_signals(&session.base.store, &id, deployment) => result,
+        result = heeding(signals, &session.base.store, &id, deployment) => result,
         never = keeper.while_running() => match never {},
     };
     keeper.end(&result).await;
@@ -79,6 +101,13 @@ pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Wor
     output.outcome(plan, &outcome, prober.as_ref());
     metrics::publish(&session.base.manifest.metrics, &session.base.store, session.base.scope()).await;
     Ok(outcome)
+}
+
+async fn heeding(signals: Signals, store: &EmbeddedStore, id: &DeploymentId, deployment: impl Future<Output = Result<Outcome, Halt>>) -> Result<Outcome, Halt> {
+    match signals {
+        Signals::Abort => with_signals(store, id, deployment).await,
+        Signals::Wait => deployment.await,
+    }
 }
 
 /// Asks for an orderly abort at the first SIGINT or SIGTERM and leaves at the second; SIGHUP changes nothing.

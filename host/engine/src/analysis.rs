@@ -102,6 +102,8 @@ pub(crate) struct Analysis {
     checks: Vec<Measured>,
     /// Whether the candidate has requests.
     begun: bool,
+    /// Whether it has all of them.
+    alone: bool,
     /// Whether an outage was met and stepped over, for the outcome.
     outages: Vec<String>,
 }
@@ -126,7 +128,16 @@ impl Analysis {
             Ok(Measured { check: check.clone(), tally: Tally::default(), state })
         });
         let checks = checks.collect::<Result<Vec<_>, ParameterError>>()?;
-        Ok(Self { policy: policy.clone(), origin: now, read_until: now, next_look: now.after(policy.initial_delay), checks, begun: false, outages: Vec::new() })
+        Ok(Self {
+            policy: policy.clone(),
+            origin: now,
+            read_until: now,
+            next_look: now.after(policy.initial_delay),
+            checks,
+            begun: false,
+            alone: false,
+            outages: Vec::new(),
+        })
     }
 
     /// Begins to count, with the candidate's first requests; once.
@@ -171,7 +182,7 @@ impl Analysis {
         let from = Timestamp(self.read_until.0.saturating_sub(u64::try_from(MARGIN.as_millis()).unwrap_or_default()));
         let mut questions = Vec::new();
         for (index, measured) in self.checks.iter().enumerate() {
-            let both = [(Side::Candidate, Some(&sides.candidate)), (Side::Stable, sides.stable.as_ref())];
+            let both = [(Side::Candidate, Some(&sides.candidate)), (Side::Stable, sides.stable.as_ref().filter(|_| !self.alone))];
             for (side, subject) in both.into_iter().filter_map(|(side, subject)| Some((side, subject?))) {
                 for (query, wanted) in measured.check.measure.queries() {
                     questions.push(Question { check: index, side, query: query.clone(), wanted, subject: subject.clone(), from, to });
@@ -324,6 +335,7 @@ impl Analysis {
 
     /// The stable release has no requests any more: from here on the candidate is held against what stable was.
     pub(crate) fn alone(&mut self) {
+        self.alone = true;
         for measured in &mut self.checks {
             measured.tally = Tally { unhealthy: measured.tally.unhealthy, ..Tally::default() };
             match &mut measured.state {

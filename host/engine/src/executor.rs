@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         self.write(Event::Step { step: index, event: StepEvent::Started }).await?;
-        if self.attempt.straight_up && self.attempt.plan.steps.get(index).is_some_and(|step| step.kind.leads_up()) {
+        if self.attempt.straight_up && self.attempt.plan.passes_over(index) {
             let output = StepOutput { skipped: true, ..StepOutput::note("passed over: an operator promoted in full") };
             self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?;
             return Ok(None);
@@ -458,7 +458,7 @@ impl<'a> Run<'a> {
 
     fn closing_notes(&self) -> Vec<String> {
         let outputs = self.attempt.plan.steps.iter().zip(&self.attempt.steps);
-        outputs
+        let notes: Vec<String> = outputs
             .filter_map(|(step, state)| match (&step.kind, state) {
                 (
                     StepKind::Analyze { .. } | StepKind::Bake { .. } | StepKind::Drain { .. } | StepKind::Retire { .. } | StepKind::RetireKept { .. },
@@ -467,7 +467,15 @@ impl<'a> Run<'a> {
                 _ => None,
             })
             .flatten()
-            .collect()
+            .collect();
+        // What holds for several steps, such as an outage, is said once.
+        let mut once: Vec<String> = Vec::new();
+        for note in notes {
+            if !once.contains(&note) {
+                once.push(note);
+            }
+        }
+        once
     }
 
     /// What a person looks at and types when nothing moves by itself any more.

@@ -119,6 +119,15 @@ impl Plan {
         (candidate, stable)
     }
 
+    /// Whether `promote --full` passes a step over: the waits, and the weights where all of the candidate stands already. A rolling deployment keeps its
+    /// batches, whose old backends must lose their requests before they go.
+    pub fn passes_over(&self, index: usize) -> bool {
+        self.steps.get(index).is_some_and(|step| match &step.kind {
+            StepKind::Analyze { .. } => true,
+            kind => kind.leads_up() && self.shrunk().next().is_none(),
+        })
+    }
+
     /// What a rolling deployment removes of the stable side before promote.
     pub fn shrunk(&self) -> impl Iterator<Item = &Backend> {
         self.steps.iter().flat_map(|step| match &step.kind {

@@ -120,10 +120,9 @@ impl StepKind {
         self.has_undo() || matches!(self, StepKind::RetireKept { .. } | StepKind::Retire { .. })
     }
 
-    /// Whether `promote --full` passes it over: it only leads up to 100 % step by step.
+    /// Whether it only leads up to 100 %: a part of the requests more for one side.
     pub fn leads_up(&self) -> bool {
         match self {
-            StepKind::Analyze { .. } => true,
             StepKind::Shift { before: Some(before), after } => {
                 let grows = |slot: Slot| after.weight(slot) > before.weight(slot);
                 Slot::BOTH.iter().any(|&slot| grows(slot)) && Slot::BOTH.iter().all(|&slot| after.weight(slot) != Weight::FULL)

@@ -2,7 +2,7 @@
 
 use super::{decide, deploy};
 use crate::arguments::{DecideOptions, Global, RollbackOptions};
-use crate::drive::{self, Work};
+use crate::drive::{self, Signals, Work};
 use crate::error::CliError;
 use crate::open;
 use crate::output::{Output, say};
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 const HISTORY: u32 = 1000;
 
 pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<ExitCode, CliError> {
-    Box::pin(back(global, options)).await.map(|outcome| match outcome {
+    Box::pin(back(global, options, Signals::Abort)).await.map(|outcome| match outcome {
         Back::Aborted(code) => code,
         Back::Rolled(outcome) => drive::exit(&outcome, false),
     })
@@ -36,7 +36,7 @@ pub(crate) enum Back {
 }
 
 /// Goes back, by the fastest way there is.
-pub(crate) async fn back(global: &Global, options: &RollbackOptions) -> Result<Back, CliError> {
+pub(crate) async fn back(global: &Global, options: &RollbackOptions, signals: Signals) -> Result<Back, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     if base.store.open_deployment(base.scope()).await?.is_none() && base.store.state(base.scope()).await?.stable.is_none() {
         return Err(nothing_live(&base));
@@ -72,7 +72,7 @@ pub(crate) async fn back(global: &Global, options: &RollbackOptions) -> Result<B
     if plan.release.runtime.has_secrets() {
         say("note: the secrets' values of today are used, not those of then");
     }
-    let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
+    let outcome = drive::run_with(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output, signals).await?;
     let _ = lease.release().await;
     Ok(Back::Rolled(outcome))
 }

@@ -3,6 +3,7 @@
 use super::{deploy, rollback};
 use crate::arguments::{Global, RollbackOptions, WatchOptions};
 use crate::clock::{SystemClock, now, span};
+use crate::drive::Signals;
 use crate::error::{CliError, Exit};
 use crate::metrics::{Ledger, Of, asked_to_stop, serve_metrics};
 use crate::output::{Output, say};
@@ -10,8 +11,10 @@ use crate::session::{self, About, Session};
 use agente_engine::executor::{self, World};
 use agente_engine::fault::Fault;
 use agente_engine::journal::Outcome;
+use agente_engine::plan::DeploymentKind;
 use agente_engine::planner;
 use agente_engine::state::{ServiceState, Standing};
+use agente_store::Liveness;
 use rollback::Back;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -118,7 +121,13 @@ async fn keep_watching(global: &Global, options: &WatchOptions, end: &End) -> Re
         if !in_window {
             say(&format!("it was promoted more than {} ago, so it is not taken back by itself; `agente-host rollback` does", span(options.window)));
         }
-        let taken_back = in_window && Box::pin(take_back(global, options, &fault)).await?;
+        // What was itself gone back to is not left for what it was gone back from: what is bad in both is elsewhere.
+        let newest = session.base.store.history(session.base.scope(), 1).await?;
+        let restored = newest.first().is_some_and(|row| matches!(row.kind, DeploymentKind::Rollback { .. }) && row.release == stable.release);
+        if in_window && restored {
+            say("it was rolled back to, so it is not taken back in its turn; look for what the two releases share");
+        }
+        let taken_back = in_window && !restored && Box::pin(take_back(global, options, &fault)).await?;
         if taken_back && options.duration.is_some() {
             return Ok(Exit::Failed.into());
         }
@@ -134,7 +143,12 @@ async fn settled(session: &Session, end: &End) -> Result<Option<(ServiceState, S
     let mut told = false;
     while let Some(id) = store.open_deployment(session.base.scope()).await? {
         if !std::mem::replace(&mut told, true) {
-            say(&format!("deployment {id} is open and watches for itself; waiting until it has ended"));
+            let runs = store.holding(session.base.scope()).await?.is_some_and(|holding| holding.liveness == Liveness::Alive);
+            say(&if runs {
+                format!("deployment {id} is open and watches for itself; waiting until it has ended")
+            } else {
+                format!("deployment {id} is open and nobody runs it: `agente-host resume` goes on with it, `agente-host abort` unwinds it; waiting")
+            });
         }
         if end.comes_within(POLL).await {
             return Ok(None);
@@ -190,7 +204,7 @@ async fn watch(global: &Global, session: &Session, state: &ServiceState, end: &E
 /// Rolls back; tells whether an earlier release serves again.
 async fn take_back(global: &Global, options: &WatchOptions, fault: &Fault) -> Result<bool, CliError> {
     let rollback = RollbackOptions { to: None, reason: Some(format!("watch: {fault}")), cut: false, lock_wait: None, components: options.components.clone() };
-    match Box::pin(rollback::back(global, &rollback)).await {
+    match Box::pin(rollback::back(global, &rollback, Signals::Wait)).await {
         Ok(Back::Rolled(outcome)) => {
             let done = matches!(outcome, Outcome::Promoted { .. });
             say(if done { "the release before it serves again" } else { "it could not be taken back; `agente-host status` shows what is live" });

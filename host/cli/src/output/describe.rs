@@ -47,7 +47,11 @@ pub(crate) fn step_words(kind: &StepKind) -> String {
         StepKind::Shift { before, after } => {
             let weight = |routes: &Routes| routes.routes.iter().map(|route| format!("{} {}", route.slot, route.weight)).collect::<Vec<_>>().join(", ");
             let from = before.as_ref().map_or_else(|| "nothing".to_owned(), weight);
-            format!("shift {from} → {}, and prove it", weight(after))
+            let rules = match after.overrides.len() {
+                0 => String::new(),
+                some => format!(" with {some} {} that {} to the candidate", plural(some, "rule"), if some == 1 { "leads" } else { "lead" }),
+            };
+            format!("shift {from} → {}{rules}, and prove it", weight(after))
         }
         StepKind::Analyze { stage } => {
             let wait = if stage.wait { ", then wait for `promote`" } else { "" };
@@ -162,6 +166,9 @@ fn percent(share: f64) -> String {
 fn way_back(plan: &Plan) -> String {
     let limit = span(plan.policy.timeouts.shift);
     let how = match &plan.stable {
+        Some(stable) if plan.shrunk().next().is_some() => {
+            format!("start again what is missing of {} on {}, then shift back to it (at most {limit} for the shift)", stable.release, stable.slot)
+        }
         Some(stable) => format!("shift back to {} on {} (usually one reload of the target; at most {limit})", stable.release, stable.slot),
         None => "there is nothing to go back to: the candidate is removed".to_owned(),
     };

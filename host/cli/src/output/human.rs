@@ -168,10 +168,13 @@ impl Human {
         let release = plan.release.number;
         match outcome {
             Outcome::Promoted { .. } => self.line(&format!("{} release {release} is stable on {} after {took}", self.paint("1;32", "done:"), plan.slot)),
-            Outcome::Unwound { fault, stable, .. } => {
+            Outcome::Unwound { fault, stable, notes } => {
                 let serving = stable.map_or_else(|| "nothing served before, and nothing does now".to_owned(), |stable| format!("release {stable} serves"));
                 self.line(&format!("{} release {release} was taken back after {took}; {serving}", self.paint("1;31", "failed:")));
                 self.fault(fault);
+                for note in notes {
+                    self.line(&format!("  {note}"));
+                }
             }
             Outcome::Refused { fault } => {
                 let serving = plan

@@ -99,10 +99,12 @@ impl Hands<'_> {
         let mut asked = Asked::of(self.plan.policy.checks_at(CheckMoment::Analysis));
         let mut fallback = None;
         let (extend, on_undecided) = policy.map_or((Duration::ZERO, OnUndecided::Unwind), |policy| (policy.initial_delay + policy.extend, policy.on_undecided));
+        // Who is to decide anyway is asked about what can't be decided, too.
+        let on_undecided = if stage.wait { OnUndecided::Ask } else { on_undecided };
         loop {
             self.still_runs(index).await?;
             self.ask_due(index, &mut asked).await?;
-            let mut stand = self.look(index, &mut fallback).await?;
+            let mut stand = self.look(index, Some(&mut fallback)).await?;
             for (check, tally, _) in asked.checks.iter().filter(|(check, ..)| !check.report_only) {
                 if !tally.is_healthy() || tally.healthy_in_row < check.healthy_after {
                     stand.open.push(waits(check, tally));
@@ -115,6 +117,7 @@ impl Hands<'_> {
             if stand.open.is_empty() && (left.is_zero() || stand.early) && !stage.wait {
                 let mut notes = vec![format!("{} earned in {}", stage.weight, seconds(passed))];
                 notes.extend(stand.notes);
+                notes.extend(self.outages().await);
                 notes.extend(asked.checks.iter().map(|(check, tally, _)| summary(check, tally)));
                 return Ok(StepOutput { notes, ..StepOutput::default() });
             }
@@ -140,7 +143,7 @@ impl Hands<'_> {
 
     /// What is watched while the deployment is paused between two steps; given up where it would keep an abort waiting.
     pub(super) async fn watch_paused(&self, index: usize) -> Result<(), Failure> {
-        let look = super::hands::with_deadline(self.world.clock, super::watch::POLL, self.look(index, &mut None)).await;
+        let look = super::hands::with_deadline(self.world.clock, super::watch::POLL, self.look(index, None)).await;
         look.map_or(Ok(()), |stand| stand.map(drop))
     }
 
@@ -171,8 +174,9 @@ impl Hands<'_> {
         }
     }
 
-    /// Takes a look at the measures where one is due, and tells how they stand. A look that is dropped half-way counts for nothing.
-    pub(super) async fn look(&self, index: usize, fallback: &mut Option<Asked>) -> Result<Stand, Failure> {
+    /// Takes a look at the measures where one is due, and tells how they stand. A look that is dropped half-way counts for nothing. `fallback`: what was
+    /// asked of the checks that stand in during an outage; none where nothing stands in.
+    pub(super) async fn look(&self, index: usize, fallback: Option<&mut Option<Asked>>) -> Result<Stand, Failure> {
         let mut analysis = self.analysis.lock().await;
         let Some(analysis) = analysis.as_mut() else { return Ok(Stand::default()) };
         let now = self.world.clock.now();
@@ -188,8 +192,9 @@ impl Hands<'_> {
             let fault = Fault::new(FaultKind::Unhealthy, format!("analysis `{}`: {reason}", check.name));
             return Err(Failure::Unknown { fault });
         }
-        let open = fallback.as_ref().map(Asked::open);
+        let open = fallback.as_deref().and_then(|asked| asked.as_ref()).map(Asked::open);
         let stand = analysis.stand(open.as_deref());
+        let Some(fallback) = fallback else { return Ok(stand) };
         if stand.fallback {
             let names = analysis.fallback();
             let asked = fallback.get_or_insert_with(|| Asked::of(self.plan.policy.checks.iter().filter(|check| names.contains(&check.name))));

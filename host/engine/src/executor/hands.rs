@@ -5,7 +5,7 @@ use super::{World, seconds};
 use crate::analysis::Analysis;
 use crate::fault::{Failure, Fault, FaultKind};
 use crate::names::BackendId;
-use crate::plan::Plan;
+use crate::plan::{DeploymentKind, Plan};
 use crate::policy::{FailingBaseline, OnDrainTimeout, SplitBy, Strategy};
 use crate::ports::{BackendRole, Clock, Features, Fence, Launch, ProbeReport, Progress};
 use crate::release::Release;
@@ -110,6 +110,8 @@ impl<'a> Hands<'a> {
                     self.begin_analysis(self.world.clock.now()).await;
                 }
                 let identity = after.routes.iter().find(|route| route.weight == crate::weight::Weight::FULL);
+                // In a pool where both stand, either may answer.
+                let identity = identity.filter(|route| route.slot == self.plan.slot || !route.backends.iter().any(|one| self.plan.backends.contains(one)));
                 let identity = identity.and_then(|route| route.release.map(|release| (route.slot, release, OutsideProof::Required)));
                 let output = self.set_routes(index, &op, after, identity).await?;
                 Ok(StepOutput { notes: way_back.into_iter().chain(output.notes).collect(), ..output })
@@ -306,8 +308,11 @@ impl<'a> Hands<'a> {
         report.failed_total() + if counted { report.idle_resets } else { 0 }
     }
 
-    /// The fault of a budget that is used up.
+    /// The fault of a budget that is used up. Whoever goes back leaves something bad: its last failures, and what returns, are told and not weighed.
     pub(super) fn over_budget(&self) -> Option<Fault> {
+        if matches!(self.plan.kind, DeploymentKind::Rollback { .. }) {
+            return None;
+        }
         let (prober, policy) = (self.world.prober?, self.plan.policy.probe.as_ref()?);
         let (from, rate) = self.seen(|seen| (seen.budget_from.clone(), seen.baseline_rate));
         let from = from?;

@@ -217,10 +217,11 @@ impl Hands<'_> {
         let mut asked = Asked::of(self.plan.policy.checks_at(CheckMoment::Bake));
         let began = self.world.clock.now();
         self.measure_alone(began).await;
+        let mut fallback = None;
         loop {
             self.still_runs(index).await?;
             self.ask_due(index, &mut asked).await?;
-            let stand = self.look(index, &mut None).await?;
+            let stand = self.look(index, Some(&mut fallback)).await?;
             let passed = self.world.clock.now().since(began);
             let silent: Vec<String> = asked
                 .checks

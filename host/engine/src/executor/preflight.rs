@@ -7,7 +7,8 @@ use crate::fault::{Failure, Fault, FaultKind};
 use crate::plan::DeploymentKind;
 use crate::policy::{AnalysisCheck, OnDrainTimeout, OnOutage};
 use crate::ports::{BackendState, Finding, FindingResult, ObservedState, Progress};
-use crate::step::StepOutput;
+use crate::route::Slot;
+use crate::step::{StepKind, StepOutput};
 use crate::verdict::VerdictKind;
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -131,6 +132,14 @@ impl Hands<'_> {
         match self.features().await {
             Ok(features) => {
                 findings.line("target", FindingResult::Good, format!("can be used: {}", features.names.join(", ")));
+                let shared = |kind: &StepKind| matches!(kind, StepKind::Shift { after, .. } if Slot::BOTH.iter().all(|&slot| !after.weight(slot).is_zero()));
+                if self.plan.steps.iter().any(|step| shared(&step.kind)) && !features.names.iter().any(|name| name == "weights") {
+                    let fault = Fault::new(FaultKind::Unsupported, "it can't split requests by weight, which this strategy needs");
+                    findings.fault(
+                        "target",
+                        fault.hint("split by number of backends with `[strategy] by = \"instances\"`, or deploy with `kind = \"blue-green\"`"),
+                    );
+                }
                 for warning in features.warnings {
                     findings.line("target", FindingResult::Warning, warning);
                 }

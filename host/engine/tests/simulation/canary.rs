@@ -6,6 +6,7 @@ use agente_engine::fault::FaultKind;
 use agente_engine::journal::{Decision, DecisionKind, Event, Outcome};
 use agente_engine::names::{PluginName, Timestamp};
 use agente_engine::plan::Plan;
+use agente_engine::planner;
 use agente_engine::policy::*;
 use agente_engine::ports::MetricQuery;
 use agente_engine::route::Slot;
@@ -252,6 +253,41 @@ fn promote_in_full_passes_everything_over_that_leads_up() {
     sim.inner().mailbox_kept = true;
     promotes(&sim, &plan);
     assert_eq!(weights(&sim, &plan), [100]);
+}
+
+#[test]
+fn promote_in_full_keeps_the_batches_of_a_rolling_deployment() {
+    let sim = managed();
+    sim.inner().least_serving = 2;
+    let strategy = Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_secs(30) };
+    let plan = plan(&sim, 2, Policy { strategy, probe: None, ..policy() });
+    decide(&sim, DecisionKind::Promote { full: true });
+    sim.inner().mailbox_kept = true;
+    promotes(&sim, &plan);
+    assert_eq!(weights(&sim, &plan), [50, 100]);
+    assert!(sim.time.now().0 < 30_000, "the waits were not passed over");
+}
+
+#[test]
+fn what_fails_when_it_is_left_does_not_turn_the_rollback_back() {
+    let sim = managed_with_kept();
+    sim.inner().stable_fails = true;
+    let state = sim.inner().state.clone();
+    let back = planner::roll_back_fast(inputs(state, policy(), "back"), release(1)).unwrap();
+    promotes(&sim, &back);
+}
+
+#[test]
+fn a_target_without_weights_refuses_a_split_by_weight_before_anything_is_touched() {
+    let (sim, plan) = scene(measured());
+    sim.inner().features = vec![];
+    match run(&sim, &plan).unwrap() {
+        Outcome::Refused { fault } => assert!(fault.hint.is_some_and(|hint| hint.contains("instances")), "{}", fault.message),
+        other => panic!("{other:?}"),
+    }
+    let (sim, plan) = scene(stages(&[25], SplitBy::Instances));
+    sim.inner().features = vec![];
+    promotes(&sim, &plan);
 }
 
 #[test]

@@ -123,6 +123,8 @@ pub struct Inner {
     pub abort_heard: Option<(u64, u64)>,
     /// A decision that is left at this time.
     pub decide_at: Option<(u64, DecisionKind)>,
+    /// What the target can do.
+    pub features: Vec<String>,
     /// Whether decisions that are there when a deployment begins stay.
     pub mailbox_kept: bool,
     pub dead: bool,
@@ -179,6 +181,7 @@ impl Sim {
             abort_at_entry: None,
             abort_heard: None,
             decide_at: None,
+            features: vec!["weights".into()],
             mailbox_kept: false,
             dead: false,
             proven: BTreeSet::new(),
@@ -447,8 +450,8 @@ impl Runtime for Sim {
 #[async_trait]
 impl TrafficSwitcher for Sim {
     async fn features(&self) -> Result<Features, Fault> {
-        self.look("features", |_, _| Features {
-            names: vec!["weights".into()],
+        self.look("features", |inner, _| Features {
+            names: inner.features.clone(),
             lock_key: "sim".into(),
             warnings: vec![],
             identity_header: Some("x-slot".into()),

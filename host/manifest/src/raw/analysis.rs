@@ -18,7 +18,7 @@ pub(crate) struct RawAnalysis {
     /// How long after a shift the first look comes: until the first numbers are there.
     #[schemars(example = &"15s")]
     pub(crate) initial_delay: DurationText,
-    /// How often a release that is as good as the stable one may be taken back: over all measures and looks of one deployment together.
+    /// How often a release that is as good as the stable one may be taken back: over all measures and looks before promote together, and once more in the bake.
     #[schemars(example = &"0.1%")]
     pub(crate) false_alarm: ShareText,
     /// How often a release that is worse by a measure's `detect` may pass a stage.
