@@ -97,7 +97,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     if fails {
         state.failed.fetch_add(1, Ordering::SeqCst);
     }
-    let response = Response::builder().status(if fails { 500 } else { 200 }).header("X-Release", release);
+    // Who tells who they are is told so.
+    let said = head.headers.get("cookie").and_then(|cookie| cookie.to_str().ok()).unwrap_or(release);
+    let response = Response::builder().status(if fails { 500 } else { 200 }).header("X-Release", said);
     Ok(response.body(Full::from(text)).expect("an answer"))
 }
 
@@ -128,6 +130,27 @@ async fn every_request_to_a_good_server_is_accounted_for_in_each_kind_of_loop() 
         assert_eq!(report.by_identity, BTreeMap::from([("1".to_owned(), report.sent)]));
         assert_eq!(report.timeline.iter().map(|window| window.succeeded).sum::<u64>(), report.sent);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_come_in_turn_with_their_cookies_and_what_became_of_each_request_is_remembered() {
+    let server = Server::start(PATIENCE).await;
+    server.state.fail_every.store(10, Ordering::SeqCst);
+    let mut load = Load::start(&Options { rate: Some(400.0), users: Some(3), record: true, ..server.options() }).expect("fit options");
+    until(&load, "at 100", |report| report.succeeded >= 100).await;
+    let report = load.stop().await;
+    let records = load.records();
+    assert_eq!(u64::try_from(records.len()).expect("few"), report.sent);
+    for record in &records {
+        assert_eq!(record.identity, format!("uid=user-{}", record.user));
+        assert!(record.sent_ms <= record.ended_ms);
+    }
+    for user in 0..3 {
+        let visits = records.iter().filter(|record| record.user == user).count();
+        assert!(visits.abs_diff(records.len() / 3) <= 1, "user {user} came {visits} times of {}", records.len());
+    }
+    let bad = records.iter().filter(|record| record.is_bad()).count();
+    assert_eq!(u64::try_from(bad).expect("few"), server.state.failed.load(Ordering::SeqCst));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

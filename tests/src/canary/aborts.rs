@@ -4,7 +4,7 @@ use super::candidate::Candidate;
 use super::journal::Story;
 use super::stand::Stand;
 use crate::load::Record;
-use crate::scene::Run;
+use crate::scene::{Run, Setup};
 use serde_json::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -69,9 +69,8 @@ pub fn abort_at(moments: &[Moment]) -> (Vec<Aborted>, Vec<Record>) {
     let stages = "[{ weight = 10 }, { weight = 25 }, { weight = 50, wait = true }]";
     let mut told = Vec::new();
     for moment in moments {
-        let mut setup = stand.setup(&candidate, "candidate");
-        setup.strategy = format!("kind = \"canary\"\npause = \"500ms\"\nstages = {stages}\n");
-        setup.bake = "60s".to_owned();
+        let strategy = format!("kind = \"canary\"\npause = \"500ms\"\nstages = {stages}\n");
+        let mut setup = Setup { strategy, bake: "60s".to_owned(), ..stand.setup(&candidate, "candidate") };
         if ["launch", "await-healthy"].contains(&moment.step) {
             setup = setup.flag("--startup 20");
         }
@@ -116,12 +115,9 @@ fn step_of(plan: &Value, moment: &Moment) -> usize {
     found.unwrap_or_else(|| panic!("the plan has no such step: {moment:?}")).0
 }
 
+#[track_caller]
 fn wait_begun(run: &Run, index: usize) {
-    let begun = run.wait_event(|event| {
-        let of = |name: &str| event.pointer(&format!("/progress/{name}"));
-        of("entry").is_some_and(|entry| entry == "step") && of("step").is_some_and(|step| *step == index) && of("event").is_some_and(|event| event == "started")
-    });
-    assert!(begun.is_some(), "the deployment ended before step {index}");
+    assert!(run.wait_step_at(index, "started"), "the deployment ended before step {index}");
 }
 
 fn now() -> u64 {

@@ -86,13 +86,7 @@ fn kill_at(stand: &Stand, run: &Run, basis_points: u64) {
         step["after"]["routes"].as_array().is_some_and(|routes| routes.iter().any(|route| route["slot"] == *slot && route["weight"] == basis_points))
     };
     let step = plan["steps"].as_array().and_then(|steps| steps.iter().position(gives)).expect("a shift to that weight");
-    let in_force = run.wait_event(|event| {
-        let of = |name: &str| event.pointer(&format!("/progress/{name}"));
-        of("entry").is_some_and(|entry| entry == "step")
-            && of("step").is_some_and(|found| *found == step)
-            && of("event").is_some_and(|event| event == "succeeded")
-    });
-    assert!(in_force.is_some(), "it ended before that weight");
+    assert!(run.wait_step_at(step, "succeeded"), "it ended before that weight");
     // In the middle of its requests.
     let before = stand.load.report().by_identity.get("candidate").copied().unwrap_or_default();
     wait_for("requests of the candidate at that weight", || {

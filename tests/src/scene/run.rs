@@ -105,7 +105,11 @@ impl Run {
     pub fn wait_step(&self, step: &str, what: &str) -> bool {
         let plan = self.plan();
         let index = plan["steps"].as_array().and_then(|steps| steps.iter().position(|found| found["kind"] == step));
-        let index = index.unwrap_or_else(|| panic!("the plan has no step `{step}`"));
+        self.wait_step_at(index.unwrap_or_else(|| panic!("the plan has no step `{step}`")), what)
+    }
+
+    /// The same for the step at this place in the plan.
+    pub fn wait_step_at(&self, index: usize, what: &str) -> bool {
         self.wait_event(|event| {
             let of = |name: &str| event.pointer(&format!("/progress/{name}"));
             of("entry").is_some_and(|entry| entry == "step") && of("step").is_some_and(|step| *step == index) && of("event").is_some_and(|event| event == what)
