@@ -69,10 +69,13 @@ pub fn pack(component: &[u8], plugin_toml: &str) -> Result<Vec<u8>, ComponentErr
 
 /// Reads a component without running it.
 pub fn inspect(component: &[u8]) -> Result<Inspection, ComponentError> {
-    let parts = Parts::read(component)?;
+    let mut parts = Parts::read(component)?;
     let text = parts.request.ok_or(ComponentError::NoRequest)?;
     let text = std::str::from_utf8(text).map_err(|_| ComponentError::NoRequest)?;
     let request = PluginRequest::parse(text).map_err(ComponentError::BadRequest)?;
+    // In an order of their own: the linker's says nothing and is not always the same.
+    parts.imports.sort();
+    parts.exports.sort();
     Ok(Inspection { request, imports: parts.imports, exports: parts.exports, digest: digest_of(component), size_bytes: component.len() as u64 })
 }
 
