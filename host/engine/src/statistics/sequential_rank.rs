@@ -28,12 +28,15 @@ pub struct SequentialRankOptions {
 ///
 /// It fails when two looks in a row find the candidate higher, by an effect that matters. As the sides are read at different instants, each look
 /// compares the candidate with stable's histogram of the same time, of one stratum earlier and of one later, and takes what suits the candidate
-/// best for a fail and worst for being accepted. Requests are supposed to be independent.
+/// best for a fail and worst for being accepted. What only one side has counted waits for the other's, so that strata are those of the source however
+/// often it is looked at. Requests are supposed to be independent.
 #[derive(Debug, Clone)]
 pub struct SequentialRankTest {
     options: SequentialRankOptions,
     candidate: Histogram,
     stable: [Histogram; 3],
+    /// What both sides have counted since the last stratum.
+    open: [Histogram; 2],
     pending: Option<Histogram>,
     looks: u32,
     next_look: u64,
@@ -50,7 +53,8 @@ impl SequentialRankTest {
         SequentialRankTest {
             options,
             candidate: empty.clone(),
-            stable: [empty.clone(), empty.clone(), empty],
+            stable: [empty.clone(), empty.clone(), empty.clone()],
+            open: [empty.clone(), empty],
             pending: None,
             looks: 0,
             next_look: FIRST_LOOK,
@@ -70,13 +74,21 @@ impl SequentialRankTest {
         if candidate.bounds() != self.candidate.bounds() || stable.bounds() != self.candidate.bounds() {
             return Err(HistogramError::DifferentBounds);
         }
-        if let Some(settled) = self.pending.replace(candidate.clone()) {
+        for (open, counted) in self.open.iter_mut().zip([candidate, stable]) {
+            open.add(counted)?;
+        }
+        if self.open.iter().any(|open| open.total() == 0) {
+            return Ok(());
+        }
+        let empty = candidate.bounds().empty();
+        let [candidate, stable] = std::mem::replace(&mut self.open, [empty.clone(), empty]);
+        if let Some(settled) = self.pending.replace(candidate) {
             self.candidate.add(&settled)?;
         }
         let [earlier, same, later] = &mut self.stable;
         std::mem::swap(earlier, same);
         same.clone_from(later);
-        later.add(stable)?;
+        later.add(&stable)?;
         let requests = self.candidate.total().min(same.total());
         if requests >= self.next_look {
             self.next_look = requests.saturating_mul(3).div_ceil(2);
@@ -125,5 +137,30 @@ impl SequentialRankTest {
     /// What the latest look saw; none before the first.
     pub fn latest(&self) -> Option<RankComparison> {
         self.latest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_that_are_never_read_in_the_same_look_are_compared_as_if_they_were() {
+        let bounds = BucketBounds::new(&[0.1, 1.0]).unwrap();
+        let options =
+            SequentialRankOptions { false_alarm: Proportion::ONE_PERCENT, missed: Proportion::ONE_PERCENT, smallest_effect: Proportion::new(0.64).unwrap() };
+        let [mut apart, mut together] = [SequentialRankTest::new(&bounds, options), SequentialRankTest::new(&bounds, options)];
+        let none = bounds.empty();
+        for strata in 1..=12 {
+            // Both have slow phases, of which the candidate's is read first.
+            let slow = |stratum: u64| bounds.histogram(if stratum.is_multiple_of(3) { vec![0, 40, 0] } else { vec![40, 0, 0] }).unwrap();
+            let (candidate, stable) = (slow(strata), slow(strata - 1));
+            together.add(&candidate, &stable).unwrap();
+            apart.add(&candidate, &none).unwrap();
+            apart.add(&none, &none).unwrap();
+            apart.add(&none, &stable).unwrap();
+            assert_eq!((apart.latest(), apart.fails(), apart.accepts()), (together.latest(), together.fails(), together.accepts()), "{strata}");
+        }
+        assert!(together.latest().is_some() && !together.fails());
     }
 }
