@@ -63,6 +63,8 @@ pub(crate) struct Stand {
     pub(crate) undecided: bool,
     /// Whether the fallback's checks are to be asked.
     pub(crate) fallback: bool,
+    /// Whether a source is away that something is open for.
+    pub(crate) away: bool,
 }
 
 /// Why preflight finds that something can't be measured.
@@ -104,7 +106,7 @@ pub(crate) struct Analysis {
     begun: bool,
     /// Whether it has all of them.
     alone: bool,
-    /// Whether an outage was met and stepped over, for the outcome.
+    /// Which outages were stepped over since the last change of weight, for the outcome.
     outages: Vec<String>,
 }
 
@@ -152,6 +154,7 @@ impl Analysis {
     /// The weight has changed: what passes a stage is earned anew. What speaks against the candidate is kept.
     pub(crate) fn begin_stage(&mut self, now: Timestamp) {
         self.next_look = self.next_look.max(now.after(self.policy.initial_delay));
+        self.outages.clear();
         for measured in &mut self.checks {
             measured.tally = Tally { unhealthy: measured.tally.unhealthy, ..Tally::default() };
             match &mut measured.state {
@@ -293,6 +296,7 @@ impl Analysis {
                 }
             }
             stand.undecided |= tally.is_undecided(&check.limits);
+            stand.away |= tally.is_away(&check.limits);
             stand.open.push(described);
         }
         stand
@@ -336,6 +340,7 @@ impl Analysis {
     /// The stable release has no requests any more: from here on the candidate is held against what stable was.
     pub(crate) fn alone(&mut self) {
         self.alone = true;
+        self.outages.clear();
         for measured in &mut self.checks {
             measured.tally = Tally { unhealthy: measured.tally.unhealthy, ..Tally::default() };
             match &mut measured.state {

@@ -14,9 +14,10 @@ mod watch;
 use crate::attempt::{Attempt, Direction, JournalDamage};
 use crate::fault::{Failure, Fault, FaultKind};
 use crate::journal::{DecisionKind, Entry, Event, Outcome};
+use crate::names::Timestamp;
 use crate::plan::Plan;
 use crate::policy::OnDrainTimeout;
-use crate::ports::{AppendError, Clock, Fence, HealthCheck, MetricSource, Observer, Prober, Progress, Runtime, Store, TrafficSwitcher};
+use crate::ports::{AppendError, Clock, Fence, Finding, HealthCheck, MetricSource, Observer, Prober, Progress, Runtime, Store, TrafficSwitcher};
 use crate::route::{Backend, Routes, Slot};
 use crate::state::ServiceState;
 use crate::step::{StepEvent, StepKind, StepOutput, StepState, TimeoutAction};
@@ -107,10 +108,19 @@ pub async fn unwind(world: World<'_>, fence: Fence, entries: &[Entry], state: Se
 /// Watches what is stable, with the checks and measures of the bake, until something is wrong with it; that is the answer. Changes nothing, writes
 /// nothing, and needs no lease; dropped when it is no longer wanted.
 ///
-/// `plan` is of [`crate::planner::watch`].
-pub async fn watch(world: World<'_>, plan: Plan) -> Fault {
+/// `plan` is of [`crate::planner::watch`]; `promoted` is since when it is stable.
+pub async fn watch(world: World<'_>, plan: Plan, promoted: Timestamp) -> Fault {
     let hands = Hands::new(world, Fence(0), plan);
+    hands.learn_of_before(promoted).await;
     hands.bake(0, Duration::MAX).await.map_or_else(|failure| failure.fault().clone(), |_| Fault::new(FaultKind::Internal, "watching ended by itself"))
+}
+
+/// Reads of the stable release what a candidate will be measured by, as preflight does; a line for each measure. What is bad is bad configuration.
+/// Changes nothing, and needs no lease.
+///
+/// `plan` is of [`crate::planner::survey`].
+pub async fn survey(world: World<'_>, plan: Plan) -> Vec<Finding> {
+    Hands::new(world, Fence(0), plan).survey().await
 }
 
 /// How a forward step ended.
@@ -314,7 +324,10 @@ impl<'a> Run<'a> {
                 match signal {
                     Signal::Decision(decision) => {
                         let abort = (decision.decision == DecisionKind::Abort && !one_way).then(|| watch::aborted(&decision));
-                        let promoted = matches!(decision.decision, DecisionKind::Promote { .. }).then(|| format!("promoted by {}", decision.by));
+                        let promoted = matches!(decision.decision, DecisionKind::Promote { .. }).then(|| {
+                            let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                            format!("promoted by {}{reason}", decision.by)
+                        });
                         self.write(Event::Decided(decision)).await?;
                         if let Some(fault) = abort {
                             break Err(Failure::Unknown { fault });
@@ -456,9 +469,11 @@ impl<'a> Run<'a> {
             .unwrap_or_else(|failure| StepOutput::note(format!("whether requests to {slot} have ended could not be told: {}", failure.fault())))
     }
 
+    /// What the outcome tells of its steps; what several say the same is told once.
     fn closing_notes(&self) -> Vec<String> {
         let outputs = self.attempt.plan.steps.iter().zip(&self.attempt.steps);
-        let notes: Vec<String> = outputs
+        let mut told = std::collections::BTreeSet::new();
+        outputs
             .filter_map(|(step, state)| match (&step.kind, state) {
                 (
                     StepKind::Analyze { .. } | StepKind::Bake { .. } | StepKind::Drain { .. } | StepKind::Retire { .. } | StepKind::RetireKept { .. },
@@ -467,15 +482,8 @@ impl<'a> Run<'a> {
                 _ => None,
             })
             .flatten()
-            .collect();
-        // What holds for several steps, such as an outage, is said once.
-        let mut once: Vec<String> = Vec::new();
-        for note in notes {
-            if !once.contains(&note) {
-                once.push(note);
-            }
-        }
-        once
+            .filter(|note| told.insert(note.clone()))
+            .collect()
     }
 
     /// What a person looks at and types when nothing moves by itself any more.

@@ -289,6 +289,14 @@ fn analysis_limit(policy: &Policy, stage: Stage) -> Duration {
     stage.pause + extend + if asks { policy.timeouts.decide } else { Duration::ZERO } + ANALYSIS_MARGIN
 }
 
+/// What reading the measures of the stable release goes by, outside of any deployment: no step at all.
+pub fn survey(inputs: Inputs, release: Release) -> Result<Plan, PlanError> {
+    let Some(stable) = inputs.state.stable.clone() else {
+        return Err(PlanError::NothingManaged(inputs.scope));
+    };
+    Ok(finish(inputs, DeploymentKind::Deploy, release, stable.slot, stable.backends, Vec::new()))
+}
+
 /// What watching the stable release outside of any deployment goes by: its policies and backends, and no step at all.
 pub fn watch(inputs: Inputs, release: Release) -> Result<Plan, PlanError> {
     let Some(stable) = inputs.state.stable.clone() else {

@@ -22,8 +22,12 @@ pub struct Monitor {
 impl Monitor {
     /// Starts a Prometheus with a configuration file, which is in the scene's folder.
     pub fn prometheus(configuration: &Path) -> Self {
+        Self::prometheus_on(free_port(), configuration)
+    }
+
+    /// The same on a port of the caller's choice: one that was stopped comes back with what it knew.
+    pub fn prometheus_on(port: u16, configuration: &Path) -> Self {
         let folder = configuration.parent().expect("a folder");
-        let port = free_port();
         let mut command = Command::new("/usr/bin/prometheus");
         command.arg(format!("--config.file={}", configuration.display())).arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
         command.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--log.level=warn").current_dir(folder);

@@ -4,14 +4,22 @@
 
 mod boot;
 mod canary;
+mod capacity;
 mod crash;
 mod decisions;
 mod deploy;
 mod docker;
 mod drain;
+mod measured;
 mod metrics;
 mod monitoring_examples;
 mod nginx_trouble;
+mod outages;
+mod queries;
+mod rolling;
+mod stages;
 mod store_rules;
+mod third_version;
 mod two_services;
 mod unprivileged;
+mod watching;

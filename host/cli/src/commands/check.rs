@@ -1,13 +1,17 @@
 //! `check`: judges manifest, plugins, grants and reachability. Changes nothing.
 
+use super::deploy;
 use crate::arguments::{CheckOptions, Global, OutputKind};
+use crate::clock::SystemClock;
 use crate::error::{CliError, Exit, exit_of};
 use crate::metrics;
 use crate::output::{self, data, json_line};
 use crate::session::{About, Session};
+use agente_engine::executor::{self, World};
 use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::planner;
 use agente_engine::policy::{CheckMoment, CheckOf};
-use agente_engine::ports::{Finding, FindingResult, HealthCheck, ObservedState, TrafficSwitcher};
+use agente_engine::ports::{Finding, FindingResult, HealthCheck, ObservedState, Observer, Progress, TrafficSwitcher};
 use agente_engine::verdict::{Subject, VerdictKind};
 use serde_json::json;
 use std::process::ExitCode;
@@ -79,10 +83,55 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
         };
         findings.line(&format!("check {}", check.name), result, message);
     }
+    for finding in survey(&session).await? {
+        findings.add(&finding, FaultKind::InvalidConfig);
+    }
     for finding in metrics::check(&manifest.metrics).await {
         findings.add(&finding, FaultKind::InvalidConfig);
     }
     Ok(findings.exit.into())
+}
+
+/// What is not told while it goes on.
+struct Silent;
+
+impl Observer for Silent {
+    fn tell(&self, _: Progress) {}
+}
+
+/// Reads of the stable release what the next one will be measured by.
+async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
+    let policy = &session.base.manifest.policy;
+    if policy.analysis.is_none() {
+        return Ok(Vec::new());
+    }
+    let store = &session.base.store;
+    let state = store.state(session.base.scope()).await?;
+    let release = match &state.stable {
+        Some(stable) => store.release(session.base.scope(), stable.release).await?,
+        None => None,
+    };
+    let (Some(stable), Some(release)) = (&state.stable, release) else {
+        let message = "not asked: nothing serves yet, so there is nothing to compare with".to_owned();
+        return Ok(vec![Finding { subject: "analysis".to_owned(), result: FindingResult::Good, message, hint: None }]);
+    };
+    let context = session.context(None, &stable.backends, None);
+    let inputs = deploy::inputs(session, policy.clone(), state.clone(), false).await?;
+    let plan = planner::survey(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
+    let switcher = session.switcher(context.clone())?;
+    let checks = session.checks(&context);
+    let measures = session.measures(&context);
+    let world = World {
+        runtime: session.runtime(),
+        switcher: &switcher,
+        checks: &checks,
+        metrics: &measures,
+        prober: None,
+        store,
+        clock: &SystemClock,
+        observer: &Silent,
+    };
+    Ok(executor::survey(world, plan).await)
 }
 
 async fn observe(session: &Session, switcher: &agente_wasm::WasmSwitcher, findings: &mut Findings) -> Result<(), CliError> {

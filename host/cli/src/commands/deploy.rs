@@ -45,7 +45,15 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
             Some(wait.unwrap_or(session.base.manifest.policy.timeouts.decide))
         }
     };
-    let lease = open::lease(&session.base.store, session.base.scope(), wait).await?;
+    let lease = match open::lease(&session.base.store, session.base.scope(), wait).await {
+        Err(error) if wait.is_none() && holder_lives(&session).await => {
+            return Err(error.hint(
+                "wait for its end with `--on-open queue`, take its place with `--on-open supersede`, watch it with `agente-host status --follow`, or end it with \
+                 `agente-host abort`",
+            ));
+        }
+        lease => lease?,
+    };
     let output = Output::new(global.output);
     // The bits first: what is being deployed decides what an open deployment means.
     let artifact = import(&session).await?;
@@ -71,12 +79,17 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
     Ok(drive::exit(&outcome, false))
 }
 
+/// Whether somebody else is at work on the service.
+async fn holder_lives(session: &Session) -> bool {
+    let holding = session.base.store.holding(session.base.scope()).await;
+    holding.is_ok_and(|holding| holding.is_some_and(|holding| holding.liveness == Liveness::Alive))
+}
+
 /// Asks whoever runs the open deployment to unwind it.
 async fn supersede(session: &Session) -> Result<(), CliError> {
     let store = &session.base.store;
     let Some(id) = store.open_deployment(session.base.scope()).await? else { return Ok(()) };
-    let alive = store.holding(session.base.scope()).await?.is_some_and(|holding| holding.liveness == Liveness::Alive);
-    if alive {
+    if holder_lives(session).await {
         store.leave(&id, DecisionKind::Abort, &identity::who(), Some("superseded by a newer release")).await?;
         say(&format!("deployment {id} is asked to unwind; this one begins when that is done"));
     }

@@ -125,7 +125,7 @@ async fn keep_watching(global: &Global, options: &WatchOptions, end: &End) -> Re
         let newest = session.base.store.history(session.base.scope(), 1).await?;
         let restored = newest.first().is_some_and(|row| matches!(row.kind, DeploymentKind::Rollback { .. }) && row.release == stable.release);
         if in_window && restored {
-            say("it was rolled back to, so it is not taken back in its turn; look for what the two releases share");
+            say("it was gone back to, so it is not left by itself, or the way would be to and fro; deploy a good release, or `agente-host rollback --to` one");
         }
         let taken_back = in_window && !restored && Box::pin(take_back(global, options, &fault)).await?;
         if taken_back && options.duration.is_some() {
@@ -195,7 +195,7 @@ async fn watch(global: &Global, session: &Session, state: &ServiceState, end: &E
         }
     };
     tokio::select! {
-        fault = executor::watch(world, plan) => Ok(Ended::Bad(fault)),
+        fault = executor::watch(world, plan, stable.since) => Ok(Ended::Bad(fault)),
         result = changed => result.map(|()| Ended::Changed),
         () = end.comes() => Ok(Ended::Over),
     }

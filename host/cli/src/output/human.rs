@@ -19,6 +19,9 @@ pub(crate) struct Human {
     color: bool,
     plan: Option<Plan>,
     running: Option<ProgressBar>,
+    /// What the running step waits for, and what our own requests saw; both are shown.
+    waits: String,
+    outside: String,
     step_began: Timestamp,
     began: Timestamp,
     switched: Option<Duration>,
@@ -26,7 +29,17 @@ pub(crate) struct Human {
 
 impl Human {
     pub(crate) fn new(live: bool, color: bool) -> Self {
-        Self { live, color, plan: None, running: None, step_began: Timestamp(0), began: Timestamp(0), switched: None }
+        Self {
+            live,
+            color,
+            plan: None,
+            running: None,
+            waits: String::new(),
+            outside: String::new(),
+            step_began: Timestamp(0),
+            began: Timestamp(0),
+            switched: None,
+        }
     }
 
     /// The name of a step's kind.
@@ -62,6 +75,7 @@ impl Human {
         self.end_lines();
         let Some(kind) = self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.clone()) else { return };
         let count = self.plan.as_ref().map_or(0, |plan| plan.steps.len());
+        self.waits.clear();
         if self.live {
             let bar = ProgressBar::new_spinner().with_prefix(format!("{verb}[{}/{count}] {}", step + 1, kind.name()));
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -108,15 +122,25 @@ impl Human {
                 }
             }
             Progress::Waiting { message, .. } => match &self.running {
-                Some(bar) => bar.set_message(message.clone()),
+                Some(bar) => {
+                    self.waits.clone_from(message);
+                    bar.set_message(self.now());
+                }
                 None => self.line(&format!("    … {message}")),
             },
             Progress::Probe { report } => {
+                self.outside = format!("from outside: {} requests, {} failed", report.sent, report.failed_total());
                 if let Some(bar) = &self.running {
-                    bar.set_message(format!("from outside: {} requests, {} failed", report.sent, report.failed_total()));
+                    bar.set_message(self.now());
                 }
             }
         }
+    }
+
+    /// The message of the running step.
+    fn now(&self) -> String {
+        let parts = [self.waits.as_str(), self.outside.as_str()];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
     }
 
     fn journaled(&mut self, event: &Event) {

@@ -4,7 +4,7 @@ use super::hands::Hands;
 use super::health::{summary, unhealthy, waits};
 use super::seconds;
 use super::shift::describe;
-use crate::analysis::{Analysis, Question, Sides, Stand};
+use crate::analysis::{Analysis, Question, Sides, Stand, Unmeasurable};
 use crate::fault::{Failure, Fault, FaultKind};
 use crate::names::Timestamp;
 use crate::policy::{CheckMoment, CheckPolicy, OnUndecided, Stage};
@@ -19,6 +19,16 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// How long what serves after unwinding is looked at, so that the outcome can say how it is.
 const RESTORED_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long something still takes, in steps so coarse that who watches is told again only when that says something new.
+fn coarse(left: Duration) -> String {
+    let up_to = |unit: u64| left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)).div_ceil(unit).max(1);
+    match left.as_secs() {
+        0..120 => format!("{} s", up_to(10) * 10),
+        120..7200 => format!("{} min", up_to(60)),
+        _ => format!("{} h", up_to(3600)),
+    }
+}
 
 /// Checks that are asked again and again, each at its own interval.
 pub(super) struct Asked {
@@ -115,25 +125,37 @@ impl Hands<'_> {
             let passed = self.world.clock.now().since(began);
             let left = stage.pause.saturating_sub(passed);
             if stand.open.is_empty() && (left.is_zero() || stand.early) && !stage.wait {
-                let mut notes = vec![format!("{} earned in {}", stage.weight, seconds(passed))];
+                let outages = self.outages().await;
+                let mut notes = vec![if outages.is_empty() {
+                    format!("{} earned in {}", stage.weight, seconds(passed))
+                } else {
+                    format!("{} passed after {}, without all that was to be measured", stage.weight, seconds(passed))
+                }];
+                notes.extend(outages);
                 notes.extend(stand.notes);
-                notes.extend(self.outages().await);
                 notes.extend(asked.checks.iter().map(|(check, tally, _)| summary(check, tally)));
                 return Ok(StepOutput { notes, ..StepOutput::default() });
             }
+            let weight = stage.weight;
             let decide = "`agente-host promote` goes on, `agente-host abort` takes it back";
+            let person = coarse(self.plan.steps.get(index).map(|step| step.timeout).unwrap_or_default().saturating_sub(passed));
             let open = stand.open.join("; ");
             let message = if stand.open.is_empty() && left.is_zero() {
-                format!("{} is earned and waits for a person: {decide}", stage.weight)
+                format!("{weight} is earned and waits for a person, {person} more at most: {decide}")
             } else if stand.open.is_empty() {
-                format!("good so far; {}", stand.notes.join("; "))
+                format!("{weight}: good so far, {} more; {}", coarse(left), stand.notes.join("; "))
             } else if passed < stage.pause + extend && !stand.undecided {
-                open
+                let then = if on_undecided == OnUndecided::Ask { "a person is asked" } else { "it is taken back" };
+                format!("{weight}: not decided yet, {} more at most, then {then}; {open}", coarse((stage.pause + extend).saturating_sub(passed)))
             } else if on_undecided == OnUndecided::Ask {
-                format!("undecided, a person is asked: {decide}; {open}")
+                format!("{weight}: undecided, a person is asked, {person} more at most: {decide}; {open}")
             } else {
-                let message = format!("whether the candidate is good at {} could not be decided in {}: {open}", stage.weight, seconds(passed));
-                let hint = "more requests decide sooner: a longer `[analysis] extend`, a greater weight, or a greater `detect`";
+                let message = format!("whether the candidate is good at {weight} could not be decided in {}: {open}", seconds(passed));
+                let hint = if stand.away {
+                    "repair the source of the numbers and deploy again; `[analysis] extend` and `on_outage` say for how long, and whether, a stage waits for it"
+                } else {
+                    "more requests decide sooner: a longer `[analysis] extend`, a greater weight, or a greater `detect`"
+                };
                 return Err(Failure::Unknown { fault: Fault::new(FaultKind::Undecided, message).hint(hint) });
             };
             self.waiting(index, message);
@@ -164,6 +186,30 @@ impl Hands<'_> {
         if let Some(analysis) = analysis.as_mut() {
             analysis.begin(now);
         }
+    }
+
+    /// Reads what the release before did until it had no requests any more, where it is kept: what is stable is held against that.
+    pub(super) async fn learn_of_before(&self, promoted: Timestamp) {
+        let Some(policy) = self.plan.policy.analysis.as_ref() else { return };
+        let Ok(mut analysis) = Analysis::new(policy, self.world.clock.now()) else { return };
+        let alone = |why: String| self.waiting(0, format!("measures are held against their own limits alone: {why}"));
+        match &self.plan.kept {
+            None => alone("the release before is not kept".to_owned()),
+            Some(kept) => {
+                let (slot, release) = (Some(kept.standing.slot), Some(kept.standing.release));
+                let before = crate::verdict::Subject { slot, release, backends: kept.standing.backends.clone(), public_url: None };
+                let questions = analysis.survey(&before, promoted);
+                let answers = join_all(questions.iter().map(|question| self.read(question))).await;
+                for (check, found) in analysis.learn(&questions, &answers) {
+                    match found {
+                        Ok(_) => {}
+                        Err(Unmeasurable::Away(fault)) => alone(format!("check `{}`: the source is away: {fault}", check.name)),
+                        Err(Unmeasurable::Wrong(message)) => alone(format!("check `{}`: {message}", check.name)),
+                    }
+                }
+            }
+        }
+        *self.analysis.lock().await = Some(analysis);
     }
 
     /// From here on nothing is there to compare with.
@@ -212,7 +258,7 @@ impl Hands<'_> {
             .unwrap_or_else(|| Err(Fault::new(FaultKind::TimedOut, format!("`{}` did not answer within {}", query.plugin, seconds(query.timeout))).retryable()))
     }
 
-    /// What stepping over an outage means for the outcome.
+    /// What stepping over an outage means for the outcome, since the last change of weight.
     pub(super) async fn outages(&self) -> Vec<String> {
         self.analysis.lock().await.as_ref().map(|analysis| analysis.outages().to_vec()).unwrap_or_default()
     }

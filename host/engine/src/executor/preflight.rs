@@ -181,6 +181,13 @@ impl Hands<'_> {
         }
     }
 
+    /// The part of preflight that reads measures, by itself.
+    pub(super) async fn survey(&self) -> Vec<Finding> {
+        let mut findings = Findings { hands: self, all: Vec::new(), bad: None };
+        self.look_at_measures(&mut findings).await;
+        findings.all
+    }
+
     /// Reads of the stable release what the candidate will be measured by: a misspelt metric must not be found at 10 %.
     async fn look_at_measures(&self, findings: &mut Findings<'_, '_>) {
         let Some(policy) = self.plan.policy.analysis.as_ref().filter(|policy| !policy.checks.is_empty()) else { return };

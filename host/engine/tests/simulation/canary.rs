@@ -140,15 +140,19 @@ fn an_outage_for_good_is_decided_at_the_deadline_by_the_policy() {
     assert_eq!(kind, FaultKind::Undecided, "{message}");
     assert!(message.contains("the source can't be read"), "{message}");
 
-    let (sim, plan) = scene(with(|analysis| analysis.on_outage = OnOutage::GoOn));
+    // The outcome tells of it also where no bake follows, and once however many weights it took.
+    let told = |notes: &[String], words: &str| notes.iter().filter(|note| note.contains(words)).count();
+    let (sim, plan) = scene(Policy { bake: Duration::ZERO, ..with(|analysis| analysis.on_outage = OnOutage::GoOn) });
     sim.inner().metrics.away = away;
     let notes = promotes(&sim, &plan);
-    assert!(notes.iter().any(|note| note.contains("went on without check `errors`")), "{notes:?}");
+    assert_eq!(told(&notes, "went on without check `errors`"), 1, "{notes:?}");
+    assert!(told(&notes, "without all that was to be measured") > 0 && told(&notes, "50 % earned") == 0, "{notes:?}");
 
-    let (sim, plan) = scene(with(|analysis| (analysis.on_outage, analysis.fallback) = (OnOutage::Fallback, vec!["ready".into()])));
+    let fallback = with(|analysis| (analysis.on_outage, analysis.fallback) = (OnOutage::Fallback, vec!["ready".into()]));
+    let (sim, plan) = scene(Policy { bake: Duration::ZERO, ..fallback });
     sim.inner().metrics.away = away;
     let notes = promotes(&sim, &plan);
-    assert!(notes.iter().any(|note| note.contains("stood in for by ready")), "{notes:?}");
+    assert_eq!(told(&notes, "stood in for by ready"), 1, "{notes:?}");
 
     // What must not be stood in for is not.
     let (sim, plan) = scene(with(|analysis| {

@@ -110,7 +110,7 @@ impl Attempt<'_> {
                 }
                 Err(StreamError::Closed) => return Ok((body, false)),
                 Err(StreamError::LastOperationFailed(error)) => {
-                    let detail = wasip2::http::types::http_error_code(&error).map_or_else(|| error.to_debug_string(), |code| format!("{code:?}"));
+                    let detail = wasip2::http::types::http_error_code(&error).map_or_else(|| error.to_debug_string(), |code| words(&code));
                     return Err(HttpError::Ended { authority: self.request.authority.clone(), detail: format!("{detail} after {} bytes", body.len()) });
                 }
             }
@@ -138,7 +138,7 @@ impl Attempt<'_> {
         let timeout = |phase: &str, limit| HttpError::Timeout { authority: authority.clone(), phase: phase.into(), limit };
         match code {
             ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited | ErrorCode::HttpRequestUriInvalid => {
-                HttpError::Denied { authority, detail: format!("{code:?}") }
+                HttpError::Denied { authority, detail: words(code) }
             }
             ErrorCode::ConnectionTimeout | ErrorCode::DnsTimeout => timeout("accept a connection", self.request.connect_timeout),
             ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => {
@@ -151,12 +151,29 @@ impl Attempt<'_> {
             | ErrorCode::DnsError(_)
             | ErrorCode::TlsProtocolError
             | ErrorCode::TlsCertificateError
-            | ErrorCode::TlsAlertReceived(_) => HttpError::Connect { authority, detail: format!("{code:?}") },
-            ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => HttpError::Ended { authority, detail: format!("{code:?}") },
+            | ErrorCode::TlsAlertReceived(_) => HttpError::Connect { authority, detail: words(code) },
+            ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => HttpError::Ended { authority, detail: words(code) },
             ErrorCode::InternalError(detail) => HttpError::Ended { authority, detail: detail.clone().unwrap_or_else(|| "an error inside the host".into()) },
-            other => HttpError::Protocol { authority, detail: format!("{other:?}") },
+            other => HttpError::Protocol { authority, detail: words(other) },
         }
     }
+}
+
+/// An error's name as people write it: `connection refused`.
+fn words(code: &ErrorCode) -> String {
+    let name = format!("{code:?}");
+    let name = name.strip_prefix("ErrorCode::").unwrap_or(&name);
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return name.to_owned(); // It carries more than its name.
+    }
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

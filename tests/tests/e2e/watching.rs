@@ -1,0 +1,145 @@
+//! `watch` looks after what is stable between deployments.
+
+use crate::measured::Measured;
+use agente_tests::scene::{Ended, Run, Scene, Service, Setup, Traffic, free_port, wait_for};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// From the moment at which a release has turned bad until the one before it has all requests: what the limits of its checks allow, and a switch.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+/// Starts to watch and waits until a check was asked.
+fn watch(shop: &Service, args: &[&str]) -> Run {
+    let run = shop.begin(&[&["watch"], args].concat());
+    assert!(run.wait_event(|event| event.pointer("/progress/progress").is_some_and(|kind| kind == "checked")).is_some(), "watching ended at once");
+    run
+}
+
+/// Asks a watch to end, which is what it then did.
+#[track_caller]
+fn ended(run: Run) -> Ended {
+    run.signal(Signal::TERM);
+    run.wait().expect_code(0)
+}
+
+/// Waits until the first version answers again; how long that took.
+fn back_to_first(shop: &Service) -> Duration {
+    let began = Instant::now();
+    wait_for("the first version", || (shop.serving() == "v1").then_some(()));
+    began.elapsed()
+}
+
+#[test]
+fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_back_to_is_not_left() {
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    // The first one is no longer ready itself, some time after it was gone back to.
+    scene.first_release(&shop, &Setup::version("v1").flag("--unready-after 25"));
+    let load = Traffic::on(&shop, 60.0, 2);
+    shop.deploy(&Setup::version("v2").flag("--unready-after 6")).expect_code(0);
+    let promoted = Instant::now();
+    let watching = shop.host(&["watch", "--for", "2m"]).expect_code(1);
+    assert!(watching.stderr.contains("has turned bad") && watching.stderr.contains("health-readyz"), "{}", watching.stderr);
+    assert!(watching.stderr.contains("the release before it serves again"), "{}", watching.stderr);
+    assert_eq!(shop.serving(), "v1");
+    let took = promoted.elapsed().saturating_sub(Duration::from_secs(6));
+    println!("taken back {} ms after it had turned bad, at most", took.as_millis());
+    assert!(took < BACK_WITHIN, "{took:?}");
+
+    // To and fro is no way: what was gone back to is only reported.
+    let run = watch(&shop, &["--for", "1m"]);
+    wait_for("the first version to be unready", || (shop.ask("/readyz").status == 503).then_some(()));
+    let unhealthy = |event: &Value| event.pointer("/progress/verdict/kind").is_some_and(|kind| kind == "unhealthy");
+    assert!(run.wait_event(unhealthy).is_some());
+    load.wait_more(120);
+    let told = ended(run);
+    assert!(told.stderr.contains("was gone back to, so it is not left by itself"), "{}", told.stderr);
+    assert_eq!(shop.serving(), "v1");
+    load.nothing_lost();
+}
+
+#[test]
+fn a_release_that_crashes_is_taken_back() {
+    let (scene, shop) = Scene::deployed();
+    shop.deploy(&Setup::version("v2").flag("--crash-after 6")).expect_code(0);
+    let watching = shop.host(&["watch", "--for", "1m"]).expect_code(1);
+    assert!(watching.stderr.contains("has requests and is"), "{}", watching.stderr);
+    assert_eq!(shop.serving(), "v1");
+    drop(scene);
+}
+
+#[test]
+fn a_release_whose_requests_fail_is_taken_back_by_its_measures() {
+    let measured = Measured::new();
+    let shop = &measured.shop;
+    let load = measured.traffic(60.0);
+    // Its endpoints say that all is well.
+    shop.deploy(&measured.canary("v2").flag("--fail 30 --fail-after 25")).expect_code(0);
+    let run = watch(shop, &["--for", "2m"]);
+    let failing = wait_for("the first failed request", || (load.report().failed_total > 0).then(Instant::now));
+    let told = run.wait().expect_code(1);
+    assert!(told.stderr.contains("analysis `errors`"), "{}", told.stderr);
+    println!("taken back {} ms after the first failed request", failing.elapsed().as_millis());
+    assert!(failing.elapsed() < BACK_WITHIN, "{:?}", failing.elapsed());
+    back_to_first(shop);
+}
+
+#[test]
+fn after_its_window_a_bad_release_is_only_reported() {
+    let (scene, shop) = Scene::deployed();
+    shop.deploy(&Setup::version("v2").flag("--unready-after 5")).expect_code(0);
+    let run = watch(&shop, &["--window", "1s"]);
+    let unhealthy = |event: &Value| event.pointer("/progress/verdict/kind").is_some_and(|kind| kind == "unhealthy");
+    assert!(run.wait_event(unhealthy).is_some());
+    let began = Instant::now();
+    wait_for("more than the limit of unhealthy answers", || (began.elapsed() > Duration::from_secs(3)).then_some(()));
+    let told = ended(run);
+    assert!(told.stderr.contains("it was promoted more than 1 s ago, so it is not taken back by itself"), "{}", told.stderr);
+    assert_eq!(shop.serving(), "v2");
+    drop(scene);
+}
+
+#[test]
+fn a_watch_yields_to_a_deployment_and_then_looks_after_what_that_brought() {
+    let (scene, shop) = Scene::deployed();
+    let run = watch(&shop, &[]);
+    let deployment = shop.begin_deploy(&Setup { bake: "3s".to_owned(), ..Setup::version("v2") });
+    assert!(deployment.wait_step("bake", "started"));
+    deployment.wait().expect_code(0);
+    // The slot of the second one is asked only when that is what is looked after.
+    let green = |event: &Value| event.pointer("/progress/backend").and_then(Value::as_str).is_some_and(|backend| backend.contains("-green-"));
+    assert!(run.wait_event(green).is_some());
+    let told = ended(run);
+    assert!(told.stderr.contains("is open and watches for itself") && told.stderr.contains("watching release r2 on green"), "{}", told.stderr);
+    assert_eq!(shop.serving(), "v2");
+    drop(scene);
+}
+
+#[test]
+fn a_watch_that_is_asked_to_end_while_it_takes_a_release_back_leaves_nothing_half_done() {
+    let (scene, shop) = Scene::deployed();
+    let load = Traffic::on(&shop, 60.0, 2);
+    shop.deploy(&Setup::version("v2").flag("--unready-after 4")).expect_code(0);
+    let run = watch(&shop, &[]);
+    let began = |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
+    assert!(run.wait_event(began).is_some(), "the way back has begun");
+    run.signal(Signal::TERM);
+    run.wait().expect_code(0);
+    let status = shop.status();
+    assert_eq!(status["state"]["open"], Value::Null, "{status}");
+    assert_eq!(status["target"]["Ok"]["state"], "converged", "{status}");
+    load.nothing_lost();
+    drop(scene);
+}
+
+#[test]
+fn the_numbers_of_a_watch_are_scraped() {
+    let port = free_port();
+    let measured = Measured::scraping(&[format!("127.0.0.1:{port}")]);
+    let run = watch(&measured.shop, &["--listen", &format!("127.0.0.1:{port}")]);
+    let stable =
+        wait_for("the numbers in Prometheus", || measured.prometheus().query("agente_release_info{service=\"shop\",role=\"stable\"}").into_iter().next());
+    assert_eq!(stable["metric"]["release"], "1", "{stable}");
+    ended(run);
+}
