@@ -64,7 +64,7 @@ impl Aborted {
 /// Aborts a deployment of a good candidate at each moment; gives what each took, and what became of each request.
 #[track_caller]
 pub fn abort_at(moments: &[Moment]) -> (Vec<Aborted>, Vec<Record>) {
-    let candidate = Candidate { detect: "25%", quantile: 0.75, rate: 100.0, ..Candidate::HEALTHY };
+    let candidate = Candidate { detect: "25%", quantile: 0.75, ..Candidate::HEALTHY };
     let stand = Stand::new(&candidate, 1);
     let stages = "[{ weight = 10 }, { weight = 25 }, { weight = 50, wait = true }]";
     let mut told = Vec::new();
