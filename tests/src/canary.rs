@@ -24,6 +24,6 @@ pub use aborts::{Aborted, Moment, abort_at};
 pub use candidate::{Candidate, Watched};
 pub use chance::interval;
 pub use climb::{Climbed, Share, climb};
-pub use journal::Story;
+pub use journal::{InForce, Story};
 pub use stand::Stand;
 pub use trial::{Caught, catch};

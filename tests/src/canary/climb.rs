@@ -2,7 +2,7 @@
 
 use super::candidate::Candidate;
 use super::chance::interval;
-use super::journal::Story;
+use super::journal::{InForce, Story};
 use super::stand::Stand;
 use crate::load::Record;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ pub fn climb(scrape_seconds: u64) -> Climbed {
     let regulars = regulars.finish();
     let once = stand.end();
 
-    let share = |found: &super::journal::InForce| {
+    let share = |found: &InForce| {
         // Sent when it was in force for sure: after it was verified, and before the next change was begun.
         let until = found.until.unwrap_or(u64::MAX);
         let of_then: Vec<&Record> = once.iter().filter(|record| record.sent_ms > found.from && record.ended_ms < until).collect();

@@ -18,7 +18,6 @@ pub struct Stand {
     pub load: Traffic,
     prometheus: Monitor,
     scene: Scene,
-    scrape_seconds: u64,
 }
 
 impl Stand {
@@ -42,7 +41,7 @@ impl Stand {
         options.record = true;
         let load = Traffic::with(&options);
         let prometheus = scrape(&scene, &shop, scrape_seconds);
-        let stand = Self { shop, load, prometheus, scene, scrape_seconds };
+        let stand = Self { shop, load, prometheus, scene };
         stand.shop.write(&stand.setup(candidate, "candidate"));
         stand.shop.host(&["plugin", "add", "prometheus-health", "--yes"]).expect_code(0);
         stand.wait_known();
@@ -76,11 +75,6 @@ impl Stand {
     /// Begins the deployment of a candidate.
     pub fn begin(&self, candidate: &Candidate) -> Run {
         self.shop.begin_deploy(&self.setup(candidate, "candidate"))
-    }
-
-    /// How often Prometheus scrapes.
-    pub fn scrape_seconds(&self) -> u64 {
-        self.scrape_seconds
     }
 
     /// A second load on the service: users who come again and again.

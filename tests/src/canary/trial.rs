@@ -25,8 +25,6 @@ pub struct Caught {
     pub meanwhile: usize,
     /// How many requests the candidate was sent or lost, in all.
     pub reached: usize,
-    /// How often Prometheus scraped, in seconds.
-    pub scrape_seconds: u64,
 }
 
 impl Caught {
@@ -74,7 +72,6 @@ pub fn catch(candidate: &Candidate, scrape_seconds: u64) -> Caught {
         bad: bad.len(),
         meanwhile: records.iter().filter(|record| (first..=back).contains(&record.sent_ms)).count(),
         reached: records.iter().filter(|record| record.identity == "candidate" || record.outcome == Outcome::Lost).count(),
-        scrape_seconds,
     }
 }
 

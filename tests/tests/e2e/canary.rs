@@ -5,14 +5,18 @@ use std::time::Duration;
 
 #[test]
 fn a_healthy_candidate_climbs_to_all_requests_at_its_weights_and_sends_nobody_back() {
-    let climbed = climb(1);
-    println!("{climbed:#?}");
-    assert_eq!(climbed.shares.iter().map(|share| share.weight).collect::<Vec<_>>(), [10.0, 25.0, 50.0]);
-    for share in &climbed.shares {
-        assert!(share.interval.contains(&share.candidate), "{share:?}");
+    // Three true shares lie within their intervals but for three times in a thousand; then they are measured once more, and must.
+    for last in [false, true] {
+        let climbed = climb(1);
+        println!("{climbed:#?}");
+        assert_eq!(climbed.shares.iter().map(|share| share.weight).collect::<Vec<_>>(), [10.0, 25.0, 50.0]);
+        assert_eq!((climbed.bad, climbed.regulars, climbed.moved_back), (0, 200, Vec::new()));
+        let outside: Vec<_> = climbed.shares.iter().filter(|share| !share.interval.contains(&share.candidate)).collect();
+        if outside.is_empty() {
+            return;
+        }
+        assert!(!last, "{outside:?}");
     }
-    assert_eq!((climbed.bad, climbed.moved_back), (0, Vec::new()));
-    assert_eq!(climbed.regulars, 200);
 }
 
 #[test]
