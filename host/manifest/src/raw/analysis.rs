@@ -48,7 +48,7 @@ pub(crate) struct RawAnalysis {
 impl Default for RawAnalysis {
     fn default() -> Self {
         Self {
-            interval: seconds(5),
+            interval: seconds(1),
             initial_delay: seconds(0),
             false_alarm: ShareText(0.01),
             missed: ShareText(0.01),
