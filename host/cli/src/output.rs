@@ -4,7 +4,7 @@ mod describe;
 mod human;
 mod report;
 
-pub(crate) use describe::{plan_lines, routes_line, standing_line};
+pub(crate) use describe::{plan_lines, routes_line, standing_line, step_words};
 pub(crate) use human::{event_line, table};
 
 use crate::arguments::OutputKind;

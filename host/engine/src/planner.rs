@@ -80,7 +80,8 @@ pub fn deploy(inputs: Inputs, kind: DeploymentKind, release: Release, backends: 
         return Err(PlanError::Backends { needed, reserved: backends.len() });
     }
     let slot = candidate_slot(&inputs.state);
-    let mut steps = opening(&inputs);
+    let goes_back = matches!(kind, DeploymentKind::Rollback { .. });
+    let mut steps = opening(&inputs, goes_back);
     if let Some(kept) = &inputs.state.kept {
         let timeout = kept.standing.stop_time() + RETIRE_MARGIN + inputs.policy.drain.timeout;
         steps.push(unwinds(StepKind::RetireKept { standing: kept.standing.clone() }, timeout));
@@ -89,7 +90,7 @@ pub fn deploy(inputs: Inputs, kind: DeploymentKind, release: Release, backends: 
     match (&inputs.policy.strategy, &inputs.state.stable) {
         (Strategy::BlueGreen, _) | (_, None) => climb.at_once(),
         // Who goes back is not helped by 10 % of it.
-        _ if matches!(kind, DeploymentKind::Rollback { .. }) => climb.at_once(),
+        _ if goes_back => climb.at_once(),
         (Strategy::Canary { stages, by }, Some(stable)) => climb.by_stages(stable, stages, *by),
         (Strategy::Rolling { max_surge, max_unavailable, pause }, Some(stable)) => {
             climb.in_batches(stable, usize::from(*max_surge), usize::from(*max_unavailable), *pause);
@@ -108,8 +109,7 @@ pub fn roll_back_fast(inputs: Inputs, release: Release) -> Result<Plan, PlanErro
         return Err(PlanError::NothingKept(inputs.scope));
     };
     let standing = kept.standing;
-    // No baseline: what is stable is likely to be bad, which is why somebody goes back.
-    let mut steps = vec![unwinds(StepKind::Preflight, inputs.policy.timeouts.preflight)];
+    let mut steps = opening(&inputs, true);
     steps.push(unwinds(StepKind::AwaitHealthy { slot: standing.slot, backends: standing.backends.clone() }, inputs.policy.timeouts.healthy));
     let old = inputs.state.stable.as_ref().map(|stable| (stable.release, stable.backends.clone()));
     let after = Routes::all_to(standing.slot, standing.release, standing.backends.clone(), old);
@@ -310,10 +310,12 @@ fn unwinds(kind: StepKind, timeout: Duration) -> Step {
     Step { kind, timeout, on_timeout: TimeoutAction::Unwind }
 }
 
-fn opening(inputs: &Inputs) -> Vec<Step> {
+/// Nothing is watched before a way back: what is stable is likely to be bad, which is why somebody goes.
+fn opening(inputs: &Inputs, goes_back: bool) -> Vec<Step> {
     let mut steps = vec![unwinds(StepKind::Preflight, inputs.policy.timeouts.preflight)];
     if let (Some(probe), Some(_)) = (&inputs.policy.probe, &inputs.state.stable)
         && !probe.baseline.is_zero()
+        && !goes_back
     {
         let timeout = probe.baseline + probe.timeout + Duration::from_secs(5);
         steps.push(unwinds(StepKind::Baseline { duration: probe.baseline }, timeout));

@@ -16,6 +16,7 @@ mod monitoring_examples;
 mod nginx_trouble;
 mod outages;
 mod queries;
+mod rollbacks;
 mod rolling;
 mod stages;
 mod store_rules;

@@ -38,13 +38,14 @@ fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_ba
     scene.first_release(&shop, &Setup::version("v1").flag("--unready-after 25"));
     let load = Traffic::on(&shop, 60.0, 2);
     shop.deploy(&Setup::version("v2").flag("--unready-after 6")).expect_code(0);
-    let promoted = Instant::now();
-    let watching = shop.host(&["watch", "--for", "2m"]).expect_code(1);
+    let run = watch(&shop, &["--for", "2m"]);
+    let unready = wait_for("the second version to be unready", || (shop.ask("/readyz").status == 503).then(Instant::now));
+    let watching = run.wait().expect_code(1);
+    let took = unready.elapsed();
+    println!("taken back {} ms after it had turned bad", took.as_millis());
     assert!(watching.stderr.contains("has turned bad") && watching.stderr.contains("health-readyz"), "{}", watching.stderr);
     assert!(watching.stderr.contains("the release before it serves again"), "{}", watching.stderr);
     assert_eq!(shop.serving(), "v1");
-    let took = promoted.elapsed().saturating_sub(Duration::from_secs(6));
-    println!("taken back {} ms after it had turned bad, at most", took.as_millis());
     assert!(took < BACK_WITHIN, "{took:?}");
 
     // To and fro is no way: what was gone back to is only reported.
@@ -80,6 +81,7 @@ fn a_release_whose_requests_fail_is_taken_back_by_its_measures() {
     let failing = wait_for("the first failed request", || (load.report().failed_total > 0).then(Instant::now));
     let told = run.wait().expect_code(1);
     assert!(told.stderr.contains("analysis `errors`"), "{}", told.stderr);
+    assert_eq!(told.stderr.matches("has turned bad").count(), 1, "taken back at the first attempt: {}", told.stderr);
     println!("taken back {} ms after the first failed request", failing.elapsed().as_millis());
     assert!(failing.elapsed() < BACK_WITHIN, "{:?}", failing.elapsed());
     back_to_first(shop);
@@ -98,6 +100,16 @@ fn after_its_window_a_bad_release_is_only_reported() {
     assert!(told.stderr.contains("it was promoted more than 1 s ago, so it is not taken back by itself"), "{}", told.stderr);
     assert_eq!(shop.serving(), "v2");
     drop(scene);
+}
+
+#[test]
+fn a_bad_release_without_a_way_back_makes_a_timely_watch_fail() {
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    scene.first_release(&shop, &Setup::version("v1").flag("--unready-after 8"));
+    let told = shop.host(&["watch", "--for", "20s"]).expect_code(1);
+    assert!(told.stderr.contains("it can't be taken back") && told.stderr.contains("the only one"), "{}", told.stderr);
+    assert_eq!(shop.serving(), "v1");
 }
 
 #[test]

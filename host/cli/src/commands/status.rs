@@ -4,7 +4,7 @@ use crate::arguments::{Global, OutputKind, StatusOptions};
 use crate::clock;
 use crate::drive;
 use crate::error::{CliError, Exit};
-use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line};
+use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line, step_words};
 use crate::session::{self, About, Base};
 use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::journal::Event;
@@ -194,7 +194,7 @@ fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
     for (index, (step, state)) in plan.steps.iter().zip(&attempt.steps).enumerate() {
         let words = match state {
             StepState::Pending => continue,
-            StepState::Running => "running".to_owned(),
+            StepState::Running => format!("running: {}", step_words(&step.kind)),
             StepState::Done(_) => "done".to_owned(),
             StepState::Refused(fault) => format!("refused: {fault}"),
             StepState::Unknown(fault) => format!("failed: {fault}"),

@@ -22,6 +22,7 @@ pub(crate) struct Human {
     /// What the running step waits for, and what our own requests saw; both are shown.
     waits: String,
     outside: String,
+    step: usize,
     step_began: Timestamp,
     began: Timestamp,
     switched: Option<Duration>,
@@ -36,6 +37,7 @@ impl Human {
             running: None,
             waits: String::new(),
             outside: String::new(),
+            step: 0,
             step_began: Timestamp(0),
             began: Timestamp(0),
             switched: None,
@@ -71,6 +73,7 @@ impl Human {
     }
 
     fn start(&mut self, step: usize, verb: &str) {
+        self.step = step;
         self.step_began = clock::now();
         self.end_lines();
         let Some(kind) = self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.clone()) else { return };
@@ -79,7 +82,9 @@ impl Human {
         if self.live {
             let bar = ProgressBar::new_spinner().with_prefix(format!("{verb}[{}/{count}] {}", step + 1, kind.name()));
             bar.set_draw_target(ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:<24} {elapsed:>4} {wide_msg}") {
+            // What speaks for and against a candidate is read as a whole.
+            let message = if self.by_lines(step) { "{msg}" } else { "{wide_msg}" };
+            if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{prefix:<24}} {{elapsed:>4}} {message}")) {
                 bar.set_style(style);
             }
             bar.set_message(step_words(&kind));
@@ -121,26 +126,32 @@ impl Human {
                     tracing::info!("check `{check}`{of} is {}: {}", verdict.kind, verdict.reason);
                 }
             }
-            Progress::Waiting { message, .. } => match &self.running {
+            Progress::Waiting { step, message } => match &self.running {
                 Some(bar) => {
-                    self.waits.clone_from(message);
-                    bar.set_message(self.now());
+                    self.waits = if self.by_lines(*step) { message.replace("; ", "\n      ") } else { message.clone() };
+                    bar.set_message(self.now(*step));
                 }
                 None => self.line(&format!("    … {message}")),
             },
             Progress::Probe { report } => {
                 self.outside = format!("from outside: {} requests, {} failed", report.sent, report.failed_total());
                 if let Some(bar) = &self.running {
-                    bar.set_message(self.now());
+                    bar.set_message(self.now(self.step));
                 }
             }
         }
     }
 
     /// The message of the running step.
-    fn now(&self) -> String {
+    fn now(&self, step: usize) -> String {
+        let between = if self.by_lines(step) { "\n      " } else { " · " };
         let parts = [self.waits.as_str(), self.outside.as_str()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between)
+    }
+
+    /// Whether what a step waits for is shown line by line.
+    fn by_lines(&self, step: usize) -> bool {
+        self.kind(step) == Some("analyze")
     }
 
     fn journaled(&mut self, event: &Event) {

@@ -4,7 +4,7 @@ use super::shift::OutsideProof;
 use super::{World, seconds};
 use crate::analysis::Analysis;
 use crate::fault::{Failure, Fault, FaultKind};
-use crate::names::BackendId;
+use crate::names::{BackendId, Timestamp};
 use crate::plan::{DeploymentKind, Plan};
 use crate::policy::{FailingBaseline, OnDrainTimeout, SplitBy, Strategy};
 use crate::ports::{BackendRole, Clock, Features, Fence, Launch, ProbeReport, Progress};
@@ -25,6 +25,8 @@ const ASSIGN_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Seen {
     /// The prober's counts from which the budget counts.
     budget_from: Option<ProbeReport>,
+    /// Since when all requests are to go to what is gone back to.
+    went_back: Option<Timestamp>,
     /// How many failures per request the stable release had by itself.
     baseline_rate: f64,
     /// What the target said it can do.
@@ -96,6 +98,9 @@ impl<'a> Hands<'a> {
         if kind.has_effect() || matches!(kind, StepKind::Analyze { .. } | StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }) {
             self.keep_probing().await;
         }
+        if matches!(kind, StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }) {
+            self.has_gone_back(); // Another process may have shifted.
+        }
         let op = self.plan.op_id(index, "run");
         match kind {
             StepKind::Preflight => self.preflight().await,
@@ -114,6 +119,7 @@ impl<'a> Hands<'a> {
                 let identity = identity.filter(|route| route.slot == self.plan.slot || !route.backends.iter().any(|one| self.plan.backends.contains(one)));
                 let identity = identity.and_then(|route| route.release.map(|release| (route.slot, release, OutsideProof::Required)));
                 let output = self.set_routes(index, &op, after, identity).await?;
+                self.has_gone_back();
                 Ok(StepOutput { notes: way_back.into_iter().chain(output.notes).collect(), ..output })
             }
             StepKind::Analyze { stage } => self.analyze(index, *stage).await,
@@ -292,9 +298,24 @@ impl<'a> Hands<'a> {
         }
         if prober.start().await.is_ok() {
             self.seen(|seen| {
-                if seen.budget_from.is_none() {
+                if seen.budget_from.is_none() && !self.goes_back() {
                     seen.budget_from = Some(prober.report());
                 }
+            });
+        }
+    }
+
+    /// Whether an earlier release is deployed: what is stable is likely to be bad, and its failures must not hold up the way back.
+    fn goes_back(&self) -> bool {
+        matches!(self.plan.kind, DeploymentKind::Rollback { .. })
+    }
+
+    /// From here on requests go to what is gone back to.
+    fn has_gone_back(&self) {
+        if self.goes_back() {
+            let now = self.world.clock.now();
+            self.seen(|seen| {
+                seen.went_back.get_or_insert(now);
             });
         }
     }
@@ -308,15 +329,19 @@ impl<'a> Hands<'a> {
         report.failed_total() + if counted { report.idle_resets } else { 0 }
     }
 
-    /// The fault of a budget that is used up. Whoever goes back leaves something bad: its last failures, and what returns, are told and not weighed.
+    /// The fault of a budget that is used up. In a rollback it counts once every request that the bad release may have taken has ended.
     pub(super) fn over_budget(&self) -> Option<Fault> {
-        if matches!(self.plan.kind, DeploymentKind::Rollback { .. }) {
-            return None;
-        }
         let (prober, policy) = (self.world.prober?, self.plan.policy.probe.as_ref()?);
         let (from, rate) = self.seen(|seen| (seen.budget_from.clone(), seen.baseline_rate));
-        let from = from?;
         let report = prober.report();
+        let Some(from) = from else {
+            // Only when each request that the release before may have taken has ended.
+            let went_back = self.seen(|seen| seen.went_back)?;
+            if self.world.clock.now().since(went_back) > policy.timeout {
+                self.seen(|seen| seen.budget_from = Some(report));
+            }
+            return None;
+        };
         let failed = self.failures(&report).saturating_sub(self.failures(&from));
         let sent = report.sent.saturating_sub(from.sent);
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count, never negative")]
