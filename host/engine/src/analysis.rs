@@ -64,8 +64,6 @@ pub(crate) struct Stand {
     pub(crate) undecided: bool,
     /// Whether the fallback's checks are to be asked.
     pub(crate) fallback: bool,
-    /// Whether a source is away that something is open for.
-    pub(crate) away: bool,
 }
 
 /// Why preflight finds that something can't be measured.
@@ -297,10 +295,14 @@ impl Analysis {
                 }
             }
             stand.undecided |= tally.is_undecided(&check.limits);
-            stand.away |= tally.is_away(&check.limits);
             stand.open.push(described);
         }
         stand
+    }
+
+    /// Whether a source is away that a deciding check asks.
+    pub(crate) fn is_away(&self) -> bool {
+        self.checks.iter().any(|measured| !measured.check.report_only && measured.tally.is_away(&measured.check.limits))
     }
 
     /// What the outcome must say about outages.

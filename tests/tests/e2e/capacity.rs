@@ -2,7 +2,7 @@
 
 use agente_tests::scene::{Service, get};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -29,10 +29,10 @@ impl Capacity {
     /// Watches that each slot has at least its weight's part of `needed` backends.
     pub(crate) fn of(shop: &Service, needed: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, file, ports) = (Arc::clone(&stop), shop.nginx_path().to_owned(), shop.backend_ports());
+        let (over, file, ports) = (Arc::clone(&stop), shop.nginx_path().to_owned(), shop.backend_ports());
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
-            while !stopped.load(Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) {
                 look(&file, ports, needed, &mut seen);
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -67,7 +67,7 @@ fn routes(file: &Path) -> Option<Vec<(String, u32, Vec<u16>)>> {
     Some(routes)
 }
 
-fn look(file: &PathBuf, (first, last): (u16, u16), needed: u32, seen: &mut Seen) {
+fn look(file: &Path, (first, last): (u16, u16), needed: u32, seen: &mut Seen) {
     let Some(before) = routes(file) else { return };
     let alive = |port: &&u16| get(**port, "/healthz").is_ok_and(|answer| answer.status == 200);
     let counted: Vec<usize> = before.iter().map(|(_, _, ports)| ports.iter().filter(alive).count()).collect();

@@ -121,7 +121,8 @@ pub(crate) fn wait_nth(run: &Run, kind: &str, nth: usize, what: &str) -> bool {
 /// Waits until something is waited for whose words hold `words`; the words.
 pub(crate) fn wait_told(run: &Run, words: &str) -> String {
     let told = run.wait_event(|event| waiting(event).is_some_and(|message| message.contains(words)));
-    let told = told.unwrap_or_else(|| panic!("the run ended and never told `{words}`"));
+    assert!(told.is_some(), "the run ended and never told `{words}`");
+    let told = told.unwrap_or_default();
     waiting(&told).unwrap_or_default().to_owned()
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitC
         Ok(if bad { Exit::Failed } else { Exit::Done }.into())
     };
     tokio::select! {
-        result = keep_watching(global, options, &course) => result,
+        result = Box::pin(keep_watching(global, options, &course)) => result,
         result = ending => result,
     }
 }
@@ -110,7 +110,7 @@ async fn keep_watching(global: &Global, options: &WatchOptions, course: &Course)
                     );
                 } else {
                     let busy = course.busy.lock().await;
-                    let taken_back = take_back(global, options, &fault).await?;
+                    let taken_back = Box::pin(take_back(global, options, &fault)).await?;
                     course.bad.store(!taken_back, Ordering::Relaxed);
                     drop(busy);
                     if taken_back {
@@ -195,7 +195,7 @@ async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Resu
 /// Rolls back; tells whether an earlier release serves again.
 async fn take_back(global: &Global, options: &WatchOptions, fault: &Fault) -> Result<bool, CliError> {
     let rollback = RollbackOptions { to: None, reason: Some(format!("watch: {fault}")), cut: false, lock_wait: None, components: options.components.clone() };
-    match rollback::back(global, &rollback).await {
+    match Box::pin(rollback::back(global, &rollback)).await {
         Ok(Back::Rolled(outcome)) => {
             let done = matches!(outcome, Outcome::Promoted { .. });
             say(if done { "the release before it serves again" } else { "it could not be taken back; `agente-host status` shows what is live" });

@@ -151,7 +151,7 @@ impl Hands<'_> {
                 format!("{weight}: undecided, a person is asked, {person} more at most: {decide}; {open}")
             } else {
                 let message = format!("whether the candidate is good at {weight} could not be decided in {}: {open}", seconds(passed));
-                let hint = if stand.away {
+                let hint = if self.analysis.lock().await.as_ref().is_some_and(Analysis::is_away) {
                     "repair the source of the numbers and deploy again; `[analysis] extend` and `on_outage` say for how long, and whether, a stage waits for it"
                 } else {
                     "more requests decide sooner: a longer `[analysis] extend`, a greater weight, or a greater `detect`"
