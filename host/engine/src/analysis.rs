@@ -52,7 +52,6 @@ pub(crate) struct Question {
 
 /// How a stage stands.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent answers about one moment, not states of a machine")]
 pub(crate) struct Stand {
     /// What is not yet passed, a sentence each; empty where all is.
     pub(crate) open: Vec<String>,

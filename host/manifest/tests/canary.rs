@@ -101,7 +101,7 @@ fn the_public_side_is_asked_during_analysis_where_it_is_wanted() {
 #[test]
 fn a_short_analysis_has_sane_defaults() {
     let found = analysis(&format!("[analysis]\n{ERRORS}"));
-    assert_eq!((found.interval, found.initial_delay, found.extend, found.lookback), (seconds(5), Duration::ZERO, seconds(300), seconds(300)));
+    assert_eq!((found.interval, found.initial_delay, found.extend, found.lookback), (seconds(1), Duration::ZERO, seconds(300), seconds(300)));
     assert_eq!((found.false_alarm, found.missed), (0.01, 0.01));
     assert_eq!((found.on_undecided, found.on_outage, found.fallback.len()), (OnUndecided::Unwind, OnOutage::Hold, 0));
     let [check] = found.checks.as_slice() else { panic!("{:?}", found.checks) };

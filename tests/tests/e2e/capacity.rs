@@ -21,15 +21,15 @@ pub(crate) struct Seen {
 
 /// A thread that looks.
 pub(crate) struct Capacity {
-    stop: Arc<AtomicBool>,
+    end: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
 impl Capacity {
     /// Watches that each slot has at least its weight's part of `needed` backends.
     pub(crate) fn of(shop: &Service, needed: u32) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (over, file, ports) = (Arc::clone(&stop), shop.nginx_path().to_owned(), shop.backend_ports());
+        let end = Arc::new(AtomicBool::new(false));
+        let (over, file, ports) = (Arc::clone(&end), shop.nginx_path().to_owned(), shop.backend_ports());
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
             while !over.load(Ordering::Relaxed) {
@@ -38,13 +38,13 @@ impl Capacity {
             }
             seen
         });
-        Self { stop, thread }
+        Self { end, thread }
     }
 
     /// Ends, and demands that there was always enough.
     #[track_caller]
     pub(crate) fn always_enough(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
+        self.end.store(true, Ordering::Relaxed);
         let seen = self.thread.join().expect("the thread that looks");
         assert!(seen.short.is_empty(), "{seen:?}");
         assert!(!seen.weights.is_empty(), "nothing was seen");

@@ -3,6 +3,7 @@
 use super::{deploy, rollback};
 use crate::arguments::{Global, RollbackOptions, WatchOptions};
 use crate::clock::{SystemClock, now, span};
+use crate::drive::Signals;
 use crate::error::{CliError, Exit};
 use crate::metrics::{Ledger, Of, asked_to_stop, serve_metrics};
 use crate::output::{Output, say};
@@ -14,6 +15,7 @@ use agente_engine::names::Scope;
 use agente_engine::plan::DeploymentKind;
 use agente_engine::planner;
 use agente_engine::state::{ServiceState, Standing};
+use agente_store::Liveness;
 use rollback::Back;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -139,7 +141,12 @@ async fn settled(session: &Session) -> Result<Option<(ServiceState, Standing)>, 
     let mut told = false;
     while let Some(id) = store.open_deployment(session.base.scope()).await? {
         if !std::mem::replace(&mut told, true) {
-            say(&format!("deployment {id} is open and watches for itself; waiting until it has ended"));
+            let runs = store.holding(session.base.scope()).await?.is_some_and(|holding| holding.liveness == Liveness::Alive);
+            say(&if runs {
+                format!("deployment {id} is open and watches for itself; waiting until it has ended")
+            } else {
+                format!("deployment {id} is open and nobody runs it: `agente-host resume` goes on with it, `agente-host abort` unwinds it; waiting")
+            });
         }
         tokio::time::sleep(POLL).await;
     }
@@ -195,7 +202,7 @@ async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Resu
 /// Rolls back; tells whether an earlier release serves again.
 async fn take_back(global: &Global, options: &WatchOptions, fault: &Fault) -> Result<bool, CliError> {
     let rollback = RollbackOptions { to: None, reason: Some(format!("watch: {fault}")), cut: false, lock_wait: None, components: options.components.clone() };
-    match Box::pin(rollback::back(global, &rollback)).await {
+    match Box::pin(rollback::back(global, &rollback, Signals::Wait)).await {
         Ok(Back::Rolled(outcome)) => {
             let done = matches!(outcome, Outcome::Promoted { .. });
             say(if done { "the release before it serves again" } else { "it could not be taken back; `agente-host status` shows what is live" });
