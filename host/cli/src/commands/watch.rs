@@ -107,6 +107,7 @@ async fn keep_watching(global: &Global, options: &WatchOptions, course: &Course)
                 if now().since(stable.since) >= options.window {
                     say(&format!("it was promoted more than {} ago, so it is not taken back by itself; `agente-host rollback` does", span(options.window)));
                 } else if was_gone_back_to(&session, &stable).await? {
+                    course.bad.store(true, Ordering::Relaxed);
                     say(
                         "it was gone back to, so it is not left by itself, or the way would be to and fro; deploy a good release, or `agente-host rollback --to` one",
                     );
