@@ -1,6 +1,6 @@
 //! The native host does the real thing, and is as strict as the real host.
 
-use agente_plugin_sdk::host::{Command, Host};
+use agente_plugin_sdk::host::{Command, Host, Process};
 use agente_plugin_sdk::native::NativeHost;
 use agente_plugin_sdk::{Code, Failure, label};
 use std::io::Write;
@@ -64,8 +64,14 @@ fn a_pid_file_can_fail_in_three_ways() {
     assert_eq!(reason(host.process_tree(&of).unwrap_err()), "not-running");
     std::fs::write(&path, process::id().to_string()).unwrap();
     let mut child = process::Command::new("sleep").arg("30").spawn().unwrap();
-    let tree = host.process_tree(&of).unwrap();
-    assert!(tree.iter().any(|process| process.pid == child.id() && process.parent == process::id() && process.title == "sleep 30"), "{tree:?}");
+    // A child has no title yet while it becomes the program.
+    let found = |tree: &[Process]| tree.iter().any(|process| process.pid == child.id() && process.parent == process::id() && process.title == "sleep 30");
+    let begun = Instant::now();
+    let mut tree = host.process_tree(&of).unwrap();
+    while !found(&tree) && begun.elapsed() < Duration::from_secs(10) {
+        tree = host.process_tree(&of).unwrap();
+    }
+    assert!(found(&tree), "{tree:?}");
     child.kill().unwrap();
     child.wait().unwrap();
 }

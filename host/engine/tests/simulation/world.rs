@@ -587,7 +587,9 @@ impl Prober for Sim {
             _ if inner.stable_fails => Some(started),
             _ => None,
         };
-        let failed = bad_since.map_or(0, |since| now.saturating_sub(since.max(started)) / 100);
+        // What the stable side fails ends with its requests.
+        let bad_until = inner.shifted_at.filter(|_| inner.stable_fails && inner.candidate == Candidate::Good).unwrap_or(now);
+        let failed = bad_since.map_or(0, |since| bad_until.saturating_sub(since.max(started)) / 100);
         let mut report = ProbeReport { sent, succeeded: sent - failed.min(sent), ..ProbeReport::default() };
         if failed > 0 {
             report.failed.insert("status-5xx".into(), failed);
