@@ -33,7 +33,7 @@ guests: build ## Build the shipped plugins, packed, into target/plugins
 	  $(BIN) plugin pack target/wasm32-wasip2/guest/$${guest//-/_}.wasm --request plugins/$$guest/plugin.toml --to target/plugins/$$guest.wasm || exit 1; \
 	done
 
-demo: setup-demo ## Adopt, deploy, refuse, take back and roll back a real service behind a real NGINX, under load
+demo: ## Adopt, deploy, refuse, take back and roll back a real service behind a real NGINX, under load
 	@tests/bin/demo
 
 test: setup ## Run every test, on real servers
