@@ -5,15 +5,26 @@ use agente_engine::ports::Clock;
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The system's clock; waiting is tokio's.
-pub(crate) struct SystemClock;
+/// The system's clocks; waiting is tokio's.
+pub(crate) struct SystemClock {
+    began: Instant,
+}
+
+impl SystemClock {
+    pub(crate) fn start() -> Self {
+        Self { began: Instant::now() }
+    }
+}
 
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         now()
+    }
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;

@@ -70,7 +70,7 @@ pub(crate) async fn run_with(
         metrics: &measures,
         prober: prober.as_ref().map(|prober| prober as &dyn Prober),
         store: &session.base.store,
-        clock: &SystemClock,
+        clock: &SystemClock::start(),
         observer: output,
     };
     let fence = lease.fence();

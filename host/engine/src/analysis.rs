@@ -88,6 +88,8 @@ enum State {
 #[derive(Debug)]
 struct Measured {
     check: AnalysisCheck,
+    /// Up to when its source was read: one that is away must not make the others read all of that time again.
+    read_until: Timestamp,
     tally: Tally,
     state: State,
 }
@@ -97,8 +99,8 @@ struct Measured {
 pub(crate) struct Analysis {
     policy: AnalysisPolicy,
     origin: Timestamp,
-    read_until: Timestamp,
-    next_look: Timestamp,
+    /// By the clock that only goes forward.
+    next_look: Duration,
     checks: Vec<Measured>,
     /// Whether the candidate has requests.
     begun: bool,
@@ -125,33 +127,27 @@ impl Analysis {
                 Measure::Latency { .. } => State::Latency(Box::new(latency::Latency::new(&check.measure, false_alarm, missed)?)),
                 Measure::Value { .. } => State::Value,
             };
-            Ok(Measured { check: check.clone(), tally: Tally::default(), state })
+            Ok(Measured { check: check.clone(), read_until: now, tally: Tally::default(), state })
         });
         let checks = checks.collect::<Result<Vec<_>, ParameterError>>()?;
-        Ok(Self {
-            policy: policy.clone(),
-            origin: now,
-            read_until: now,
-            next_look: now.after(policy.initial_delay),
-            checks,
-            begun: false,
-            alone: false,
-            outages: Vec::new(),
-        })
+        Ok(Self { policy: policy.clone(), origin: now, next_look: Duration::ZERO, checks, begun: false, alone: false, outages: Vec::new() })
     }
 
-    /// Begins to count, with the candidate's first requests; once.
-    pub(crate) fn begin(&mut self, now: Timestamp) {
+    /// Begins to count, with the candidate's first requests; once. `elapsed` is the same moment by the clock that only goes forward, here and below.
+    pub(crate) fn begin(&mut self, now: Timestamp, elapsed: Duration) {
         if std::mem::replace(&mut self.begun, true) {
             return;
         }
-        (self.origin, self.read_until) = (now, now);
-        self.next_look = now.after(self.policy.initial_delay);
+        self.origin = now;
+        for measured in &mut self.checks {
+            measured.read_until = now;
+        }
+        self.next_look = elapsed + self.policy.initial_delay;
     }
 
     /// The weight has changed: what passes a stage is earned anew. What speaks against the candidate is kept.
-    pub(crate) fn begin_stage(&mut self, now: Timestamp) {
-        self.next_look = self.next_look.max(now.after(self.policy.initial_delay));
+    pub(crate) fn begin_stage(&mut self, elapsed: Duration) {
+        self.next_look = self.next_look.max(elapsed + self.policy.initial_delay);
         self.outages.clear();
         for measured in &mut self.checks {
             measured.tally = Tally { unhealthy: measured.tally.unhealthy, ..Tally::default() };
@@ -175,14 +171,16 @@ impl Analysis {
     }
 
     /// What is to be read now; nothing where no look is due.
-    pub(crate) fn questions(&self, sides: &Sides, now: Timestamp) -> Vec<Question> {
-        if now < self.next_look {
+    pub(crate) fn questions(&self, sides: &Sides, now: Timestamp, elapsed: Duration) -> Vec<Question> {
+        if elapsed < self.next_look {
             return Vec::new();
         }
-        let to = Timestamp(now.0.saturating_sub(u64::try_from(SETTLED.as_millis()).unwrap_or_default()));
-        let from = Timestamp(self.read_until.0.saturating_sub(u64::try_from(MARGIN.as_millis()).unwrap_or_default()));
+        let before = |at: Timestamp, age: Duration| Timestamp(at.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or_default()));
+        let to = before(now, SETTLED);
         let mut questions = Vec::new();
         for (index, measured) in self.checks.iter().enumerate() {
+            // The clock on the wall may have been set back.
+            let from = before(measured.read_until.min(now), MARGIN);
             let both = [(Side::Candidate, Some(&sides.candidate)), (Side::Stable, sides.stable.as_ref().filter(|_| !self.alone))];
             for (side, subject) in both.into_iter().filter_map(|(side, subject)| Some((side, subject?))) {
                 for (query, wanted) in measured.check.measure.queries() {
@@ -194,9 +192,8 @@ impl Analysis {
     }
 
     /// Takes the answers of a look in, in the order of its questions, and gives each check's verdict.
-    pub(crate) fn take(&mut self, questions: &[Question], answers: &[Result<Reading, Fault>], now: Timestamp) -> Vec<(String, Verdict)> {
-        self.next_look = now.after(self.policy.interval);
-        let mut complete = true;
+    pub(crate) fn take(&mut self, questions: &[Question], answers: &[Result<Reading, Fault>], now: Timestamp, elapsed: Duration) -> Vec<(String, Verdict)> {
+        self.next_look = elapsed + self.policy.interval;
         let mut verdicts = Vec::new();
         for (index, measured) in self.checks.iter_mut().enumerate() {
             let mut sides = [Vec::new(), Vec::new()];
@@ -212,25 +209,19 @@ impl Analysis {
             let stable = questions.iter().any(|question| question.check == index && question.side == Side::Stable).then_some(stable.as_slice());
             let doubt = candidate.iter().chain(stable.into_iter().flatten()).find_map(|reading| reading.doubts.first());
             let verdict = match (fault, doubt) {
-                (Some(fault), _) => {
-                    complete = false;
-                    verdict(VerdictKind::Errored, None, format!("the source can't be read: {fault}"))
+                (Some(fault), _) => verdict(VerdictKind::Errored, None, format!("the source can't be read: {fault}")),
+                (None, Some(doubt)) => verdict(VerdictKind::Inconclusive, None, format!("the numbers can't be relied on: {doubt}")),
+                (None, None) => {
+                    measured.read_until = now;
+                    match &mut measured.state {
+                        State::Errors(errors) => errors.look(&candidate, stable, self.origin, now),
+                        State::Latency(latency) => latency.look(&candidate, stable, self.origin, now),
+                        State::Value => value::look(&measured.check.measure, &candidate, stable),
+                    }
                 }
-                (None, Some(doubt)) => {
-                    complete = false;
-                    verdict(VerdictKind::Inconclusive, None, format!("the numbers can't be relied on: {doubt}"))
-                }
-                (None, None) => match &mut measured.state {
-                    State::Errors(errors) => errors.look(&candidate, stable, self.origin, now),
-                    State::Latency(latency) => latency.look(&candidate, stable, self.origin, now),
-                    State::Value => value::look(&measured.check.measure, &candidate, stable),
-                },
             };
             measured.tally.count(verdict.clone());
             verdicts.push((measured.check.name.clone(), verdict));
-        }
-        if complete {
-            self.read_until = now;
         }
         verdicts
     }

@@ -163,6 +163,12 @@ impl Attempt {
         self.plan.steps.iter().zip(&self.steps).any(|(step, state)| shift(&step.kind) && *state == StepState::Undone)
     }
 
+    /// Whether unwinding has begun to put the routes back that were in force before, at least.
+    pub fn shift_is_undone(&self) -> bool {
+        let undone = |state: &StepState| matches!(state, StepState::Undoing | StepState::Undone | StepState::Stuck(_));
+        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| matches!(step.kind, StepKind::Shift { .. }) && undone(state))
+    }
+
     /// Whether anything outside may have been changed.
     pub fn had_effect(&self) -> bool {
         self.plan.steps.iter().zip(&self.steps).any(|(step, state)| step.kind.has_effect() && !matches!(state, StepState::Pending | StepState::Refused(_)))

@@ -74,7 +74,9 @@ pub enum Halt {
 pub async fn begin(world: World<'_>, fence: Fence, plan: Plan, state: ServiceState) -> Result<Outcome, Halt> {
     let opened = Event::Opened { plan: Box::new(plan.clone()) };
     let mut run = Run::new(world, fence, Attempt::opened(plan), state);
-    run.write_unfolded(&opened).await?;
+    if let Err(unwritten) = run.append_unfolded(&opened).await {
+        return Err(run.halt(unwritten).await);
+    }
     run.finish().await
 }
 
@@ -111,7 +113,7 @@ pub async fn unwind(world: World<'_>, fence: Fence, entries: &[Entry], state: Se
 /// `plan` is of [`crate::planner::watch`]; `promoted` is since when it is stable.
 pub async fn watch(world: World<'_>, plan: Plan, promoted: Timestamp) -> Fault {
     let hands = Hands::new(world, Fence(0), plan);
-    hands.learn_of_before(promoted).await;
+    hands.learn_of_before(hands.plan.kept.as_ref().map(|kept| &kept.standing), promoted).await;
     hands.bake(0, Duration::MAX).await.map_or_else(|failure| failure.fault().clone(), |_| Fault::new(FaultKind::Internal, "watching ended by itself"))
 }
 
@@ -131,6 +133,13 @@ enum StepEnd {
     Stuck(Fault),
 }
 
+/// Why an entry is not in the journal.
+enum Unwritten {
+    Damaged(JournalDamage),
+    Store(AppendError),
+}
+
+#[derive(Clone)]
 struct Run<'a> {
     hands: Hands<'a>,
     attempt: Attempt,
@@ -145,26 +154,35 @@ impl<'a> Run<'a> {
 
     /// Makes an event durable, then folds it.
     async fn write(&mut self, event: Event) -> Result<(), Halt> {
+        match self.append(event).await {
+            Ok(()) => Ok(()),
+            Err(unwritten) => Err(self.halt(unwritten).await),
+        }
+    }
+
+    /// The same, leaving it to the caller to [`halt`](Self::halt): where a call to the target is under way, that has to be dropped first.
+    async fn append(&mut self, event: Event) -> Result<(), Unwritten> {
         let mut after = self.attempt.clone();
-        after.apply(&event)?;
-        self.write_unfolded(&event).await?;
+        after.apply(&event).map_err(Unwritten::Damaged)?;
+        self.append_unfolded(&event).await?;
         self.attempt = after;
         Ok(())
     }
 
-    async fn write_unfolded(&mut self, event: &Event) -> Result<(), Halt> {
+    async fn append_unfolded(&mut self, event: &Event) -> Result<(), Unwritten> {
         let state = self.state.after(&self.attempt.plan, event, self.hands.world.clock.now());
-        match self.hands.world.store.append(&self.attempt.plan.id, self.hands.fence, event, &state).await {
-            Ok(()) => {
-                self.state = state;
-                self.hands.world.observer.tell(Progress::Journaled { event: Box::new(event.clone()) });
-                Ok(())
-            }
-            Err(fenced @ AppendError::Fenced { .. }) => Err(Halt::LeaseLost(fenced)),
-            Err(AppendError::Unavailable(fault)) => {
-                let routes_restored = self.restore_acknowledged().await;
-                Err(Halt::JournalUnavailable { fault, routes_restored })
-            }
+        self.hands.world.store.append(&self.attempt.plan.id, self.hands.fence, event, &state).await.map_err(Unwritten::Store)?;
+        self.state = state;
+        self.hands.world.observer.tell(Progress::Journaled { event: Box::new(event.clone()) });
+        Ok(())
+    }
+
+    /// Stops where the journal is lost.
+    async fn halt(&self, unwritten: Unwritten) -> Halt {
+        match unwritten {
+            Unwritten::Damaged(damage) => Halt::Damaged(damage),
+            Unwritten::Store(fenced @ AppendError::Fenced { .. }) => Halt::LeaseLost(fenced),
+            Unwritten::Store(AppendError::Unavailable(fault)) => Halt::JournalUnavailable { fault, routes_restored: self.restore_acknowledged().await },
         }
     }
 
@@ -173,7 +191,10 @@ impl<'a> Run<'a> {
         if !self.attempt.shift_began() || self.attempt.past_point_of_no_return() {
             return true; // Nothing that we did can have changed them.
         }
-        let Some(routes) = &self.state.routes else { return false };
+        // Requests that have begun to go back are not sent to the candidate again.
+        let goes_back = self.attempt.shift_is_undone();
+        let routes = if goes_back { self.attempt.plan.routes_before.clone().or(Some(Routes::none())) } else { self.state.routes.clone() };
+        let Some(routes) = &routes else { return false };
         let limit = self.attempt.plan.policy.timeouts.shift;
         let op = self.attempt.plan.op_id(usize::MAX, "restore");
         with_deadline(self.hands.world.clock, limit, self.hands.set_routes(usize::MAX, &op, routes, None)).await.is_some_and(|result| result.is_ok())
@@ -218,8 +239,10 @@ impl<'a> Run<'a> {
             self.turn_back(fault).await?;
             return Ok(None);
         }
+        // Another process died in it: what this one is refused, that one may have done.
+        let again = matches!(self.attempt.steps.get(index), Some(StepState::Running));
         self.write(Event::Step { step: index, event: StepEvent::Started }).await?;
-        if self.attempt.straight_up && self.attempt.plan.passes_over(index) {
+        if self.attempt.straight_up && !again && self.attempt.plan.passes_over(index) {
             let output = StepOutput { skipped: true, ..StepOutput::note("passed over: an operator promoted in full") };
             self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?;
             return Ok(None);
@@ -229,8 +252,8 @@ impl<'a> Run<'a> {
             StepEnd::Failed(failure) => {
                 let fault = failure.fault().clone();
                 let event = match failure {
-                    Failure::Refused { fault } => StepEvent::Refused { fault },
-                    Failure::Unknown { fault } => StepEvent::Lost { fault },
+                    Failure::Refused { fault } if !again => StepEvent::Refused { fault },
+                    Failure::Refused { fault } | Failure::Unknown { fault } => StepEvent::Lost { fault },
                 };
                 self.write(Event::Step { step: index, event }).await?;
                 self.turn_back(fault).await?;
@@ -253,6 +276,11 @@ impl<'a> Run<'a> {
 
     /// Folds waiting decisions in; a pause is waited out here. Gives the fault of an abort.
     async fn hear(&mut self) -> Result<Option<Fault>, Halt> {
+        let hands = self.hands.clone();
+        let step = self.attempt.next_step().unwrap_or_default();
+        // It goes on from one look at the mailbox to the next: an answer may take longer than those are apart.
+        let watching = hands.watch_paused(step).fuse();
+        pin_mut!(watching);
         let mut told = false;
         loop {
             let decisions = self.hands.world.store.decisions(&self.attempt.plan.id, self.attempt.last_decision).await.unwrap_or_default();
@@ -269,20 +297,23 @@ impl<'a> Run<'a> {
             if let Some(fault) = self.hands.over_budget() {
                 return Ok(Some(fault));
             }
-            if self.attempt.shift_began()
-                && let Err(failure) = self.hands.watch_paused(self.attempt.next_step().unwrap_or_default()).await
-            {
-                return Ok(Some(failure.fault().clone()));
-            }
             if !told {
                 told = true;
-                let step = self.attempt.next_step().unwrap_or_default();
                 self.hands
                     .world
                     .observer
                     .tell(Progress::Waiting { step, message: "paused; `agente-host resume` goes on, `agente-host abort` unwinds".to_owned() });
             }
-            self.hands.world.clock.sleep(watch::POLL).await;
+            let poll = hands.world.clock.sleep(watch::POLL).fuse();
+            pin_mut!(poll);
+            if self.attempt.shift_began() {
+                select_biased! {
+                    fault = watching => return Ok(Some(fault)),
+                    () = poll => {}
+                }
+            } else {
+                poll.await;
+            }
         }
     }
 
@@ -310,14 +341,15 @@ impl<'a> Run<'a> {
                     pin_mut!(next);
                     select_biased! {
                         signal = next => signal,
-                        result = work => break result,
+                        result = work => break Ok(result),
                         () = timer => {
                             let detail = hands.last_seen().map(|seen| format!("; last seen: {seen}")).unwrap_or_default();
                             let message = format!("step `{}` took longer than {}{detail}", step.kind.name(), seconds(step.timeout));
                             if waits_on_purpose {
-                                break Ok(StepOutput { drained: matches!(step.kind, StepKind::Drain { .. }).then_some(false), ..StepOutput::note(message) });
+                                break Ok(Ok(StepOutput { drained: matches!(step.kind, StepKind::Drain { .. }).then_some(false), ..StepOutput::note(message) }));
                             }
-                            break Err(Failure::Unknown { fault: Fault { causes: hands.evidence(&step.kind).await, ..Fault::new(FaultKind::TimedOut, message) } });
+                            let causes = hands.evidence(&step.kind).await;
+                            break Ok(Err(Failure::Unknown { fault: Fault { causes, ..Fault::new(FaultKind::TimedOut, message) } }));
                         }
                     }
                 };
@@ -328,24 +360,55 @@ impl<'a> Run<'a> {
                             let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
                             format!("promoted by {}{reason}", decision.by)
                         });
-                        self.write(Event::Decided(decision)).await?;
+                        if let Err(unwritten) = self.append(Event::Decided(decision)).await {
+                            break Err(unwritten);
+                        }
                         if let Some(fault) = abort {
-                            break Err(Failure::Unknown { fault });
+                            break Ok(Err(Failure::Unknown { fault }));
                         }
                         if let Some(note) = promoted.filter(|_| waits_for_decision) {
-                            break Ok(StepOutput::note(note));
+                            break Ok(Ok(StepOutput::note(note)));
                         }
                     }
-                    Signal::OverBudget(fault) if !one_way => break Err(Failure::Unknown { fault }),
+                    Signal::OverBudget(fault) if !one_way => break Ok(Err(Failure::Unknown { fault })),
                     Signal::OverBudget(_) => watch.ignore_budget(),
                 }
             }
         };
-        Ok(match result {
-            Ok(output) => StepEnd::Succeeded(output),
-            Err(failure) if one_way => StepEnd::Stuck(failure.fault().clone()),
-            Err(failure) => StepEnd::Failed(failure),
-        })
+        match result {
+            Ok(Ok(output)) => Ok(StepEnd::Succeeded(output)),
+            Ok(Err(failure)) if one_way => Ok(StepEnd::Stuck(failure.fault().clone())),
+            Ok(Err(failure)) => Ok(StepEnd::Failed(failure)),
+            Err(unwritten) => Err(self.halt(unwritten).await),
+        }
+    }
+
+    /// Does what unwinding does while writing decisions down: nothing is left to decide, but who decided must know that it was heard.
+    async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        let hands = self.hands.clone();
+        let result = {
+            let work = work.fuse();
+            pin_mut!(work);
+            let mut watch = Watch::new(&hands, self.attempt.last_decision);
+            watch.ignore_budget();
+            loop {
+                let next = watch.next().fuse();
+                pin_mut!(next);
+                let signal = select_biased! {
+                    signal = next => signal,
+                    result = work => break Ok(result),
+                };
+                if let Signal::Decision(decision) = signal
+                    && let Err(unwritten) = self.append(Event::Decided(decision)).await
+                {
+                    break Err(unwritten);
+                }
+            }
+        };
+        match result {
+            Ok(value) => Ok(value),
+            Err(unwritten) => Err(self.halt(unwritten).await),
+        }
     }
 
     /// Undoes the last step that needs it, or closes the deployment. An outcome is returned only when it is stuck.
@@ -353,14 +416,16 @@ impl<'a> Run<'a> {
         let Some(index) = self.attempt.next_undo() else {
             let stable = self.state.stable.as_ref().map(|stable| stable.release);
             // Requests are back already; that what serves them is well is looked at, not waited for.
-            let notes = if self.attempt.routes_are_back() { self.hands.look_at_restored().await } else { Vec::new() };
+            let hands = self.hands.clone();
+            let notes = if self.attempt.routes_are_back() { self.hearing(hands.look_at_restored()).await? } else { Vec::new() };
             let outcome = Outcome::Unwound { fault: cause, stable, notes };
             self.write(Event::Closed { outcome }).await?;
             return Ok(None);
         };
         let Some(step) = self.attempt.plan.steps.get(index).cloned() else { return Ok(None) };
         self.write(Event::Step { step: index, event: StepEvent::UndoStarted }).await?;
-        match self.undo_with_retries(index, &step.kind).await {
+        let begun = self.clone();
+        match self.hearing(begun.undo_with_retries(index, &step.kind)).await? {
             Ok(output) => {
                 self.write(Event::Step { step: index, event: StepEvent::Undone { output } }).await?;
                 Ok(None)
@@ -380,11 +445,11 @@ impl<'a> Run<'a> {
         let limit = timeouts.undo + self.undo_allowance(kind);
         // One attempt that hangs must leave time for another.
         let attempt_limit = timeouts.shift + self.undo_allowance(kind);
-        let began = clock.now();
+        let began = clock.elapsed();
         let mut pause = Duration::from_millis(200);
         let mut last = None;
         loop {
-            let left = limit.saturating_sub(clock.now().since(began));
+            let left = limit.saturating_sub(clock.elapsed().saturating_sub(began));
             let attempt = with_deadline(clock, left.min(attempt_limit), self.undo(index, kind)).await;
             let fault = match attempt {
                 Some(Ok(output)) => return Ok(output),
@@ -398,7 +463,7 @@ impl<'a> Run<'a> {
                 }
             };
             self.hands.world.observer.tell(Progress::Waiting { step: index, message: format!("undo failed and is tried again: {fault}") });
-            if clock.now().since(began) + pause >= limit {
+            if clock.elapsed().saturating_sub(began) + pause >= limit {
                 return Err(fault);
             }
             last = Some(fault);
@@ -429,7 +494,7 @@ impl<'a> Run<'a> {
                 if self.attempt.routes_are_back() && self.state.routes == before {
                     return Ok(StepOutput::note("the routes of before are in force already"));
                 }
-                let routes = before.unwrap_or(Routes { routes: Vec::new(), overrides: Vec::new() });
+                let routes = before.unwrap_or(Routes::none());
                 self.hands.some_side_lives(&routes).await?;
                 let identity = self.attempt.plan.stable.as_ref().map(|stable| (stable.slot, stable.release, OutsideProof::NotContradicted));
                 match self.hands.set_routes(index, &op, &routes, identity).await {

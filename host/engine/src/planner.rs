@@ -104,7 +104,7 @@ pub fn deploy(inputs: Inputs, kind: DeploymentKind, release: Release, backends: 
 /// Plans the way back to the release that is kept: nothing is launched.
 pub fn roll_back_fast(inputs: Inputs, release: Release) -> Result<Plan, PlanError> {
     // A part of a side is no way back for all requests.
-    let whole = |kept: &Kept| kept.standing.backends.len() >= release.runtime.instances();
+    let whole = |kept: &Kept| !kept.partial && kept.standing.backends.len() >= release.runtime.instances();
     let Some(kept) = inputs.state.kept.clone().filter(whole) else {
         return Err(PlanError::NothingKept(inputs.scope));
     };

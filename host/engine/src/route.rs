@@ -100,6 +100,11 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// Of a service that the target does not know.
+    pub fn none() -> Routes {
+        Routes { routes: Vec::new(), overrides: Vec::new() }
+    }
+
     /// All requests to one slot; `other` may stand beside it at weight 0.
     pub fn all_to(slot: Slot, release: ReleaseNumber, backends: Vec<Backend>, other: Option<(ReleaseNumber, Vec<Backend>)>) -> Routes {
         let (other_release, other_backends) = other.map_or((None, Vec::new()), |(r, b)| (Some(r), b));
@@ -141,8 +146,7 @@ impl Routes {
     /// Whether any request may reach this backend.
     pub fn reaches(&self, backend: &BackendId) -> bool {
         let has = |route: &Route| route.backends.iter().any(|one| one.id == *backend);
-        let chosen = |slot: Slot| self.overrides.iter().any(|rule| rule.slot == slot);
-        self.routes.iter().any(|route| has(route) && (!route.weight.is_zero() || chosen(route.slot)))
+        self.routes.iter().any(|route| has(route) && (!route.weight.is_zero() || self.leads_to(route.slot)))
     }
 
     /// The share of a slot; zero where it has no route.
@@ -155,7 +159,7 @@ impl Routes {
         self.routes.iter().find(|route| route.slot == slot)
     }
 
-    /// Whether two states split requests alike: same weights, and the same addresses wherever the weight is not zero.
+    /// Whether two states split requests alike: same rules, same weights, and the same addresses wherever requests can go.
     pub fn same_traffic(&self, seen: &Routes) -> bool {
         Slot::BOTH.iter().all(|&slot| {
             let addresses = |routes: &Routes| {
@@ -163,7 +167,19 @@ impl Routes {
                 all.sort();
                 all
             };
-            self.weight(slot) == seen.weight(slot) && (self.weight(slot).is_zero() || addresses(self) == addresses(seen))
-        })
+            let unused = self.weight(slot).is_zero() && !self.leads_to(slot);
+            self.weight(slot) == seen.weight(slot) && (unused || addresses(self) == addresses(seen))
+        }) && self.overrides == seen.overrides
+    }
+
+    /// Whether a rule sends requests to a slot whatever its weight is.
+    fn leads_to(&self, slot: Slot) -> bool {
+        self.overrides.iter().any(|rule| rule.slot == slot)
+    }
+
+    /// Whether any request may reach this address, whatever the backend there is called.
+    pub fn reaches_address(&self, address: &str) -> bool {
+        let used = self.routes.iter().filter(|route| !route.weight.is_zero() || self.leads_to(route.slot));
+        used.flat_map(|route| &route.backends).any(|backend| backend.address == address)
     }
 }

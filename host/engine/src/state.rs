@@ -33,6 +33,9 @@ pub struct Kept {
     pub standing: Standing,
     /// Whether its last requests have ended.
     pub drained: bool,
+    /// Whether a part of it may be gone: it is no way back any more, and the next deployment removes the rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// The state of one service in one environment.
@@ -73,10 +76,29 @@ impl ServiceState {
         state
     }
 
+    /// What was stable when the plan was made: stable still, or what stands aside once the candidate was promoted.
+    fn old_side(&mut self, whole: &Standing) -> &mut Standing {
+        let is_old = |standing: &Standing| (standing.release, standing.slot) == (whole.release, whole.slot);
+        match &mut self.stable {
+            Some(stable) if is_old(stable) => stable,
+            _ => {
+                let gone = || Kept { standing: Standing { backends: Vec::new(), ..whole.clone() }, drained: false, partial: true };
+                let kept = self.kept.take().filter(|kept| is_old(&kept.standing));
+                &mut self.kept.insert(kept.unwrap_or_else(gone)).standing
+            }
+        }
+    }
+
     fn fold_step(&mut self, plan: &Plan, kind: &StepKind, event: &StepEvent, at: Timestamp) {
         match (kind, event) {
-            // From its start on, what was kept may be gone in part: it is no way back any more.
-            (StepKind::RetireKept { .. }, StepEvent::Started) => self.kept = None,
+            (StepKind::RetireKept { .. }, StepEvent::Started) => {
+                if let Some(kept) = &mut self.kept {
+                    kept.partial = true;
+                }
+            }
+            // Refused: it ended before any of it was touched.
+            (StepKind::RetireKept { .. }, StepEvent::Refused { .. }) => self.kept.clone_from(&plan.kept),
+            (StepKind::RetireKept { .. }, StepEvent::Succeeded { .. }) => self.kept = None,
             // From its start on, a part of what is stable may be gone.
             (StepKind::Shrink { backends, .. }, StepEvent::Started) => {
                 if let Some(stable) = &mut self.stable {
@@ -85,9 +107,10 @@ impl ServiceState {
             }
             // Refused: it ended before any of it was touched.
             (StepKind::Shrink { backends, .. }, StepEvent::Undone { .. } | StepEvent::Refused { .. }) => {
-                if let (Some(stable), Some(whole)) = (&mut self.stable, &plan.stable) {
-                    let there = std::mem::take(&mut stable.backends);
-                    stable.backends = whole.backends.iter().filter(|backend| there.contains(backend) || backends.contains(backend)).cloned().collect();
+                if let Some(whole) = &plan.stable {
+                    let old = self.old_side(whole);
+                    let there = std::mem::take(&mut old.backends);
+                    old.backends = whole.backends.iter().filter(|backend| there.contains(backend) || backends.contains(backend)).cloned().collect();
                 }
             }
             (StepKind::Shift { after, .. }, StepEvent::Succeeded { output }) if !output.skipped => self.routes = Some(after.clone()),
@@ -100,7 +123,7 @@ impl ServiceState {
             (StepKind::Promote, StepEvent::Succeeded { .. }) => {
                 // What a rolling deployment has removed of it is no part of it any more.
                 let backends = self.stable.as_ref().map(|stable| stable.backends.clone()).unwrap_or_default();
-                let kept = plan.stable.clone().map(|standing| Kept { standing: Standing { since: at, backends, ..standing }, drained: false });
+                let kept = plan.stable.clone().map(|standing| Kept { standing: Standing { since: at, backends, ..standing }, drained: false, partial: false });
                 self.kept = kept.filter(|kept| !kept.standing.backends.is_empty());
                 self.stable = Some(plan.candidate(at));
             }

@@ -128,7 +128,7 @@ async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
         metrics: &measures,
         prober: None,
         store,
-        clock: &SystemClock,
+        clock: &SystemClock::start(),
         observer: &Silent,
     };
     Ok(executor::survey(world, plan).await)

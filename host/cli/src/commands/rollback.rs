@@ -112,7 +112,7 @@ async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber
         .ok()
         .flatten()
         .is_none_or(|release| kept.standing.backends.len() >= release.runtime.instances());
-    if !whole {
+    if kept.partial || !whole {
         say(&format!("only a part of release {target} is kept: it is launched anew"));
         return None;
     }

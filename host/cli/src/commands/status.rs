@@ -168,7 +168,11 @@ fn print(
 
 /// What is kept, and whether it still stands: it takes no request, so nobody else would notice its end.
 fn kept_words(kept: &Kept, seen: &[Seen]) -> String {
-    let drained = if kept.drained { "drained" } else { "its last requests have not been seen to end" };
+    let drained = match kept {
+        Kept { partial: true, .. } => "a part of it may be gone; the next deployment removes the rest",
+        Kept { drained: true, .. } => "drained",
+        Kept { drained: false, .. } => "its last requests have not been seen to end",
+    };
     let is_down =
         |seen: &&Seen| kept.standing.backends.iter().any(|backend| backend.id.0 == seen.id) && !matches!(seen.state, None | Some(BackendState::Running { .. }));
     let down = match (seen.iter().filter(is_down).count(), kept.standing.adopted) {
@@ -259,7 +263,7 @@ mod tests {
         let backend = |name: &str| Backend { id: BackendId(name.to_owned()), address: "127.0.0.1:1".to_owned() };
         let backends = vec![backend("one"), backend("two")];
         let standing = Standing { release: ReleaseNumber(4), slot: Slot::Blue, backends, adopted, stop_grace: Duration::ZERO, since: Timestamp(0) };
-        Kept { standing, drained: true }
+        Kept { standing, drained: true, partial: false }
     }
 
     fn seen(id: &str, state: Option<BackendState>) -> Seen {
@@ -275,6 +279,9 @@ mod tests {
         assert_eq!(words(&kept(false), &[seen("one", running()), seen("two", running())]), "drained");
         assert_eq!(words(&kept(false), &[seen("one", running()), seen("two", ended())]), "drained; 1 of 2 down, so a rollback launches it anew");
         assert_eq!(words(&kept(true), &[seen("one", Some(BackendState::Absent))]), "drained; 1 of 2 down: it is yours to start again before a rollback");
+        let partial = Kept { partial: true, ..kept(false) };
+        let half = "a part of it may be gone; the next deployment removes the rest; 1 of 2 down, so a rollback launches it anew";
+        assert_eq!(words(&partial, &[seen("one", running()), seen("two", Some(BackendState::Absent))]), half);
         // What could not be looked at is not known to be down, and the stable side is not what is kept.
         assert_eq!(words(&kept(false), &[seen("one", None), seen("other", ended())]), "drained");
     }

@@ -181,7 +181,7 @@ async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Resu
         metrics: &measures,
         prober: None,
         store,
-        clock: &SystemClock,
+        clock: &SystemClock::start(),
         observer: &output,
     };
     let changed = async {

@@ -9,6 +9,7 @@ use crate::fault::{Failure, Fault, FaultKind};
 use crate::names::Timestamp;
 use crate::policy::{CheckMoment, CheckPolicy, OnUndecided, Stage};
 use crate::ports::{BackendState, Progress, Reading};
+use crate::state::Standing;
 use crate::step::{StepKind, StepOutput};
 use crate::tally::Tally;
 use futures_util::future::join_all;
@@ -32,12 +33,13 @@ fn coarse(left: Duration) -> String {
 
 /// Checks that are asked again and again, each at its own interval.
 pub(super) struct Asked {
-    pub(super) checks: Vec<(CheckPolicy, Tally, Timestamp)>,
+    /// Each with when it was asked last, by the clock that only goes forward.
+    pub(super) checks: Vec<(CheckPolicy, Tally, Option<Duration>)>,
 }
 
 impl Asked {
     pub(super) fn of<'p>(checks: impl Iterator<Item = &'p CheckPolicy>) -> Self {
-        Self { checks: checks.map(|check| (check.clone(), Tally::default(), Timestamp::default())).collect() }
+        Self { checks: checks.map(|check| (check.clone(), Tally::default(), None)).collect() }
     }
 
     /// What is not healthy for long enough yet.
@@ -65,11 +67,11 @@ impl Hands<'_> {
     pub(super) async fn ask_due(&self, index: usize, asked: &mut Asked) -> Result<(), Failure> {
         let (backends, _) = self.plan.standing_at(index);
         for (check, tally, at) in &mut asked.checks {
-            let now = self.world.clock.now();
-            if now.since(*at) < check.interval {
+            let now = self.world.clock.elapsed();
+            if at.is_some_and(|at| now.saturating_sub(at) < check.interval) {
                 continue;
             }
-            *at = now;
+            *at = Some(now);
             tally.count(self.ask(check, Some(self.plan.slot), Some(self.plan.release.number), &backends).await);
             if !check.report_only && tally.unhealthy > check.limits.unhealthy {
                 return Err(Failure::Unknown { fault: unhealthy(check, tally) });
@@ -103,8 +105,8 @@ impl Hands<'_> {
 
     /// Watches until the stage is passed; the caller limits the time and hears decisions.
     pub(super) async fn analyze(&self, index: usize, stage: Stage) -> Result<StepOutput, Failure> {
-        let began = self.world.clock.now();
-        self.begin_stage(began).await;
+        let began = self.world.clock.elapsed();
+        self.begin_stage().await;
         let policy = self.plan.policy.analysis.as_ref();
         let mut asked = Asked::of(self.plan.policy.checks_at(CheckMoment::Analysis));
         let mut fallback = None;
@@ -122,7 +124,7 @@ impl Hands<'_> {
                 }
                 stand.undecided |= tally.is_silent(&check.limits);
             }
-            let passed = self.world.clock.now().since(began);
+            let passed = self.world.clock.elapsed().saturating_sub(began);
             let left = stage.pause.saturating_sub(passed);
             if stand.open.is_empty() && (left.is_zero() || stand.early) && !stage.wait {
                 let outages = self.outages().await;
@@ -163,42 +165,47 @@ impl Hands<'_> {
         }
     }
 
-    /// What is watched while the deployment is paused between two steps; given up where it would keep an abort waiting.
-    pub(super) async fn watch_paused(&self, index: usize) -> Result<(), Failure> {
-        let look = super::hands::with_deadline(self.world.clock, super::watch::POLL, self.look(index, None)).await;
-        look.map_or(Ok(()), |stand| stand.map(drop))
+    /// Watches while the deployment is paused between two steps. Ends only with what takes it back; dropped when the pause is over.
+    pub(super) async fn watch_paused(&self, index: usize) -> Fault {
+        loop {
+            if let Err(failure) = self.look(index, None).await {
+                return failure.fault().clone();
+            }
+            self.world.clock.sleep(super::watch::POLL).await;
+        }
     }
 
-    async fn begin_stage(&self, now: Timestamp) {
-        self.begin_analysis(now).await;
+    async fn begin_stage(&self) {
+        self.begin_analysis().await;
         if let Some(analysis) = self.analysis.lock().await.as_mut() {
-            analysis.begin_stage(now);
+            analysis.begin_stage(self.world.clock.elapsed());
         }
     }
 
     /// Begins to measure with the candidate's first requests, where there is something to measure.
-    pub(super) async fn begin_analysis(&self, now: Timestamp) {
+    pub(super) async fn begin_analysis(&self) {
+        let now = self.world.clock.now();
         let mut analysis = self.analysis.lock().await;
         if analysis.is_none() {
             // The manifest has been judged; what it can't be is told in preflight.
             *analysis = self.plan.policy.analysis.as_ref().and_then(|policy| Analysis::new(policy, now).ok());
         }
         if let Some(analysis) = analysis.as_mut() {
-            analysis.begin(now);
+            analysis.begin(now, self.world.clock.elapsed());
         }
     }
 
-    /// Reads what the release before did until it had no requests any more, where it is kept: what is stable is held against that.
-    pub(super) async fn learn_of_before(&self, promoted: Timestamp) {
+    /// Reads what the release before did until it had no requests any more, where it still stands: what is stable is held against that.
+    pub(super) async fn learn_of_before(&self, before: Option<&Standing>, until: Timestamp) {
         let Some(policy) = self.plan.policy.analysis.as_ref() else { return };
         let Ok(mut analysis) = Analysis::new(policy, self.world.clock.now()) else { return };
         let alone = |why: String| self.waiting(0, format!("measures are held against their own limits alone: {why}"));
-        match &self.plan.kept {
+        match before {
             None => alone("the release before is not kept".to_owned()),
-            Some(kept) => {
-                let (slot, release) = (Some(kept.standing.slot), Some(kept.standing.release));
-                let before = crate::verdict::Subject { slot, release, backends: kept.standing.backends.clone(), public_url: None };
-                let questions = analysis.survey(&before, promoted);
+            Some(standing) => {
+                let (slot, release) = (Some(standing.slot), Some(standing.release));
+                let before = crate::verdict::Subject { slot, release, backends: standing.backends.clone(), public_url: None };
+                let questions = analysis.survey(&before, until);
                 let answers = join_all(questions.iter().map(|question| self.read(question))).await;
                 for (check, found) in analysis.learn(&questions, &answers) {
                     match found {
@@ -213,8 +220,8 @@ impl Hands<'_> {
     }
 
     /// From here on nothing is there to compare with.
-    pub(super) async fn measure_alone(&self, now: Timestamp) {
-        self.begin_analysis(now).await;
+    pub(super) async fn measure_alone(&self) {
+        self.begin_analysis().await;
         if let Some(analysis) = self.analysis.lock().await.as_mut() {
             analysis.alone();
         }
@@ -226,10 +233,10 @@ impl Hands<'_> {
         let mut analysis = self.analysis.lock().await;
         let Some(analysis) = analysis.as_mut() else { return Ok(Stand::default()) };
         let now = self.world.clock.now();
-        let questions = analysis.questions(&self.sides(index), now);
+        let questions = analysis.questions(&self.sides(index), now, self.world.clock.elapsed());
         if !questions.is_empty() {
             let answers = join_all(questions.iter().map(|question| self.read(question))).await;
-            for (check, verdict) in analysis.take(&questions, &answers, now) {
+            for (check, verdict) in analysis.take(&questions, &answers, now, self.world.clock.elapsed()) {
                 self.world.observer.tell(Progress::Checked { check, backend: None, verdict });
             }
         }

@@ -22,14 +22,14 @@ impl Hands<'_> {
         on_timeout: OnDrainTimeout,
     ) -> Result<StepOutput, Failure> {
         let op = self.plan.op_id(index, "drain");
-        let began = self.world.clock.now();
+        let began = self.world.clock.elapsed();
         loop {
-            let left = limit.saturating_sub(self.world.clock.now().since(began));
+            let left = limit.saturating_sub(self.world.clock.elapsed().saturating_sub(began));
             let answer = super::hands::with_deadline(self.world.clock, left.max(POLL), self.world.switcher.drain(&op, slot, backends)).await;
             let strong_enough = |evidence: &str| evidence != "no-connections" || self.plan.policy.drain.accept_weak_evidence;
             let message = match answer {
                 Some(Ok(drained)) if drained.done && strong_enough(&drained.evidence) => {
-                    let took = seconds(self.world.clock.now().since(began));
+                    let took = seconds(self.world.clock.elapsed().saturating_sub(began));
                     let note = format!("{slot} drained in {took} ({}): {}", drained.evidence, drained.message);
                     return Ok(StepOutput { notes: vec![note], drained: Some(true), ..StepOutput::default() });
                 }
@@ -40,7 +40,7 @@ impl Hands<'_> {
                 Some(Err(fault)) => format!("whether {slot} has drained can't be told: {fault}"),
                 None => format!("whether {slot} has drained was not answered"),
             };
-            if self.world.clock.now().since(began) >= limit {
+            if self.world.clock.elapsed().saturating_sub(began) >= limit {
                 let then = match on_timeout {
                     OnDrainTimeout::Keep => "the old side is kept; `[strategy] drain.on_timeout = \"cut\"` cuts it",
                     OnDrainTimeout::Cut => "what is left is cut",

@@ -4,10 +4,10 @@ use super::shift::OutsideProof;
 use super::{World, seconds};
 use crate::analysis::Analysis;
 use crate::fault::{Failure, Fault, FaultKind};
-use crate::names::{BackendId, Timestamp};
+use crate::names::BackendId;
 use crate::plan::{DeploymentKind, Plan};
 use crate::policy::{FailingBaseline, OnDrainTimeout, SplitBy, Strategy};
-use crate::ports::{BackendRole, Clock, Features, Fence, Launch, ProbeReport, Progress};
+use crate::ports::{BackendRole, Clock, Features, Fence, Launch, ObservedState, ProbeReport, Progress};
 use crate::release::Release;
 use crate::route::{Backend, Slot};
 use crate::state::Standing;
@@ -26,7 +26,7 @@ pub(super) struct Seen {
     /// The prober's counts from which the budget counts.
     budget_from: Option<ProbeReport>,
     /// Since when all requests are to go to what is gone back to.
-    went_back: Option<Timestamp>,
+    went_back: Option<Duration>,
     /// How many failures per request the stable release had by itself.
     baseline_rate: f64,
     /// What the target said it can do.
@@ -112,7 +112,7 @@ impl<'a> Hands<'a> {
                 self.still_ready(after).await?;
                 let way_back = self.way_back(after).await?;
                 if !after.weight(self.plan.slot).is_zero() || matches!(self.plan.policy.strategy, Strategy::Canary { by: SplitBy::Instances, .. }) {
-                    self.begin_analysis(self.world.clock.now()).await;
+                    self.begin_analysis().await;
                 }
                 let identity = after.routes.iter().find(|route| route.weight == crate::weight::Weight::FULL);
                 // In a pool where both stand, either may answer.
@@ -125,7 +125,13 @@ impl<'a> Hands<'a> {
             StepKind::Analyze { stage } => self.analyze(index, *stage).await,
             StepKind::Shrink { slot, backends, .. } => self.shrink(index, *slot, backends).await,
             StepKind::Validate { slot } => self.validate(index, *slot).await,
-            StepKind::Promote => Ok(StepOutput::note(format!("release {} is stable on {}", self.plan.release.number, self.plan.slot))),
+            StepKind::Promote => {
+                // What stood aside is what returns after a reboot from here on.
+                if self.plan.kind == (DeploymentKind::Rollback { fast: true }) {
+                    self.assign(self.plan.candidate(self.world.clock.now()), BackendRole::Live).await;
+                }
+                Ok(StepOutput::note(format!("release {} is stable on {}", self.plan.release.number, self.plan.slot)))
+            }
             StepKind::Bake { duration } => self.bake(index, *duration).await,
             StepKind::Drain { slot } => {
                 let policy = self.plan.policy.drain;
@@ -139,7 +145,7 @@ impl<'a> Hands<'a> {
                 self.world.clock.sleep(*duration).await;
                 Ok(StepOutput::default())
             }
-            StepKind::Retire { standing } => self.retire_old(standing, drained).await,
+            StepKind::Retire { standing } => self.retire_old(index, standing, drained).await,
         }
     }
 
@@ -191,11 +197,30 @@ impl<'a> Hands<'a> {
         self.retire(&standing.backends, standing.stop_grace).await
     }
 
-    async fn retire_old(&self, standing: &Standing, drained: Option<bool>) -> Result<StepOutput, Failure> {
-        let cut = self.plan.policy.drain.on_timeout == OnDrainTimeout::Cut;
-        if drained == Some(false) && !cut {
-            let note = format!("{} (release {}) is kept: its last requests have not ended", standing.slot, standing.release);
-            return Ok(StepOutput { notes: vec![note], retired: Some(false), ..StepOutput::default() });
+    async fn retire_old(&self, index: usize, standing: &Standing, drained: Option<bool>) -> Result<StepOutput, Failure> {
+        let kept = |why: String| {
+            let note = format!("{} (release {}) is kept: {why}", standing.slot, standing.release);
+            Ok(StepOutput { notes: vec![note], retired: Some(false), ..StepOutput::default() })
+        };
+        // The proof of the shift may be hours old by now, or another process's.
+        match self.world.switcher.observe().await {
+            Err(fault) => return kept(format!("whether requests go there can't be told: {fault}")),
+            Ok(observed) if observed.state != ObservedState::Converged => {
+                return kept(format!("whether requests go there is not certain: {}", observed.message));
+            }
+            Ok(observed) => {
+                let reached = |backend: &&Backend| observed.routes.reaches(&backend.id) || observed.routes.reaches_address(&backend.address);
+                if let Some(backend) = standing.backends.iter().find(reached) {
+                    return kept(format!("the target sends requests to {} again: it was changed since", backend.id));
+                }
+            }
+        }
+        if drained == Some(false) && self.plan.policy.drain.on_timeout != OnDrainTimeout::Cut {
+            // It may have ended while it was held.
+            let again = self.drain(index, standing.slot, &standing.backends, Duration::ZERO, OnDrainTimeout::Keep).await?;
+            if again.drained != Some(true) {
+                return kept("its last requests have not ended".to_owned());
+            }
         }
         let output = self.retire_kept(standing).await?;
         Ok(StepOutput { retired: Some(true), ..output })
@@ -205,30 +230,48 @@ impl<'a> Hands<'a> {
     pub(super) async fn retire(&self, backends: &[Backend], grace: Duration) -> Result<StepOutput, Failure> {
         let mut output = StepOutput::default();
         let mut failed = None;
+        let mut removed = false;
         for backend in backends {
             match self.world.runtime.retire(backend, grace).await {
-                Ok(retired) if retired.killed => output.notes.push(format!("{} did not stop within {} and was killed", backend.id, seconds(grace))),
-                Ok(_) => {}
+                Ok(retired) => {
+                    removed |= retired.found;
+                    if retired.killed {
+                        output.notes.push(format!("{} did not stop within {} and was killed", backend.id, seconds(grace)));
+                    }
+                }
                 Err(failure) => failed = failed.or(Some(failure)),
             }
         }
-        failed.map_or(Ok(output), Err)
+        match failed {
+            None => Ok(output),
+            Some(Failure::Refused { fault }) if removed => Err(Failure::Unknown { fault }),
+            Some(failure) => Err(failure),
+        }
     }
 
     /// The old side is not started again after a reboot.
     async fn stand_aside(&self) {
-        self.assign_old(BackendRole::Kept).await;
+        if let Some(old) = self.plan.stable.clone() {
+            self.assign(old, BackendRole::Kept).await;
+        }
     }
 
     /// Undo of promote: the old side is what returns after a reboot.
     pub(super) async fn stand_old_up_again(&self) -> StepOutput {
-        self.assign_old(BackendRole::Live).await;
+        if let Some(old) = self.plan.stable.clone() {
+            self.assign(old, BackendRole::Live).await;
+        }
+        if self.plan.kind == (DeploymentKind::Rollback { fast: true }) {
+            self.assign(self.plan.candidate(self.world.clock.now()), BackendRole::Kept).await;
+        }
         StepOutput::default()
     }
 
-    async fn assign_old(&self, role: BackendRole) {
-        let Some(old) = self.plan.stable.as_ref().filter(|old| !old.adopted) else { return };
-        for backend in &old.backends {
+    async fn assign(&self, standing: Standing, role: BackendRole) {
+        if standing.adopted {
+            return;
+        }
+        for backend in &standing.backends {
             // What returns after a reboot must not hold up where requests go; `up` starts what the journal says in any case.
             let assigned = with_deadline(self.world.clock, ASSIGN_LIMIT, self.world.runtime.assign(backend, role)).await;
             if let Some(Err(failure)) = assigned {
@@ -313,7 +356,7 @@ impl<'a> Hands<'a> {
     /// From here on requests go to what is gone back to.
     fn has_gone_back(&self) {
         if self.goes_back() {
-            let now = self.world.clock.now();
+            let now = self.world.clock.elapsed();
             self.seen(|seen| {
                 seen.went_back.get_or_insert(now);
             });
@@ -337,7 +380,7 @@ impl<'a> Hands<'a> {
         let Some(from) = from else {
             // Only when each request that the release before may have taken has ended.
             let went_back = self.seen(|seen| seen.went_back)?;
-            if self.world.clock.now().since(went_back) > policy.timeout {
+            if self.world.clock.elapsed().saturating_sub(went_back) > policy.timeout {
                 self.seen(|seen| seen.budget_from = Some(report));
             }
             return None;

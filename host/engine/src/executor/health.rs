@@ -95,9 +95,9 @@ impl Hands<'_> {
     pub(super) async fn await_healthy(&self, index: usize, slot: Slot, release: ReleaseNumber, backends: &[Backend]) -> Result<StepOutput, Failure> {
         let kind = crate::step::StepKind::AwaitHealthy { slot, backends: backends.to_vec() };
         let mut checks: Vec<(CheckPolicy, Tally)> = self.plan.policy.checks_at(CheckMoment::Ready).map(|check| (check.clone(), Tally::default())).collect();
-        let began = self.world.clock.now();
+        let began = self.world.clock.elapsed();
         loop {
-            let round = self.world.clock.now();
+            let round = self.world.clock.elapsed();
             let mut not_running = Vec::new();
             let mut settled = true;
             for backend in backends {
@@ -135,14 +135,14 @@ impl Hands<'_> {
                 }
             }
             if open.is_empty() {
-                let took = seconds(self.world.clock.now().since(began));
+                let took = seconds(self.world.clock.elapsed().saturating_sub(began));
                 let count = |many: usize, noun: &str| format!("{many} {noun}{}", if many == 1 { "" } else { "s" });
                 let what = format!("{}, {}", count(backends.len(), "backend"), count(checks.len(), "check"));
                 return Ok(StepOutput::note(format!("{slot} healthy after {took}: {what}")));
             }
             self.waiting(index, open.join("; "));
             let interval = checks.iter().map(|(check, _)| check.interval).min().unwrap_or(POLL);
-            self.world.clock.sleep(interval.saturating_sub(self.world.clock.now().since(round)).max(Duration::from_millis(10))).await;
+            self.world.clock.sleep(interval.saturating_sub(self.world.clock.elapsed().saturating_sub(round)).max(Duration::from_millis(10))).await;
         }
     }
 
@@ -215,14 +215,18 @@ impl Hands<'_> {
     /// Watches the promoted release. Unhealthy takes it back; a check that does not answer is waited for as long again, then reported.
     pub(super) async fn bake(&self, index: usize, duration: Duration) -> Result<StepOutput, Failure> {
         let mut asked = Asked::of(self.plan.policy.checks_at(CheckMoment::Bake));
-        let began = self.world.clock.now();
-        self.measure_alone(began).await;
+        let began = self.world.clock.elapsed();
+        // Another process has read what the release before did, and is gone.
+        if self.analysis.lock().await.is_none() && self.plan.stable.is_some() {
+            self.learn_of_before(self.plan.stable.as_ref(), self.plan.created).await;
+        }
+        self.measure_alone().await;
         let mut fallback = None;
         loop {
             self.still_runs(index).await?;
             self.ask_due(index, &mut asked).await?;
             let stand = self.look(index, Some(&mut fallback)).await?;
-            let passed = self.world.clock.now().since(began);
+            let passed = self.world.clock.elapsed().saturating_sub(began);
             let silent: Vec<String> = asked
                 .checks
                 .iter()
@@ -238,7 +242,12 @@ impl Hands<'_> {
                 return Ok(StepOutput { notes, ..StepOutput::default() });
             }
             let left = patience.saturating_sub(passed);
-            let next = asked.checks.iter().map(|(check, _, at)| check.interval.saturating_sub(self.world.clock.now().since(*at))).min().unwrap_or(POLL * 5);
+            let next = asked
+                .checks
+                .iter()
+                .map(|(check, _, at)| at.map_or(Duration::ZERO, |at| check.interval.saturating_sub(self.world.clock.elapsed().saturating_sub(at))))
+                .min()
+                .unwrap_or(POLL * 5);
             self.world.clock.sleep(next.clamp(Duration::from_millis(10), POLL * 5).min(left.max(Duration::from_millis(1)))).await;
         }
     }

@@ -41,7 +41,7 @@ impl Hands<'_> {
         let refused = |fault| Failure::Refused { fault };
         let unknown = |fault| Failure::Unknown { fault };
         let features = self.features().await.map_err(refused)?;
-        let began = self.world.clock.now();
+        let began = self.world.clock.elapsed();
         let lock = self.world.store.lock_target(&features.lock_key).await.map_err(refused)?;
         let desired = Desired { fence: self.fence, routes: routes.clone(), store: self.plan.store.clone(), force: self.plan.force };
         let mut observed = self.world.switcher.apply(op, &desired).await?;
@@ -74,7 +74,7 @@ impl Hands<'_> {
             };
         }
         drop(lock);
-        let took = self.world.clock.now().since(began);
+        let took = self.world.clock.elapsed().saturating_sub(began);
         let weights: Vec<String> = routes.routes.iter().map(|route| format!("{} {}", route.slot, route.weight)).collect();
         let note = match observed.generation.as_str() {
             "" => format!("the target holds nothing of this service after {} ms", took.as_millis()),
@@ -113,14 +113,14 @@ impl Hands<'_> {
         let expected = identity_of(&policy.identity_value, slot, release.0);
         // The first routes of a service come before the operator sends requests there.
         let first = self.plan.stable.is_none();
-        let began = self.world.clock.now();
+        let began = self.world.clock.elapsed();
         loop {
             let seen = match prober.identities(OUTSIDE_ANSWERS).await {
                 Ok(seen) if !seen.is_empty() && seen.iter().all(|identity| *identity == expected) => {
                     return Some(format!("from outside, {} of {} answers came from `{expected}`", seen.len(), seen.len()));
                 }
                 Ok(seen) => format!("from outside, answers came from {seen:?}; `{expected}` should answer all"),
-                Err(fault) if proof == OutsideProof::NotContradicted && self.world.clock.now().since(began) >= OUTSIDE_PATIENCE => {
+                Err(fault) if proof == OutsideProof::NotContradicted && self.world.clock.elapsed().saturating_sub(began) >= OUTSIDE_PATIENCE => {
                     return Some(format!("not proved from outside, the public URL can't be asked: {fault}"));
                 }
                 Err(fault) => format!("the public URL can't be asked: {fault}"),

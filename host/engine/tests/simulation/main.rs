@@ -11,6 +11,7 @@
 )]
 
 mod canary;
+mod mishaps;
 mod scene;
 mod time;
 mod world;
@@ -483,7 +484,9 @@ fn an_adopted_service_gets_its_second_release_and_can_go_back() {
         ..release(1)
     };
     for backend in backends(Slot::Blue, 1) {
-        sim.inner().backends.insert(backend.id, world::SimBackend { since: 0, slot: Slot::Blue, stop_grace: Duration::ZERO });
+        sim.inner()
+            .backends
+            .insert(backend.id, world::SimBackend { since: 0, slot: Slot::Blue, stop_grace: Duration::ZERO, role: agente_engine::ports::BackendRole::Live });
     }
     let plan_adopt = planner::adopt(inputs(Default::default(), policy(), "adopt"), adopted.clone(), backends(Slot::Blue, 1)).unwrap();
     let outcome = run(&sim, &plan_adopt).unwrap();

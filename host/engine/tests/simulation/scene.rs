@@ -8,6 +8,7 @@ use agente_engine::names::*;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::planner::{self, Inputs};
 use agente_engine::policy::*;
+use agente_engine::ports::BackendRole;
 use agente_engine::release::*;
 use agente_engine::route::{Backend, Slot};
 use agente_engine::state::ServiceState;
@@ -166,8 +167,23 @@ pub fn managed_with_kept() -> Sim {
     sim
 }
 
+/// Asserts that everything that runs is known to the state, and that what is stable returns after a reboot.
+fn assert_accounted(sim: &Sim) {
+    let inner = sim.inner();
+    let log = inner.log.join("\n");
+    let standing = inner.state.stable.iter().chain(inner.state.kept.as_ref().map(|kept| &kept.standing));
+    let known: Vec<&BackendId> = standing.flat_map(|standing| &standing.backends).map(|backend| &backend.id).collect();
+    for (id, backend) in &inner.backends {
+        assert!(known.contains(&id), "{id} runs and nobody knows of it\n{log}");
+        let stable = inner.state.stable.iter().any(|stable| stable.backends.iter().any(|one| one.id == *id));
+        // Saying so is given up on where it fails.
+        assert!(!stable || backend.role == BackendRole::Live || !inner.wrong.is_empty(), "{id} is stable and would not return\n{log}");
+    }
+}
+
 /// Asserts that `plan`'s candidate is live and everything says so.
 pub fn assert_promoted(sim: &Sim, plan: &Plan) {
+    assert_accounted(sim);
     let inner = sim.inner();
     let log = inner.log.join("\n");
     let loaded = &inner.loaded.as_ref().expect("routes are in force").routes;
@@ -180,6 +196,7 @@ pub fn assert_promoted(sim: &Sim, plan: &Plan) {
 
 /// Asserts that what was stable serves all requests, and that nothing of the candidate is left.
 pub fn assert_clean_slate(sim: &Sim, plan: &Plan) {
+    assert_accounted(sim);
     let inner = sim.inner();
     let log = inner.log.join("\n");
     let launched = matches!(plan.kind, DeploymentKind::Deploy | DeploymentKind::Rollback { fast: false });

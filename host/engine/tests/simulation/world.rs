@@ -48,6 +48,8 @@ pub struct Metrics {
     /// Knows nothing of the candidate.
     pub blind: bool,
     pub missing: Vec<String>,
+    /// How long an answer takes.
+    pub takes: u64,
     counted_until: u64,
     sides: BTreeMap<Slot, Side>,
 }
@@ -61,7 +63,17 @@ struct Side {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { per_second: 400.0, candidate_fails: 0.0, stable_fails: 0.0, away: None, blind: false, missing: vec![], counted_until: 0, sides: BTreeMap::new() }
+        Self {
+            per_second: 400.0,
+            candidate_fails: 0.0,
+            stable_fails: 0.0,
+            away: None,
+            blind: false,
+            missing: vec![],
+            takes: 0,
+            counted_until: 0,
+            sides: BTreeMap::new(),
+        }
     }
 }
 
@@ -87,6 +99,7 @@ pub struct SimBackend {
     pub since: u64,
     pub slot: Slot,
     pub stop_grace: Duration,
+    pub role: BackendRole,
 }
 
 pub struct Inner {
@@ -105,8 +118,12 @@ pub struct Inner {
     shifted_at: Option<u64>,
     pub stable_fails: bool,
     pub target_refuses: bool,
+    /// From this entry on it refuses.
+    pub target_refuses_from: Option<u64>,
     probe_started: Option<u64>,
     locked: BTreeSet<String>,
+    /// From when on the clock on the wall is off, and by how much.
+    pub wall_set: Option<(u64, i64)>,
     // The store.
     pub entries: Vec<Entry>,
     pub state: ServiceState,
@@ -166,8 +183,10 @@ impl Sim {
             shifted_at: None,
             stable_fails: false,
             target_refuses: false,
+            target_refuses_from: None,
             probe_started: None,
             locked: BTreeSet::new(),
+            wall_set: None,
             entries: Vec::new(),
             state: ServiceState::default(),
             fence: 1,
@@ -400,6 +419,7 @@ impl Runtime for Sim {
                 since: now,
                 slot: launch.slot,
                 stop_grace: launch.release.runtime.stop_grace(),
+                role: BackendRole::Live,
             });
         })
         .await
@@ -422,7 +442,12 @@ impl Runtime for Sim {
     }
 
     async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
-        self.call(&format!("assign {} {role:?}", backend.id), |_, _| ()).await
+        self.call(&format!("assign {} {role:?}", backend.id), |inner, _| {
+            if let Some(found) = inner.backends.get_mut(&backend.id) {
+                found.role = role;
+            }
+        })
+        .await
     }
 
     async fn retire(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure> {
@@ -541,6 +566,10 @@ impl HealthCheck for Sim {
 #[async_trait]
 impl MetricSource for Sim {
     async fn read(&self, query: &MetricQuery, _: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault> {
+        let takes = self.inner().metrics.takes;
+        if takes > 0 {
+            self.time.sleep(Duration::from_millis(takes)).await;
+        }
         self.look("metrics", |inner, now| {
             if inner.metrics.away.is_some_and(|(from, to)| now >= from && now < to) {
                 return Err(fault("connection refused").retryable());
@@ -639,6 +668,11 @@ impl Store for Sim {
             } else {
                 inner.entries.push(Entry { sequence, at: now, deployment: deployment.clone(), event: event.clone() });
                 inner.state = state.clone();
+                inner.target_refuses |= inner.target_refuses_from == Some(sequence);
+                for standing in state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)) {
+                    let its_own = |backend: &Backend| backend.id.0.contains(&format!("-{}-r{}-", standing.slot, standing.release.0));
+                    assert!(standing.backends.iter().all(its_own), "the state has strangers in {standing:?}\n{}", inner.log.join("\n"));
+                }
                 let text = serde_json::to_string(event).unwrap();
                 inner.log.push(format!("{:>7} entry {sequence} {}", now.0, &text[..text.len().min(160)]));
                 Attempt::fold(&inner.entries).expect("every prefix of the journal folds");
@@ -691,7 +725,12 @@ impl Store for Sim {
 #[async_trait]
 impl Clock for Sim {
     fn now(&self) -> Timestamp {
-        self.time.now()
+        let set = self.inner().wall_set;
+        let now = self.time.now();
+        set.filter(|(at, _)| now.0 >= *at).map_or(now, |(_, by)| Timestamp(now.0.saturating_add_signed(by)))
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.time.now().0)
     }
     async fn sleep(&self, duration: Duration) {
         self.time.sleep(duration).await;
