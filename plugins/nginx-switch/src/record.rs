@@ -38,7 +38,7 @@ pub struct Change {
     pub log_mark: Option<u64>,
     /// The workers that ran before it.
     pub workers: Vec<Worker>,
-    /// Whether it was told; a host that dies just before has not told it.
+    /// Whether it was told for certain: a host that dies just before has not told it, and of a lost answer nobody knows.
     pub told: bool,
     /// Whether it was seen in force.
     pub done: bool,
@@ -59,6 +59,22 @@ impl Record {
             bytes = json(&Self { drains: Leaving::default(), ..self.clone() })?;
         }
         host.memory_set(KEY, Some(&bytes))
+    }
+
+    /// The file with this digest is written, and NGINX was told to load it.
+    pub fn told(&mut self, digest: &str) {
+        (self.applied, self.intent) = (Some(digest.to_owned()), None);
+        if let Some(change) = self.change.as_mut() {
+            change.told = true;
+        }
+    }
+
+    /// The generation of our file, which has this digest, was seen in force. Tells whether that is news.
+    pub fn finish(&mut self, generation: &str, digest: &str) -> bool {
+        let Some(change) = self.change.as_mut().filter(|change| !change.done && change.generation == generation) else { return false };
+        change.done = true;
+        (self.applied, self.intent) = (Some(digest.to_owned()), None);
+        true
     }
 
     /// Whether a file with this digest is one that we left or were about to leave. Without a record any file of ours is.
