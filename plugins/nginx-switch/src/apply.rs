@@ -82,7 +82,7 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         (record.applied, record.intent) = (Some(digest.to_owned()), None);
         record.change = record.change.filter(|change| change.done || change.generation == generation);
         record.drains.forget(&reachable(rendered.map(|rendered| &rendered.snapshot)));
-        return record.save(host);
+        return record.save(host).map_err(|failure| restore(target, before, failure, &earlier));
     }
     let log_mark = match host.log_mark(&config.log()) {
         Ok(mark) => Some(mark),
@@ -104,11 +104,16 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         done: false,
     };
     (record.change, record.intent) = (Some(change), Some(digest.to_owned()));
-    record.save(host)?;
+    if let Err(failure) = record.save(host) {
+        return Err(restore(target, before, failure, &earlier));
+    }
     let (failure, left) = match nginx::reload(host, config) {
         Told::Yes => {
             record.told(digest);
-            return record.save(host);
+            if let Err(failure) = record.save(host) {
+                host.log(Level::Warn, &format!("that NGINX was told to reload is not remembered, so it may be told once more: {failure}"), &[]);
+            }
+            return Ok(());
         }
         Told::Refused(message) => (Failure::rejected(format!("NGINX refused to reload: {message}")), earlier),
         // The generation may be in force all the same, so its change stays unfinished, and the way back tells NGINX once more.

@@ -114,6 +114,28 @@ fn a_port_that_becomes_free_in_time_is_no_failure() {
     assert_eq!(switch.settle().state, ObservedState::Converged);
 }
 
+#[test]
+fn a_change_that_cannot_be_remembered_leaves_the_file_as_it_was() {
+    let nginx = Nginx::start();
+    let (blue, green) = (App::start("blue"), App::start("green"));
+    let switch = Switch::new(&nginx, SCOPE);
+    switch.switch(&switch.desired(Some((10_000, &blue)), None));
+    let (bytes, workers, next) = (switch.bytes(), nginx.accepting(&switch.host), switch.desired(None, Some((10_000, &green))));
+    for writes in 0..2 {
+        switch.host.limit_memory_writes(Some(writes));
+        let failure = switch.apply(&next).unwrap_err();
+        assert!(failure.message.contains("the memory can't be written"), "{failure}");
+        assert_eq!((switch.bytes(), nginx.accepting(&switch.host)), (bytes.clone(), workers.clone()), "after {writes} writes");
+    }
+    // Once NGINX was told, the change is there, remembered or not.
+    switch.host.limit_memory_writes(Some(2));
+    let _whether_it_was_seen = switch.apply(&next);
+    assert_ne!(switch.bytes(), bytes);
+    switch.host.limit_memory_writes(None);
+    assert_eq!(switch.settle().state, ObservedState::Converged);
+    switch.switch(&switch.desired(Some((10_000, &blue)), None));
+}
+
 /// NGINX's program, but what this script does at a reload.
 fn when_told_to_reload(nginx: &Nginx, script: &str) -> String {
     let wrapper = nginx.path("nginx-otherwise");
