@@ -98,7 +98,7 @@ fn still_served(loaded: &Snapshot, addresses: &[String]) -> Option<String> {
 
 /// The workers that are on their way out: of a backend that is not remembered they may hold requests. All others have loaded what the marker told.
 fn leaving(running: &Running) -> Vec<Worker> {
-    running.workers.iter().filter(|process| is_shutting_down(process)).map(|process| Worker { pid: process.pid, started_ms: process.started_ms }).collect()
+    running.workers.iter().filter(|process| is_shutting_down(process)).map(|process| running.worker(process)).collect()
 }
 
 fn sorted(backends: &[Backend]) -> Vec<String> {

@@ -99,7 +99,7 @@ mod tests {
 
     /// A record in the middle of a change, with `count` workers and a backend that left before them.
     fn record(count: u32) -> Record {
-        let running = Running { master: process(1), workers: (1_000_000..1_000_000 + count).map(process).collect() };
+        let running = Running { master: Process { started_ms: 0, ..process(1) }, workers: (1_000_000..1_000_000 + count).map(process).collect() };
         let workers = running.remembered();
         let mut record = Record { applied: Some("digest".into()), ..Record::default() };
         record.drains.leave(["10.0.0.1:80".to_owned()], workers.get(..600).unwrap_or(&workers), &running);
