@@ -66,10 +66,17 @@ impl Leaving {
             any = true;
         }
         if any {
-            for worker in workers {
-                if !self.workers.iter().any(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms }.is(worker)) {
-                    self.workers.push((worker.pid, worker.after_ms, at));
-                }
+            self.wait_for(workers);
+        }
+        self.bound();
+    }
+
+    /// These workers, too, may hold requests for whatever has left.
+    pub fn wait_for(&mut self, workers: &[Worker]) {
+        let Some(last) = self.addresses.values().map(|left| left.at).max() else { return };
+        for worker in workers {
+            if !self.workers.iter().any(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms }.is(worker)) {
+                self.workers.push((worker.pid, worker.after_ms, last));
             }
         }
         self.bound();

@@ -168,7 +168,7 @@ fn stranger<H: Host>(target: &Target<'_, H>, all: &[Said], running: &Running) ->
 fn settled<H: Host>(target: &Target<'_, H>, on_disk: &OnDisk, running: &Running, record: &mut Record) -> Result<Finding, Failure> {
     let wanted = on_disk.snapshot();
     let generation = wanted.map_or("", |snapshot| snapshot.generation.as_str());
-    if record.finish(generation, on_disk.digest()) {
+    if record.finish(generation, on_disk.digest(), running) {
         record.save(target.host)?;
     }
     let leaving = running.workers.iter().filter(|worker| is_shutting_down(worker)).count();

@@ -1,7 +1,7 @@
 //! What is remembered from one operation to the next, in the host's memory.
 
 use crate::leaving::Leaving;
-use crate::workers::Worker;
+use crate::workers::{Running, Worker};
 use agente_plugin_sdk::Failure;
 use agente_plugin_sdk::host::Host;
 use serde::{Deserialize, Serialize};
@@ -70,9 +70,12 @@ impl Record {
     }
 
     /// The generation of our file, which has this digest, was seen in force. Tells whether that is news.
-    pub fn finish(&mut self, generation: &str, digest: &str) -> bool {
+    pub fn finish(&mut self, generation: &str, digest: &str, running: &Running) -> bool {
         let Some(change) = self.change.as_mut().filter(|change| !change.done && change.generation == generation) else { return false };
         change.done = true;
+        // Those of an earlier reload that NGINX had not begun when the workers were taken: they loaded what this change took back.
+        let overlooked = running.leaving().into_iter().filter(|worker| !change.workers.iter().any(|known| known.is(worker)));
+        self.drains.wait_for(&overlooked.collect::<Vec<_>>());
         (self.applied, self.intent) = (Some(digest.to_owned()), None);
         true
     }
@@ -89,7 +92,6 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workers::Running;
     use agente_plugin_sdk::host::Process;
     use agente_plugin_sdk::native::NativeHost;
 
@@ -106,6 +108,28 @@ mod tests {
         let (generation, from) = ("new".to_owned(), "old".to_owned());
         record.change = Some(Change { generation, from, at_ms: 1, log_mark: None, workers, told: true, done: false });
         record
+    }
+
+    #[test]
+    fn a_worker_that_began_after_they_were_taken_and_is_leaving_when_the_change_settles_is_waited_for() {
+        let worker = |pid: u32, title: &str| Process { title: format!("nginx: worker process{title}"), ..process(pid) };
+        let running = |workers: Vec<Process>| Running { master: process(1), workers };
+        let (first, candidate) = (["stable:80".to_owned()], ["candidate:80".to_owned()]);
+        let mut record = Record::default();
+        let before = running(vec![worker(10, ""), worker(11, "")]);
+        record.drains.leave(first.clone(), &before.remembered(), &before);
+        let before = running(vec![worker(20, "")]);
+        record.drains.leave(candidate.clone(), &before.remembered(), &before);
+        let (generation, from, workers) = ("old".to_owned(), "old".to_owned(), before.remembered());
+        record.change = Some(Change { generation, from, at_ms: 1, log_mark: None, workers, told: true, done: false });
+
+        let after = running(vec![worker(20, " is shutting down"), worker(30, " is shutting down"), worker(40, "")]);
+        assert!(!record.finish("another", "digest", &after));
+        assert!(record.finish("old", "digest", &after));
+        let waited_for = |addresses: &[String]| record.drains.workers(addresses, &after).iter().map(|worker| worker.pid).collect::<Vec<_>>();
+        assert_eq!((waited_for(&candidate), waited_for(&first)), (vec![20, 30], Vec::new()));
+        let again = running(vec![worker(50, " is shutting down")]);
+        assert!(!record.finish("old", "digest", &again), "once is enough");
     }
 
     #[test]

@@ -63,6 +63,11 @@ impl Running {
         self.workers.iter().map(|process| self.worker(process)).collect()
     }
 
+    /// The workers that are on their way out.
+    pub fn leaving(&self) -> Vec<Worker> {
+        self.workers.iter().filter(|process| is_shutting_down(process)).map(|process| self.worker(process)).collect()
+    }
+
     /// The process of a remembered worker, if it still runs. One that is shutting down is believed to be the one of its pid, whatever is told of its
     /// start: it is waited for too long at worst.
     pub fn find(&self, worker: &Worker) -> Option<&Process> {
