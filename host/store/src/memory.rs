@@ -1,16 +1,69 @@
 //! The small memory of plugins: a few values per plugin and scope.
+//!
+//! Invariant: a database that can't be written stops no plugin. Routes are put back even then, and a switcher remembers what it is about to do. This
+//! process keeps the value instead, until it is written or somebody else has written another; it ends with the process.
 
 use crate::database::{Problem, from_sql};
 use crate::store::{EmbeddedStore, ensure_scope};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Scope;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What all keys and values of a plugin in a scope may take together: the contract's limit.
 const LIMIT_BYTES: u64 = 64 * 1024;
 
+/// A value's place: plugin, scope and key.
+type Place = (String, Scope, String);
+
+/// A value that the database did not take.
+#[derive(Debug)]
+struct Held {
+    value: Option<Vec<u8>>,
+    /// What the database had then. Once it has something else, that is newer.
+    over: Option<Vec<u8>>,
+}
+
+/// The values that the database did not take.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unwritten(Arc<Mutex<BTreeMap<Place, Held>>>);
+
+impl Unwritten {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Place, Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts: the value that is kept, or the one that the database has.
+    fn or(&self, written: Option<Vec<u8>>, place: &Place) -> Option<Vec<u8>> {
+        let mut all = self.all();
+        match all.get(place) {
+            Some(held) if held.over == written => held.value.clone(),
+            Some(_) => {
+                all.remove(place);
+                written
+            }
+            None => written,
+        }
+    }
+
+    /// Keeps a value. Tells whether it is the first of its place; none where it would be too much.
+    fn keep(&self, place: Place, held: Held) -> Option<bool> {
+        let mut all = self.all();
+        let size = |key: &str, held: &Held| held.value.as_ref().map_or(0, |value| key.len() + value.len());
+        let others = all.iter().filter(|(other, _)| other.0 == place.0 && other.1 == place.1 && other.2 != place.2);
+        let total = others.map(|(other, held)| size(&other.2, held)).sum::<usize>() + size(&place.2, &held);
+        (total as u64 <= LIMIT_BYTES).then(|| all.insert(place, held).is_none())
+    }
+}
+
 impl EmbeddedStore {
     /// Reads a value.
     pub(crate) async fn recall(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let written = self.read(plugin, scope, key).await?;
+        Ok(self.unwritten.or(written, &(plugin.to_owned(), scope.clone(), key.to_owned())))
+    }
+
+    async fn read(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault> {
         let found: Result<Option<(Vec<u8>,)>, _> =
             sqlx::query_as("SELECT value FROM memory JOIN scope ON scope.id = memory.scope WHERE plugin = ? AND service = ? AND environment = ? AND key = ?")
                 .bind(plugin)
@@ -23,8 +76,28 @@ impl EmbeddedStore {
         Ok(found.map(|(value,)| value))
     }
 
-    /// Sets or removes a value, within the limit.
+    /// Sets or removes a value, within the limit. One that the database does not take is kept by this process.
     pub(crate) async fn remember(&self, plugin: &str, scope: &Scope, key: &str, value: Option<&[u8]>) -> Result<(), Fault> {
+        let place = (plugin.to_owned(), scope.clone(), key.to_owned());
+        let attempted = format!("the memory of plugin `{plugin}` can't be written");
+        let fault = match self.write(plugin, scope, key, value).await {
+            Ok(()) => {
+                self.unwritten.all().remove(&place);
+                return Ok(());
+            }
+            Err(refused @ Problem::Fault(_)) => return Err(self.database.unwritable(&attempted, refused)),
+            Err(problem @ Problem::Sql(_)) => self.database.unwritable(&attempted, problem),
+        };
+        let Ok(over) = self.read(plugin, scope, key).await else { return Err(fault) };
+        match self.unwritten.keep(place, Held { value: value.map(<[u8]>::to_vec), over }) {
+            None => return Err(fault),
+            Some(false) => {}
+            Some(true) => tracing::warn!("{fault}; it is kept until this process ends"),
+        }
+        Ok(())
+    }
+
+    async fn write(&self, plugin: &str, scope: &Scope, key: &str, value: Option<&[u8]>) -> Result<(), Problem> {
         let (of_plugin, of_scope, of_key, new) = (plugin.to_owned(), scope.clone(), key.to_owned(), value.map(<[u8]>::to_vec));
         let written = self.database.write(move |connection| {
             Box::pin(async move {
@@ -46,15 +119,72 @@ impl EmbeddedStore {
                 Ok(())
             })
         });
-        written.await.map_err(|problem| self.database.unwritable(&format!("the memory of plugin `{plugin}` can't be written"), problem))
+        written.await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::sample;
+    use crate::store::EmbeddedStore;
     use agente_engine::fault::FaultKind;
     use agente_engine::ports::PluginMemory;
+    use sqlx::AssertSqlSafe;
+
+    async fn pragma(store: &EmbeddedStore, pragma: &str) {
+        sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA {pragma}"))).execute(store.database.writer()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_read_only_database_does_not_take_is_kept_by_the_process_until_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shop, other) = (sample::scope("shop"), sample::scope("other"));
+        let store = sample::store(folder.path()).await;
+        store.set("p", &shop, "a", Some(b"1")).await.unwrap();
+        store.set("p", &shop, "b", Some(b"1")).await.unwrap();
+        for (scope, key, value) in [(&shop, "a", Some(b"2".as_slice())), (&shop, "a", Some(b"3")), (&shop, "b", None), (&other, "a", Some(b"4"))] {
+            // Of the connection, which is replaced after it has refused.
+            pragma(&store, "query_only = ON").await;
+            store.set("p", scope, key, value).await.unwrap();
+        }
+        let clone = store.clone();
+        assert_eq!(clone.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"3".as_slice()));
+        assert_eq!(clone.get("p", &shop, "b").await.unwrap(), None);
+        assert_eq!(clone.get("p", &other, "a").await.unwrap().as_deref(), Some(b"4".as_slice()));
+
+        // Another process has only what was written.
+        let elsewhere = sample::store(folder.path()).await;
+        assert_eq!(elsewhere.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"1".as_slice()));
+        store.set("p", &shop, "a", Some(b"5")).await.unwrap();
+        assert_eq!(elsewhere.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"5".as_slice()));
+        assert_eq!(store.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"5".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn what_another_process_writes_counts_more_than_what_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let shop = sample::scope("shop");
+        let (store, elsewhere) = (sample::store(folder.path()).await, sample::store(folder.path()).await);
+        pragma(&store, "query_only = ON").await;
+        store.set("p", &shop, "a", Some(b"kept")).await.unwrap();
+        elsewhere.set("p", &shop, "a", Some(b"newer")).await.unwrap();
+        assert_eq!(store.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"newer".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_takes_nothing_from_the_memory_and_its_limit_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let shop = sample::scope("shop");
+        let store = sample::store(folder.path()).await;
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(store.database.writer()).await.unwrap();
+        pragma(&store, &format!("max_page_count = {pages}")).await;
+        store.set("p", &shop, "a", Some(&vec![7; 40_000])).await.unwrap();
+        assert_eq!(store.get("p", &shop, "a").await.unwrap().unwrap().len(), 40_000);
+        pragma(&store, "query_only = ON").await;
+        let fault = store.set("p", &shop, "b", Some(&vec![7; 40_000])).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::JournalUnavailable);
+        assert_eq!(store.get("p", &shop, "b").await.unwrap(), None);
+    }
 
     #[tokio::test]
     async fn values_are_kept_apart_by_plugin_scope_and_key_and_survive_reopening() {

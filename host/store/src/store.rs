@@ -3,6 +3,7 @@
 use crate::database::{Database, OpenError};
 use crate::directory::{Access, StateDirectory};
 use crate::file_lock::LockFileMode;
+use crate::memory::Unwritten;
 use agente_engine::fault::Fault;
 use agente_engine::journal::{Decision, Event};
 use agente_engine::names::{DeploymentId, Scope};
@@ -16,6 +17,7 @@ use sqlx::SqliteConnection;
 pub struct EmbeddedStore {
     pub(crate) directory: StateDirectory,
     pub(crate) database: Database,
+    pub(crate) unwritten: Unwritten,
     id: String,
 }
 
@@ -25,7 +27,7 @@ impl EmbeddedStore {
         let database = Database::open(&directory).await?;
         let found: Result<(String,), _> = sqlx::query_as("SELECT store FROM identity").fetch_one(database.readers()).await;
         let (id,) = found.map_err(|error| OpenError::Unavailable(database.unreadable("the store's id can't be read", &error)))?;
-        Ok(Self { directory, database, id })
+        Ok(Self { directory, database, unwritten: Unwritten::default(), id })
     }
 
     /// Opens the store of a state directory if there is one. For commands that only look: they make nothing.

@@ -1,12 +1,15 @@
 //! Writes the file, tests it, and tells NGINX to load it. After a failure the file is as before the call.
 //!
+//! NGINX may load that change all the same where the answer to the reload was lost: it stays unfinished in what is remembered, so that it is neither taken
+//! for drift nor left in force.
+//!
 //! The order matters: what is about to be written is remembered before it is written, so that a host that dies in between meets a file that it knows;
 //! the workers and the end of the log are taken before the reload, as nothing tells afterwards which workers are old.
 
 use crate::file::OnDisk;
 use crate::guard;
 use crate::marker::Said;
-use crate::nginx::{self, Dumped};
+use crate::nginx::{self, Dumped, Told};
 use crate::observe::observe;
 use crate::record::{Change, Record};
 use crate::refusal::reload_failure;
@@ -65,20 +68,21 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         return Ok(());
     }
 
+    let earlier = record.clone();
     if !same_bytes {
         record.intent = Some(digest.to_owned());
         record.save(host)?;
         put(target, rendered.map(|rendered| rendered.text.as_bytes()))?;
     }
     if let Err(failure) = test(target, rendered, said) {
-        return Err(restore(target, before, failure, &mut record));
+        return Err(restore(target, before, failure, &earlier));
     }
     if loaded && settled {
         // Only the comments and the token differ, or this is what NGINX kept when it refused another. A reload would close idle connections for nothing.
         (record.applied, record.intent) = (Some(digest.to_owned()), None);
         record.change = record.change.filter(|change| change.done || change.generation == generation);
         record.drains.forget(&reachable(rendered.map(|rendered| &rendered.snapshot)));
-        return record.save(host);
+        return record.save(host).map_err(|failure| restore(target, before, failure, &earlier));
     }
     let log_mark = match host.log_mark(&config.log()) {
         Ok(mark) => Some(mark),
@@ -87,7 +91,6 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
             None
         }
     };
-    let mut earlier = record.clone();
     // A worker that died while the test ran has been replaced by one that is old as well.
     let running = workers::find(host, config).unwrap_or(running);
     remember_drains(&mut record, rendered.map(|rendered| &rendered.snapshot), said, OnDisk::read(before).snapshot(), &running);
@@ -100,23 +103,27 @@ fn write<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, before: O
         told: false,
         done: false,
     };
-    (record.change, record.applied, record.intent) = (Some(change), Some(digest.to_owned()), None);
-    record.save(host)?;
-    let failure = match nginx::reload(host, config) {
-        Ok(Ok(())) => {
-            if let Some(change) = record.change.as_mut() {
-                change.told = true;
+    (record.change, record.intent) = (Some(change), Some(digest.to_owned()));
+    if let Err(failure) = record.save(host) {
+        return Err(restore(target, before, failure, &earlier));
+    }
+    let (failure, left) = match nginx::reload(host, config) {
+        Told::Yes => {
+            record.told(digest);
+            if let Err(failure) = record.save(host) {
+                host.log(Level::Warn, &format!("that NGINX was told to reload is not remembered, so it may be told once more: {failure}"), &[]);
             }
-            return record.save(host);
+            return Ok(());
         }
-        Ok(Err(message)) => Failure::rejected(format!("NGINX refused to reload: {message}")),
-        Err(failure) => failure.while_doing("telling NGINX to reload"),
+        Told::Refused(message) => (Failure::rejected(format!("NGINX refused to reload: {message}")), earlier),
+        // The generation may be in force all the same, so its change stays unfinished, and the way back tells NGINX once more.
+        Told::Unknown(failure) => (failure.while_doing("telling NGINX to reload"), Record { intent: earlier.intent, ..record }),
     };
     let failure = match nginx::hint(&failure.message) {
         Some(hint) if failure.hint.is_none() => failure.hint(hint),
         _ => failure,
     };
-    Err(restore(target, before, failure, &mut earlier))
+    Err(restore(target, before, failure, &left))
 }
 
 fn loaded_generation(said: &Said) -> &str {
@@ -170,14 +177,13 @@ fn test<H: Host>(target: &Target<'_, H>, rendered: Option<&Rendered>, said: &Sai
     }
 }
 
-/// Puts the earlier bytes back, and says so if that failed, too.
-fn restore<H: Host>(target: &Target<'_, H>, before: Option<&[u8]>, failure: Failure, record: &mut Record) -> Failure {
+/// Puts the earlier bytes back, and remembers what is left; says so if that failed, too.
+fn restore<H: Host>(target: &Target<'_, H>, before: Option<&[u8]>, failure: Failure, left: &Record) -> Failure {
     if let Err(second) = put(target, before) {
         let message = format!("{}; and the earlier file could not be put back: {second}", failure.message);
         return Failure { message, ..failure }.hint(format!("put `{}` right before anything reloads NGINX", target.path)).label("restored", "false");
     }
-    record.intent = None;
-    let failure = match record.save(target.host) {
+    let failure = match left.save(target.host) {
         Ok(()) => failure.label("restored", "true"),
         Err(second) => Failure { message: format!("{}; and that could not be remembered: {second}", failure.message), ..failure },
     };
@@ -212,7 +218,8 @@ fn remember_drains(record: &mut Record, then: Option<&Snapshot>, said: &Said, on
 
 /// Takes our file away. Where NGINX's own configuration uses our variables, a file that serves nothing stays.
 fn remove<H: Host>(target: &Target<'_, H>, wanted: &Desired, before: Option<&[u8]>, said: &Said, record: Record) -> Result<Observed, Failure> {
-    if before.is_none() && !matches!(said, Said::Loaded(_)) {
+    let expected = record.change.as_ref().is_some_and(|change| !change.done && !change.generation.is_empty());
+    if before.is_none() && !matches!(said, Said::Loaded(_)) && !expected {
         return observe(target);
     }
     match write(target, None, before, said, record) {

@@ -7,7 +7,7 @@
 use crate::marker::Said;
 use crate::snapshot::{Snapshot, percent};
 use crate::target::Target;
-use crate::workers::{self, Running, Worker, is_shutting_down};
+use crate::workers;
 use agente_plugin_sdk::host::Host;
 use agente_plugin_sdk::{Backend, Drained, Failure, Labels};
 use std::collections::BTreeSet;
@@ -36,7 +36,8 @@ pub fn drain<H: Host>(target: &Target<'_, H>, slot: &str, backends: &[Backend]) 
     let mut old = record.drains.workers(&addresses, &running);
     let forgotten: Vec<String> = addresses.iter().filter(|address| !record.drains.knows(address)).cloned().collect();
     if addresses.is_empty() || !forgotten.is_empty() {
-        old.extend(leaving(&running).into_iter().filter(|leaving| !old.iter().any(|worker| worker.is(leaving))).collect::<Vec<_>>());
+        // Of a backend that is not remembered they may hold requests. All others have loaded what the marker told.
+        old.extend(running.leaving().into_iter().filter(|leaving| !old.iter().any(|worker| worker.is(leaving))).collect::<Vec<_>>());
     }
     if old.is_empty() {
         return Ok(drained("workers-gone", format!("no worker is left that sent requests to {whom}")));
@@ -94,11 +95,6 @@ fn still_served(loaded: &Snapshot, addresses: &[String]) -> Option<String> {
         let rule = loaded.overrides.iter().find(|rule| rule.slot == *slot)?;
         Some(format!("the {} `{}: {}` still sends requests to {slot}", rule.by, rule.name, rule.value))
     })
-}
-
-/// The workers that are on their way out: of a backend that is not remembered they may hold requests. All others have loaded what the marker told.
-fn leaving(running: &Running) -> Vec<Worker> {
-    running.workers.iter().filter(|process| is_shutting_down(process)).map(|process| Worker { pid: process.pid, started_ms: process.started_ms }).collect()
 }
 
 fn sorted(backends: &[Backend]) -> Vec<String> {

@@ -38,6 +38,14 @@ impl OnDisk {
         }
     }
 
+    /// The digest of a file of ours; empty where there is none.
+    pub fn digest(&self) -> &str {
+        match self {
+            Self::Absent | Self::Foreign | Self::Edited(_) => "",
+            Self::Ours { digest, .. } => digest,
+        }
+    }
+
     /// What the file says, as far as it can be read.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         match self {

@@ -23,7 +23,7 @@ const ADDRESS_BYTES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Leaving {
-    /// Each worker that was there when something left, with the number of the first such leave.
+    /// Each worker that was there when something left, by pid and how long after its master it started, with the number of the first such leave.
     workers: Vec<(u32, u64, u32)>,
     /// By address.
     addresses: BTreeMap<String, Left>,
@@ -58,7 +58,7 @@ impl Leaving {
 
     /// The backends leave, or leave anew; these workers may hold requests for them. Workers that do not run any more are forgotten.
     pub fn leave(&mut self, addresses: impl IntoIterator<Item = String>, workers: &[Worker], running: &Running) {
-        self.workers.retain(|(pid, started_ms, _)| running.find(&Worker { pid: *pid, started_ms: *started_ms }).is_some());
+        self.workers.retain(|(pid, after_ms, _)| running.find(&Worker { pid: *pid, after_ms: *after_ms }).is_some());
         let at = self.workers.iter().map(|(_, _, since)| *since).chain(self.addresses.values().map(|left| left.at)).max().unwrap_or(0).saturating_add(1);
         let mut any = false;
         for address in addresses {
@@ -66,10 +66,17 @@ impl Leaving {
             any = true;
         }
         if any {
-            for worker in workers {
-                if !self.workers.iter().any(|(pid, started_ms, _)| Worker { pid: *pid, started_ms: *started_ms }.is(worker)) {
-                    self.workers.push((worker.pid, worker.started_ms, at));
-                }
+            self.wait_for(workers);
+        }
+        self.bound();
+    }
+
+    /// These workers, too, may hold requests for whatever has left.
+    pub fn wait_for(&mut self, workers: &[Worker]) {
+        let Some(last) = self.addresses.values().map(|left| left.at).max() else { return };
+        for worker in workers {
+            if !self.workers.iter().any(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms }.is(worker)) {
+                self.workers.push((worker.pid, worker.after_ms, last));
             }
         }
         self.bound();
@@ -79,7 +86,7 @@ impl Leaving {
     pub fn workers(&self, addresses: &[String], running: &Running) -> Vec<Worker> {
         let last = addresses.iter().filter_map(|address| self.addresses.get(address)).map(|left| left.at).max().unwrap_or(0);
         let waited_for = self.workers.iter().filter(|(_, _, since)| *since <= last);
-        waited_for.map(|(pid, started_ms, _)| Worker { pid: *pid, started_ms: *started_ms }).filter(|worker| running.find(worker).is_some()).collect()
+        waited_for.map(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms }).filter(|worker| running.find(worker).is_some()).collect()
     }
 
     /// Takes down whether a connection to a backend was seen; tells whether that is news.

@@ -102,23 +102,41 @@ pub fn dump<H: Host>(host: &H, config: &Config) -> Result<Dumped, Failure> {
     })
 }
 
-/// Tells the master to load what is on the disk. Success does not mean that it did.
-pub fn reload<H: Host>(host: &H, config: &Config) -> Result<Result<(), String>, Failure> {
-    match config.reload {
-        Reload::Signal => host.signal(&config.target(), "HUP").map(Ok),
-        Reload::Command => {
-            let output = run(host, config, with_base(config, &["-s", "reload"]))?;
-            Ok(if output.status == Some(0) { Ok(()) } else { Err(said(&output)) })
-        }
+/// What came of telling the master to load what is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It was told, which does not mean that it loads it.
+    Yes,
+    /// It was not told, in the words of NGINX's own program.
+    Refused(String),
+    /// The answer was lost, or is not NGINX's: the master may have been told.
+    Unknown(Failure),
+}
+
+/// Tells the master to load what is on the disk.
+pub fn reload<H: Host>(host: &H, config: &Config) -> Told {
+    if config.reload == Reload::Signal {
+        return host.signal(&config.target(), "HUP").map_or_else(Told::Unknown, |()| Told::Yes);
     }
+    let args = with_base(config, &["-s", "reload"]);
+    match run(host, config, args.clone()) {
+        Ok(output) if output.status == Some(0) => Told::Yes,
+        // The program sends the signal last: what it complains about by itself came before that.
+        Ok(output) if output.status.is_some() && output.text().lines().any(|line| is_grave(&line)) => Told::Refused(said(&output)),
+        Ok(output) => Told::Unknown(Failure::rejected(format!("`{}` failed: {}", spell(config, &args), said(&output)))),
+        Err(failure) => Told::Unknown(failure),
+    }
+}
+
+fn is_grave(line: &&str) -> bool {
+    ["[emerg]", "[alert]", "[crit]", "[error]"].iter().any(|level| line.contains(level))
 }
 
 /// What the program said, verbatim: the lines that say why it failed, or all where none does.
 fn said(output: &Output) -> String {
     let text = output.text();
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let grave = |line: &&str| ["[emerg]", "[alert]", "[crit]", "[error]"].iter().any(|level| line.contains(level));
-    let because: Vec<&str> = lines.iter().copied().filter(grave).collect();
+    let because: Vec<&str> = lines.iter().copied().filter(is_grave).collect();
     match (because.is_empty(), lines.is_empty()) {
         (false, _) => because.join("\n"),
         (true, false) => lines.join("\n"),

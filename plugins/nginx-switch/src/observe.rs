@@ -89,9 +89,19 @@ fn judge<H: Host>(
     let wanted = on_disk.snapshot();
     let generation = wanted.map_or("", |snapshot| snapshot.generation.as_str());
     let agreeing = all.iter().filter(|said| generation_of(said) == generation).count();
-    let accepting = record.change.as_ref().filter(|change| !unchanged(target, change, running)).map_or(0, |change| accepting(change, running));
+    // Of a change whose answer was lost our file tells no more.
+    let (lost, change) = match record.change.as_ref() {
+        Some(change) if !change.done && change.generation != generation => (Some(change), None),
+        change => (None, change),
+    };
+    if agreeing == all.len()
+        && let Some(lost) = lost.filter(|lost| !is_late(target, lost) && reload_failure(target, lost, Some(running.master.pid)).is_none())
+    {
+        return Ok(finding(ObservedState::Pending, format!("NGINX may have been told to load the generation {}", spell(&lost.generation))));
+    }
+    let accepting = change.filter(|change| !unchanged(target, change, running)).map_or(0, |change| accepting(change, running));
     if agreeing == all.len() && accepting == 0 {
-        return settled(target, wanted, running, record);
+        return settled(target, on_disk, running, record);
     }
     if let Some(change) = record.change.as_ref().filter(|change| !change.done && change.generation == generation) {
         if let Some(words) = reload_failure(target, change, Some(running.master.pid)) {
@@ -155,9 +165,10 @@ fn stranger<H: Host>(target: &Target<'_, H>, all: &[Said], running: &Running) ->
     Some(Failure::conflict(message).hint(hint).label("reason", "other-instance"))
 }
 
-fn settled<H: Host>(target: &Target<'_, H>, wanted: Option<&Snapshot>, running: &Running, record: &mut Record) -> Result<Finding, Failure> {
-    if let Some(change) = record.change.as_mut().filter(|change| !change.done) {
-        change.done = true;
+fn settled<H: Host>(target: &Target<'_, H>, on_disk: &OnDisk, running: &Running, record: &mut Record) -> Result<Finding, Failure> {
+    let wanted = on_disk.snapshot();
+    let generation = wanted.map_or("", |snapshot| snapshot.generation.as_str());
+    if record.finish(generation, on_disk.digest(), running) {
         record.save(target.host)?;
     }
     let leaving = running.workers.iter().filter(|worker| is_shutting_down(worker)).count();
@@ -210,8 +221,11 @@ fn accepting(change: &Change, running: &Running) -> usize {
 
 /// Whether a change that went from a generation to the same one was refused: then the workers from before it have it loaded just as well.
 fn unchanged<H: Host>(target: &Target<'_, H>, change: &Change, running: &Running) -> bool {
-    let late = target.host.now_ms().saturating_sub(change.at_ms) > LATE_MS;
-    change.from == change.generation && (late || reload_failure(target, change, Some(running.master.pid)).is_some())
+    change.from == change.generation && (is_late(target, change) || reload_failure(target, change, Some(running.master.pid)).is_some())
+}
+
+fn is_late<H: Host>(target: &Target<'_, H>, change: &Change) -> bool {
+    target.host.now_ms().saturating_sub(change.at_ms) > LATE_MS
 }
 
 fn spell(generation: &str) -> &str {

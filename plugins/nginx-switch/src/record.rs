@@ -1,7 +1,7 @@
 //! What is remembered from one operation to the next, in the host's memory.
 
 use crate::leaving::Leaving;
-use crate::workers::Worker;
+use crate::workers::{Running, Worker};
 use agente_plugin_sdk::Failure;
 use agente_plugin_sdk::host::Host;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub struct Change {
     pub log_mark: Option<u64>,
     /// The workers that ran before it.
     pub workers: Vec<Worker>,
-    /// Whether it was told; a host that dies just before has not told it.
+    /// Whether it was told for certain: a host that dies just before has not told it, and of a lost answer nobody knows.
     pub told: bool,
     /// Whether it was seen in force.
     pub done: bool,
@@ -61,6 +61,25 @@ impl Record {
         host.memory_set(KEY, Some(&bytes))
     }
 
+    /// The file with this digest is written, and NGINX was told to load it.
+    pub fn told(&mut self, digest: &str) {
+        (self.applied, self.intent) = (Some(digest.to_owned()), None);
+        if let Some(change) = self.change.as_mut() {
+            change.told = true;
+        }
+    }
+
+    /// The generation of our file, which has this digest, was seen in force. Tells whether that is news.
+    pub fn finish(&mut self, generation: &str, digest: &str, running: &Running) -> bool {
+        let Some(change) = self.change.as_mut().filter(|change| !change.done && change.generation == generation) else { return false };
+        change.done = true;
+        // Those of an earlier reload that NGINX had not begun when the workers were taken: they loaded what this change took back.
+        let overlooked = running.leaving().into_iter().filter(|worker| !change.workers.iter().any(|known| known.is(worker)));
+        self.drains.wait_for(&overlooked.collect::<Vec<_>>());
+        (self.applied, self.intent) = (Some(digest.to_owned()), None);
+        true
+    }
+
     /// Whether a file with this digest is one that we left or were about to leave. Without a record any file of ours is.
     pub fn knows(&self, digest: &str) -> bool {
         match (&self.applied, &self.intent) {
@@ -73,7 +92,6 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workers::Running;
     use agente_plugin_sdk::host::Process;
     use agente_plugin_sdk::native::NativeHost;
 
@@ -83,13 +101,35 @@ mod tests {
 
     /// A record in the middle of a change, with `count` workers and a backend that left before them.
     fn record(count: u32) -> Record {
-        let running = Running { master: process(1), workers: (1_000_000..1_000_000 + count).map(process).collect() };
+        let running = Running { master: Process { started_ms: 0, ..process(1) }, workers: (1_000_000..1_000_000 + count).map(process).collect() };
         let workers = running.remembered();
         let mut record = Record { applied: Some("digest".into()), ..Record::default() };
         record.drains.leave(["10.0.0.1:80".to_owned()], workers.get(..600).unwrap_or(&workers), &running);
         let (generation, from) = ("new".to_owned(), "old".to_owned());
         record.change = Some(Change { generation, from, at_ms: 1, log_mark: None, workers, told: true, done: false });
         record
+    }
+
+    #[test]
+    fn a_worker_that_began_after_they_were_taken_and_is_leaving_when_the_change_settles_is_waited_for() {
+        let worker = |pid: u32, title: &str| Process { title: format!("nginx: worker process{title}"), ..process(pid) };
+        let running = |workers: Vec<Process>| Running { master: process(1), workers };
+        let (first, candidate) = (["stable:80".to_owned()], ["candidate:80".to_owned()]);
+        let mut record = Record::default();
+        let before = running(vec![worker(10, ""), worker(11, "")]);
+        record.drains.leave(first.clone(), &before.remembered(), &before);
+        let before = running(vec![worker(20, "")]);
+        record.drains.leave(candidate.clone(), &before.remembered(), &before);
+        let (generation, from, workers) = ("old".to_owned(), "old".to_owned(), before.remembered());
+        record.change = Some(Change { generation, from, at_ms: 1, log_mark: None, workers, told: true, done: false });
+
+        let after = running(vec![worker(20, " is shutting down"), worker(30, " is shutting down"), worker(40, "")]);
+        assert!(!record.finish("another", "digest", &after));
+        assert!(record.finish("old", "digest", &after));
+        let waited_for = |addresses: &[String]| record.drains.workers(addresses, &after).iter().map(|worker| worker.pid).collect::<Vec<_>>();
+        assert_eq!((waited_for(&candidate), waited_for(&first)), (vec![20, 30], Vec::new()));
+        let again = running(vec![worker(50, " is shutting down")]);
+        assert!(!record.finish("old", "digest", &again), "once is enough");
     }
 
     #[test]

@@ -7,23 +7,23 @@ use agente_plugin_sdk::{Failure, label};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A worker, named for good by pid and start.
+/// A worker, named for good by pid and start. A start is told by the clock, and a clock that is set moves the master's as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
     /// Its pid.
     pub pid: u32,
-    /// When it started, milliseconds since the epoch.
-    pub started_ms: u64,
+    /// How long after its master it started, in milliseconds.
+    pub after_ms: u64,
 }
 
 impl Worker {
     /// Whether both name the same process.
     pub fn is(&self, other: &Self) -> bool {
-        self.pid == other.pid && self.started_ms.abs_diff(other.started_ms) <= SAME_START_MS
+        self.pid == other.pid && self.after_ms.abs_diff(other.after_ms) <= SAME_START_MS
     }
 }
 
-/// The clock that start times are counted from is set now and then.
+/// The clock may be set while processes are listed, and some hosts know the moment of boot in whole seconds.
 const SAME_START_MS: u64 = 2_000;
 
 /// A master begins its workers within a few milliseconds; a loaded machine takes longer.
@@ -53,14 +53,25 @@ fn is_worker(process: &Process, tree: &[Process]) -> bool {
 }
 
 impl Running {
-    /// The workers as they are remembered.
-    pub fn remembered(&self) -> Vec<Worker> {
-        self.workers.iter().map(|process| Worker { pid: process.pid, started_ms: process.started_ms }).collect()
+    /// A worker as it is remembered.
+    pub fn worker(&self, process: &Process) -> Worker {
+        Worker { pid: process.pid, after_ms: process.started_ms.saturating_sub(self.master.started_ms) }
     }
 
-    /// The process of a remembered worker, if it still runs.
+    /// The workers as they are remembered.
+    pub fn remembered(&self) -> Vec<Worker> {
+        self.workers.iter().map(|process| self.worker(process)).collect()
+    }
+
+    /// The workers that are on their way out.
+    pub fn leaving(&self) -> Vec<Worker> {
+        self.workers.iter().filter(|process| is_shutting_down(process)).map(|process| self.worker(process)).collect()
+    }
+
+    /// The process of a remembered worker, if it still runs. One that is shutting down is believed to be the one of its pid, whatever is told of its
+    /// start: it is waited for too long at worst.
     pub fn find(&self, worker: &Worker) -> Option<&Process> {
-        self.workers.iter().find(|process| worker.is(&Worker { pid: process.pid, started_ms: process.started_ms }))
+        self.workers.iter().find(|process| worker.is(&self.worker(process)) || (worker.pid == process.pid && is_shutting_down(process)))
     }
 }
 
@@ -162,6 +173,32 @@ mod tests {
     fn config(conf: &str, prefix: Option<&str>) -> Config {
         let json = serde_json::json!({ "directory": "/d", "conf": conf, "prefix": prefix });
         serde_json::from_value(json).unwrap()
+    }
+
+    /// A master and two workers, of which the second is shutting down, by a clock that was set by so many milliseconds.
+    fn running(clock_ms: u64, pids: [u32; 2]) -> Running {
+        let process = |pid: u32, title: &str, after_ms| Process { pid, parent: 1, title: title.into(), started_ms: clock_ms + after_ms, labels: Vec::new() };
+        let [first, second] = pids;
+        let workers = vec![process(first, "nginx: worker process", 50_000), process(second, "nginx: worker process is shutting down", 10_000)];
+        Running { master: process(1, "nginx: master process nginx", 0), workers }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_no_worker_another_one() {
+        let before = running(1_700_000_000_000, [10, 11]).remembered();
+        for clock_ms in [1_699_999_000_000, 1_700_003_600_000] {
+            let after = running(clock_ms, [10, 11]);
+            assert!(before.iter().all(|worker| after.find(worker).is_some()), "{after:?}");
+        }
+        assert!(before.iter().all(|worker| running(1_700_000_000_000, [20, 21]).find(worker).is_none()));
+    }
+
+    #[test]
+    fn a_worker_that_is_shutting_down_is_known_by_its_pid_alone() {
+        let mut later = running(1_700_000_000_000, [10, 11]);
+        let before = later.remembered();
+        later.master.started_ms = 0;
+        assert_eq!(before.iter().filter_map(|worker| later.find(worker)).map(|process| process.pid).collect::<Vec<_>>(), [11]);
     }
 
     #[test]

@@ -1,11 +1,16 @@
-//! A program in a process group of its own, which ends as a group: at its end, at its limit, or when nobody waits for it any more.
+//! A program in a process group of its own, which ends as a group: at its end, at its limit, or when nobody waits for it any more. Only what the kernel
+//! lets nobody but another user end is left to itself.
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// How long a program that was killed may take to end: a large one has much to give back.
+const END_AFTER_KILL: Duration = Duration::from_secs(1);
 
 /// A started program. Its number, and with it that of its group, stays its own until it is waited for, which happens last.
 pub(super) struct ProcessGroup {
@@ -47,11 +52,16 @@ impl ProcessGroup {
         let _all_gone = kill_process_group(self.leader, Signal::KILL);
     }
 
-    /// Kills what is left of the group and tells how the program ended.
-    pub(super) fn finish(mut self) -> io::Result<ExitStatus> {
+    /// Kills what is left of the group and tells how the program ended; none where it goes on, because it runs as another user (`sudo`) or waits in
+    /// the kernel. It is waited for behind our back then.
+    pub(super) async fn finish(mut self) -> io::Result<Option<ExitStatus>> {
         self.kill();
+        match tokio::time::timeout(END_AFTER_KILL, self.ended()).await {
+            Ok(ended) => ended?,
+            Err(_) => return Ok(None),
+        }
         match self.child.take() {
-            Some(mut child) => child.wait(),
+            Some(mut child) => child.wait().map(Some),
             None => Err(io::Error::other("waited for twice")),
         }
     }

@@ -101,13 +101,13 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
             let _cut = tokio::time::timeout(OUTPUT_AFTER_END, &mut talk).await;
         }
     }
-    let status = tokio::task::spawn_blocking(move || group.finish())
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-        .map_err(|error| Fault::new(FaultKind::Failed, format!("how `{program}` ended can't be told")).because(&error))?;
+    let status = group.finish().await.map_err(|error| Fault::new(FaultKind::Failed, format!("how `{program}` ended can't be told")).because(&error))?;
+    if status.is_none() {
+        tracing::warn!("`{program}` did not end within {:?} and can't be killed: it still runs, perhaps as another user", command.wall);
+    }
     Ok(CommandOutput {
-        status: status.code(),
-        signal: status.signal(),
+        status: status.and_then(|status| status.code()),
+        signal: status.and_then(|status| status.signal()),
         timed_out,
         truncated: out.truncated || err.truncated,
         stdout: out.bytes,

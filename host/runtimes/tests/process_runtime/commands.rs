@@ -104,6 +104,40 @@ async fn at_its_limit_a_program_ends_with_all_of_its_group() {
     until("the group's end", || with_line(&sleep).is_empty().then_some(())).await;
 }
 
+#[test]
+fn at_its_limit_a_program_of_another_user_holds_nobody_up() {
+    let sleep = own_sleep();
+    let mut spec = shell(&format!("echo begun; exec sleep {sleep}"));
+    spec.wall = Duration::from_secs(2);
+    let line = format!("sleep {sleep}");
+    let seen = line.clone();
+    let began = Instant::now();
+    // The program stays who it is, and the thread that runs it becomes nobody: it may not kill it any more.
+    let output = std::thread::spawn(move || {
+        let one = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        one.block_on(async {
+            let commands = host();
+            let change = async {
+                until("the sleep", || (!with_line(&seen).is_empty()).then_some(())).await;
+                let nobody = rustix::process::Uid::from_raw(65534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("a thread that becomes nobody");
+            };
+            tokio::join!(commands.run(&spec), change).0
+        })
+    })
+    .join();
+    let (took, left) = (began.elapsed(), with_line(&line));
+    for pid in &left {
+        crate::stage::kill(*pid, "KILL");
+    }
+    let output = output.unwrap().unwrap();
+    assert!(output.timed_out && took < Duration::from_secs(20), "{took:?}");
+    assert_eq!((output.status, output.signal, output.stdout.as_slice(), left.len()), (None, None, &b"begun\n"[..], 1));
+    let one = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let number = format!("/proc/{}", left[0]);
+    one.block_on(until("it to be waited for once it has ended", || (!std::path::Path::new(&number).exists()).then_some(())));
+}
+
 #[tokio::test]
 async fn what_a_program_leaves_in_its_group_ends_with_it() {
     let sleep = own_sleep();

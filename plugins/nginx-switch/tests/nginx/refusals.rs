@@ -1,9 +1,9 @@
 //! NGINX says no: at the test, at the reload, or after the reload was accepted. Each time the file is as before and the old routes serve.
 
 use crate::client::ask;
-use crate::rig::{App, Nginx, Switch, program};
+use crate::rig::{App, Nginx, Switch, program, wait_for};
 use agente_plugin_sdk::traffic::ObservedState;
-use agente_plugin_sdk::{Code, label};
+use agente_plugin_sdk::{Code, Desired, label};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
@@ -108,10 +108,115 @@ fn a_port_that_becomes_free_in_time_is_no_failure() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     nginx.configure(&format!("server {{ listen {}; }}", taken.local_addr().unwrap()), &[SCOPE], true);
     switch.apply(&switch.desired(None, Some((10_000, &blue)))).unwrap();
-    crate::rig::wait_for("the first refusal", || std::fs::read_to_string(nginx.path("error.log")).unwrap().contains("bind() to").then_some(()));
+    wait_for("the first refusal", || std::fs::read_to_string(nginx.path("error.log")).unwrap().contains("bind() to").then_some(()));
     assert_eq!(switch.observe().unwrap().state, ObservedState::Pending);
     drop(taken);
     assert_eq!(switch.settle().state, ObservedState::Converged);
+}
+
+#[test]
+fn a_change_that_cannot_be_remembered_leaves_the_file_as_it_was() {
+    let nginx = Nginx::start();
+    let (blue, green) = (App::start("blue"), App::start("green"));
+    let switch = Switch::new(&nginx, SCOPE);
+    switch.switch(&switch.desired(Some((10_000, &blue)), None));
+    let (bytes, workers, next) = (switch.bytes(), nginx.accepting(&switch.host), switch.desired(None, Some((10_000, &green))));
+    for writes in 0..2 {
+        switch.host.limit_memory_writes(Some(writes));
+        let failure = switch.apply(&next).unwrap_err();
+        assert!(failure.message.contains("the memory can't be written"), "{failure}");
+        assert_eq!((switch.bytes(), nginx.accepting(&switch.host)), (bytes.clone(), workers.clone()), "after {writes} writes");
+    }
+    // Once NGINX was told, the change is there, remembered or not.
+    switch.host.limit_memory_writes(Some(2));
+    let _whether_it_was_seen = switch.apply(&next);
+    assert_ne!(switch.bytes(), bytes);
+    switch.host.limit_memory_writes(None);
+    assert_eq!(switch.settle().state, ObservedState::Converged);
+    switch.switch(&switch.desired(Some((10_000, &blue)), None));
+}
+
+/// NGINX's program, but what this script does at a reload.
+fn when_told_to_reload(nginx: &Nginx, script: &str) -> String {
+    let wrapper = nginx.path("nginx-otherwise");
+    let script = format!("#!/bin/sh\ncase \"$*\" in *\"-s reload\") {script};; esac\nexec {} \"$@\"\n", program());
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    wrapper
+}
+
+#[test]
+fn a_reload_whose_answer_is_lost_leaves_the_way_back_open() {
+    let nginx = Nginx::start();
+    let (blue, green) = (App::start("blue"), App::start("green"));
+    let lost = nginx.path("lost");
+    // Lost only once the file has been read: the bytes of before are put back at once.
+    let begun = format!("$(grep -c 'start worker process' {})", nginx.path("error.log"));
+    let script = format!(
+        "if test -e {lost}; then before={begun}; {} \"$@\"; until test {begun} -gt $before; do sleep 0.01; done; echo 'context deadline exceeded' >&2; exit 1; fi",
+        program()
+    );
+    let wrapper = when_told_to_reload(&nginx, &script);
+    let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "nginx": "{wrapper}" }}"#));
+    let first = switch.desired(Some((10_000, &blue)), Some((0, &green)));
+    let good = switch.switch(&first);
+    nginx.configure("", &[SCOPE], true);
+    nginx.reload(&switch.host);
+    let bytes = switch.bytes();
+
+    std::fs::write(&lost, "").unwrap();
+    let failure = switch.apply(&switch.desired(Some((0, &blue)), Some((10_000, &green)))).unwrap_err();
+    assert!(failure.message.contains("context deadline exceeded"), "{failure}");
+    assert_eq!((switch.bytes(), label(&failure.labels, "restored")), (bytes.clone(), Some("true")));
+    let seen = wait_for("the reload that was told all the same", || Some(switch.settle()).filter(|seen| seen.generation != good.generation));
+    assert_eq!((seen.state, label(&seen.labels, "drift")), (ObservedState::Drifted, Some("not-loaded")), "{}", seen.message);
+    wait_for("the workers of before to go", || (ask(&nginx, SCOPE, "/", &[]).text() == "green").then_some(()));
+
+    // The answer to the way back is lost, too; the next one is not.
+    assert!(switch.apply(&first).is_err());
+    std::fs::remove_file(&lost).unwrap();
+    assert_eq!(switch.switch(&first).generation, good.generation);
+    assert_eq!((ask(&nginx, SCOPE, "/", &[]).text().as_str(), switch.bytes()), ("blue", bytes));
+    wait_for("the drain", || Some(switch.drain(&green)).filter(|drained| drained.evidence == "workers-gone"));
+
+    // All is settled again: a file that was changed by hand is noticed.
+    std::fs::write(switch.file(), "").unwrap();
+    assert_eq!(label(&switch.apply(&first).unwrap_err().labels, "drift"), Some("foreign"));
+}
+
+#[test]
+fn a_first_reload_whose_answer_is_lost_can_be_taken_back() {
+    let nginx = Nginx::start();
+    let green = App::start("green");
+    let lost = nginx.path("lost");
+    let script = format!("if test -e {lost}; then echo 'context deadline exceeded' >&2; exit 1; fi");
+    let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "nginx": "{}" }}"#, when_told_to_reload(&nginx, &script)));
+    let workers = nginx.workers(&switch.host);
+    std::fs::write(&lost, "").unwrap();
+    assert!(switch.apply(&switch.desired(None, Some((10_000, &green)))).is_err());
+    std::fs::remove_file(&lost).unwrap();
+    let nothing = Desired { routes: Vec::new(), ..switch.desired(None, None) };
+    switch.apply(&nothing).unwrap();
+    wait_for("the reload of the way back", || nginx.accepting(&switch.host).iter().all(|worker| !workers.contains(worker)).then_some(()));
+    assert_eq!((switch.settle().state, switch.bytes()), (ObservedState::Absent, None));
+}
+
+#[test]
+fn a_reload_that_nobody_may_tell_leaves_the_earlier_routes_proved() {
+    let nginx = Nginx::start();
+    let (blue, green) = (App::start("blue"), App::start("green"));
+    let plain = Switch::new(&nginx, SCOPE);
+    let first = plain.desired(Some((10_000, &blue)), None);
+    let good = plain.switch(&first);
+    let wrapper = when_told_to_reload(&nginx, "echo 'sudo: a password is required' >&2; exit 1");
+    let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "nginx": "{wrapper}" }}"#));
+    let failure = switch.apply(&switch.desired(None, Some((10_000, &green)))).unwrap_err();
+    assert!(failure.message.contains("sudo: a password is required"), "{failure}");
+    assert_eq!(switch.observe().unwrap().state, ObservedState::Pending, "it may yet come into force");
+    assert!(switch.apply(&first).is_err(), "the way back tells it to reload once more");
+    switch.apply(&first).unwrap();
+    let seen = switch.settle();
+    assert_eq!((seen.state, seen.generation), (ObservedState::Converged, good.generation), "{}", seen.message);
 }
 
 #[test]
@@ -122,13 +227,7 @@ fn a_reload_that_is_refused_at_once_restores_the_file() {
     plain.switch(&plain.desired(Some((10_000, &blue)), None));
     let bytes = plain.bytes();
     // The program as a user meets it who may test and not reload.
-    let wrapper = nginx.path("nginx-without-signals");
-    let script = format!(
-        "#!/bin/sh\ncase \"$*\" in *\"-s reload\") echo 'nginx: [alert] kill(1, 1) failed (1: Operation not permitted)' >&2; exit 1;; esac\nexec {} \"$@\"\n",
-        program()
-    );
-    std::fs::write(&wrapper, script).unwrap();
-    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let wrapper = when_told_to_reload(&nginx, "echo 'nginx: [alert] kill(1, 1) failed (1: Operation not permitted)' >&2; exit 1");
     let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "nginx": "{wrapper}" }}"#));
     let failure = switch.apply(&switch.desired(None, Some((10_000, &green)))).unwrap_err();
     assert_eq!(failure.code, Code::Rejected);

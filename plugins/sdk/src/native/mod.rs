@@ -27,6 +27,7 @@ pub struct NativeHost {
     config: String,
     write: Cell<bool>,
     memory: RefCell<BTreeMap<String, Vec<u8>>>,
+    memory_writes: Cell<Option<u32>>,
     secrets: BTreeMap<String, String>,
     messages: RefCell<Vec<(Level, String)>>,
     engine: container::Engine,
@@ -42,6 +43,7 @@ impl NativeHost {
             config: "{}".into(),
             write: Cell::new(false),
             memory: RefCell::default(),
+            memory_writes: Cell::new(None),
             secrets: BTreeMap::new(),
             messages: RefCell::default(),
             engine: container::Engine::default(),
@@ -92,6 +94,11 @@ impl NativeHost {
     /// Forgets everything, as a host whose store was lost does.
     pub fn forget(&self) {
         self.memory.borrow_mut().clear();
+    }
+
+    /// Takes so many more values into the memory and refuses the next, as a host whose store is full does; none takes all.
+    pub fn limit_memory_writes(&self, writes: Option<u32>) {
+        self.memory_writes.set(writes);
     }
 
     fn writable(&self, effect: &str) -> Result<(), Failure> {
@@ -156,6 +163,10 @@ impl Host for NativeHost {
     }
 
     fn memory_set(&self, key: &str, value: Option<&[u8]>) -> Result<(), Failure> {
+        match self.memory_writes.get() {
+            Some(0) => return Err(Failure::new(Code::Failed, "the memory can't be written")),
+            left => self.memory_writes.set(left.map(|left| left - 1)),
+        }
         let mut memory = self.memory.borrow_mut();
         let Some(value) = value else {
             memory.remove(key);
