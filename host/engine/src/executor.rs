@@ -279,8 +279,7 @@ impl<'a> Run<'a> {
         let hands = self.hands.clone();
         let step = self.attempt.next_step().unwrap_or_default();
         // It goes on from one look at the mailbox to the next: an answer may take longer than those are apart.
-        let watching = hands.watch_paused(step).fuse();
-        pin_mut!(watching);
+        let mut watching = Box::pin(hands.watch_paused(step)).fuse();
         let mut told = false;
         loop {
             let decisions = self.hands.world.store.decisions(&self.attempt.plan.id, self.attempt.last_decision).await.unwrap_or_default();
@@ -417,7 +416,7 @@ impl<'a> Run<'a> {
             let stable = self.state.stable.as_ref().map(|stable| stable.release);
             // Requests are back already; that what serves them is well is looked at, not waited for.
             let hands = self.hands.clone();
-            let notes = if self.attempt.routes_are_back() { self.hearing(hands.look_at_restored()).await? } else { Vec::new() };
+            let notes = if self.attempt.routes_are_back() { self.hearing(Box::pin(hands.look_at_restored())).await? } else { Vec::new() };
             let outcome = Outcome::Unwound { fault: cause, stable, notes };
             self.write(Event::Closed { outcome }).await?;
             return Ok(None);
@@ -425,7 +424,7 @@ impl<'a> Run<'a> {
         let Some(step) = self.attempt.plan.steps.get(index).cloned() else { return Ok(None) };
         self.write(Event::Step { step: index, event: StepEvent::UndoStarted }).await?;
         let begun = self.clone();
-        match self.hearing(begun.undo_with_retries(index, &step.kind)).await? {
+        match self.hearing(Box::pin(begun.undo_with_retries(index, &step.kind))).await? {
             Ok(output) => {
                 self.write(Event::Step { step: index, event: StepEvent::Undone { output } }).await?;
                 Ok(None)
