@@ -9,7 +9,8 @@
 //! - what is mapped is the very file that was proven, by its descriptor: a file that takes its name meanwhile is not looked at.
 //!
 //! Which component a path held last is remembered, so that its code can be proven while the component is still being read. That is a guess and no more: the
-//! code is used only once the component's digest is known to be the guessed one.
+//! code is used only once the component's digest is known to be the guessed one. With it stands a keyed BLAKE3 of the component's bytes under that digest:
+//! bytes that have it are the ones whose SHA-256 was taken before, and it is four times as fast to take.
 //!
 //! Whatever is not as it should be is deleted and compiled again. A failing cache never fails a load.
 
@@ -117,23 +118,34 @@ impl Cache {
 
     /// The compiled component of what a path held last, with its digest: to be used only if it still holds that.
     pub(crate) fn guess(&self, engine: &Engine, component: &Path) -> Option<(Digest, Component)> {
-        let digest = self.remembered(component)?;
+        let (digest, _) = self.remembered(component)?;
         let compiled = self.load(engine, &digest)?;
         Some((digest, compiled))
     }
 
     /// Remembers what a path holds.
-    pub(crate) fn remember(&self, component: &Path, digest: &Digest) {
-        if self.remembered(component).as_ref() != Some(digest)
-            && let Err(error) = write_private(&self.folder, &self.memory_of(component), digest.as_str().as_bytes())
-        {
+    pub(crate) fn remember(&self, component: &Path, bytes: &[u8], digest: &Digest) {
+        let text = format!("{digest} {}", self.proof_of_component(bytes, digest).to_hex());
+        if let Err(error) = write_private(&self.folder, &self.memory_of(component), text.as_bytes()) {
             tracing::debug!(folder = %self.folder.display(), %error, "what was loaded could not be remembered");
         }
     }
 
-    fn remembered(&self, component: &Path) -> Option<Digest> {
-        let bytes = read_private(&self.memory_of(component)).ok()?;
-        Digest::new(String::from_utf8(bytes).ok()?).ok()
+    /// The digest of a path's bytes, if they are those that it held last.
+    pub(crate) fn digest_of(&self, component: &Path, bytes: &[u8]) -> Option<Digest> {
+        let (digest, proof) = self.remembered(component)?;
+        (self.proof_of_component(bytes, &digest) == proof).then_some(digest)
+    }
+
+    fn remembered(&self, component: &Path) -> Option<(Digest, blake3::Hash)> {
+        let text = String::from_utf8(read_private(&self.memory_of(component)).ok()?).ok()?;
+        let (digest, proof) = text.split_once(' ')?;
+        Some((Digest::new(digest).ok()?, blake3::Hash::from_hex(proof).ok()?))
+    }
+
+    /// The authentication code of a component's bytes, with a key for its digest alone.
+    fn proof_of_component(&self, bytes: &[u8], digest: &Digest) -> blake3::Hash {
+        blake3::keyed_hash(blake3::keyed_hash(&self.key, digest.as_str().as_bytes()).as_bytes(), bytes)
     }
 
     fn memory_of(&self, component: &Path) -> PathBuf {

@@ -69,6 +69,11 @@ pub fn pack(component: &[u8], plugin_toml: &str) -> Result<Vec<u8>, ComponentErr
 
 /// Reads a component without running it.
 pub fn inspect(component: &[u8]) -> Result<Inspection, ComponentError> {
+    inspect_known(component, digest_of)
+}
+
+/// The same where its digest may be known; it is asked for only if the bytes are a plugin's.
+pub(crate) fn inspect_known(component: &[u8], digest: impl FnOnce(&[u8]) -> Digest) -> Result<Inspection, ComponentError> {
     let mut parts = Parts::read(component)?;
     let text = parts.request.ok_or(ComponentError::NoRequest)?;
     let text = std::str::from_utf8(text).map_err(|_| ComponentError::NoRequest)?;
@@ -76,7 +81,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, ComponentError> {
     // In an order of their own: the linker's says nothing and is not always the same.
     parts.imports.sort();
     parts.exports.sort();
-    Ok(Inspection { request, imports: parts.imports, exports: parts.exports, digest: digest_of(component), size_bytes: component.len() as u64 })
+    Ok(Inspection { request, imports: parts.imports, exports: parts.exports, digest: digest(component), size_bytes: component.len() as u64 })
 }
 
 /// The digest of a component's bytes.

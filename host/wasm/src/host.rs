@@ -2,6 +2,7 @@
 
 use crate::bindings::any::agente::host as imports;
 use crate::cache::{Cache, Compiled};
+use crate::component::digest_of;
 use crate::effects::tls::Tls;
 use crate::guest::Guest;
 use crate::limits::TICK;
@@ -81,11 +82,20 @@ impl Shared {
         self.cache.as_ref()?.guess(&self.engine, path)
     }
 
-    /// Takes the component at a path from the cache, or compiles and keeps it. Takes long and blocks.
-    pub(crate) fn compile(&self, path: &Path, bytes: &[u8], digest: &Digest) -> wasmtime::Result<(Component, Compiled)> {
-        if let Some(cache) = &self.cache {
-            cache.remember(path, digest);
-        }
+    /// The digest of what stands at a path: known where that is what stood there last, else taken and remembered.
+    pub(crate) fn digest_of(&self, path: &Path, bytes: &[u8]) -> Digest {
+        let known = self.cache.as_ref().and_then(|cache| cache.digest_of(path, bytes));
+        known.unwrap_or_else(|| {
+            let digest = digest_of(bytes);
+            if let Some(cache) = &self.cache {
+                cache.remember(path, bytes, &digest);
+            }
+            digest
+        })
+    }
+
+    /// Takes a component from the cache, or compiles and keeps it. Takes long and blocks.
+    pub(crate) fn compile(&self, bytes: &[u8], digest: &Digest) -> wasmtime::Result<(Component, Compiled)> {
         let cached = || self.cache.as_ref().and_then(|cache| cache.load(&self.engine, digest));
         if let Some(component) = cached() {
             return Ok((component, Compiled::Cached));

@@ -9,7 +9,7 @@ use crate::bindings::traffic::SwitcherPlugin;
 use crate::broker::{Broker, Phase};
 use crate::cache::Compiled;
 use crate::capability::Capabilities;
-use crate::component::{ComponentError, Inspection, inspect};
+use crate::component::{ComponentError, Inspection, inspect_known};
 use crate::host::PluginHost;
 use crate::limits::{Limits, OverBudget};
 use crate::lock_file::{Difference, Grant, LockFile};
@@ -237,7 +237,8 @@ impl PluginHost {
         let (shared, path) = (Arc::clone(&self.0), input.path.clone());
         let guess = tokio::task::spawn_blocking(move || shared.guess(&path));
         let bytes = tokio::fs::read(&input.path).await.map_err(not_found)?;
-        let inspection = inspect(&bytes).map_err(|source| LoadError::NotAPlugin { path: input.path.clone(), source })?;
+        let inspection =
+            inspect_known(&bytes, |bytes| self.0.digest_of(&input.path, bytes)).map_err(|source| LoadError::NotAPlugin { path: input.path.clone(), source })?;
         check_contract(&input, &inspection)?;
         let wrong_request = |source| LoadError::Request { plugin: plugin.clone(), source };
         let describe_only = matches!(input.grant, GrantSource::Nothing);
@@ -252,8 +253,8 @@ impl PluginHost {
         let (component, compiled) = match guess {
             Some((guessed, component)) if guessed == inspection.digest => (component, Compiled::Cached),
             _ => {
-                let (shared, path, digest) = (Arc::clone(&self.0), input.path.clone(), inspection.digest.clone());
-                let compiled = tokio::task::spawn_blocking(move || shared.compile(&path, &bytes, &digest)).await;
+                let (shared, digest) = (Arc::clone(&self.0), inspection.digest.clone());
+                let compiled = tokio::task::spawn_blocking(move || shared.compile(&bytes, &digest)).await;
                 compiled.map_err(|error| cant_compile(error.to_string()))?.map_err(|error| cant_compile(format!("{error:#}")))?
             }
         };

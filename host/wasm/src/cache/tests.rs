@@ -120,13 +120,47 @@ fn a_guess_is_what_the_path_held_last_and_proven_like_any_other() {
     let path = kept.folder.path().join("plugin.wasm");
     let guess = || kept.cache().guess(&kept.engine, &path).map(|(digest, _)| digest);
     assert_eq!(guess(), None);
-    kept.cache().remember(&path, &kept.digest);
+    kept.cache().remember(&path, EMPTY, &kept.digest);
     assert_eq!(guess(), Some(kept.digest.clone()));
-    kept.cache().remember(&path, &crate::component::digest_of(b"another"));
+    kept.cache().remember(&path, b"another", &crate::component::digest_of(b"another"));
     assert_eq!(guess(), None, "which was never compiled");
     fs::write(kept.cache().memory_of(&path), "sha256:../../elsewhere").unwrap();
     assert_eq!(guess(), None);
-    kept.cache().remember(&path, &kept.digest);
+    kept.cache().remember(&path, EMPTY, &kept.digest);
     fs::write(&kept.code, b"altered").unwrap();
     assert_eq!(guess(), None);
+}
+
+#[test]
+fn a_digest_is_remembered_for_the_very_bytes_that_it_was_taken_of() {
+    let kept = Kept::new();
+    let path = kept.folder.path().join("plugin.wasm");
+    let known = |bytes: &[u8]| kept.cache().digest_of(&path, bytes);
+    assert_eq!(known(EMPTY), None);
+    kept.cache().remember(&path, EMPTY, &kept.digest);
+    assert_eq!(known(EMPTY), Some(kept.digest.clone()));
+    assert_eq!(known(b"\0asm\x0d\0\x01\x01"), None, "one bit differs");
+    assert_eq!(kept.cache().digest_of(&kept.folder.path().join("other.wasm"), EMPTY), None, "another path");
+
+    // What is remembered is worth nothing without the key, nor with another digest in it.
+    let memory = kept.cache().memory_of(&path);
+    let text = fs::read_to_string(&memory).unwrap();
+    let other = crate::component::digest_of(b"another");
+    let forged = [
+        text.replace(kept.digest.as_str(), other.as_str()),
+        format!("{} {}", kept.digest, blake3::hash(EMPTY).to_hex()),
+        kept.digest.to_string(),
+        String::new(),
+    ];
+    for forged in forged {
+        fs::write(&memory, &forged).unwrap();
+        assert_eq!(known(EMPTY), None, "{forged}");
+    }
+    fs::write(&memory, &text).unwrap();
+    fs::set_permissions(&memory, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(known(EMPTY), None, "others can read it");
+    fs::set_permissions(&memory, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(known(EMPTY), Some(kept.digest.clone()));
+    fs::write(kept.folder.path().join("cache/key"), [9; KEY_BYTES]).unwrap();
+    assert_eq!(known(EMPTY), None, "another key");
 }
