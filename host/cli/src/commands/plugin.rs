@@ -208,12 +208,13 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
         }
     }
     data("exports:");
+    // Names of a component may hold anything, ends of lines too.
     for name in &seen.exports {
-        data(&format!("  {name}"));
+        data(&format!("  {}", name.escape_debug()));
     }
     data("imports (evidence, not a request):");
     for name in &seen.imports {
-        data(&format!("  {name}"));
+        data(&format!("  {}", name.escape_debug()));
     }
     Ok(Exit::Done.into())
 }
@@ -228,7 +229,7 @@ fn schema_lines(schema: &serde_json::Value) -> Vec<String> {
             serde_json::Value::Null => String::new(),
             value => format!(" [default: {value}]"),
         };
-        format!("{key}{}: {words}{default}", if required(key) { " (required)" } else { "" })
+        format!("{}{}: {words}{default}", key.escape_debug(), if required(key) { " (required)" } else { "" })
     };
     properties.iter().map(line).collect()
 }

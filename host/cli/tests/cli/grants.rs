@@ -131,6 +131,19 @@ fn a_plugin_goes_from_component_to_grant_and_back() {
 }
 
 #[test]
+fn a_request_can_not_speak_to_the_terminal() {
+    let sandbox = Sandbox::with(SHOP);
+    let request = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/tcp-health/plugin.toml")).unwrap();
+    let component = shipped().join("tcp-health.wasm").display().to_string();
+    for (hostile, told) in [("0.1.0\\u001b[8m", "control character in \"0.1.0\\u{1b}[8m\""), ("0.1.0\u{1b}[8m", "\\u001b[8m")] {
+        sandbox.write("plugin.toml", &request.replace("0.1.0", hostile));
+        let refused = sandbox.expect(2, &["plugin", "pack", &component, "--to", "hostile.wasm"]);
+        assert!(refused.stderr.contains(told) && !refused.stderr.contains('\u{1b}'), "{}", refused.stderr);
+        assert!(!sandbox.folder().join("hostile.wasm").exists());
+    }
+}
+
+#[test]
 fn a_prefix_goes_before_every_program_of_a_grant() {
     let sandbox = Sandbox::with(SHOP);
     warm();
