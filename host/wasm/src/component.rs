@@ -119,7 +119,7 @@ impl<'a> Parts<'a> {
                 Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
                     // The outer parser has counted the nested bytes already; they are ours to step over.
                     let length = unchecked_range.end.saturating_sub(unchecked_range.start);
-                    at = at.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+                    at = at.saturating_add(length);
                     if at > bytes.len() {
                         return Err(ComponentError::Cut);
                     }
