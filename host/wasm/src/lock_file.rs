@@ -106,7 +106,30 @@ impl Grant {
     pub fn difference(&self, digest: &Digest, asks: &Capabilities) -> Option<Difference> {
         let digest_changed = (self.digest != *digest).then(|| (self.digest.clone(), digest.clone()));
         let request_changed = self.asked != digest_of_request(asks);
-        (digest_changed.is_some() || request_changed).then(|| Difference::between(digest_changed, &self.granted, asks))
+        (digest_changed.is_some() || request_changed).then(|| {
+            let next = Self::of_all("", digest.clone(), asks.clone()).keeping_prefixes_of(self);
+            Difference::between(digest_changed, &self.granted, &next.granted)
+        })
+    }
+
+    /// The same grant with what the operator had put before a command (`prefix`) kept for the same command, for it says how and not whether.
+    #[must_use]
+    pub fn keeping_prefixes_of(mut self, earlier: &Grant) -> Self {
+        for rule in &mut self.granted.exec {
+            let same = earlier.granted.exec.iter().find(|old| (&old.program, &old.args, &old.place) == (&rule.program, &rule.args, &rule.place));
+            if let Some(old) = same.filter(|_| rule.prefix.is_empty()) {
+                rule.prefix.clone_from(&old.prefix);
+            }
+        }
+        self
+    }
+
+    /// What changes when another grant takes the place of this one; nothing where it allows the same to the same component under the same request.
+    pub fn replaced_by(&self, next: &Grant) -> Option<Difference> {
+        let digest = (self.digest != next.digest).then(|| (self.digest.clone(), next.digest.clone()));
+        let difference = Difference::between(digest, &self.granted, &next.granted);
+        let same = self.asked == next.asked && difference.lines().is_empty();
+        (!same).then_some(difference)
     }
 }
 
@@ -184,19 +207,8 @@ impl LockFile {
     }
 
     /// Sets the grant of a plugin in an environment.
-    ///
-    /// What the operator had put before a command (`prefix`) is kept for the same command, for it says how and not whether.
-    pub fn set(&mut self, plugin: PluginName, environment: EnvironmentName, mut grant: Grant) {
-        let environments = self.plugins.entry(plugin).or_default();
-        if let Some(earlier) = environments.get(&environment) {
-            for rule in &mut grant.granted.exec {
-                let same = earlier.granted.exec.iter().find(|old| (&old.program, &old.args, &old.place) == (&rule.program, &rule.args, &rule.place));
-                if let Some(old) = same.filter(|_| rule.prefix.is_empty()) {
-                    rule.prefix.clone_from(&old.prefix);
-                }
-            }
-        }
-        environments.insert(environment, grant);
+    pub fn set(&mut self, plugin: PluginName, environment: EnvironmentName, grant: Grant) {
+        self.plugins.entry(plugin).or_default().insert(environment, grant);
     }
 
     /// Removes a plugin's grant in one environment, or in all. Says whether there was one.
@@ -268,15 +280,38 @@ mod tests {
 
     #[test]
     fn the_operators_prefix_survives_an_upgrade() {
-        let (plugin, environment) = names();
-        let mut lock = LockFile::default();
         let mut first = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
         first.granted.exec[1].prefix = vec!["/usr/bin/sudo".to_owned(), "-n".to_owned()];
-        lock.set(plugin.clone(), environment.clone(), first);
-        lock.set(plugin.clone(), environment.clone(), Grant::of_all("x.wasm", digest_of(b"b"), capabilities("/etc")));
-        let granted = &lock.grant(&plugin, &environment).unwrap().granted;
-        assert_eq!(granted.exec[1].prefix, ["/usr/bin/sudo", "-n"]);
-        assert!(granted.exec[0].prefix.is_empty());
+        let next = Grant::of_all("x.wasm", digest_of(b"b"), capabilities("/etc")).keeping_prefixes_of(&first);
+        assert_eq!(next.granted.exec[1].prefix, ["/usr/bin/sudo", "-n"]);
+        assert!(next.granted.exec[0].prefix.is_empty());
+        // It is kept, so it is no difference.
+        assert_eq!(first.replaced_by(&next).unwrap().lines().len(), 1);
+        assert_eq!(first.difference(&digest_of(b"b"), &capabilities("/etc")).unwrap().lines().len(), 1);
+        let mut other = next.clone();
+        other.granted.exec[1].prefix = vec!["/usr/bin/doas".to_owned()];
+        assert_eq!(other.clone().keeping_prefixes_of(&first), other);
+    }
+
+    #[test]
+    fn a_grant_that_takes_the_place_of_another_differs_by_what_each_allows() {
+        let whole = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
+        assert_eq!(whole.replaced_by(&whole), None);
+        let mut narrowed = whole.clone();
+        narrowed.granted.tcp.clear();
+        let restored = narrowed.replaced_by(&whole).unwrap();
+        assert_eq!(restored.more.into_iter().collect::<Vec<_>>(), whole.granted.tcp.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let mut other_request = capabilities("/etc");
+        other_request.tcp.clear();
+        let asks_less = Grant::of_all("x.wasm", digest_of(b"a"), other_request);
+        assert!(narrowed.replaced_by(&asks_less).unwrap().lines().is_empty(), "the same is allowed, in answer to another request");
+    }
+
+    #[test]
+    fn a_grant_is_removed_once() {
+        let (plugin, environment) = names();
+        let mut lock = LockFile::default();
+        lock.set(plugin.clone(), environment.clone(), Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc")));
         assert!(lock.remove(&plugin, Some(&environment)));
         assert!(!lock.remove(&plugin, None));
     }

@@ -48,16 +48,24 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
             rule.prefix.clone_from(&prefix);
         }
     }
+    let earlier = lock.grant(&name, &environment).cloned();
+    if let Some(earlier) = &earlier {
+        grant = grant.keeping_prefixes_of(earlier);
+    }
     let header = loaded.header();
     say(&format!("{} {} ({}), {}", name, header.version, header.kind, loaded.digest()));
-    match lock.grant(&name, &environment) {
-        Some(earlier) if *earlier == grant => {
-            say(&format!("is granted exactly this for {environment} already"));
-            return Ok(Exit::Done.into());
-        }
+    match &earlier {
         Some(earlier) => {
+            let Some(difference) = earlier.replaced_by(&grant) else {
+                say(&format!("is granted exactly this for {environment} already"));
+                return Ok(Exit::Done.into());
+            };
             say(&format!("differs from what it is granted for {environment}:"));
-            for line in earlier.difference(loaded.digest(), loaded.asks()).map(|difference| difference.lines()).unwrap_or_default() {
+            let lines = difference.lines();
+            if lines.is_empty() {
+                say("  only in what it asks for; it is granted all of that already");
+            }
+            for line in lines {
                 say(&format!("  {line}"));
             }
         }

@@ -155,6 +155,42 @@ fn a_prefix_goes_before_every_program_of_a_grant() {
 }
 
 #[test]
+fn what_is_shown_of_a_second_grant_is_what_is_written() {
+    let sandbox = Sandbox::with(SHOP);
+    sandbox.grant(&["nginx-switch", "tcp-health"]);
+    let whole = sandbox.read("agente.lock");
+    let shown = |arguments: &[&str]| -> Vec<String> {
+        let lines = sandbox.expect(4, arguments).stderr;
+        lines.lines().filter(|line| line.starts_with("  + ") || line.starts_with("  - ")).map(str::to_owned).collect()
+    };
+
+    // Narrowed by hand: the plugin still fits, and granting it again would take that back.
+    let rule = "[[plugins.tcp-health.default.granted.tcp]]\naddress = \"@backends\"\n";
+    assert!(whole.contains(rule), "{whole}");
+    let narrowed = whole.replace(rule, "");
+    sandbox.write("agente.lock", &narrowed);
+    let lines = shown(&["plugin", "add", "tcp-health"]);
+    assert!(lines.len() == 1 && lines[0].starts_with("  + connect to the backends of the deployment"), "{lines:?}");
+    assert_eq!(sandbox.read("agente.lock"), narrowed);
+    sandbox.expect(0, &["plugin", "add", "tcp-health", "--yes"]);
+    assert_eq!(sandbox.read("agente.lock"), whole);
+
+    // Another prefix is another grant.
+    let programs = whole.matches("program = ").count();
+    let lines = shown(&["plugin", "add", "nginx-switch", "--exec-prefix", "/usr/bin/sudo -n"]);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("  + run `/usr/bin/sudo -n ")).count(), programs, "{lines:?}");
+    assert_eq!(lines.len(), 2 * programs, "{lines:?}");
+    sandbox.expect(0, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", "/usr/bin/sudo -n"]);
+
+    // An upgrade keeps the prefix, and does not show it as gone.
+    let again = sandbox.expect(0, &["plugin", "add", "nginx-switch"]);
+    assert!(again.stderr.contains("is granted exactly this for default already"), "{}", again.stderr);
+    sandbox.write("agente.toml", &SHOP.replace("/nowhere/agente", "/elsewhere/agente"));
+    let lines = shown(&["plugin", "add", "nginx-switch"]);
+    assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains("run ")), "{lines:?}");
+}
+
+#[test]
 fn a_prefix_is_granted_by_its_absolute_path() {
     let sandbox = Sandbox::with(SHOP);
     warm();
