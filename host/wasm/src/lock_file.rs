@@ -2,7 +2,8 @@
 //!
 //! A grant remembers what it was an answer to: when the plugin's bytes or the request (with the manifest's values filled in) change, it no longer
 //! holds and the operator is asked again. A grant that was narrowed by hand goes on holding: *effective = requested ∩ granted*.
-//! Only `plugin add` and `plugin remove` write the file; a deployment never does.
+//! Only `plugin add` and `plugin remove` write the file; a deployment never does. They change one grant under a lock, and only as it was when somebody
+//! decided about it.
 
 use crate::capability::Capabilities;
 use agente_engine::names::{Digest, EnvironmentName, PluginName};
@@ -78,6 +79,25 @@ pub enum LockFileError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// It could not be locked.
+    #[error("the folder of the lock file `{}` can't be locked", path.display())]
+    Lock {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Somebody else was faster.
+    #[error("the grant of `{plugin}` for {environment} in `{}` was changed meanwhile; nothing was written", path.display())]
+    Changed {
+        /// Its path.
+        path: PathBuf,
+        /// Whose grant.
+        plugin: PluginName,
+        /// In which environment.
+        environment: EnvironmentName,
     },
     /// It could not be put into its form.
     #[error("the lock file `{}` can't be put into words", path.display())]
@@ -165,6 +185,21 @@ fn digest_of_request(asks: &Capabilities) -> Digest {
     crate::component::digest_of(&Sha256::digest(lines.join("\n").as_bytes()))
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Locks the folder of the file, for the file itself is replaced and one beside it would be committed by mistake. Dropping what is returned unlocks it.
+fn lock_folder(path: &Path) -> std::io::Result<std::fs::File> {
+    use rustix::io::Errno;
+    let folder = std::fs::File::open(folder_of(path))?;
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)) {
+        // A network file system that can't lock a folder: there the comparison with what was seen must do.
+        Ok(()) | Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL) => Ok(folder),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl LockFile {
     /// Reads a file; an absent one grants nothing.
     pub fn read(path: &Path) -> Result<Self, LockFileError> {
@@ -183,7 +218,7 @@ impl LockFile {
     /// Writes the file as one step: sorted, the same bytes for the same grants.
     pub fn write(&self, path: &Path) -> Result<(), LockFileError> {
         let text = toml::to_string(self).map_err(|source| LockFileError::Form { path: path.to_owned(), source: Box::new(source) })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let write = || {
             let mut file =
                 tempfile::Builder::new().prefix(".agente.lock.").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
@@ -194,6 +229,24 @@ impl LockFile {
             std::fs::File::open(folder)?.sync_all()
         };
         write().map_err(|source| LockFileError::Write { path: path.to_owned(), source })
+    }
+
+    /// Puts `next` in the place of the grant that was `seen`, or takes that away. All other grants stay as they are in the file by now.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LockFileError::Changed`] where the grant is not the one that was seen any more.
+    pub fn change(path: &Path, plugin: &PluginName, environment: &EnvironmentName, seen: Option<&Grant>, next: Option<Grant>) -> Result<(), LockFileError> {
+        let _turn = lock_folder(path).map_err(|source| LockFileError::Lock { path: path.to_owned(), source })?;
+        let mut file = Self::read(path)?;
+        if file.grant(plugin, environment) != seen {
+            return Err(LockFileError::Changed { path: path.to_owned(), plugin: plugin.clone(), environment: environment.clone() });
+        }
+        match next {
+            Some(grant) => file.set(plugin.clone(), environment.clone(), grant),
+            None => drop(file.remove(plugin, Some(environment))),
+        }
+        file.write(path)
     }
 
     /// The grant of a plugin in an environment.
@@ -314,6 +367,41 @@ mod tests {
         lock.set(plugin.clone(), environment.clone(), Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc")));
         assert!(lock.remove(&plugin, Some(&environment)));
         assert!(!lock.remove(&plugin, None));
+    }
+
+    #[test]
+    fn a_grant_is_changed_only_as_it_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agente.lock");
+        let (plugin, environment) = names();
+        let grant = |folder: &str| Grant::of_all("x.wasm", digest_of(b"a"), capabilities(folder));
+        let change = |seen: Option<&Grant>, next: Option<Grant>| LockFile::change(&path, &plugin, &environment, seen, next);
+        change(None, Some(grant("/a"))).unwrap();
+        // Somebody else granted, changed or revoked it while a person was asked.
+        assert!(matches!(change(None, Some(grant("/b"))), Err(LockFileError::Changed { .. })));
+        assert!(matches!(change(Some(&grant("/b")), None), Err(LockFileError::Changed { .. })));
+        change(Some(&grant("/a")), None).unwrap();
+        assert!(matches!(change(Some(&grant("/a")), Some(grant("/b"))), Err(LockFileError::Changed { .. })), "a revoked grant came back");
+        assert_eq!(LockFile::read(&path).unwrap(), LockFile::default());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "something was left beside the file");
+    }
+
+    #[test]
+    fn grants_that_are_given_at_the_same_time_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agente.lock");
+        let (_, environment) = names();
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let (path, environment) = (&path, &environment);
+                scope.spawn(move || {
+                    let plugin = PluginName::new(format!("plugin-{number}")).unwrap();
+                    let grant = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
+                    LockFile::change(path, &plugin, environment, None, Some(grant)).unwrap();
+                });
+            }
+        });
+        assert_eq!(LockFile::read(&path).unwrap().grants().count(), 16);
     }
 
     #[test]
