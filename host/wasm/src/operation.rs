@@ -63,6 +63,8 @@ pub(crate) struct Household {
     pub(crate) broker: Broker,
     pub(crate) effects: Effects,
     pub(crate) tls: crate::effects::tls::Tls,
+    /// Places for look-ups of names.
+    pub(crate) lookups: Arc<Semaphore>,
 }
 
 /// One call of a plugin.
