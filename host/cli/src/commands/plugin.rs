@@ -54,26 +54,19 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
     }
     let header = loaded.header();
     say(&format!("{} {} ({}), {}", name, header.version, header.kind, loaded.digest()));
-    match &earlier {
-        Some(earlier) => {
-            let Some(difference) = earlier.replaced_by(&grant) else {
-                say(&format!("is granted exactly this for {environment} already"));
-                return Ok(Exit::Done.into());
-            };
-            say(&format!("differs from what it is granted for {environment}:"));
-            let lines = difference.lines();
-            if lines.is_empty() {
-                say("  only in what it asks for; it is granted all of that already");
-            }
-            for line in lines {
-                say(&format!("  {line}"));
-            }
+    if let Some(earlier) = &earlier {
+        let Some(difference) = earlier.replaced_by(&grant) else {
+            say(&format!("is granted exactly this for {environment} already"));
+            return Ok(Exit::Done.into());
+        };
+        say(&format!("differs from what it is granted for {environment}:"));
+        for line in difference.lines() {
+            say(&format!("  {line}"));
         }
-        None => {
-            say(&format!("asks, for {environment}:"));
-            for line in grant.granted.lines() {
-                say(&format!("  {line}"));
-            }
+    } else {
+        say(&format!("asks, for {environment}:"));
+        for line in grant.granted.lines() {
+            say(&format!("  {line}"));
         }
     }
     let again = plugins::add_command(manifest, plugin);

@@ -79,7 +79,11 @@ fn a_changed_value_that_a_grant_names_needs_a_new_yes() {
     snapshot!("grant_out_of_date", sandbox.expect(4, &["deploy"]).shown());
     assert_eq!(sandbox.files(), before);
     let again = sandbox.expect(0, &["plugin", "add", "tcp-health", "--yes"]);
-    assert!(again.stderr.contains("  + connect to `127.0.0.1:6380`, also at a private address\n"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("  + connect to `127.0.0.1:6380`, also at a private address, and send anything, also while only looking\n"),
+        "{}",
+        again.stderr
+    );
     assert_eq!(list(&sandbox), ["out of date", "good"]);
     // What no rule names can be changed freely.
     sandbox.write("agente.toml", &SHOP.replace("\"127.0.0.1:6379\"", "\"127.0.0.1:6380\", expect = \"+PONG\""));
