@@ -1,5 +1,6 @@
 //! Errors as people see them, and the one place that decides the exit code.
 
+use crate::output::shown;
 use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
 use std::fmt::Write as _;
@@ -75,15 +76,15 @@ impl CliError {
     /// Writes the error to standard error.
     pub(crate) fn report(&self, color: bool) -> ExitCode {
         let (red, cyan, plain) = if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
-        let mut text = format!("{red}Error:{plain} {}\n", self.message);
+        let mut text = format!("{red}Error:{plain} {}\n", shown(&self.message));
         if !self.causes.is_empty() {
             text.push_str("Caused by:\n");
             for (number, cause) in self.causes.iter().enumerate() {
-                let _ = writeln!(text, "  {}. {}", number + 1, cause.trim_end().replace('\n', "\n     "));
+                let _ = writeln!(text, "  {}. {}", number + 1, shown(cause.trim_end()).replace('\n', "\n     "));
             }
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "{cyan}Hint:{plain} {hint}");
+            let _ = writeln!(text, "{cyan}Hint:{plain} {}", shown(hint));
         }
         let _ = std::io::stderr().write_all(text.as_bytes());
         self.exit.into()

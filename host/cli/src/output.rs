@@ -3,9 +3,11 @@
 mod describe;
 mod human;
 mod report;
+mod shown;
 
 pub(crate) use describe::{plan_lines, routes_line, standing_line, step_words};
 pub(crate) use human::{event_line, table};
+pub(crate) use shown::shown;
 
 use crate::arguments::OutputKind;
 use crate::clock;
@@ -33,11 +35,22 @@ pub(crate) fn start_logging(verbose: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| shown::Shown(std::io::stderr()))
+        .with_target(false)
+        .without_time()
+        .with_ansi(false)
+        .try_init();
 }
 
 /// Writes a line of data to standard output. A reader that went away is not an error.
 pub(crate) fn data(line: &str) {
+    data_as_it_is(&shown(line));
+}
+
+/// Writes a line that is the user's own, such as one of the service's log.
+pub(crate) fn data_as_it_is(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
@@ -52,7 +65,12 @@ pub(crate) fn json_line(value: &impl Serialize) {
 
 /// Writes a line for people to standard error.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    say_after("", line);
+}
+
+/// The same after what is painted already: the only codes for the terminal that get through are our own.
+pub(crate) fn say_after(painted: &str, line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", shown::after(painted, line));
 }
 
 /// Takes the progress of a deployment.

@@ -109,7 +109,8 @@ pub(crate) fn class_of(address: IpAddr) -> AddressClass {
 
 fn class_of_v4(address: Ipv4Addr) -> AddressClass {
     let [a, b, c, _] = address.octets();
-    if matches!(address.octets(), [169, 254, 169, 254] | [169, 254, 170, 2 | 23] | [192, 0, 0, 192] | [100, 100, 100, 200]) {
+    // The last one looks public: Azure's WireServer.
+    if matches!(address.octets(), [169, 254, 169, 254] | [169, 254, 170, 2 | 23] | [192, 0, 0, 192] | [100, 100, 100, 200] | [168, 63, 129, 16]) {
         AddressClass::Metadata
     } else if a == 127 || a == 0 {
         // 0.0.0.0/8 reaches this machine when one connects to it.
@@ -190,6 +191,9 @@ mod tests {
             ("::ffff:169.254.169.254", AddressClass::Metadata),
             ("64:ff9b::a9fe:a9fe", AddressClass::Metadata),
             ("192.0.0.192", AddressClass::Metadata),
+            ("168.63.129.16", AddressClass::Metadata),
+            ("::ffff:168.63.129.16", AddressClass::Metadata),
+            ("168.63.129.17", AddressClass::Public),
             ("fd00:ec2::254", AddressClass::Metadata),
             ("224.0.0.1", AddressClass::Unusable),
             ("255.255.255.255", AddressClass::Unusable),

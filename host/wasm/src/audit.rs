@@ -8,7 +8,8 @@ use std::time::Duration;
 /// How long the words of one effect may be.
 pub(crate) const MAX_EFFECT_BYTES: usize = 512;
 
-/// How many effects of one operation are recorded; the count goes on.
+/// How many effects of one operation that change nothing are recorded, and how many that were denied; the others are counted. What changes something
+/// and each program always are, for nothing that came before may hide them.
 pub(crate) const MAX_EFFECTS: u32 = 1000;
 
 /// One effect that a plugin asked for.

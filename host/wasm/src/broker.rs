@@ -11,11 +11,11 @@ pub use denied::{Denied, DeniedBecause};
 pub use egress::Reach;
 
 use crate::capability::{Capabilities, ExecPhase, ExecRule, NetRule, SecretRule, SecretUse};
-use crate::paths::arguments_match;
+use crate::paths::{arguments_match, stands_for};
 use agente_engine::names::PluginName;
 use serde::Serialize;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which grants are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -216,10 +216,31 @@ impl Broker {
             Ok(requested) => match covered(&self.granted, phase, circumstances, effect) {
                 Err(because) => because.unwrap_or(DeniedBecause::NotGranted),
                 Ok(_) if phase == Phase::Read && effect.changes() => DeniedBecause::ReadPhase,
-                Ok(granted) => return Ok(requested.and(granted)),
+                Ok(granted) => {
+                    let allowed = requested.and(granted);
+                    match self.own_file(effect, &allowed) {
+                        Some(path) => DeniedBecause::OwnFile(path.display().to_string()),
+                        None => return Ok(allowed),
+                    }
+                }
             },
         };
         Err(self.denied(effect, because))
+    }
+
+    /// The file that an effect trusts and that the plugin may write itself: a program of the host, or a pid file.
+    fn own_file(&self, effect: &Effect, allowed: &Allowed) -> Option<PathBuf> {
+        let trusted: Vec<&str> = match (effect, allowed) {
+            // The first word is the operator's prefix, where there is one.
+            (Effect::Run { program, place, .. }, Allowed::Command { argv, .. }) if place == "host" => {
+                argv.first().into_iter().chain([program]).map(String::as_str).collect()
+            }
+            (Effect::LookAtProcesses(of) | Effect::Signal { of, .. }, _) => of.strip_prefix("pid-file:").into_iter().collect(),
+            _ => return None,
+        };
+        let mut entries = trusted.into_iter().flat_map(|path| stands_for(Path::new(path)));
+        let own = |entry: &PathBuf| [&self.requested, &self.granted].iter().all(|set| files::may_change(&set.files, entry));
+        entries.find(own)
     }
 
     /// Judges the address that an allowed name resolved to.

@@ -448,7 +448,9 @@ impl fmt::Display for TcpRule {
             "@backends" => f.write_str("connect to the backends of the deployment"),
             address => write!(f, "connect to `{address}`"),
         }?;
-        f.write_str(if self.private { ", also at a private address" } else { "" })
+        f.write_str(if self.private { ", also at a private address," } else { "" })?;
+        // Nobody knows what bytes mean to the other side, so no phase can hold them back.
+        f.write_str(" and send anything, also while only looking")
     }
 }
 
@@ -525,7 +527,7 @@ mod tests {
             files = [{ path = "/etc/nginx/conf.d/*", access = "write" }]
             exec = [{ program = "/usr/sbin/nginx", args = ["-t", "*"], phase = "read" }]
             process = [{ of = "pid-file:/run/nginx.pid", signals = ["HUP"] }]
-            tcp = [{ address = "@backends" }]
+            tcp = [{ address = "@backends" }, { address = "db.internal:5432", private = true }]
             net = [{ origin = "https://lb.internal", methods = ["GET", "PUT"], private = true }]
             secrets = [{ name = "lb-token", use = ["header", "reveal"], hosts = ["lb.internal"] }]
             limits = { memory = "128MiB" }
@@ -536,7 +538,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "connect to the backends of the deployment",
+                "connect to `db.internal:5432`, also at a private address, and send anything, also while only looking",
+                "connect to the backends of the deployment and send anything, also while only looking",
                 "look at the processes and connections of `pid-file:/run/nginx.pid`",
                 "read and write the files of the folder `/etc/nginx/conf.d`",
                 "read the secret `lb-token` in clear text",

@@ -43,5 +43,5 @@ pub use lock_file::{Difference, Grant, LockFile, LockFileError};
 pub use metrics::{MAX_POINTS, MAX_SERIES, WasmMetrics};
 pub use operation::{Effects, OperationContext};
 pub use plugin::{CallError, Description, LoadTimes, Plugin, WarmInstance};
-pub use request::{PluginHeader, PluginKind, PluginRequest, RequestError};
+pub use request::{PluginHeader, PluginKind, PluginRequest, RequestError, acts_on_terminal};
 pub use switcher::WasmSwitcher;

@@ -21,6 +21,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// The interfaces of the contract that this host offers or calls.
 const SERVED: [&str; 15] = [
@@ -282,6 +283,7 @@ impl PluginHost {
             broker,
             effects: input.effects,
             tls: self.0.tls.clone(),
+            lookups: Arc::new(Semaphore::new(crate::effects::resolve::LOOKUPS)),
         });
         let mut admitted = Admitted {
             shared: Arc::clone(&self.0),

@@ -2,7 +2,8 @@
 //!
 //! A grant remembers what it was an answer to: when the plugin's bytes or the request (with the manifest's values filled in) change, it no longer
 //! holds and the operator is asked again. A grant that was narrowed by hand goes on holding: *effective = requested ∩ granted*.
-//! Only `plugin add` and `plugin remove` write the file; a deployment never does.
+//! Only `plugin add` and `plugin remove` write the file; a deployment never does. They change one grant under a lock, and only as it was when somebody
+//! decided about it.
 
 use crate::capability::Capabilities;
 use agente_engine::names::{Digest, EnvironmentName, PluginName};
@@ -79,6 +80,25 @@ pub enum LockFileError {
         #[source]
         source: std::io::Error,
     },
+    /// It could not be locked.
+    #[error("the folder of the lock file `{}` can't be locked", path.display())]
+    Lock {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Somebody else was faster.
+    #[error("the grant of `{plugin}` for {environment} in `{}` was changed meanwhile; nothing was written", path.display())]
+    Changed {
+        /// Its path.
+        path: PathBuf,
+        /// Whose grant.
+        plugin: PluginName,
+        /// In which environment.
+        environment: EnvironmentName,
+    },
     /// It could not be put into its form.
     #[error("the lock file `{}` can't be put into words", path.display())]
     Form {
@@ -106,7 +126,30 @@ impl Grant {
     pub fn difference(&self, digest: &Digest, asks: &Capabilities) -> Option<Difference> {
         let digest_changed = (self.digest != *digest).then(|| (self.digest.clone(), digest.clone()));
         let request_changed = self.asked != digest_of_request(asks);
-        (digest_changed.is_some() || request_changed).then(|| Difference::between(digest_changed, &self.granted, asks))
+        (digest_changed.is_some() || request_changed).then(|| {
+            let next = Self::of_all("", digest.clone(), asks.clone()).keeping_prefixes_of(self);
+            Difference::between(digest_changed, &self.granted, &next.granted)
+        })
+    }
+
+    /// The same grant with what the operator had put before a command (`prefix`) kept for the same command, for it says how and not whether.
+    #[must_use]
+    pub fn keeping_prefixes_of(mut self, earlier: &Grant) -> Self {
+        for rule in &mut self.granted.exec {
+            let same = earlier.granted.exec.iter().find(|old| (&old.program, &old.args, &old.place) == (&rule.program, &rule.args, &rule.place));
+            if let Some(old) = same.filter(|_| rule.prefix.is_empty()) {
+                rule.prefix.clone_from(&old.prefix);
+            }
+        }
+        self
+    }
+
+    /// What changes when another grant takes the place of this one; nothing where it allows the same to the same component under the same request.
+    pub fn replaced_by(&self, next: &Grant) -> Option<Difference> {
+        let digest = (self.digest != next.digest).then(|| (self.digest.clone(), next.digest.clone()));
+        let difference = Difference::between(digest, &self.granted, &next.granted);
+        let same = self.asked == next.asked && difference.digest.is_none() && difference.more.is_empty() && difference.less.is_empty();
+        (!same).then_some(difference)
     }
 }
 
@@ -132,7 +175,8 @@ impl Difference {
         let digest = self.digest.iter().map(|(granted, found)| format!("component {} instead of {}", found.short(), granted.short()));
         let more = self.more.iter().map(|line| format!("+ {line}"));
         let less = self.less.iter().map(|line| format!("- {line}"));
-        digest.chain(more).chain(less).collect()
+        let lines: Vec<String> = digest.chain(more).chain(less).collect();
+        if lines.is_empty() { vec!["only in what it asks for; it is granted all of that already".to_owned()] } else { lines }
     }
 }
 
@@ -140,6 +184,21 @@ impl Difference {
 fn digest_of_request(asks: &Capabilities) -> Digest {
     let lines: Vec<String> = asks.lines().into_iter().collect();
     crate::component::digest_of(&Sha256::digest(lines.join("\n").as_bytes()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Locks the folder of the file, for the file itself is replaced and one beside it would be committed by mistake. Dropping what is returned unlocks it.
+fn lock_folder(path: &Path) -> std::io::Result<std::fs::File> {
+    use rustix::io::Errno;
+    let folder = std::fs::File::open(folder_of(path))?;
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)) {
+        // A network file system that can't lock a folder: there the comparison with what was seen must do.
+        Ok(()) | Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL) => Ok(folder),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl LockFile {
@@ -160,7 +219,7 @@ impl LockFile {
     /// Writes the file as one step: sorted, the same bytes for the same grants.
     pub fn write(&self, path: &Path) -> Result<(), LockFileError> {
         let text = toml::to_string(self).map_err(|source| LockFileError::Form { path: path.to_owned(), source: Box::new(source) })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let write = || {
             let mut file =
                 tempfile::Builder::new().prefix(".agente.lock.").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
@@ -171,6 +230,24 @@ impl LockFile {
             std::fs::File::open(folder)?.sync_all()
         };
         write().map_err(|source| LockFileError::Write { path: path.to_owned(), source })
+    }
+
+    /// Puts `next` in the place of the grant that was `seen`, or takes that away. All other grants stay as they are in the file by now.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LockFileError::Changed`] where the grant is not the one that was seen any more.
+    pub fn change(path: &Path, plugin: &PluginName, environment: &EnvironmentName, seen: Option<&Grant>, next: Option<Grant>) -> Result<(), LockFileError> {
+        let _turn = lock_folder(path).map_err(|source| LockFileError::Lock { path: path.to_owned(), source })?;
+        let mut file = Self::read(path)?;
+        if file.grant(plugin, environment) != seen {
+            return Err(LockFileError::Changed { path: path.to_owned(), plugin: plugin.clone(), environment: environment.clone() });
+        }
+        match next {
+            Some(grant) => file.set(plugin.clone(), environment.clone(), grant),
+            None => drop(file.remove(plugin, Some(environment))),
+        }
+        file.write(path)
     }
 
     /// The grant of a plugin in an environment.
@@ -184,19 +261,8 @@ impl LockFile {
     }
 
     /// Sets the grant of a plugin in an environment.
-    ///
-    /// What the operator had put before a command (`prefix`) is kept for the same command, for it says how and not whether.
-    pub fn set(&mut self, plugin: PluginName, environment: EnvironmentName, mut grant: Grant) {
-        let environments = self.plugins.entry(plugin).or_default();
-        if let Some(earlier) = environments.get(&environment) {
-            for rule in &mut grant.granted.exec {
-                let same = earlier.granted.exec.iter().find(|old| (&old.program, &old.args, &old.place) == (&rule.program, &rule.args, &rule.place));
-                if let Some(old) = same.filter(|_| rule.prefix.is_empty()) {
-                    rule.prefix.clone_from(&old.prefix);
-                }
-            }
-        }
-        environments.insert(environment, grant);
+    pub fn set(&mut self, plugin: PluginName, environment: EnvironmentName, grant: Grant) {
+        self.plugins.entry(plugin).or_default().insert(environment, grant);
     }
 
     /// Removes a plugin's grant in one environment, or in all. Says whether there was one.
@@ -268,17 +334,76 @@ mod tests {
 
     #[test]
     fn the_operators_prefix_survives_an_upgrade() {
-        let (plugin, environment) = names();
-        let mut lock = LockFile::default();
         let mut first = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
         first.granted.exec[1].prefix = vec!["/usr/bin/sudo".to_owned(), "-n".to_owned()];
-        lock.set(plugin.clone(), environment.clone(), first);
-        lock.set(plugin.clone(), environment.clone(), Grant::of_all("x.wasm", digest_of(b"b"), capabilities("/etc")));
-        let granted = &lock.grant(&plugin, &environment).unwrap().granted;
-        assert_eq!(granted.exec[1].prefix, ["/usr/bin/sudo", "-n"]);
-        assert!(granted.exec[0].prefix.is_empty());
+        let next = Grant::of_all("x.wasm", digest_of(b"b"), capabilities("/etc")).keeping_prefixes_of(&first);
+        assert_eq!(next.granted.exec[1].prefix, ["/usr/bin/sudo", "-n"]);
+        assert!(next.granted.exec[0].prefix.is_empty());
+        // It is kept, so it is no difference.
+        assert_eq!(first.replaced_by(&next).unwrap().lines().len(), 1);
+        assert_eq!(first.difference(&digest_of(b"b"), &capabilities("/etc")).unwrap().lines().len(), 1);
+        let mut other = next.clone();
+        other.granted.exec[1].prefix = vec!["/usr/bin/doas".to_owned()];
+        assert_eq!(other.clone().keeping_prefixes_of(&first), other);
+    }
+
+    #[test]
+    fn a_grant_that_takes_the_place_of_another_differs_by_what_each_allows() {
+        let whole = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
+        assert_eq!(whole.replaced_by(&whole), None);
+        let mut narrowed = whole.clone();
+        narrowed.granted.tcp.clear();
+        let restored = narrowed.replaced_by(&whole).unwrap();
+        assert_eq!(restored.more.into_iter().collect::<Vec<_>>(), whole.granted.tcp.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let mut other_request = capabilities("/etc");
+        other_request.tcp.clear();
+        let asks_less = Grant::of_all("x.wasm", digest_of(b"a"), other_request);
+        let lines = narrowed.replaced_by(&asks_less).unwrap().lines();
+        assert_eq!(lines, ["only in what it asks for; it is granted all of that already"]);
+    }
+
+    #[test]
+    fn a_grant_is_removed_once() {
+        let (plugin, environment) = names();
+        let mut lock = LockFile::default();
+        lock.set(plugin.clone(), environment.clone(), Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc")));
         assert!(lock.remove(&plugin, Some(&environment)));
         assert!(!lock.remove(&plugin, None));
+    }
+
+    #[test]
+    fn a_grant_is_changed_only_as_it_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agente.lock");
+        let (plugin, environment) = names();
+        let grant = |folder: &str| Grant::of_all("x.wasm", digest_of(b"a"), capabilities(folder));
+        let change = |seen: Option<&Grant>, next: Option<Grant>| LockFile::change(&path, &plugin, &environment, seen, next);
+        change(None, Some(grant("/a"))).unwrap();
+        // Somebody else granted, changed or revoked it while a person was asked.
+        assert!(matches!(change(None, Some(grant("/b"))), Err(LockFileError::Changed { .. })));
+        assert!(matches!(change(Some(&grant("/b")), None), Err(LockFileError::Changed { .. })));
+        change(Some(&grant("/a")), None).unwrap();
+        assert!(matches!(change(Some(&grant("/a")), Some(grant("/b"))), Err(LockFileError::Changed { .. })), "a revoked grant came back");
+        assert_eq!(LockFile::read(&path).unwrap(), LockFile::default());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "something was left beside the file");
+    }
+
+    #[test]
+    fn grants_that_are_given_at_the_same_time_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agente.lock");
+        let (_, environment) = names();
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let (path, environment) = (&path, &environment);
+                scope.spawn(move || {
+                    let plugin = PluginName::new(format!("plugin-{number}")).unwrap();
+                    let grant = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
+                    LockFile::change(path, &plugin, environment, None, Some(grant)).unwrap();
+                });
+            }
+        });
+        assert_eq!(LockFile::read(&path).unwrap().grants().count(), 16);
     }
 
     #[test]

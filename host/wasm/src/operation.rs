@@ -63,6 +63,8 @@ pub(crate) struct Household {
     pub(crate) broker: Broker,
     pub(crate) effects: Effects,
     pub(crate) tls: crate::effects::tls::Tls,
+    /// Places for look-ups of names.
+    pub(crate) lookups: Arc<Semaphore>,
 }
 
 /// One call of a plugin.
@@ -76,7 +78,8 @@ pub(crate) struct Operation {
     /// Refuses the connection that is one too many, never waits: a guest that holds all of them would wait for itself.
     pub(crate) connections: Arc<Semaphore>,
     secrets: Mutex<Vec<SecretValue>>,
-    effects_seen: AtomicU32,
+    harmless_seen: AtomicU32,
+    denied_seen: AtomicU32,
     messages_seen: AtomicU32,
     last_words: Mutex<VecDeque<String>>,
     denied: Mutex<Option<Denied>>,
@@ -104,7 +107,8 @@ impl Operation {
             circumstances,
             connections,
             secrets: Mutex::default(),
-            effects_seen: AtomicU32::new(0),
+            harmless_seen: AtomicU32::new(0),
+            denied_seen: AtomicU32::new(0),
             messages_seen: AtomicU32::new(0),
             last_words: Mutex::default(),
             denied: Mutex::default(),
@@ -140,9 +144,15 @@ impl Operation {
     /// Asks the broker, and records the effect with the answer.
     pub(crate) fn authorize(&self, effect: &Effect) -> Result<Allowed, Denied> {
         let answer = self.household.broker.authorize(self.phase, &self.circumstances, effect);
-        self.record(effect, answer.as_ref().err());
-        if answer.as_ref().is_ok_and(|allowed| allowed.changes(effect)) {
-            self.touched.store(true, Ordering::Relaxed);
+        match &answer {
+            Err(denied) => self.record_denied(effect, denied),
+            Ok(allowed) if allowed.changes(effect) => {
+                self.record(effect.to_string(), None);
+                self.touched.store(true, Ordering::Relaxed);
+            }
+            // That it changes nothing is the operator's word, not the program's.
+            Ok(Allowed::Command { .. }) => self.record(effect.to_string(), None),
+            Ok(_) => self.record_up_to_limit(&self.harmless_seen, effect, None),
         }
         answer
     }
@@ -156,29 +166,43 @@ impl Operation {
     pub(crate) fn judge_address(&self, reach: crate::broker::Reach, effect: &Effect, address: std::net::IpAddr) -> Result<(), Denied> {
         let answer = self.household.broker.judge_address(reach, effect, address);
         if let Err(denied) = &answer {
-            self.record(effect, Some(denied));
+            self.record_denied(effect, denied);
         }
         answer
     }
 
-    /// Records that an allowed effect was denied after all.
-    pub(crate) fn record(&self, effect: &Effect, denied: Option<&Denied>) {
-        if let Some(denied) = denied {
-            *lock(&self.denied) = Some(denied.clone());
+    /// Records that an effect was denied, if only after all.
+    pub(crate) fn record_denied(&self, effect: &Effect, denied: &Denied) {
+        *lock(&self.denied) = Some(denied.clone());
+        self.record_up_to_limit(&self.denied_seen, effect, Some(denied.because.to_string()));
+    }
+
+    fn record_up_to_limit(&self, seen: &AtomicU32, effect: &Effect, denied: Option<String>) {
+        if seen.fetch_add(1, Ordering::Relaxed) < MAX_EFFECTS {
+            self.record(effect.to_string(), denied);
         }
-        let seen = self.effects_seen.fetch_add(1, Ordering::Relaxed);
-        if seen > MAX_EFFECTS {
-            return;
+    }
+
+    /// Records how many effects beyond the limits there were.
+    fn record_rest(&self) {
+        let rest = |seen: &AtomicU32| Some(seen.load(Ordering::Relaxed).saturating_sub(MAX_EFFECTS)).filter(|&rest| rest > 0);
+        if let Some(rest) = rest(&self.harmless_seen) {
+            self.record(format!("{rest} more effects that change nothing"), None);
         }
-        let words = if seen == MAX_EFFECTS { format!("more than {MAX_EFFECTS} effects; the others are not recorded") } else { effect.to_string() };
+        if let Some(rest) = rest(&self.denied_seen) {
+            self.record(format!("{rest} more effects"), Some(format!("only the first {MAX_EFFECTS} of an operation are told one by one")));
+        }
+    }
+
+    fn record(&self, effect: String, denied: Option<String>) {
         self.household.effects.audit.record(EffectRecord {
             plugin: self.household.plugin.clone(),
             version: self.household.version.clone(),
             deployment: self.context.deployment.clone(),
             operation: self.name,
             phase: self.phase,
-            effect: cut(self.redact(words), MAX_EFFECT_BYTES),
-            denied: denied.map(|denied| denied.because.to_string()),
+            effect: cut(self.redact(effect), MAX_EFFECT_BYTES),
+            denied: denied.map(|why| cut(self.redact(why), MAX_EFFECT_BYTES)),
         });
     }
 
@@ -244,6 +268,7 @@ impl Operation {
 /// A call is told when it is over, whoever gave it up.
 impl Drop for Operation {
     fn drop(&mut self) {
+        self.record_rest();
         let (took, end) = lock(&self.end).unwrap_or_else(|| (self.began.elapsed(), CallEnd::Dropped));
         let plugin = self.household.plugin.clone();
         self.household.effects.audit.called(CallRecord { plugin, deployment: self.context.deployment.clone(), operation: self.name, took, end });

@@ -85,6 +85,22 @@ pub(crate) fn followed(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| real_parent(path))
 }
 
+/// How many links the kernel follows before it gives up.
+const MAX_LINKS: usize = 40;
+
+/// Each entry of a folder that a path stands for: its own, and those that a chain of links at its end leads to. Who may write one of them decides what
+/// the path stands for.
+pub(crate) fn stands_for(path: &Path) -> Vec<PathBuf> {
+    let mut entries = vec![real_parent(path)];
+    while let Some(last) = entries.last().filter(|_| entries.len() <= MAX_LINKS) {
+        let Ok(target) = last.read_link() else { break };
+        let next = real_parent(&last.parent().unwrap_or(last).join(target));
+        entries.push(next);
+    }
+    entries.push(followed(path));
+    entries
+}
+
 /// Follows the links of the part of a path that exists, and keeps the rest.
 fn real_prefix(path: &Path) -> PathBuf {
     let mut rest = Vec::new();

@@ -4,6 +4,8 @@
 //! manifest, and `${spec.<path>}`, a value of the own table of each check that uses the plugin; `:-` gives a default
 //! (`${config.program:-/usr/sbin/nginx}`). A rule that names a value which is not set is not asked for; a list gives one rule for each of its values.
 //! `@backends` and `@public` stay as they are and are filled in by the host for each operation.
+//!
+//! No text of a request has a control character, before its values are filled in and after: what the operator reads is what it says.
 
 use crate::capability::{Capabilities, ExecRule, FilesRule, LogRule, NetRule, ProcessRule, SecretRule, TcpRule};
 use serde::{Deserialize, Serialize};
@@ -105,12 +107,24 @@ pub enum RequestError {
     /// A rule that could never match.
     #[error("the request has a rule that means nothing: {0}")]
     Meaningless(String),
+    /// A text that a terminal would not show as it is.
+    #[error("the request has a control character in {text:?}, which could make a terminal show something else; remove it")]
+    ControlCharacter {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Whether a terminal acts on a character instead of showing it: the controls, the ends of lines that are none, and what turns the direction of text.
+pub fn acts_on_terminal(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl PluginRequest {
     /// Reads a `plugin.toml`.
     pub fn parse(text: &str) -> Result<Self, RequestError> {
         let mut table: toml::Table = toml::from_str(text).map_err(|error| RequestError::Syntax(Box::new(error)))?;
+        readable_table(&table)?;
         let header = table.remove("plugin").ok_or(RequestError::NoHeader)?;
         let plugin = header.try_into().map_err(|error| RequestError::Syntax(Box::new(error)))?;
         let asks = toml::Value::Table(table).try_into().map_err(|error| RequestError::Syntax(Box::new(error)))?;
@@ -174,6 +188,23 @@ impl PluginRequest {
     }
 }
 
+fn readable(text: &str) -> Result<(), RequestError> {
+    if text.contains(acts_on_terminal) { Err(RequestError::ControlCharacter { text: text.to_owned() }) } else { Ok(()) }
+}
+
+fn readable_value(value: &toml::Value) -> Result<(), RequestError> {
+    match value {
+        toml::Value::String(text) => readable(text),
+        toml::Value::Array(values) => values.iter().try_for_each(readable_value),
+        toml::Value::Table(table) => readable_table(table),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) | toml::Value::Datetime(_) => Ok(()),
+    }
+}
+
+fn readable_table(table: &toml::Table) -> Result<(), RequestError> {
+    table.iter().try_for_each(|(key, value)| readable(key).and_then(|()| readable_value(value)))
+}
+
 fn absolute(path: &str) -> Result<(), RequestError> {
     if crate::paths::is_plain_absolute(path) { Ok(()) } else { Err(RequestError::NotAbsolute { path: path.to_owned() }) }
 }
@@ -227,6 +258,7 @@ impl Values<'_> {
         }
         for text in &mut filled {
             text.push_str(rest);
+            readable(text)?;
         }
         filled.dedup();
         Ok(filled)
@@ -366,6 +398,29 @@ mod tests {
             assert!(matches!(request.resolve(&json!({ "folder": folder }), &[]), Err(RequestError::NotAbsolute { .. })), "{folder}");
         }
         assert!(request.resolve(&json!({ "folder": "" }), &[]).unwrap().files.is_empty(), "an empty folder became the root");
+    }
+
+    #[test]
+    fn a_control_character_is_refused_wherever_it_stands() {
+        for (text, hostile) in [
+            ("version = \"0.1.0\"", "version = \"0.1.0\\u001b[2K\""),
+            ("version = \"0.1.0\"", "version = \"0.1.0\"\nsummary = \"a\\nb\""),
+            ("access = \"write\"", "\"\\u001b[1A\" = 1"),
+            ("args = [\"-t\",", "args = [\"-t\\r\","),
+            ("signals = [\"HUP\"]", "signals = [\"\\u009b2J\"]"),
+            ("${config.url}", "https://a\\u202e"),
+        ] {
+            assert!(REQUEST.contains(text));
+            let refused = PluginRequest::parse(&REQUEST.replace(text, hostile)).unwrap_err();
+            assert!(matches!(refused, RequestError::ControlCharacter { .. }), "{hostile}: {refused}");
+            assert!(!refused.to_string().contains(acts_on_terminal), "{refused}");
+        }
+        let request = PluginRequest::parse(REQUEST).unwrap();
+        for config in
+            [json!({ "folder": "/etc/\u{1b}[2K" }), json!({ "main": "/etc/a\nb" }), json!({ "container": "a\u{7f}" }), json!({ "peers": ["a:1", "b\t:1"] })]
+        {
+            assert!(matches!(request.resolve(&config, &[]), Err(RequestError::ControlCharacter { .. })), "{config}");
+        }
     }
 
     #[test]

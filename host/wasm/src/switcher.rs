@@ -165,11 +165,11 @@ pub(crate) fn said_no(operation: &Operation, whose: &str, failure: wit::Failure)
         fault.causes.push(operation.redact(trouble));
     }
     if let Some(denied) = operation.last_denied() {
-        let told = denied.to_string();
+        let told = operation.redact(denied.to_string());
         if !message.contains(&told) {
             fault.causes.push(told);
         }
-        fault.hint = fault.hint.or_else(|| denied.hint());
+        fault.hint = fault.hint.or_else(|| denied.hint().map(|hint| operation.redact(hint)));
     }
     fault
 }

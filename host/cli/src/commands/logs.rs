@@ -4,7 +4,7 @@ use crate::arguments::{Components, Global, LogsOptions, Side};
 use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::open;
-use crate::output::data;
+use crate::output::data_as_it_is;
 use crate::session::{About, Base};
 use agente_engine::ports::Runtime;
 use agente_engine::route::Backend;
@@ -57,7 +57,7 @@ async fn chosen(base: &Base, of: Option<Side>) -> Result<Vec<Backend>, CliError>
 }
 
 fn print(prefix: bool, backend: &Backend, line: &str) {
-    data(&if prefix { format!("{}: {line}", backend.id) } else { line.to_owned() });
+    data_as_it_is(&if prefix { format!("{}: {line}", backend.id) } else { line.to_owned() });
 }
 
 async fn follow(base: &Base, backend: &Backend, lines: usize, prefix: bool) -> Result<(), CliError> {

@@ -6,7 +6,8 @@ use crate::output::{self, data, json_line, say, table};
 use crate::plugins;
 use crate::session::{About, Base};
 use agente_engine::names::PluginName;
-use agente_wasm::{Grant, LockFile, inspect, pack};
+use agente_manifest::Manifest;
+use agente_wasm::{Grant, LockFile, LockFileError, inspect, pack};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
     let host = plugins::host(&base.store)?;
     let loaded = plugins::load_one(&host, &name, path.clone(), manifest, base.store.id(), base.effects.clone()).await?;
     let environment = plugins::environment_of(manifest).clone();
-    let mut lock = plugins::read_lock(&manifest.directory)?;
+    let earlier = plugins::read_lock(&manifest.directory)?.grant(&name, &environment).cloned();
     let mut grant: Grant = loaded.grant_of_all(plugin);
     if let Some(prefix) = exec_prefix {
         let prefix = prefix_words(prefix)?;
@@ -48,32 +49,31 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
             rule.prefix.clone_from(&prefix);
         }
     }
+    if let Some(earlier) = &earlier {
+        grant = grant.keeping_prefixes_of(earlier);
+    }
     let header = loaded.header();
     say(&format!("{} {} ({}), {}", name, header.version, header.kind, loaded.digest()));
-    match lock.grant(&name, &environment) {
-        Some(earlier) if *earlier == grant => {
+    if let Some(earlier) = &earlier {
+        let Some(difference) = earlier.replaced_by(&grant) else {
             say(&format!("is granted exactly this for {environment} already"));
             return Ok(Exit::Done.into());
+        };
+        say(&format!("differs from what it is granted for {environment}:"));
+        for line in difference.lines() {
+            say(&format!("  {line}"));
         }
-        Some(earlier) => {
-            say(&format!("differs from what it is granted for {environment}:"));
-            for line in earlier.difference(loaded.digest(), loaded.asks()).map(|difference| difference.lines()).unwrap_or_default() {
-                say(&format!("  {line}"));
-            }
-        }
-        None => {
-            say(&format!("asks, for {environment}:"));
-            for line in grant.granted.lines() {
-                say(&format!("  {line}"));
-            }
+    } else {
+        say(&format!("asks, for {environment}:"));
+        for line in grant.granted.lines() {
+            say(&format!("  {line}"));
         }
     }
     let again = plugins::add_command(manifest, plugin);
     if !yes && !confirmed(&again)? {
         return Ok(Exit::Refused.into());
     }
-    lock.set(name.clone(), environment.clone(), grant);
-    write(&lock, &manifest.directory)?;
+    change(manifest, &name, earlier.as_ref(), Some(grant))?;
     say(&format!("granted in `{}`; commit that file", plugins::lock_path(&manifest.directory).display()));
     Ok(Exit::Done.into())
 }
@@ -105,8 +105,13 @@ fn confirmed(again: &str) -> Result<bool, CliError> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn write(lock: &LockFile, directory: &Path) -> Result<(), CliError> {
-    lock.write(&plugins::lock_path(directory)).map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
+/// Changes one grant of the lock file, where it is still the one that was seen.
+fn change(manifest: &Manifest, name: &PluginName, seen: Option<&Grant>, next: Option<Grant>) -> Result<(), CliError> {
+    let path = plugins::lock_path(&manifest.directory);
+    LockFile::change(&path, name, plugins::environment_of(manifest), seen, next).map_err(|error| match error {
+        LockFileError::Changed { .. } => CliError::refused(error.to_string()).hint("give the command again, and look at what it shows now"),
+        error => CliError::usage(error.to_string()).because_sources(&error),
+    })
 }
 
 async fn list(global: &Global) -> Result<ExitCode, CliError> {
@@ -208,12 +213,13 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
         }
     }
     data("exports:");
+    // Names of a component may hold anything, ends of lines too.
     for name in &seen.exports {
-        data(&format!("  {name}"));
+        data(&format!("  {}", name.escape_debug()));
     }
     data("imports (evidence, not a request):");
     for name in &seen.imports {
-        data(&format!("  {name}"));
+        data(&format!("  {}", name.escape_debug()));
     }
     Ok(Exit::Done.into())
 }
@@ -228,7 +234,7 @@ fn schema_lines(schema: &serde_json::Value) -> Vec<String> {
             serde_json::Value::Null => String::new(),
             value => format!(" [default: {value}]"),
         };
-        format!("{key}{}: {words}{default}", if required(key) { " (required)" } else { "" })
+        format!("{}{}: {words}{default}", key.escape_debug(), if required(key) { " (required)" } else { "" })
     };
     properties.iter().map(line).collect()
 }
@@ -251,11 +257,11 @@ async fn remove(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&Components::default())).await?;
     let name = PluginName::new(plugin).map_err(|error| CliError::usage(error.to_string()))?;
     let environment = plugins::environment_of(&base.manifest);
-    let mut lock = plugins::read_lock(&base.manifest.directory)?;
-    if !lock.remove(&name, Some(environment)) {
+    let lock = plugins::read_lock(&base.manifest.directory)?;
+    let Some(earlier) = lock.grant(&name, environment) else {
         return Err(CliError::usage(format!("`{name}` has no grant for {environment}")).hint("`agente-host plugin list` shows the grants"));
-    }
-    write(&lock, &base.manifest.directory)?;
+    };
+    change(&base.manifest, &name, Some(earlier), None)?;
     say(&format!("`{name}` is granted nothing for {environment} any more"));
     Ok(Exit::Done.into())
 }

@@ -2,7 +2,7 @@
 
 use super::describe::step_words;
 use super::report::ProbeSummary;
-use super::say;
+use super::{say_after, shown};
 use crate::clock::{self, span};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::names::Timestamp;
@@ -54,9 +54,14 @@ impl Human {
     }
 
     fn line(&self, text: &str) {
+        self.marked("", text);
+    }
+
+    /// A line after what was painted; the rest may be words of others.
+    fn marked(&self, painted: &str, text: &str) {
         match &self.running {
-            Some(bar) => bar.suspend(|| say(text)),
-            None => say(text),
+            Some(bar) => bar.suspend(|| say_after(painted, text)),
+            None => say_after(painted, text),
         }
     }
 
@@ -64,10 +69,13 @@ impl Human {
         self.plan = Some(plan.clone());
         self.began = clock::now();
         let verb = if taken_up { "taking up" } else { "deployment" };
-        self.line(&format!("{} {} · release {} of {} · {}", self.paint("1", verb), plan.id, plan.release.number, plan.scope, plan.release.artifact.describe()));
+        self.marked(
+            &self.paint("1", verb),
+            &format!(" {} · release {} of {} · {}", plan.id, plan.release.number, plan.scope, plan.release.artifact.describe()),
+        );
         if !taken_up {
             for warning in &plan.warnings {
-                self.line(&format!("  {} {warning}", self.paint("33", "!")));
+                self.marked(&format!("  {}", self.paint("33", "!")), &format!(" {warning}"));
             }
         }
     }
@@ -87,7 +95,7 @@ impl Human {
             if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{prefix:<24}} {{elapsed:>4}} {message}")) {
                 bar.set_style(style);
             }
-            bar.set_message(step_words(&kind));
+            bar.set_message(shown(&step_words(&kind)).into_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             self.running = Some(bar);
         }
@@ -103,7 +111,7 @@ impl Human {
         let took = clock::now().since(self.step_began);
         self.end_lines();
         let (name, count) = self.plan.as_ref().map_or(("", 0), |plan| (plan.steps.get(step).map_or("", |step| step.kind.name()), plan.steps.len()));
-        self.line(&format!("{mark} [{}/{count}] {name:<14} {:>8}  {words}", step + 1, span(took)));
+        self.marked(mark, &format!(" [{}/{count}] {name:<14} {:>8}  {words}", step + 1, span(took)));
     }
 
     pub(crate) fn tell(&mut self, progress: &Progress) {
@@ -115,7 +123,7 @@ impl Human {
                     FindingResult::Warning => self.paint("33", "!"),
                     FindingResult::Bad => self.paint("31", "✗"),
                 };
-                self.line(&format!("    {mark} {}: {}", finding.subject, finding.message));
+                self.marked(&format!("    {mark}"), &format!(" {}: {}", finding.subject, finding.message));
                 if let Some(hint) = finding.hint.as_ref().filter(|_| finding.result == FindingResult::Bad) {
                     self.line(&format!("      fix: {hint}"));
                 }
@@ -146,7 +154,7 @@ impl Human {
     fn now(&self, step: usize) -> String {
         let between = if self.by_lines(step) { "\n      " } else { " · " };
         let parts = [self.waits.as_str(), self.outside.as_str()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between)
+        shown(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between)).into_owned()
     }
 
     /// Whether what a step waits for is shown line by line.
@@ -189,10 +197,10 @@ impl Human {
                 }
             },
             // The step that failed has just said why, and the end says it again.
-            Event::TurnedBack { .. } => self.line(&format!("{} turning back", self.paint("33", "↩"))),
+            Event::TurnedBack { .. } => self.marked(&self.paint("33", "↩"), " turning back"),
             Event::Opened { .. } | Event::Closed { .. } => {}
             other => {
-                self.line(&format!("{} {}", self.paint("36", "·"), event_line(other)));
+                self.marked(&self.paint("36", "·"), &format!(" {}", event_line(other)));
             }
         }
     }
@@ -202,10 +210,10 @@ impl Human {
         let took = span(clock::now().since(self.began));
         let release = plan.release.number;
         match outcome {
-            Outcome::Promoted { .. } => self.line(&format!("{} release {release} is stable on {} after {took}", self.paint("1;32", "done:"), plan.slot)),
+            Outcome::Promoted { .. } => self.marked(&self.paint("1;32", "done:"), &format!(" release {release} is stable on {} after {took}", plan.slot)),
             Outcome::Unwound { fault, stable, notes } => {
                 let serving = stable.map_or_else(|| "nothing served before, and nothing does now".to_owned(), |stable| format!("release {stable} serves"));
-                self.line(&format!("{} release {release} was taken back after {took}; {serving}", self.paint("1;31", "failed:")));
+                self.marked(&self.paint("1;31", "failed:"), &format!(" release {release} was taken back after {took}; {serving}"));
                 self.fault(fault);
                 for note in notes {
                     self.line(&format!("  {note}"));
@@ -216,11 +224,11 @@ impl Human {
                     .stable
                     .as_ref()
                     .map_or_else(|| "nothing was touched".to_owned(), |stable| format!("nothing was touched, release {} serves", stable.release));
-                self.line(&format!("{} {serving}", self.paint("1;31", "refused:")));
+                self.marked(&self.paint("1;31", "refused:"), &format!(" {serving}"));
                 self.fault(fault);
             }
             Outcome::Stuck { cause, fault, instructions } => {
-                self.line(&self.paint("1;31", "stuck: a person is needed"));
+                self.marked(&self.paint("1;31", "stuck: a person is needed"), "");
                 if let Some(cause) = cause {
                     self.line(&format!("  it turned back because: {}", cause.message));
                 }
@@ -244,7 +252,7 @@ impl Human {
             self.line(&format!("    {cause}"));
         }
         if let Some(hint) = &fault.hint {
-            self.line(&format!("  {} {hint}", self.paint("1;36", "Hint:")));
+            self.marked(&format!("  {}", self.paint("1;36", "Hint:")), &format!(" {hint}"));
         }
     }
 }

@@ -62,6 +62,10 @@ fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> 
             let key = key_of(config, path)?;
             Some(manifest.plugin_problem(plugin, &key, &format!("`{path}` is not an absolute path without `..`")))
         }
+        RequestError::ControlCharacter { text } => {
+            let key = key_of(&manifest.plugins.get(plugin)?.config, text)?;
+            Some(manifest.plugin_problem(plugin, &key, &format!("a control character stands in {text:?}")))
+        }
         RequestError::Syntax(_) | RequestError::NoHeader | RequestError::BadReference { .. } | RequestError::Meaningless(_) => None,
     }
 }

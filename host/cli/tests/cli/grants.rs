@@ -79,7 +79,11 @@ fn a_changed_value_that_a_grant_names_needs_a_new_yes() {
     snapshot!("grant_out_of_date", sandbox.expect(4, &["deploy"]).shown());
     assert_eq!(sandbox.files(), before);
     let again = sandbox.expect(0, &["plugin", "add", "tcp-health", "--yes"]);
-    assert!(again.stderr.contains("  + connect to `127.0.0.1:6380`, also at a private address\n"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("  + connect to `127.0.0.1:6380`, also at a private address, and send anything, also while only looking\n"),
+        "{}",
+        again.stderr
+    );
     assert_eq!(list(&sandbox), ["out of date", "good"]);
     // What no rule names can be changed freely.
     sandbox.write("agente.toml", &SHOP.replace("\"127.0.0.1:6379\"", "\"127.0.0.1:6380\", expect = \"+PONG\""));
@@ -131,6 +135,19 @@ fn a_plugin_goes_from_component_to_grant_and_back() {
 }
 
 #[test]
+fn a_request_can_not_speak_to_the_terminal() {
+    let sandbox = Sandbox::with(SHOP);
+    let request = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/tcp-health/plugin.toml")).unwrap();
+    let component = shipped().join("tcp-health.wasm").display().to_string();
+    for (hostile, told) in [("0.1.0\\u001b[8m", "control character in \"0.1.0\\u{1b}[8m\""), ("0.1.0\u{1b}[8m", "\\u001b[8m")] {
+        sandbox.write("plugin.toml", &request.replace("0.1.0", hostile));
+        let refused = sandbox.expect(2, &["plugin", "pack", &component, "--to", "hostile.wasm"]);
+        assert!(refused.stderr.contains(told) && !refused.stderr.contains('\u{1b}'), "{}", refused.stderr);
+        assert!(!sandbox.folder().join("hostile.wasm").exists());
+    }
+}
+
+#[test]
 fn a_prefix_goes_before_every_program_of_a_grant() {
     let sandbox = Sandbox::with(SHOP);
     warm();
@@ -139,6 +156,42 @@ fn a_prefix_goes_before_every_program_of_a_grant() {
     assert!(!programs.is_empty() && programs.iter().all(|line| line.contains("sudo -n")), "{}", run.stderr);
     let lock = sandbox.read("agente.lock");
     assert_eq!(lock.matches("prefix = [\"/usr/bin/sudo\", \"-n\"]").count(), lock.matches("program = ").count(), "{lock}");
+}
+
+#[test]
+fn what_is_shown_of_a_second_grant_is_what_is_written() {
+    let sandbox = Sandbox::with(SHOP);
+    sandbox.grant(&["nginx-switch", "tcp-health"]);
+    let whole = sandbox.read("agente.lock");
+    let shown = |arguments: &[&str]| -> Vec<String> {
+        let lines = sandbox.expect(4, arguments).stderr;
+        lines.lines().filter(|line| line.starts_with("  + ") || line.starts_with("  - ")).map(str::to_owned).collect()
+    };
+
+    // Narrowed by hand: the plugin still fits, and granting it again would take that back.
+    let rule = "[[plugins.tcp-health.default.granted.tcp]]\naddress = \"@backends\"\n";
+    assert!(whole.contains(rule), "{whole}");
+    let narrowed = whole.replace(rule, "");
+    sandbox.write("agente.lock", &narrowed);
+    let lines = shown(&["plugin", "add", "tcp-health"]);
+    assert!(lines.len() == 1 && lines[0].starts_with("  + connect to the backends of the deployment"), "{lines:?}");
+    assert_eq!(sandbox.read("agente.lock"), narrowed);
+    sandbox.expect(0, &["plugin", "add", "tcp-health", "--yes"]);
+    assert_eq!(sandbox.read("agente.lock"), whole);
+
+    // Another prefix is another grant.
+    let programs = whole.matches("program = ").count();
+    let lines = shown(&["plugin", "add", "nginx-switch", "--exec-prefix", "/usr/bin/sudo -n"]);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("  + run `/usr/bin/sudo -n ")).count(), programs, "{lines:?}");
+    assert_eq!(lines.len(), 2 * programs, "{lines:?}");
+    sandbox.expect(0, &["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", "/usr/bin/sudo -n"]);
+
+    // An upgrade keeps the prefix, and does not show it as gone.
+    let again = sandbox.expect(0, &["plugin", "add", "nginx-switch"]);
+    assert!(again.stderr.contains("is granted exactly this for default already"), "{}", again.stderr);
+    sandbox.write("agente.toml", &SHOP.replace("/nowhere/agente", "/elsewhere/agente"));
+    let lines = shown(&["plugin", "add", "nginx-switch"]);
+    assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains("run ")), "{lines:?}");
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub enum DeniedBecause {
     /// What stands there is a link.
     #[error("a link stands there, and it would be replaced instead of what it stands for")]
     Link,
+    /// The plugin decides itself what stands there.
+    #[error("its `files` rules let it write `{0}`, so that this could become anything")]
+    OwnFile(String),
     /// The name resolves to an address that is off limits.
     #[error("the name stands for {address}, {class}")]
     Address {
@@ -61,7 +64,7 @@ impl Denied {
     /// What to change so that it would be allowed.
     pub fn hint(&self) -> Option<String> {
         let rule = self.rule.as_ref()?;
-        match self.because {
+        match &self.because {
             DeniedBecause::NotRequested => {
                 Some(format!("its author adds `{rule}` to plugin.toml and packs it again; then grant it with `agente-host plugin add`"))
             }
@@ -71,6 +74,10 @@ impl Denied {
             DeniedBecause::Address { .. } | DeniedBecause::Elsewhere(_) => {
                 Some(format!("if that is meant, `{rule}` in plugin.toml and in the grant allows it"))
             }
+            DeniedBecause::OwnFile(path) => Some(format!(
+                "narrow the `files` rule in the grant of `{}` in agente.lock so that it does not cover `{path}`, or keep that file in another folder",
+                self.plugin
+            )),
             DeniedBecause::ReadPhase if matches!(rule.split('=').next(), Some("exec ")) => {
                 Some(format!("if the program changes nothing, `{rule}` in plugin.toml and in the grant allows it"))
             }

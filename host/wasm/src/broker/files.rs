@@ -5,6 +5,11 @@ use crate::capability::{Access, FilesRule};
 use crate::paths::{PathPattern, followed, is_plain_absolute, real_parent};
 use std::path::{Path, PathBuf};
 
+/// Whether an entry of a folder, its links followed, may be replaced or removed.
+pub(super) fn may_change(rules: &[FilesRule], entry: &Path) -> bool {
+    rules.iter().filter(|rule| rule.access >= Access::Write).any(|rule| PathPattern::parse(&rule.path).real().covers(entry))
+}
+
 type Decision = Result<Allowed, Option<DeniedBecause>>;
 
 /// Reading follows a link at the end: what it stands for must be granted as well.

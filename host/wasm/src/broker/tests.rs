@@ -116,3 +116,70 @@ fn a_program_for_the_write_phase_does_not_run_in_the_read_phase() {
     assert_eq!(decide(rule, Phase::Read, &run(&["-s", "reload"])).unwrap_err().because, DeniedBecause::ReadPhase);
     assert!(decide(rule, Phase::Write, &run(&["-s", "reload"])).is_ok());
 }
+
+#[test]
+fn a_file_that_the_plugin_may_write_is_no_program_and_no_pid_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().canonicalize().unwrap().join(name).display().to_string();
+    for name in ["own", "other"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    for name in ["own/file", "other/file"] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    std::os::unix::fs::symlink(path("own/file"), path("other/to-own")).unwrap();
+    // Through a link that the plugin could put a file in the place of.
+    std::os::unix::fs::symlink(path("other/file"), path("own/to-other")).unwrap();
+    std::os::unix::fs::symlink("../own/to-other", path("other/through-own")).unwrap();
+    std::os::unix::fs::symlink(path("own"), path("folder")).unwrap();
+    std::os::unix::fs::symlink(path("other/file"), path("other/to-other")).unwrap();
+    let effects = |file: &str| {
+        let of = format!("pid-file:{}", path(file));
+        let run = Effect::Run { program: path(file), args: Vec::new(), env: Vec::new(), cwd: None, place: "host".to_owned() };
+        [run, Effect::LookAtProcesses(of.clone()), Effect::Signal { of, signal: "HUP".to_owned() }]
+    };
+    let allowing = |file: &str, files: &str, prefix: &str| {
+        rules(&format!(
+            "files = [{files}]\nexec = [{{ program = \"{0}\", phase = \"read\"{prefix} }}]\nprocess = [{{ of = \"pid-file:{0}\", signals = [\"HUP\"] }}]",
+            path(file)
+        ))
+    };
+    let write = format!("{{ path = \"{}/*\", access = \"write\" }}", path("own"));
+    let decide = |requested: Capabilities, granted: Capabilities, effect: &Effect| {
+        Broker::new(name(), requested, granted).authorize(Phase::Write, &Circumstances::default(), effect)
+    };
+    for file in ["own/file", "own/not-there-yet", "other/to-own", "other/through-own", "folder/file"] {
+        for effect in effects(file) {
+            let set = allowing(file, &write, "");
+            let denied = decide(set.clone(), set, &effect).unwrap_err();
+            assert!(matches!(&denied.because, DeniedBecause::OwnFile(own) if own.starts_with(&path("own"))), "{denied}");
+            assert!(denied.hint().unwrap().contains("agente.lock"), "{denied}");
+        }
+    }
+    for (file, files) in [("other/file", write.as_str()), ("other/to-other", &write), ("own/file", &write.replace("write", "read"))] {
+        for effect in effects(file) {
+            let set = allowing(file, files, "");
+            assert!(decide(set.clone(), set, &effect).is_ok(), "{effect}");
+        }
+    }
+    // Only what is granted, too, may be written.
+    let [run, ..] = effects("own/file");
+    assert!(decide(allowing("own/file", &write, ""), allowing("own/file", "", ""), &run).is_ok());
+    // The operator's prefix is a program like any other.
+    let [run, ..] = effects("other/file");
+    let prefix = format!(", prefix = [\"{}\"]", path("own/file"));
+    assert!(decide(allowing("other/file", &write, ""), allowing("other/file", &write, &prefix), &run).is_err());
+}
+
+#[test]
+fn nginx_switch_keeps_its_pid_file_beside_the_folder_that_it_writes() {
+    let request = crate::request::PluginRequest::parse(include_str!("../../../../plugins/nginx-switch/plugin.toml")).unwrap();
+    let signal = |pid_file: &str| {
+        let config = serde_json::json!({ "directory": "/srv/shop/agente", "nginx": "/srv/shop/bin/nginx", "pid_file": pid_file });
+        let asks = request.resolve(&config, &[]).unwrap();
+        let effect = Effect::Signal { of: format!("pid-file:{pid_file}"), signal: "HUP".to_owned() };
+        Broker::new(name(), asks.clone(), asks).authorize(Phase::Write, &Circumstances::default(), &effect)
+    };
+    assert!(signal("/srv/shop/nginx.pid").is_ok());
+    assert!(signal("/srv/shop/agente/nginx.pid").is_err());
+}

@@ -101,7 +101,7 @@ pub(crate) async fn replace(operation: &Arc<Operation>, path: String, bytes: Vec
                 FileType::RegularFile => {}
                 FileType::Symlink => {
                     let denied = Denied { plugin: operation.household.plugin.clone(), effect: effect.to_string(), because: DeniedBecause::Link, rule: None };
-                    operation.record(&effect, Some(&denied));
+                    operation.record_denied(&effect, &denied);
                     return Err(denied.into());
                 }
                 _ => return Err(Failure::new(FaultKind::Rejected, format!("{attempt} failed: what stands there is not a file"))),

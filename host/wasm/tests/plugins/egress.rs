@@ -285,3 +285,13 @@ async fn a_server_is_trusted_by_a_granted_authority_and_by_no_other() {
     }
     assert_eq!(server.requests().len(), 1, "a server that is not trusted was sent a request");
 }
+
+#[tokio::test]
+async fn a_secret_in_what_was_denied_is_masked_in_the_fault() {
+    let world = World::default();
+    let may = json!({ "ask": "http://localhost:1", "send": "place", "send_to": "localhost" });
+    let config = json!({ "act": "http", "authority": "localhost:1", "headers": { "x": "{secret}" }, "secret": "place", "may": may });
+    let fault = world.look(config).await.unwrap_err();
+    assert!(words(&fault).contains("a loopback address") && words(&fault).contains("private = true"), "{}", words(&fault));
+    assert!(words(&fault).contains("[redacted]") && !words(&fault).contains("localhost"), "{}", words(&fault));
+}

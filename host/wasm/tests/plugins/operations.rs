@@ -130,3 +130,30 @@ async fn a_checker_answers_and_judges_the_tables_of_checks() {
     assert!(checker.check_spec(&json!({ "path": "/" })).await.unwrap().is_empty());
     assert!(plugin.switcher(OperationContext::default()).is_none());
 }
+
+#[tokio::test]
+async fn no_number_of_other_effects_hides_one_that_changes_something() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+    let replaced = format!("replace the file `{}`", path.display());
+    let act = |may: Value| json!({ "act": "read-often-and-replace", "count": 1100, "other": other, "path": path, "text": "x", "may": may });
+
+    let world = World::default();
+    assert_eq!(world.change(act(json!({ "read": other, "write": path }))).await.unwrap(), "replaced");
+    let recorded = world.recorded();
+    assert_eq!(recorded.len(), 1002);
+    assert_eq!(recorded[1000..], [replaced.clone(), "100 more effects that change nothing".to_owned()]);
+
+    // Neither do denials, and they don't grow without end.
+    let world = World::default();
+    assert_eq!(world.change(act(json!({ "write": path }))).await.unwrap(), "replaced");
+    let recorded = world.recorded();
+    assert_eq!(recorded.len(), 1002);
+    assert_eq!(recorded[999], format!("denied: read the file `{}`", other.display()));
+    assert_eq!(recorded[1000..], [replaced, "denied: 100 more effects".to_owned()]);
+
+    // What is denied after many harmless ones is told.
+    let world = World::default();
+    world.change(act(json!({ "read": other }))).await.unwrap_err();
+    assert!(world.recorded().contains(&format!("denied: replace the file `{}`", path.display())));
+}

@@ -98,6 +98,12 @@ fn act(settings: &Value) -> Result<String, Failure> {
         })),
         "list" => Ok(files::list(path)?.into_iter().map(|entry| entry.name).collect::<Vec<_>>().join(",")),
         "replace" => files::replace(path, text(settings, "text").as_bytes(), number(settings, "mode", 0o644) as u32).map(|()| "replaced".into()),
+        "read-often-and-replace" => {
+            for _ in 0..number(settings, "count", 0) {
+                let _ = files::read(text(settings, "other"));
+            }
+            files::replace(path, text(settings, "text").as_bytes(), 0o644).map(|()| "replaced".into())
+        }
         "remove" => Ok(files::remove(path)?.to_string()),
         "run" => {
             let command = exec::Command {
