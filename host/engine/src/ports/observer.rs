@@ -1,0 +1,55 @@
+//! Telling those who watch.
+
+use super::Finding;
+use super::ProbeReport;
+use crate::journal::Event;
+use crate::names::BackendId;
+use crate::verdict::Verdict;
+use serde::Serialize;
+
+/// Something that people watching want to see at once. Not journaled, may be lost.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "progress", rename_all = "kebab-case")]
+pub enum Progress {
+    /// An entry was journaled.
+    Journaled {
+        /// Which.
+        #[serde(flatten)]
+        event: Box<Event>,
+    },
+    /// A line of preflight.
+    Found {
+        /// Which.
+        #[serde(flatten)]
+        finding: Finding,
+    },
+    /// A check's answer.
+    Checked {
+        /// The check's name.
+        check: String,
+        /// The backend, where one was asked.
+        backend: Option<BackendId>,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// How a wait goes on, with the measured value and its limit.
+    Waiting {
+        /// The step's index.
+        step: usize,
+        /// In words.
+        message: String,
+    },
+    /// What the prober counts, about once a second while it runs.
+    Probe {
+        /// So far.
+        report: ProbeReport,
+    },
+}
+
+/// Is told what happens. Must not block.
+pub trait Observer: Send + Sync {
+    /// Takes one piece of progress.
+    fn tell(&self, progress: Progress);
+}
+
+// What the plugin host needs of the others: it may not know Docker or the store.
