@@ -33,7 +33,9 @@ pub(crate) fn start_logging(verbose: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().with_ansi(false).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().with_ansi(false);
+    // Told by `eprintln!`, which panics where standard error is closed.
+    let _ = log.log_internal_errors(false).try_init();
 }
 
 /// Writes a line of data to standard output. A reader that went away is not an error.
