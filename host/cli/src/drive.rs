@@ -4,7 +4,7 @@ use crate::clock::SystemClock;
 use crate::error::{CliError, Exit, exit_of};
 use crate::identity;
 use crate::metrics::{self, RunKeeper};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::session::Session;
 use agente_engine::executor::{self, Halt, World};
 use agente_engine::fault::{Fault, FaultKind};
@@ -16,6 +16,7 @@ use agente_engine::release::Artifact;
 use agente_engine::state::ServiceState;
 use agente_store::{EmbeddedStore, Lease};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What is to be done with a deployment.
@@ -36,6 +37,9 @@ pub(crate) enum Signals {
     /// Nothing here: it is taking something bad back, and whoever asked for that hears them afterwards.
     Wait,
 }
+
+/// How long leaving at once may take to say so.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Runs a deployment to its end under a lease and reports it.
 pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Work, state: ServiceState, output: &Output) -> Result<Outcome, CliError> {
@@ -128,6 +132,7 @@ async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl
         };
         if asked {
             tracing::warn!("{name} again: leaving at once; `agente-host resume` or `abort` takes the deployment up");
+            output::finish(AT_ONCE);
             std::process::exit(Exit::Open as i32);
         }
         asked = true;

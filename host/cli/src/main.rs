@@ -25,6 +25,10 @@ use error::CliError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long whoever reads the output may take for what is left of it at the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     // A supervisor is this program too; it must stay small, so it starts before anything else.
@@ -49,10 +53,12 @@ fn main() -> ExitCode {
     let result = without_panic(|| runtime.block_on(run(arguments)));
     // Work that was given up must not hold up the exit.
     runtime.shutdown_background();
-    match result {
+    let code = match result {
         Ok(code) => code,
         Err(error) => error.report(color),
-    }
+    };
+    output::finish(LAST_WORDS);
+    code
 }
 
 /// Ends a panic with the exit code of a bug; what it says was written when it began.

@@ -3,9 +3,12 @@
 mod describe;
 mod human;
 mod report;
+mod terminal;
+mod writer;
 
 pub(crate) use describe::{plan_lines, routes_line, standing_line, step_words};
 pub(crate) use human::{event_line, table};
+pub(crate) use writer::{finish, stderr};
 
 use crate::arguments::OutputKind;
 use crate::clock;
@@ -33,16 +36,14 @@ pub(crate) fn start_logging(verbose: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().with_ansi(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer::stderr).with_target(false).without_time().with_ansi(false);
     // Told by `eprintln!`, which panics where standard error is closed.
     let _ = log.log_internal_errors(false).try_init();
 }
 
 /// Writes a line of data to standard output. A reader that went away is not an error.
 pub(crate) fn data(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
+    let _ = writeln!(writer::stdout(), "{line}");
 }
 
 /// Writes a value of data as one line of JSON.
@@ -54,7 +55,7 @@ pub(crate) fn json_line(value: &impl Serialize) {
 
 /// Writes a line for people to standard error.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(writer::stderr(), "{line}");
 }
 
 /// Takes the progress of a deployment.
@@ -64,8 +65,9 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// For a form of output.
+    /// For a form of output. From here on nobody who writes waits for whoever reads.
     pub(crate) fn new(kind: OutputKind) -> Self {
+        writer::start();
         let live = kind == OutputKind::Human && std::io::stderr().is_terminal();
         let color = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { kind, human: Mutex::new(Human::new(live, color)) }
@@ -109,8 +111,19 @@ impl Output {
     }
 }
 
+/// Whether the next of its kind says as much: what is journaled or found is told once.
+fn is_passing(progress: &Progress) -> bool {
+    match progress {
+        Progress::Waiting { .. } | Progress::Probe { .. } | Progress::Checked { .. } => true,
+        Progress::Journaled { .. } | Progress::Found { .. } => false,
+    }
+}
+
 impl Observer for Output {
     fn tell(&self, progress: Progress) {
+        if is_passing(&progress) && writer::is_behind() {
+            return;
+        }
         match self.kind {
             OutputKind::Json => {
                 if let Ok(body) = serde_json::to_value(&progress) {

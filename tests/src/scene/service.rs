@@ -1,6 +1,6 @@
 //! A service behind the scene's NGINX: its folder, its manifest, and the host's runs for it.
 
-use super::{Answer, Ended, Nginx, Ports, Run, Unprivileged, built, get, processes, run, shipped, wait_for};
+use super::{Answer, Ended, Nginx, Ports, Run, Unprivileged, Unread, built, get, processes, run, shipped, wait_for};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;
@@ -193,6 +193,11 @@ impl Service {
     /// Starts a run of the host.
     pub fn begin(&self, args: &[&str]) -> Run {
         Run::start(self.command(&self.state, args), format!("agente-host {}", args.join(" ")))
+    }
+
+    /// Starts a run of the host whose output nobody reads: its pipes are full from the beginning.
+    pub fn begin_unread(&self, args: &[&str]) -> Unread {
+        Unread::start(self.command(&self.state, args))
     }
 
     /// Runs the host with another store to its end.
