@@ -108,18 +108,25 @@ pub(crate) async fn run_with(
 }
 
 async fn heeding(signals: Signals, store: &EmbeddedStore, id: &DeploymentId, deployment: impl Future<Output = Result<Outcome, Halt>>) -> Result<Outcome, Halt> {
+    ignore_hangup();
     match signals {
         Signals::Abort => with_signals(store, id, deployment).await,
         Signals::Wait => deployment.await,
     }
 }
 
-/// Asks for an orderly abort at the first SIGINT or SIGTERM and leaves at the second; SIGHUP changes nothing.
+/// From now on a closed terminal ends nothing of this process.
+pub(crate) fn ignore_hangup() {
+    // Listened to once, the signal never does again what it did by default.
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::warn!("SIGHUP can't be ignored: {error}");
+    }
+}
+
+/// Asks for an orderly abort at the first SIGINT or SIGTERM and leaves at the second.
 async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl Future<Output = Result<Outcome, Halt>>) -> Result<Outcome, Halt> {
     tokio::pin!(deployment);
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return deployment.await;
     };
     let mut asked = false;
@@ -128,7 +135,6 @@ async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl
             outcome = &mut deployment => return outcome,
             () = heard(&mut interrupt) => "SIGINT",
             () = heard(&mut terminate) => "SIGTERM",
-            () = heard(&mut hangup) => continue,
         };
         if asked {
             tracing::warn!("{name} again: leaving at once; `agente-host resume` or `abort` takes the deployment up");
