@@ -112,6 +112,11 @@ impl Service {
         self.user = Some(user.clone());
     }
 
+    /// Lets another user run the host from now on; what the first one made stays the first one's.
+    pub fn hand_to(&mut self, user: &Unprivileged) {
+        self.user = Some(user.clone());
+    }
+
     /// Adds a line to the switcher's section, in force with the next manifest that is written.
     pub fn switch_setting(&mut self, line: &str) {
         self.section.push_str(line);
