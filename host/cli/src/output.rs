@@ -13,10 +13,11 @@ pub(crate) use writer::{finish, stderr};
 use crate::arguments::OutputKind;
 use crate::clock;
 use crate::drive::Work;
-use agente_engine::journal::Outcome;
+use agente_engine::journal::{Event, Outcome};
 use agente_engine::plan::Plan;
 use agente_engine::ports::{Observer, Progress};
 use agente_probe::HttpProber;
+use agente_store::ReservationTurn;
 use human::Human;
 use serde::Serialize;
 use serde_json::json;
@@ -62,6 +63,8 @@ pub(crate) fn say(line: &str) {
 pub(crate) struct Output {
     kind: OutputKind,
     human: Mutex<Human>,
+    /// Passed on once the plan is journaled, where others see what it reserves.
+    turn: Mutex<Option<ReservationTurn>>,
 }
 
 impl Output {
@@ -70,7 +73,12 @@ impl Output {
         writer::start();
         let live = kind == OutputKind::Human && std::io::stderr().is_terminal();
         let color = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { kind, human: Mutex::new(Human::new(live, color)) }
+        Self { kind, human: Mutex::new(Human::new(live, color)), turn: Mutex::default() }
+    }
+
+    /// Keeps the turn to choose addresses until the plan that names them is in the journal.
+    pub(crate) fn keep_turn(&self, turn: ReservationTurn) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
     }
 
     fn human(&self, with: impl FnOnce(&mut Human)) {
@@ -121,6 +129,11 @@ fn is_passing(progress: &Progress) -> bool {
 
 impl Observer for Output {
     fn tell(&self, progress: Progress) {
+        if let Progress::Journaled { event } = &progress
+            && matches!(**event, Event::Opened { .. })
+        {
+            self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         if is_passing(&progress) && writer::is_behind() {
             return;
         }

@@ -117,6 +117,12 @@ impl Service {
         self.user = Some(user.clone());
     }
 
+    /// Shares store and ports with another service, as two services of one machine do that were made by `init`.
+    pub fn share_with(&mut self, other: &Service) {
+        self.state.clone_from(&other.state);
+        self.backends = other.backends;
+    }
+
     /// Adds a line to the switcher's section, in force with the next manifest that is written.
     pub fn switch_setting(&mut self, line: &str) {
         self.section.push_str(line);
