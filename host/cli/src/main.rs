@@ -15,6 +15,7 @@ mod metrics;
 mod open;
 mod output;
 mod plugins;
+mod program;
 mod runtime;
 mod secrets;
 mod session;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    program::path();
     output::start_logging(arguments.global.verbose);
     let color = arguments.global.color();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

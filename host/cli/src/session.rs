@@ -99,7 +99,7 @@ pub(crate) struct Base {
 
 /// The runtimes for a scope.
 async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn Secrets>) -> Result<(AnyRuntime, DockerSettings), CliError> {
-    let program = std::env::current_exe().map_err(|error| CliError::internal("the path of this program is not known").because(&error))?;
+    let program = crate::program::path().ok_or_else(|| CliError::internal("the path of this program is not known"))?.to_owned();
     let artifacts_of = store.clone();
     let process = ProcessRuntime::new(ProcessConfig {
         state: store.directory().root().to_owned(),
