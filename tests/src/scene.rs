@@ -28,7 +28,7 @@ pub use monitoring::{Monitor, promtool};
 pub use nginx::Nginx;
 pub use ports::{Ports, free_port};
 pub use processes::{end_all, kill, under, wait_gone};
-pub use run::{Ended, Run, shipped};
+pub use run::{Ended, Run, Unread, shipped};
 pub use service::{Service, Setup};
 pub use traffic::Traffic;
 pub use unprivileged::{AsRoot, Unprivileged};

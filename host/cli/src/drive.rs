@@ -4,7 +4,7 @@ use crate::clock::SystemClock;
 use crate::error::{CliError, Exit, exit_of};
 use crate::identity;
 use crate::metrics::{self, RunKeeper};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::session::Session;
 use agente_engine::executor::{self, Halt, World};
 use agente_engine::fault::{Fault, FaultKind};
@@ -16,6 +16,7 @@ use agente_engine::release::Artifact;
 use agente_engine::state::ServiceState;
 use agente_store::{EmbeddedStore, Lease};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What is to be done with a deployment.
@@ -36,6 +37,9 @@ pub(crate) enum Signals {
     /// Nothing here: it is taking something bad back, and whoever asked for that hears them afterwards.
     Wait,
 }
+
+/// How long leaving at once may take to say so.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Runs a deployment to its end under a lease and reports it.
 pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Work, state: ServiceState, output: &Output) -> Result<Outcome, CliError> {
@@ -104,18 +108,25 @@ pub(crate) async fn run_with(
 }
 
 async fn heeding(signals: Signals, store: &EmbeddedStore, id: &DeploymentId, deployment: impl Future<Output = Result<Outcome, Halt>>) -> Result<Outcome, Halt> {
+    ignore_hangup();
     match signals {
         Signals::Abort => with_signals(store, id, deployment).await,
         Signals::Wait => deployment.await,
     }
 }
 
-/// Asks for an orderly abort at the first SIGINT or SIGTERM and leaves at the second; SIGHUP changes nothing.
+/// From now on a closed terminal ends nothing of this process.
+pub(crate) fn ignore_hangup() {
+    // Listened to once, the signal never does again what it did by default.
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::warn!("SIGHUP can't be ignored: {error}");
+    }
+}
+
+/// Asks for an orderly abort at the first SIGINT or SIGTERM and leaves at the second.
 async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl Future<Output = Result<Outcome, Halt>>) -> Result<Outcome, Halt> {
     tokio::pin!(deployment);
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return deployment.await;
     };
     let mut asked = false;
@@ -124,10 +135,10 @@ async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl
             outcome = &mut deployment => return outcome,
             () = heard(&mut interrupt) => "SIGINT",
             () = heard(&mut terminate) => "SIGTERM",
-            () = heard(&mut hangup) => continue,
         };
         if asked {
             tracing::warn!("{name} again: leaving at once; `agente-host resume` or `abort` takes the deployment up");
+            output::finish(AT_ONCE);
             std::process::exit(Exit::Open as i32);
         }
         asked = true;

@@ -86,7 +86,7 @@ impl CliError {
         if let Some(hint) = &self.hint {
             let _ = writeln!(text, "{cyan}Hint:{plain} {}", shown(hint));
         }
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = crate::output::stderr().write_all(text.as_bytes());
         self.exit.into()
     }
 }

@@ -15,6 +15,7 @@ mod metrics;
 mod open;
 mod output;
 mod plugins;
+mod program;
 mod runtime;
 mod secrets;
 mod session;
@@ -22,8 +23,13 @@ mod session;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use error::CliError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long whoever reads the output may take for what is left of it at the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     // A supervisor is this program too; it must stay small, so it starts before anything else.
@@ -39,19 +45,30 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    program::path();
     output::start_logging(arguments.global.verbose);
     let color = arguments.global.color();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CliError::internal(format!("the runtime could not be started: {error}")).report(color),
     };
-    let result = runtime.block_on(run(arguments));
+    let result = without_panic(|| runtime.block_on(run(arguments)));
     // Work that was given up must not hold up the exit.
     runtime.shutdown_background();
-    match result {
+    let code = match result {
         Ok(code) => code,
         Err(error) => error.report(color),
-    }
+    };
+    output::finish(LAST_WORDS);
+    code
+}
+
+/// Ends a panic with the exit code of a bug; what it says was written when it began.
+fn without_panic(work: impl FnOnce() -> Result<ExitCode, CliError>) -> Result<ExitCode, CliError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(CliError::internal("agente-host failed within itself")
+            .hint("this is a bug of agente-host; please report it with what you typed. A deployment that was open goes on with `agente-host resume`"))
+    })
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
@@ -78,5 +95,18 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Schema => c::schema::run(),
         Command::Reference(options) => c::reference::run(&options),
         Command::Completions { shell } => c::completions::run(shell),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use error::Exit;
+
+    #[test]
+    #[expect(clippy::panic, reason = "what is caught")]
+    fn a_panic_ends_as_a_bug() {
+        let error = without_panic(|| panic!("caught by a test")).unwrap_err();
+        assert_eq!(error.exit, Exit::Bug);
     }
 }

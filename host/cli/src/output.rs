@@ -4,18 +4,22 @@ mod describe;
 mod human;
 mod report;
 mod shown;
+mod terminal;
+mod writer;
 
 pub(crate) use describe::{plan_lines, routes_line, standing_line, step_words};
 pub(crate) use human::{event_line, table};
 pub(crate) use shown::shown;
+pub(crate) use writer::{finish, stderr};
 
 use crate::arguments::OutputKind;
 use crate::clock;
 use crate::drive::Work;
-use agente_engine::journal::Outcome;
+use agente_engine::journal::{Event, Outcome};
 use agente_engine::plan::Plan;
 use agente_engine::ports::{Observer, Progress};
 use agente_probe::HttpProber;
+use agente_store::ReservationTurn;
 use human::Human;
 use serde::Serialize;
 use serde_json::json;
@@ -35,13 +39,10 @@ pub(crate) fn start_logging(verbose: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| shown::Shown(std::io::stderr()))
-        .with_target(false)
-        .without_time()
-        .with_ansi(false)
-        .try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).without_time().with_ansi(false);
+    let log = log.with_writer(|| shown::Shown(writer::stderr()));
+    // Told by `eprintln!`, which panics where standard error is closed.
+    let _ = log.log_internal_errors(false).try_init();
 }
 
 /// Writes a line of data to standard output. A reader that went away is not an error.
@@ -51,9 +52,7 @@ pub(crate) fn data(line: &str) {
 
 /// Writes a line that is the user's own, such as one of the service's log.
 pub(crate) fn data_as_it_is(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
+    let _ = writeln!(writer::stdout(), "{line}");
 }
 
 /// Writes a value of data as one line of JSON.
@@ -70,21 +69,29 @@ pub(crate) fn say(line: &str) {
 
 /// The same after what is painted already: the only codes for the terminal that get through are our own.
 pub(crate) fn say_after(painted: &str, line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", shown::after(painted, line));
+    let _ = writeln!(writer::stderr(), "{}", shown::after(painted, line));
 }
 
 /// Takes the progress of a deployment.
 pub(crate) struct Output {
     kind: OutputKind,
     human: Mutex<Human>,
+    /// Passed on once the plan is journaled, where others see what it reserves.
+    turn: Mutex<Option<ReservationTurn>>,
 }
 
 impl Output {
-    /// For a form of output.
+    /// For a form of output. From here on nobody who writes waits for whoever reads.
     pub(crate) fn new(kind: OutputKind) -> Self {
+        writer::start();
         let live = kind == OutputKind::Human && std::io::stderr().is_terminal();
         let color = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { kind, human: Mutex::new(Human::new(live, color)) }
+        Self { kind, human: Mutex::new(Human::new(live, color)), turn: Mutex::default() }
+    }
+
+    /// Keeps the turn to choose addresses until the plan that names them is in the journal.
+    pub(crate) fn keep_turn(&self, turn: ReservationTurn) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
     }
 
     fn human(&self, with: impl FnOnce(&mut Human)) {
@@ -125,8 +132,24 @@ impl Output {
     }
 }
 
+/// Whether the next of its kind says as much: what is journaled or found is told once.
+fn is_passing(progress: &Progress) -> bool {
+    match progress {
+        Progress::Waiting { .. } | Progress::Probe { .. } | Progress::Checked { .. } => true,
+        Progress::Journaled { .. } | Progress::Found { .. } => false,
+    }
+}
+
 impl Observer for Output {
     fn tell(&self, progress: Progress) {
+        if let Progress::Journaled { event } = &progress
+            && matches!(**event, Event::Opened { .. })
+        {
+            self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        if is_passing(&progress) && writer::is_behind() {
+            return;
+        }
         match self.kind {
             OutputKind::Json => {
                 if let Ok(body) = serde_json::to_value(&progress) {

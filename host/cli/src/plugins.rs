@@ -64,7 +64,7 @@ pub(crate) fn find(name: &PluginName, path: Option<&Path>) -> Result<PathBuf, Cl
 /// Where the plugins that come with the program are.
 fn shipped_folders() -> Vec<PathBuf> {
     let named = std::env::var_os("AGENTE_HOST_PLUGINS").map(PathBuf::from);
-    let program = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
+    let program = crate::program::path().map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
     let beside = program.as_deref().and_then(Path::parent);
     let above = beside.and_then(Path::parent).unwrap_or(Path::new("/"));
     let beside = beside.map(|folder| [folder.join("plugins"), above.join("plugins"), above.join("lib/agente-host/plugins")]);

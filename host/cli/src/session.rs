@@ -97,9 +97,20 @@ pub(crate) struct Base {
     pub(crate) calls: Arc<CallTally>,
 }
 
-/// The runtimes for a scope.
-async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn Secrets>) -> Result<(AnyRuntime, DockerSettings), CliError> {
-    let program = std::env::current_exe().map_err(|error| CliError::internal("the path of this program is not known").because(&error))?;
+/// The engine that `DOCKER_HOST` names. One that can't be used is an error for whoever needs it, and nothing to a service without containers.
+fn named_engine(prefers_docker: bool) -> Result<(Endpoint, bool), CliError> {
+    let named = std::env::var("DOCKER_HOST").ok();
+    match Endpoint::of_docker_host(named.as_deref()) {
+        Ok(endpoint) => Ok((endpoint, true)),
+        Err(fault) if prefers_docker => Err(fault.into()),
+        // Nothing is there, and whoever asks it all the same is told its name.
+        Err(_) => Ok((Endpoint::Unix(named.unwrap_or_default().into()), false)),
+    }
+}
+
+/// The runtimes for a scope, and the engine that programs of plugins may run in, where there is one.
+async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn Secrets>) -> Result<(AnyRuntime, Option<DockerSettings>), CliError> {
+    let program = crate::program::path().ok_or_else(|| CliError::internal("the path of this program is not known"))?.to_owned();
     let artifacts_of = store.clone();
     let process = ProcessRuntime::new(ProcessConfig {
         state: store.directory().root().to_owned(),
@@ -108,9 +119,13 @@ async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn S
         secrets: Arc::clone(&secrets),
         limits: SupervisionLimits::default(),
     });
-    let endpoint = match &manifest.docker_socket {
-        Some(socket) => Endpoint::Unix(socket.clone()),
-        None => Endpoint::of_docker_host(std::env::var("DOCKER_HOST").ok().as_deref())?,
+    // What stands may have been launched before the manifest changed its runtime.
+    let earlier = store.releases(&manifest.scope, 20).await?;
+    let is_docker = |runtime: &RuntimeSpec| matches!(runtime, RuntimeSpec::Docker(_));
+    let prefers_docker = is_docker(&manifest.runtime) || earlier.iter().any(|release| is_docker(&release.runtime));
+    let (endpoint, usable) = match &manifest.docker_socket {
+        Some(socket) => (Endpoint::Unix(socket.clone()), true),
+        None => named_engine(prefers_docker)?,
     };
     let mut settings = DockerSettings::new(endpoint, store.id());
     settings.min_free_disk_bytes = manifest.policy.min_free_disk_bytes;
@@ -118,11 +133,7 @@ async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn S
         std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
     settings.credentials = config_folder.map(|folder| folder.join("config.json")).filter(|path| path.is_file());
     let docker = DockerRuntime::new(settings.clone(), secrets);
-    // What stands may have been launched before the manifest changed its runtime.
-    let earlier = store.releases(&manifest.scope, 20).await?;
-    let is_docker = |runtime: &RuntimeSpec| matches!(runtime, RuntimeSpec::Docker(_));
-    let prefers_docker = is_docker(&manifest.runtime) || earlier.iter().any(|release| is_docker(&release.runtime));
-    Ok((AnyRuntime { process, docker, prefers_docker }, settings))
+    Ok((AnyRuntime { process, docker, prefers_docker }, usable.then_some(settings)))
 }
 
 impl Base {
@@ -140,7 +151,8 @@ impl Base {
     pub(crate) async fn with(manifest: Manifest, store: EmbeddedStore, scratch: Option<TempDir>) -> Result<Self, CliError> {
         let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets { sources: manifest.secrets.clone(), directory: manifest.directory.clone() });
         let (runtime, docker) = runtimes(&manifest, &store, Arc::clone(&secrets)).await?;
-        let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, Some(Arc::new(ContainerCommands::new(docker)))));
+        let in_containers = docker.map(|docker| Arc::new(ContainerCommands::new(docker)) as Arc<dyn Commands>);
+        let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, in_containers));
         let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
         let calls: Arc<CallTally> = Arc::default();
         let audit: Arc<dyn Audit> = Arc::<CallTally>::clone(&calls);

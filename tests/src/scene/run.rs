@@ -1,9 +1,9 @@
 //! One run of the real `agente-host`: its events while it runs, and its end.
 
-use super::{PATIENCE, built, processes};
+use super::{PATIENCE, built, processes, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -151,6 +151,45 @@ impl Run {
         let events = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         Ended { what: self.what, code: status.code(), events, stdout: lines.join("\n"), stderr, took }
     }
+}
+
+/// A run whose standard output and standard error are full pipes.
+pub struct Unread {
+    child: Child,
+    _readers: [PipeReader; 2],
+}
+
+impl Unread {
+    pub(super) fn start(mut command: Command) -> Self {
+        let (out, to_out) = full_pipe();
+        let (error, to_error) = full_pipe();
+        let child = command.stdin(Stdio::null()).stdout(to_out).stderr(to_error).spawn().expect("agente-host starts");
+        Self { child, _readers: [out, error] }
+    }
+
+    /// Waits for its end and gives its exit code; none when a signal ended it.
+    pub fn wait(mut self) -> Option<i32> {
+        wait_for("the end of a run that nobody reads", || self.child.try_wait().expect("its end")).code()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A pipe that takes nothing more.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let filled = writer.try_clone().expect("its writing end");
+    // Both share their flags, so these are put back.
+    let flags = rustix::fs::fcntl_getfl(&filled).expect("its flags");
+    rustix::fs::fcntl_setfl(&filled, flags | rustix::fs::OFlags::NONBLOCK).expect("its flags are set");
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&filled, flags).expect("its flags are set");
+    (reader, writer)
 }
 
 /// A run that ended.

@@ -1,6 +1,6 @@
 //! A service behind the scene's NGINX: its folder, its manifest, and the host's runs for it.
 
-use super::{Answer, Ended, Nginx, Ports, Run, Unprivileged, built, get, processes, run, shipped, wait_for};
+use super::{Answer, Ended, Nginx, Ports, Run, Unprivileged, Unread, built, get, processes, run, shipped, wait_for};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;
@@ -86,6 +86,7 @@ pub struct Service {
     section: String,
     file: PathBuf,
     user: Option<Unprivileged>,
+    program: Option<PathBuf>,
 }
 
 impl Service {
@@ -103,6 +104,7 @@ impl Service {
             section: nginx.section(),
             file,
             user: None,
+            program: None,
         }
     }
 
@@ -110,6 +112,30 @@ impl Service {
     pub(super) fn run_as(&mut self, user: &Unprivileged) {
         user.give(&self.folder);
         self.user = Some(user.clone());
+    }
+
+    /// Lets another user run the host from now on; what the first one made stays the first one's.
+    pub fn hand_to(&mut self, user: &Unprivileged) {
+        self.user = Some(user.clone());
+    }
+
+    /// Shares store and ports with another service, as two services of one machine do that were made by `init`.
+    pub fn share_with(&mut self, other: &Service) {
+        self.state.clone_from(&other.state);
+        self.backends = other.backends;
+    }
+
+    /// Runs the host from a copy of its own, with the shipped plugins beside it, and gives the copy's path.
+    pub fn with_own_program(&mut self) -> PathBuf {
+        let folder = self.folder.join("bin");
+        std::fs::create_dir_all(folder.join("plugins")).expect("a folder");
+        for plugin in ["nginx-switch", "http-health"] {
+            std::fs::copy(shipped(plugin), folder.join("plugins").join(format!("{plugin}.wasm"))).expect("a plugin is copied");
+        }
+        let program = folder.join("agente-host");
+        std::fs::copy(run::program(), &program).expect("the program is copied");
+        self.program = Some(program.clone());
+        program
     }
 
     /// Adds a line to the switcher's section, in force with the next manifest that is written.
@@ -175,8 +201,8 @@ impl Service {
     }
 
     fn command(&self, state: &Path, args: &[&str]) -> Command {
-        let program = self.user.as_ref().map_or_else(run::program, |user| user.programs.join("agente-host"));
-        let mut command = Command::new(program);
+        let program = self.user.as_ref().map(|user| user.programs.join("agente-host")).or_else(|| self.program.clone());
+        let mut command = Command::new(program.unwrap_or_else(run::program));
         if let Some(user) = &self.user {
             command.uid(user.uid).gid(user.gid).env("HOME", &user.home).env_remove("XDG_CACHE_HOME").current_dir("/");
         }
@@ -193,6 +219,11 @@ impl Service {
     /// Starts a run of the host.
     pub fn begin(&self, args: &[&str]) -> Run {
         Run::start(self.command(&self.state, args), format!("agente-host {}", args.join(" ")))
+    }
+
+    /// Starts a run of the host whose output nobody reads: its pipes are full from the beginning.
+    pub fn begin_unread(&self, args: &[&str]) -> Unread {
+        Unread::start(self.command(&self.state, args))
     }
 
     /// Runs the host with another store to its end.

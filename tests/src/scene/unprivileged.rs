@@ -44,6 +44,15 @@ impl Unprivileged {
         user
     }
 
+    /// Another user of the same group, with a home of their own.
+    #[must_use]
+    pub fn colleague(&self) -> Self {
+        let other = Self { uid: self.uid + 1, home: self.home.with_extension("of-colleague"), ..self.clone() };
+        std::fs::create_dir(&other.home).expect("a folder");
+        other.give(&other.home);
+        other
+    }
+
     /// Makes somebody's file or folder theirs.
     pub fn give(&self, path: &Path) {
         chown(path, Some(self.uid), Some(self.gid)).expect("a new owner");

@@ -1,6 +1,6 @@
 //! Decisions of people while a deployment runs: abort from a second terminal at every step, signals, pause, and ways back.
 
-use agente_tests::scene::{Scene, Service, Setup, Traffic, get};
+use agente_tests::scene::{Scene, Service, Setup, Traffic, get, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::time::Duration;
@@ -57,6 +57,24 @@ fn an_abort_from_a_second_terminal_is_heard_at_once_in_every_step() {
         assert!(heard.len() == 1 && heard[0] <= HEARD_MS, "{step}: heard after {heard:?} ms");
         stable_at_full_weight(&shop, "v1", "blue");
     }
+    load.nothing_lost();
+    drop(scene);
+}
+
+#[test]
+fn an_output_that_nobody_reads_holds_up_neither_deployment_nor_abort() {
+    let (scene, shop) = Scene::deployed();
+    let load = Traffic::on(&shop, 60.0, 0);
+    shop.write(&Setup { bake: "60s".to_owned(), ..Setup::version("v2") });
+    let run = shop.begin_unread(&["deploy"]);
+    wait_for("the bake", || (shop.serving() == "v2").then_some(()));
+    let id = shop.status()["state"]["open"].as_str().expect("an open deployment").to_owned();
+    let abort = shop.host(&["abort"]).expect_code(0);
+    assert!(abort.stderr.contains("heard after"), "{}", abort.stderr);
+    let heard = heard_after(&shop, &id);
+    assert!(heard.len() == 1 && heard[0] <= HEARD_MS, "heard after {heard:?} ms");
+    assert_eq!(run.wait(), Some(1), "a reader that stalls changes no exit code");
+    stable_at_full_weight(&shop, "v1", "blue");
     load.nothing_lost();
     drop(scene);
 }

@@ -35,6 +35,23 @@ fn two_services_deployed_at_the_same_time_only_ever_answer_for_themselves() {
 }
 
 #[test]
+fn two_services_with_one_range_of_ports_are_deployed_at_the_same_time() {
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    let mut cart = scene.service("cart-api");
+    cart.share_with(&shop);
+    scene.first_release(&shop, &Setup::version("shop-v1"));
+    scene.first_release(&cart, &Setup::version("cart-v1"));
+    // The first has its plan, and has launched nothing yet.
+    let first = shop.begin_deploy(&Setup { baseline: "5s".to_owned(), ..Setup::version("shop-v2") });
+    assert!(first.wait_step("baseline", "started"));
+    cart.deploy(&Setup::version("cart-v2")).expect_code(0);
+    first.wait().expect_code(0);
+    assert_eq!((shop.serving().as_str(), cart.serving().as_str()), ("shop-v2", "cart-v2"));
+    drop(scene);
+}
+
+#[test]
 fn a_long_stream_on_one_service_does_not_stop_the_deployment_of_the_other() {
     let (scene, shop, cart) = both();
     let mut stream = TcpStream::connect(("127.0.0.1", cart.port)).expect("a connection");

@@ -1,7 +1,7 @@
 //! The host runs as a user who owns nothing but its own folder, and NGINX and its files are root's: the folder is shared by a group, and NGINX is tested
 //! and reloaded through the prefix of the grant. What is missing for that is said before anything is touched.
 
-use agente_tests::scene::{AsRoot, Ended, Scene, Service, Setup, Traffic};
+use agente_tests::scene::{AsRoot, Ended, Scene, Service, Setup, Traffic, wait_for};
 use std::os::unix::fs::MetadataExt;
 
 /// Everything that `nginx-switch` runs.
@@ -77,4 +77,40 @@ fn an_unprivileged_host_adopts_deploys_and_goes_back_behind_roots_nginx() {
     assert!(ended.said().contains("may not send signals to NGINX's master"), "{}", ended.said());
     assert_eq!(ended.outcome()["outcome"], "refused", "{}", ended.said());
     assert_eq!(shop.serving(), "v1");
+}
+
+#[test]
+fn two_users_of_a_group_start_and_go_back_from_what_the_other_deployed() {
+    let mut scene = Scene::new();
+    let mut shop = scene.service("shop");
+    let user = scene.unprivileged(&mut shop);
+    user.let_group_write(&scene.nginx.path("agente"));
+    std::fs::create_dir(&shop.state).expect("a state directory");
+    user.let_group_write(&shop.state);
+    let address = shop.start_by_hand("v1");
+    scene.nginx.route(&shop, &address);
+    scene.nginx.start();
+    shop.write(&Setup::version("v2"));
+    let door = AsRoot::allow(scene.path(), commands(&scene));
+    shop.grant();
+    shop.host(&["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", &door.prefix.display().to_string()]).expect_code(0);
+    shop.host(&["adopt", "--backend", &address]).expect_code(0);
+    scene.use_pool(&shop);
+    shop.deploy(&Setup::version("v2")).expect_code(0);
+    shop.deploy(&Setup::version("v3")).expect_code(0);
+
+    let colleague = user.colleague();
+    shop.hand_to(&colleague);
+    shop.lose_power();
+    shop.host(&["up"]).expect_code(0);
+    wait_for("v3 at the public URL", || (shop.serving() == "v3").then_some(()));
+    shop.host(&["rollback"]).expect_code(0);
+    assert_eq!(shop.serving(), "v2");
+
+    // And the first one goes on from there.
+    shop.hand_to(&user);
+    shop.lose_power();
+    shop.host(&["up"]).expect_code(0);
+    wait_for("v2 at the public URL", || (shop.serving() == "v2").then_some(()));
+    drop(door);
 }

@@ -142,6 +142,37 @@ fn a_watch_that_is_asked_to_end_while_it_takes_a_release_back_leaves_nothing_hal
 }
 
 #[test]
+fn a_closed_terminal_ends_neither_a_watch_nor_its_way_back() {
+    let (scene, shop) = Scene::deployed();
+    shop.deploy(&Setup::version("v2").flag("--unready-after 4")).expect_code(0);
+    let run = watch(&shop, &["--for", "1m"]);
+    run.signal(Signal::HUP);
+    let began = |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
+    assert!(run.wait_event(began).is_some(), "the way back has begun");
+    run.signal(Signal::HUP);
+    run.wait().expect_code(1);
+    assert_eq!(shop.serving(), "v1");
+    drop(scene);
+}
+
+#[test]
+fn a_watch_whose_program_was_replaced_takes_a_bad_release_back_all_the_same() {
+    let mut scene = Scene::new();
+    let mut shop = scene.service("shop");
+    let program = shop.with_own_program();
+    scene.first_release(&shop, &Setup::version("v1"));
+    // Nothing of the old side stands: going back means to launch it.
+    shop.deploy(&Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version("v2") }.flag("--unready-after 6")).expect_code(0);
+    let run = watch(&shop, &["--for", "1m"]);
+    let newer = program.with_extension("new");
+    std::fs::copy(&program, &newer).expect("a newer program");
+    std::fs::rename(&newer, &program).expect("it takes the place of the older one");
+    let watching = run.wait().expect_code(1);
+    assert!(watching.stderr.contains("the release before it serves again"), "{}", watching.stderr);
+    assert_eq!(shop.serving(), "v1");
+}
+
+#[test]
 fn the_numbers_of_a_watch_are_scraped() {
     let port = free_port();
     let measured = Measured::scraping(&[format!("127.0.0.1:{port}")]);

@@ -117,9 +117,10 @@ async fn tell(store: &EmbeddedStore, base: &Base, id: &DeploymentId, what: Decis
     if !holder_lives(base).await? {
         return Ok(None);
     }
+    // Before the decision is left: it may be heard at once.
+    let mut seen = store.entries(id).await?.last().map(|entry| entry.sequence);
     let left = Instant::now();
     let number = store.leave(id, what, &identity::who(), reason).await?;
-    let mut seen = store.entries(id).await?.last().map(|entry| entry.sequence);
     let mut heard = false;
     loop {
         for entry in store.entries_after(id, seen).await? {

@@ -67,6 +67,7 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
     let store = &session.base.store;
     let release = store.create_release(session.base.scope(), artifact, session.base.manifest.runtime.clone()).await?;
     let state = store.state(session.base.scope()).await?;
+    output.keep_turn(store.reservation_turn().await?);
     let plan = make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false).await?;
     let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
     if let Err(fault) = store.prune_artifacts(KEPT_RELEASES).await {
@@ -130,7 +131,7 @@ pub(crate) async fn import(session: &Session) -> Result<Artifact, CliError> {
     }
 }
 
-/// Makes a plan: reserves backends and lists the steps. Changes nothing.
+/// Makes a plan: chooses backends and lists the steps. Changes nothing: the backends are reserved once the plan is journaled, within the store's turn.
 pub(crate) async fn make(
     session: &Session,
     release: Release,
@@ -140,7 +141,10 @@ pub(crate) async fn make(
     force: bool,
 ) -> Result<Plan, CliError> {
     let slot = planner::candidate_slot(&state);
-    let taken: Vec<Backend> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).flat_map(|s| s.backends.clone()).collect();
+    let mut taken: Vec<Backend> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).flat_map(|s| s.backends.clone()).collect();
+    let elsewhere = session.base.store.reserved_elsewhere(session.base.scope()).await?;
+    // A container on a network has its ports to itself.
+    taken.extend(elsewhere.into_iter().filter(|backend| backend.address.starts_with("127.0.0.1:")));
     let backends = session.base.runtime.reserve(&release, slot, &taken).await?;
     let inputs = inputs(session, policy, state, force).await?;
     planner::deploy(inputs, kind, release, backends).map_err(|error| CliError::internal(error.to_string()))

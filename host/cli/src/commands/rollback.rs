@@ -59,16 +59,19 @@ pub(crate) async fn back(global: &Global, options: &RollbackOptions, signals: Si
     let release = release.ok_or_else(|| {
         CliError::usage(format!("there is no release {target} of {}", session.base.scope())).hint("`agente-host history` lists what there is")
     })?;
+    let output = Output::new(global.output);
     let plan = match standing(&session, &state, target).await {
         Some(_) => planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false).await?, release)
             .map_err(|error| CliError::refused(error.to_string()))?,
-        None => by_launch(&session, release, policy, &state).await?,
+        None => {
+            output.keep_turn(store.reservation_turn().await?);
+            by_launch(&session, release, policy, &state).await?
+        }
     };
     let mut plan = plan;
     if let Some(reason) = &options.reason {
         plan.by = format!("{} ({reason})", plan.by);
     }
-    let output = Output::new(global.output);
     if plan.release.runtime.has_secrets() {
         say("note: the secrets' values of today are used, not those of then");
     }

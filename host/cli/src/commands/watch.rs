@@ -3,7 +3,7 @@
 use super::{deploy, rollback};
 use crate::arguments::{Global, RollbackOptions, WatchOptions};
 use crate::clock::{SystemClock, now, span};
-use crate::drive::Signals;
+use crate::drive::{self, Signals};
 use crate::error::{CliError, Exit};
 use crate::metrics::{Ledger, Of, asked_to_stop, serve_metrics};
 use crate::output::{Output, say};
@@ -50,6 +50,8 @@ enum Ended {
 }
 
 pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitCode, CliError> {
+    // A way back that has begun must not end with the terminal in which it was watched for.
+    drive::ignore_hangup();
     let base = session::Base::look(global, About::Standing(&options.components)).await?;
     let scope = base.scope().clone();
     if base.store.open_deployment(&scope).await?.is_none() && base.store.state(&scope).await?.stable.is_none() {

@@ -1,5 +1,6 @@
 //! A small HTTP server for the numbers: `/metrics` for Prometheus, `/healthz` for whoever looks after this process.
 
+use crate::drive::ignore_hangup;
 use crate::error::CliError;
 use crate::metrics::exposition::text;
 use crate::metrics::gateway::TEXT_FORMAT;
@@ -102,8 +103,9 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
     response
 }
 
-/// Waits for SIGINT or SIGTERM.
+/// Waits for SIGINT or SIGTERM; a closed terminal changes nothing.
 pub(crate) async fn asked_to_stop() {
+    ignore_hangup();
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return std::future::pending().await;
     };

@@ -2,6 +2,7 @@
 
 use super::describe::step_words;
 use super::report::ProbeSummary;
+use super::terminal::Terminal;
 use super::{say_after, shown};
 use crate::clock::{self, span};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
@@ -12,6 +13,9 @@ use agente_engine::step::StepEvent;
 use agente_engine::verdict::VerdictKind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
+
+/// As often as a person can see.
+const FRAMES_A_SECOND: u8 = 20;
 
 /// Draws a deployment.
 pub(crate) struct Human {
@@ -89,7 +93,7 @@ impl Human {
         self.waits.clear();
         if self.live {
             let bar = ProgressBar::new_spinner().with_prefix(format!("{verb}[{}/{count}] {}", step + 1, kind.name()));
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(Terminal::new()), FRAMES_A_SECOND));
             // What speaks for and against a candidate is read as a whole.
             let message = if self.by_lines(step) { "{msg}" } else { "{wide_msg}" };
             if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{prefix:<24}} {{elapsed:>4}} {message}")) {

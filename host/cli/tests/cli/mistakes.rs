@@ -151,6 +151,22 @@ fn judged(sandbox: &Sandbox, name: &str, options: &[&str]) -> String {
 }
 
 #[test]
+fn an_engine_that_can_not_be_used_is_an_error_only_where_there_are_containers() {
+    let with_engine = |runtime: &str| {
+        let switch = "[switch]\nplugin = \"nginx-switch\"\n\n[plugins.nginx-switch.config]\ndirectory = \"/nowhere/agente\"\n";
+        let sandbox = Sandbox::with(&format!("service = \"shop\"\n\n{runtime}\n{switch}"));
+        sandbox.grant(&["nginx-switch"]);
+        let output = sandbox.command(&["plan"]).env("DOCKER_HOST", "ssh://deploy@elsewhere").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = with_engine("[runtime.process]\nartifact = \"shop\"\ncommand = [\"./shop\", \"127.0.0.1:{port}\"]\nports = \"18100-18199\"\n");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = with_engine("[runtime.docker]\nimage = \"shop:1\"\ncontainer_port = 8080\n");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("`ssh://deploy@elsewhere` is not an address of a Docker Engine that can be used here"), "{said}");
+}
+
+#[test]
 fn a_mistake_in_the_manifest_ends_with_2_before_anything_is_touched() {
     let sandbox = sandbox();
     let mut shown = String::new();

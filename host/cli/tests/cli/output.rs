@@ -122,6 +122,18 @@ fn a_reader_that_goes_away_changes_nothing() {
 }
 
 #[test]
+fn a_line_of_the_log_that_nobody_can_read_ends_nothing() {
+    let sandbox = Sandbox::with(SHOP);
+    sandbox.grant(&["nginx-switch"]);
+    let mut command = sandbox.command(&["deploy", "-vv"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(2), "as with a standard error that is read");
+    let history = sandbox.expect(0, &["history"]).stdout;
+    assert!(history.lines().nth(1).is_some_and(|row| row.contains("refused: ")), "{history}");
+}
+
+#[test]
 fn messages_name_no_type_of_the_program() {
     let sandbox = Sandbox::with(SHOP);
     warm();

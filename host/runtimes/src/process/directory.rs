@@ -3,14 +3,15 @@
 //! `<state>/backends/<backend id>/` holds `spec.json`, `supervisor.json`, `status.json`, `role`, `stop`, `lock`, `log`, `log.1` … Two locks guard it,
 //! both freed by death: a host holds one on the directory itself while it changes it, the supervisor holds the one on `lock` for its whole life.
 
+use crate::process::access;
 use crate::process::record::{RoleRecord, Spec, Status, StopRequest, SupervisorRecord};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where one backend's files are.
@@ -140,6 +141,7 @@ impl BackendDirectory {
         // Named after the writer: a supervisor and a host may write at the same time.
         let draft = self.path.join(format!(".{name}.{}", std::process::id()));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(&draft)?;
+        access::share(&file, &self.path)?;
         file.write_all(&bytes)?;
         if durable {
             file.sync_all()?;
@@ -156,6 +158,7 @@ impl BackendDirectory {
     pub(crate) fn try_supervisor_lock(&self) -> io::Result<Option<File>> {
         let path = self.path.join("lock");
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o660).open(&path)?;
+        access::share(&file, &self.path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // The directory may have been removed and made again in between.
             Ok(()) if is_same(&file, &path) => Ok(Some(file)),
@@ -167,11 +170,8 @@ impl BackendDirectory {
 
     /// Takes the hosts' lock without waiting. With `create`, makes the directory, as open as the one above it.
     pub(crate) fn try_guard(&self, create: bool) -> io::Result<Guarded> {
-        if create && !self.path.is_dir() {
-            fs::create_dir_all(&self.path)?;
-            if let Some(mode) = self.path.parent().and_then(|above| fs::metadata(above).ok()).map(|above| above.mode()) {
-                fs::set_permissions(&self.path, Permissions::from_mode(mode & 0o7777))?;
-            }
+        if create {
+            access::make_folder(&self.path)?;
         }
         let folder = match File::open(&self.path) {
             Ok(folder) => folder,

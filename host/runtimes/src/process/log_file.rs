@@ -4,6 +4,7 @@
 //! file away from under it: the head is copied to `log.1` and cut off the front. Where the file system can cut blocks off a front (ext4, XFS)
 //! no line is lost; elsewhere what is written between the last copied byte and the cut is.
 
+use crate::process::access;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -24,7 +25,14 @@ impl LogFile {
 
     /// Opens it for appending, as the backend gets it.
     pub(crate) fn open(&self) -> io::Result<File> {
-        OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
+        self.share(&file)?;
+        Ok(file)
+    }
+
+    /// Another user of a shared folder may be the next to append.
+    fn share(&self, file: &File) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), |folder| access::share(file, folder))
     }
 
     /// Adds a line of the supervisor's own. A log that can't be written is no reason to stop a backend.
@@ -69,6 +77,7 @@ impl LogFile {
         let mut draft = newest.clone().into_os_string();
         draft.push(".new");
         let mut copy = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
+        self.share(&copy)?;
         // Kept whole, so that a follower finds its place in it; a backend that writes far faster than its log is looked at loses the oldest.
         let kept = if head > max_bytes.saturating_mul(2) { max_bytes } else { head };
         log.seek(SeekFrom::Start(head - kept))?;

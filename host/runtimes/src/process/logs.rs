@@ -1,5 +1,6 @@
 //! Reading a backend's log: the newest lines for reports, a stream for people, and what is kept of a retired one.
 
+use crate::process::access;
 use crate::process::directory::BackendDirectory;
 use crate::process::log_file::LogFile;
 use crate::process::mask::Mask;
@@ -207,7 +208,7 @@ impl ProcessRuntime {
     /// Moves a backend's log aside, with the names of the secrets that may be in it, and forgets the oldest. A log is no reason to fail.
     pub(super) fn keep_log(&self, directory: &BackendDirectory, backend: &str, spec: Option<&Spec>) {
         let folder = self.retired_folder();
-        if !fs::metadata(directory.log()).is_ok_and(|log| log.len() > 0) || fs::create_dir_all(&folder).is_err() {
+        if !fs::metadata(directory.log()).is_ok_and(|log| log.len() > 0) || access::make_folder(&folder).is_err() {
             return;
         }
         let kept = folder.join(format!("{backend}.{}.log", now().0));

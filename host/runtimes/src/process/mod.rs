@@ -4,6 +4,7 @@
 //! death frees); a process is only ever signalled after its start time was compared; a host that is killed at any point leaves what the next one
 //! finds and finishes; secrets reach the backend's environment and nothing else; what ran before us is looked at and never touched.
 
+mod access;
 mod adopted;
 mod backoff;
 mod directory;

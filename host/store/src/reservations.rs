@@ -1,0 +1,82 @@
+//! Reservations: the addresses in the plans of open deployments, which nobody else may choose although nothing listens there yet.
+//!
+//! Who chooses holds one lock of the store from looking at them until the own plan is in the journal, where the next one sees it.
+
+use crate::faults;
+use crate::file_lock::{FileLock, LockKind};
+use crate::store::EmbeddedStore;
+use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::journal::Event;
+use agente_engine::names::Scope;
+use agente_engine::route::Backend;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Nobody chooses for longer than the time that an engine or a plugin takes to answer.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// The turn to choose addresses. Dropping it passes it on.
+#[derive(Debug)]
+pub struct ReservationTurn {
+    _lock: FileLock,
+}
+
+impl EmbeddedStore {
+    /// Waits for the turn to choose addresses.
+    ///
+    /// # Errors
+    ///
+    /// Returns a fault of kind `timed-out` when another host keeps its turn.
+    pub async fn reservation_turn(&self) -> Result<ReservationTurn, Fault> {
+        let attempted = "addresses can't be reserved";
+        let path = self.directory.locks().join("reservations.lock");
+        let lock = FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, Some(Instant::now() + LONGEST)).await;
+        let lock = lock.map_err(|error| faults::lock(attempted, &error))?.map(|lock| ReservationTurn { _lock: lock });
+        lock.ok_or_else(|| {
+            let message = format!("{attempted}: another deployment has been choosing its own for {} s", LONGEST.as_secs());
+            Fault::new(FaultKind::TimedOut, message).hint(format!("see who has `{}` open: `fuser -v` names the process", path.display()))
+        })
+    }
+
+    /// The backends in the plans of all open deployments but the scope's own.
+    pub async fn reserved_elsewhere(&self, own: &Scope) -> Result<Vec<Backend>, Fault> {
+        let mut reserved = Vec::new();
+        for scope in self.scopes().await?.into_iter().filter(|scope| scope != own) {
+            let Some(id) = self.open_deployment(&scope).await? else { continue };
+            for entry in self.entries(&id).await? {
+                if let Event::Opened { plan } = entry.event {
+                    reserved.extend(plan.backends);
+                }
+            }
+        }
+        Ok(reserved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[tokio::test]
+    async fn one_at_a_time_chooses_addresses() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = sample::store(folder.path()).await;
+        let turn = store.reservation_turn().await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(30), store.reservation_turn()).await.is_err());
+        drop(turn);
+        store.reservation_turn().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_plan_of_an_open_deployment_is_reserved_for_all_others_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = sample::open_deployment(&sample::store(folder.path()).await, "shop").await;
+        let store = &opened.store;
+        let planned = sample::plan("d-1", &sample::scope("shop"), 1).backends;
+        assert_eq!(store.reserved_elsewhere(&sample::scope("cart")).await.unwrap(), planned);
+        assert_eq!(store.reserved_elsewhere(&sample::scope("shop")).await.unwrap(), []);
+        opened.append(&Event::Closed { outcome: sample::promoted() }, &sample::closed_state()).await.unwrap();
+        assert_eq!(store.reserved_elsewhere(&sample::scope("cart")).await.unwrap(), []);
+    }
+}
