@@ -220,18 +220,16 @@ impl Pruner<'_, '_> {
     /// Whether a number keeps to the limits of its schema.
     fn within(&mut self, outer: &Json, number: f64, span: &Span, path: &KeyPath) -> Option<()> {
         let limit = |word: &str| keyword(self.root, outer, word).and_then(Json::as_f64);
-        let (least, most, above) = (limit("minimum"), limit("maximum"), limit("exclusiveMinimum"));
-        if least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most) && above.is_none_or(|above| number > above) {
+        let (least, most) = (limit("minimum"), limit("maximum"));
+        if least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most) {
             return Some(());
         }
         let written = self.findings.source().slice(span).to_owned();
-        let range = match (least, above, most) {
-            (Some(least), _, Some(most)) => format!("from {least} to {most}"),
-            (Some(least), _, None) => format!("{least} or more"),
-            (None, Some(above), Some(most)) => format!("more than {above} and at most {most}"),
-            (None, Some(above), None) => format!("more than {above}"),
-            (None, None, Some(most)) => format!("at most {most}"),
-            (None, None, None) => "another number".to_owned(),
+        let range = match (least, most) {
+            (Some(least), Some(most)) => format!("from {least} to {most}"),
+            (Some(least), None) => format!("{least} or more"),
+            (None, Some(most)) => format!("at most {most}"),
+            (None, None) => "another number".to_owned(),
         };
         let complaint = Complaint::new(format!("`{path}` can't be {written}"), format!("write a number {range}"));
         self.object(span, path, complaint);

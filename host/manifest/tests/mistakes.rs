@@ -271,6 +271,7 @@ fn policies() -> Vec<Mistake> {
         process("authorities not there", probe, "url = \"https://shop.example/\"\nca = \"ca.pem\""),
         process("authorities without a certificate", probe, "url = \"https://shop.example/\"\nca = \"notes.txt\""),
         process("rate of nothing", probe, &with("rate = 0")),
+        process("rate of almost nothing", probe, &with("rate = 1e-18")),
         process("baseline too short", probe, &with("baseline = \"2s\"")),
         process("negative budget", probe, &with("budget = -1")),
         process("bad path for POST", probe, &with("post_path = \"api/echo\"")),

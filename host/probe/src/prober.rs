@@ -20,6 +20,8 @@ use crate::pool::Pool;
 use crate::tally::{IdentityTimes, Presence, Tally, Window, now_ms};
 use crate::target::Target;
 
+/// The slowest rate that still sees anything of a deployment: a request in 100 seconds.
+const SLOWEST: f64 = 0.01;
 /// The fastest rate that is still a probe and not a load test.
 const FASTEST: f64 = 10_000.0;
 /// How many requests may be in flight: each holds a socket, and the usual limit of a process is 1024.
@@ -58,17 +60,18 @@ impl HttpProber {
     /// Returns a fault of kind `invalid-config` when the URL, an override, a path, the rate or the timeout can't be used.
     pub fn new(policy: &ProbePolicy) -> Result<Self, Fault> {
         let target = Target::from_policy(policy)?;
-        if !(policy.rate > 0.0 && policy.rate <= FASTEST) {
-            let message = format!("the probe's rate is `{}` requests per second; it must be above 0 and at most {FASTEST}", policy.rate);
+        let period = Some(policy.rate).filter(|rate| (SLOWEST..=FASTEST).contains(rate)).and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
+        let Some(period) = period else {
+            let message = format!("the probe's rate is `{}` requests per second; it must be from {SLOWEST} to {FASTEST}", policy.rate);
             return Err(Fault::new(FaultKind::InvalidConfig, message).hint("Write it as in `rate = 50`, below `[probe]`."));
-        }
+        };
         if policy.timeout.is_zero() {
             return Err(Fault::new(FaultKind::InvalidConfig, "the probe's timeout is zero").hint("Write it as in `timeout = \"5s\"`, below `[probe]`."));
         }
         let post_path = policy.post_path.as_deref().map(Target::parse_path).transpose()?;
         let tally = Tally::new(policy.identity_header.is_some(), policy.count_idle_resets);
         let shared = Shared { target, timeout: policy.timeout, post_path, tally, pool: Pool::new(KEPT_CONNECTIONS) };
-        Ok(Self { shared: Arc::new(shared), period: Duration::from_secs_f64(1.0 / policy.rate), running: Mutex::new(None) })
+        Ok(Self { shared: Arc::new(shared), period, running: Mutex::new(None) })
     }
 
     /// When each identity answered first and last.

@@ -75,3 +75,28 @@ fn five_switches_in_a_row_lose_nothing_although_old_backends_are_killed_when_the
 fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis()).expect("a time of this era")
 }
+
+#[test]
+fn the_log_of_a_dead_backend_is_told_while_its_secret_can_not_be_looked_up() {
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    let secret = shop.path("db.secret");
+    std::fs::write(&secret, "hunter-2-is-the-word").expect("a secret");
+    scene.nginx.route(&shop, "127.0.0.1:9");
+    scene.nginx.start();
+    shop.write(&Setup { more: format!("[secrets]\ndb = {{ command = [\"cat\", \"{}\"] }}\n", secret.display()), probe: false, ..Setup::version("v1") });
+    let manifest = std::fs::read_to_string(shop.path("agente.toml")).expect("the manifest");
+    let manifest = manifest.replace("env = { ", "env = { DB = { secret = \"db\" }, ");
+    std::fs::write(shop.path("agente.toml"), manifest).expect("the manifest is written");
+    shop.grant();
+    shop.host(&["deploy"]).expect_code(0);
+
+    shop.lose_power();
+    std::fs::remove_file(&secret).expect("the secret is gone");
+    let told = shop.host(&["logs"]).expect_code(0);
+    assert!(!told.events.is_empty() && told.events.len() == told.stdout.lines().count(), "each line is an event: {}", told.stdout);
+    for event in &told.events {
+        assert_eq!((&event["schema"], &event["event"]), (&"agente.events/1".into(), &"log".into()), "{event}");
+        assert!(event["backend"].is_string() && event["line"].is_string(), "{event}");
+    }
+}

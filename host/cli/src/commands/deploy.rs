@@ -11,7 +11,7 @@ use crate::{clock, identity};
 use agente_engine::attempt::Direction;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Outcome};
-use agente_engine::names::ReleaseNumber;
+use agente_engine::names::{Digest, ReleaseNumber};
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::planner::{self, Inputs};
 use agente_engine::policy::{OnDrainTimeout, OnOpen, Policy};
@@ -22,7 +22,7 @@ use agente_engine::state::ServiceState;
 use agente_engine::step::StepState;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
-use agente_store::{Lease, Liveness};
+use agente_store::{EmbeddedStore, Lease, Liveness};
 use std::process::ExitCode;
 
 /// How many releases keep their artifacts and images.
@@ -97,25 +97,36 @@ async fn supersede(session: &Session) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Removes the images of releases that are neither among the newest nor standing. Images that no release of ours names are never touched.
+/// Removes the images of releases that nobody goes back to. Images that no release of ours names are never touched.
 async fn prune_images(session: &Session) -> Result<(), Fault> {
     if !session.base.runtime.prefers_docker {
         return Ok(());
     }
     let store = &session.base.store;
-    let state = store.state(session.base.scope()).await?;
-    let standing: Vec<ReleaseNumber> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).map(|standing| standing.release).collect();
-    let releases = store.releases(session.base.scope(), PRUNED_RELEASES).await?;
-    let (mut recorded, mut keep) = (Vec::new(), Vec::new());
-    for (index, release) in releases.into_iter().enumerate() {
-        if let Artifact::Image { id, .. } = &release.artifact
-            && (index < KEPT_RELEASES as usize || standing.contains(&release.number))
-        {
-            keep.push(id.clone());
+    let recorded: Vec<Artifact> = store.releases(session.base.scope(), PRUNED_RELEASES).await?.into_iter().map(|release| release.artifact).collect();
+    session.base.runtime.docker.prune_images(&recorded, &needed_images(store).await?).await.map(drop)
+}
+
+/// The images of releases that are among the newest, stand or are being deployed, in any environment: one image may be a release of several.
+async fn needed_images(store: &EmbeddedStore) -> Result<Vec<Digest>, Fault> {
+    let mut needed = Vec::new();
+    for scope in store.scopes().await? {
+        let state = store.state(&scope).await?;
+        let mut releases = store.releases(&scope, KEPT_RELEASES).await?;
+        let mut others: Vec<ReleaseNumber> =
+            state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).map(|standing| standing.release).collect();
+        if let Some(open) = &state.open {
+            others.extend(store.deployment(open).await?.map(|row| row.release));
         }
-        recorded.push(release.artifact);
+        for number in others {
+            releases.extend(store.release(&scope, number).await?);
+        }
+        needed.extend(releases.into_iter().filter_map(|release| match release.artifact {
+            Artifact::Image { id, .. } => Some(id),
+            Artifact::File { .. } | Artifact::Adopted => None,
+        }));
     }
-    session.base.runtime.docker.prune_images(&recorded, &keep).await.map(drop)
+    Ok(needed)
 }
 
 /// Brings the manifest's artifact into the store, or resolves its image.
@@ -200,4 +211,34 @@ pub(crate) async fn meet_open(session: &Session, lease: &Lease, wanted: &Artifac
 pub(crate) async fn next_number(session: &Session) -> Result<ReleaseNumber, CliError> {
     let newest = session.base.store.releases(session.base.scope(), 1).await?;
     Ok(ReleaseNumber(newest.first().map_or(1, |release| release.number.0 + 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::scratch_store;
+    use agente_engine::names::{EnvironmentName, Scope, ServiceName};
+    use agente_engine::release::RuntimeSpec;
+
+    fn digest(digit: u32) -> Digest {
+        Digest::new(format!("sha256:{digit:064x}")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_image_that_another_environment_may_go_back_to_is_kept() {
+        let (store, _folder) = scratch_store().await.unwrap();
+        let scope = |name: &str| Scope { service: ServiceName::new("shop").unwrap(), environment: EnvironmentName::new(name).unwrap() };
+        let release = async |environment: &str, digit| {
+            let artifact = Artifact::Image { reference: "shop:1".to_owned(), id: digest(digit), repository_digest: None };
+            store.create_release(&scope(environment), artifact, RuntimeSpec::Adopted { addresses: Vec::new() }).await.unwrap();
+        };
+        release("production", 0).await;
+        for digit in 0..=KEPT_RELEASES {
+            release("staging", digit).await;
+        }
+        release("staging", KEPT_RELEASES + 1).await;
+        let needed = needed_images(&store).await.unwrap();
+        assert!(needed.contains(&digest(0)), "production runs what staging has long left behind");
+        assert!(!needed.contains(&digest(1)), "nobody goes back to it");
+    }
 }

@@ -1,14 +1,15 @@
 //! `logs`: what the backends write.
 
-use crate::arguments::{Components, Global, LogsOptions, Side};
+use crate::arguments::{Components, Global, LogsOptions, OutputKind, Side};
 use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::open;
-use crate::output::data_as_it_is;
+use crate::output::{EVENTS, data_as_it_is, json_line};
 use crate::session::{About, Base};
 use agente_engine::ports::Runtime;
 use agente_engine::route::Backend;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::json;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,11 +19,11 @@ pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCo
     if backends.is_empty() {
         return Err(CliError::refused(format!("nothing of {} stands", base.scope())).hint("`agente-host status` shows what is live"));
     }
-    let prefix = backends.len() > 1;
+    let printer = Printer { json: global.output == OutputKind::Json, prefix: backends.len() > 1 };
     if !options.follow {
         for backend in &backends {
-            for line in base.runtime.log_tail(backend, options.lines).await? {
-                print(prefix, backend, &line);
+            for line in newest(&base, backend, options.lines).await? {
+                printer.print(backend, &line);
             }
         }
         return Ok(Exit::Done.into());
@@ -30,7 +31,7 @@ pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCo
     let mut following = tokio::task::JoinSet::new();
     for backend in backends {
         let (base, lines) = (Arc::clone(&base), options.lines);
-        following.spawn(async move { follow(&base, &backend, lines, prefix).await });
+        following.spawn(async move { follow(&base, &backend, lines, printer).await });
     }
     while let Some(ended) = following.join_next().await {
         if let Ok(Err(error)) = ended {
@@ -56,24 +57,53 @@ async fn chosen(base: &Base, of: Option<Side>) -> Result<Vec<Backend>, CliError>
     Ok(all)
 }
 
-fn print(prefix: bool, backend: &Backend, line: &str) {
-    data_as_it_is(&if prefix { format!("{}: {line}", backend.id) } else { line.to_owned() });
+/// How lines are written.
+#[derive(Clone, Copy)]
+struct Printer {
+    json: bool,
+    /// Whether each is told with its backend.
+    prefix: bool,
 }
 
-async fn follow(base: &Base, backend: &Backend, lines: usize, prefix: bool) -> Result<(), CliError> {
-    if base.runtime.prefers_docker && !base.runtime.process.knows(backend) {
-        for line in base.runtime.log_tail(backend, lines).await? {
-            print(prefix, backend, &line);
+impl Printer {
+    fn print(self, backend: &Backend, line: &str) {
+        if self.json {
+            json_line(&json!({ "schema": EVENTS, "event": "log", "backend": backend.id, "line": line }));
+        } else if self.prefix {
+            data_as_it_is(&format!("{}: {line}", backend.id));
+        } else {
+            data_as_it_is(line);
+        }
+    }
+}
+
+/// Whether a backend is, or was, a container.
+fn in_container(base: &Base, backend: &Backend) -> bool {
+    base.runtime.prefers_docker && !base.runtime.process.knows(backend)
+}
+
+/// The newest lines. Those of a process are its operator's own to read, also while a secret that could be in them can't be looked up.
+async fn newest(base: &Base, backend: &Backend, lines: usize) -> Result<Vec<String>, CliError> {
+    if in_container(base, backend) {
+        return Ok(base.runtime.log_tail(backend, lines).await?);
+    }
+    Ok(base.runtime.process.logs(backend, lines, false).await?.try_collect().await?)
+}
+
+async fn follow(base: &Base, backend: &Backend, lines: usize, printer: Printer) -> Result<(), CliError> {
+    if in_container(base, backend) {
+        for line in newest(base, backend, lines).await? {
+            printer.print(backend, &line);
         }
         let mut stream = base.runtime.docker.follow(backend, clock::now());
         while let Some(line) = stream.recv().await {
-            print(prefix, backend, &line?.text);
+            printer.print(backend, &line?.text);
         }
         return Ok(());
     }
     let mut stream = base.runtime.process.logs(backend, lines, true).await?;
     while let Some(line) = stream.next().await {
-        print(prefix, backend, &line?);
+        printer.print(backend, &line?);
     }
     Ok(())
 }

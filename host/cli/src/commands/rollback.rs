@@ -60,15 +60,12 @@ pub(crate) async fn back(global: &Global, options: &RollbackOptions, signals: Si
         CliError::usage(format!("there is no release {target} of {}", session.base.scope())).hint("`agente-host history` lists what there is")
     })?;
     let output = Output::new(global.output);
-    let plan = match standing(&session, &state, target).await {
-        Some(_) => planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false).await?, release)
-            .map_err(|error| CliError::refused(error.to_string()))?,
-        None => {
-            output.keep_turn(store.reservation_turn().await?);
-            by_launch(&session, release, policy, &state).await?
-        }
+    let mut plan = if standing(&session, &state, target).await.is_some() {
+        planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false).await?, release).map_err(|error| CliError::refused(error.to_string()))?
+    } else {
+        output.keep_turn(store.reservation_turn().await?);
+        by_launch(&session, release, policy, &state).await?
     };
-    let mut plan = plan;
     if let Some(reason) = &options.reason {
         plan.by = format!("{} ({reason})", plan.by);
     }

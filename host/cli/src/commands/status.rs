@@ -47,7 +47,7 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
         return Ok(Exit::Done.into());
     };
     if options.verify {
-        return verify(&store, &scope).await;
+        return verify(&store, &scope, global.output).await;
     }
     let state = store.state(&scope).await?;
     let holding = store.holding(&scope).await?;
@@ -75,8 +75,20 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     }
 }
 
-async fn verify(store: &EmbeddedStore, scope: &Scope) -> Result<ExitCode, CliError> {
-    match store.verify_chain(scope).await? {
+async fn verify(store: &EmbeddedStore, scope: &Scope, kind: OutputKind) -> Result<ExitCode, CliError> {
+    let found = store.verify_chain(scope).await?;
+    if kind == OutputKind::Json {
+        json_line(&match &found {
+            ChainState::Intact { entries, head } => {
+                json!({ "schema": output::EVENTS, "event": "verified", "scope": scope, "intact": true, "entries": entries, "head": head })
+            }
+            ChainState::Broken { position, deployment, message } => json!({
+                "schema": output::EVENTS, "event": "verified", "scope": scope, "intact": false, "position": position, "deployment": deployment, "message": message,
+            }),
+        });
+    }
+    match found {
+        ChainState::Intact { .. } if kind == OutputKind::Json => Ok(Exit::Done.into()),
         ChainState::Intact { entries, head } => {
             data(&format!("the journal of {scope} is intact: {entries} entries, newest {head}"));
             Ok(Exit::Done.into())

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn the_end_waits_for_a_line_that_is_being_written_and_no_longer_than_it_was_told() {
         let queue = Queue::default();
-        queue.drain(Duration::from_secs(60));
+        queue.drain(Duration::from_mins(1));
         queue.add(Stream::Out, b"stuck".to_vec());
         queue.next();
         let began = Instant::now();

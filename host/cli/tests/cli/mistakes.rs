@@ -161,7 +161,7 @@ fn an_engine_that_can_not_be_used_is_an_error_only_where_there_are_containers() 
     };
     let (code, said) = with_engine("[runtime.process]\nartifact = \"shop\"\ncommand = [\"./shop\", \"127.0.0.1:{port}\"]\nports = \"18100-18199\"\n");
     assert_eq!(code, Some(0), "{said}");
-    let (code, said) = with_engine("[runtime.docker]\nimage = \"shop:1\"\ncontainer_port = 8080\n");
+    let (code, said) = with_engine("[runtime.docker]\nimage = \"shop:1\"\ncontainer_port = 8080\nports = \"18100-18199\"\n");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("`ssh://deploy@elsewhere` is not an address of a Docker Engine that can be used here"), "{said}");
 }

@@ -33,6 +33,7 @@ fn every_line_of_json_is_an_event_of_the_schema() {
         (2, &["check"]),
         (2, &["deploy"]),
         (0, &["status"]),
+        (0, &["status", "--verify"]),
         (0, &["history"]),
         (0, &["plugin", "list"]),
         (0, &["plugin", "inspect", "nginx-switch"]),
@@ -49,7 +50,7 @@ fn every_line_of_json_is_an_event_of_the_schema() {
     let id = history[0]["deployment"]["id"].as_str().unwrap().to_owned();
     let entries = events(&sandbox.expect(0, &["history", "-o", "json", "--deployment", &id]).stdout);
     assert!(entries.iter().all(|event| event["schema"] == "agente.events/1" && event["event"] == "entry"));
-    for kind in ["status", "plan", "finding", "begins", "progress", "outcome", "deployment", "plugin"] {
+    for kind in ["status", "plan", "finding", "begins", "progress", "outcome", "deployment", "plugin", "verified"] {
         assert!(kinds.iter().any(|seen| seen == kind), "no event of the kind `{kind}` among {kinds:?}");
     }
 }

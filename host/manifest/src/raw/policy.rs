@@ -31,7 +31,7 @@ pub(crate) struct RawProbe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca: Option<String>,
     /// Requests per second.
-    #[schemars(extend("exclusiveMinimum" = 0), range(max = 10_000), example = 50)]
+    #[schemars(range(min = 0.01, max = 10_000), example = 50)]
     pub(crate) rate: f64,
     /// How long one request may take until it counts as failed.
     #[schemars(example = &"2s")]

@@ -77,7 +77,7 @@ async fn nothing_is_sent_before_the_start_and_nothing_stays_open_after_the_drop(
 #[tokio::test]
 async fn a_rate_or_timeout_that_can_not_be_kept_is_refused() {
     let server = Server::start(|_, _| Act::Silence).await;
-    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 20_000.0] {
+    for rate in [0.0, -1.0, 1e-300, 0.009, f64::NAN, f64::INFINITY, 20_000.0] {
         let mut policy = server.policy();
         policy.rate = rate;
         let fault = HttpProber::new(&policy).err().expect("a fault");

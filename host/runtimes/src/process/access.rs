@@ -55,7 +55,7 @@ mod tests {
         let inner = folder.path().join("inner");
         make_folder(&inner).unwrap();
         let file = inner.join("file");
-        share(&OpenOptions::new().write(true).create(true).mode(0o600).open(&file).unwrap(), &inner).unwrap();
+        share(&OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).unwrap(), &inner).unwrap();
         (mode(&inner), mode(&file))
     }
 
