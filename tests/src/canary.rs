@@ -1,8 +1,9 @@
-//! Canaries on real servers: a service behind NGINX under load, a Prometheus that scrapes its backends, and candidates that are good or bad in every way
-//! the sample service knows.
+//! Canaries on real servers: a service behind NGINX under load, a Prometheus that scrapes its
+//! backends, and candidates that are good or bad in every way the sample service knows.
 //!
-//! Invariants: what analysis is to catch is left to it, for our own outside requests have a budget that nothing can exceed; times come from the journal and
-//! from the load, which knows what became of each single request.
+//! Invariants: what analysis is to catch is left to it, for our own outside requests have a budget
+//! that nothing can exceed; times come from the journal and from the load, which knows what became
+//! of each single request.
 
 #![expect(
     clippy::expect_used,

@@ -1,7 +1,9 @@
-//! A load client that judges: it never sends a request twice, verifies what it posts, and counts every way in which a request can be lost.
+//! A load client that judges: it never sends a request twice, verifies what it posts, and counts
+//! every way in which a request can be lost.
 //!
-//! Invariants: requests, connections and classes are those of the prober (`agente-probe`), so that host and test judge by the same rules; when the load
-//! stops, every request that was sent is waited for, so that none ends unjudged.
+//! Invariants: requests, connections and classes are those of the prober (`agente-probe`), so that
+//! host and test judge by the same rules; when the load stops, every request that was sent is
+//! waited for, so that none ends unjudged.
 
 mod options;
 mod record;
@@ -21,9 +23,11 @@ pub use record::{Outcome, Record};
 pub use report::{Latency, Report, Slow, Switch};
 use sender::{Kind, Sender};
 
-/// How many requests of an open loop may be in flight: each holds a socket, and the usual limit of a process is 1024.
+/// How many requests of an open loop may be in flight: each holds a socket, and the usual limit of
+/// a process is 1024.
 const MOST_IN_FLIGHT: usize = 900;
-/// How long a closed loop waits after a lost request, so that a server which is down is not hammered.
+/// How long a closed loop waits after a lost request, so that a server which is down is not
+/// hammered.
 const PAUSE_AFTER_LOSS: Duration = Duration::from_millis(10);
 
 /// A load that is running. Dropped, it stops at once and leaves what is in flight unjudged.
@@ -39,7 +43,8 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// Returns [`TargetError`] when the URL, a path or an override can't be used; nothing was sent then.
+    /// Returns [`TargetError`] when the URL, a path or an override can't be used; nothing was sent
+    /// then.
     pub fn start(options: &Options) -> Result<Self, TargetError> {
         let sender = Arc::new(Sender::new(options)?);
         let (stopping, stopped) = watch::channel(false);
@@ -49,14 +54,29 @@ impl Load {
         } else {
             for number in 0..options.connections {
                 // Spread over the first second, or all clients would think and send in step.
-                let delay = options.think.min(Duration::from_secs(1)).mul_f64(fraction(number, options.connections));
-                loops.spawn(closed_loop(Arc::clone(&sender), Kind::Usual, options.think, delay, stopped.clone()));
+                let delay = options
+                    .think
+                    .min(Duration::from_secs(1))
+                    .mul_f64(fraction(number, options.connections));
+                loops.spawn(closed_loop(
+                    Arc::clone(&sender),
+                    Kind::Usual,
+                    options.think,
+                    delay,
+                    stopped.clone(),
+                ));
             }
         }
         if options.slow_path.is_some() {
             for number in 0..options.slow_inflight {
                 let delay = Duration::from_secs(1).mul_f64(fraction(number, options.slow_inflight));
-                loops.spawn(closed_loop(Arc::clone(&sender), Kind::Slow, Duration::ZERO, delay, stopped.clone()));
+                loops.spawn(closed_loop(
+                    Arc::clone(&sender),
+                    Kind::Slow,
+                    Duration::ZERO,
+                    delay,
+                    stopped.clone(),
+                ));
             }
         }
         Ok(Self { sender, loops, stopping, begun_ms: now_ms() })
@@ -67,7 +87,8 @@ impl Load {
         Report::of(&self.sender, self.begun_ms)
     }
 
-    /// What became of each single request so far, in the order of their ends; empty where nothing is remembered. Slow requests are left out.
+    /// What became of each single request so far, in the order of their ends; empty where nothing
+    /// is remembered. Slow requests are left out.
     pub fn records(&self) -> Vec<Record> {
         self.sender.records()
     }
@@ -86,7 +107,13 @@ impl Load {
 ///
 /// Returns [`TargetError`] when a part of it can't be used.
 fn target(options: &Options) -> Result<Target, TargetError> {
-    Target::new(&options.url, options.connect.as_deref(), options.host.as_deref(), options.ca.as_deref(), options.header_identity.as_deref())
+    Target::new(
+        &options.url,
+        options.connect.as_deref(),
+        options.host.as_deref(),
+        options.ca.as_deref(),
+        options.header_identity.as_deref(),
+    )
 }
 
 fn fraction(number: usize, of: usize) -> f64 {
@@ -96,7 +123,12 @@ fn fraction(number: usize, of: usize) -> f64 {
 }
 
 /// Sends on schedule, whatever becomes of the requests before.
-async fn open_loop(sender: Arc<Sender>, rate: f64, connections: usize, mut stopped: watch::Receiver<bool>) {
+async fn open_loop(
+    sender: Arc<Sender>,
+    rate: f64,
+    connections: usize,
+    mut stopped: watch::Receiver<bool>,
+) {
     let pool = Arc::new(Pool::new(connections));
     let begin = Instant::now();
     let mut in_flight = JoinSet::new();
@@ -108,7 +140,10 @@ async fn open_loop(sender: Arc<Sender>, rate: f64, connections: usize, mut stopp
         }
         while in_flight.try_join_next().is_some() {}
         if in_flight.len() >= MOST_IN_FLIGHT {
-            sender.not_sent(&Loss::new(Class::Overload, format!("not sent: {} requests are in flight", in_flight.len())));
+            sender.not_sent(&Loss::new(
+                Class::Overload,
+                format!("not sent: {} requests are in flight", in_flight.len()),
+            ));
             continue;
         }
         let (sender, pool) = (Arc::clone(&sender), Arc::clone(&pool));
@@ -127,7 +162,13 @@ async fn open_loop(sender: Arc<Sender>, rate: f64, connections: usize, mut stopp
 }
 
 /// Sends, waits for the answer, thinks, and sends again.
-async fn closed_loop(sender: Arc<Sender>, kind: Kind, think: Duration, delay: Duration, mut stopped: watch::Receiver<bool>) {
+async fn closed_loop(
+    sender: Arc<Sender>,
+    kind: Kind,
+    think: Duration,
+    delay: Duration,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut connection = None;
     let mut pause = delay;
     loop {

@@ -1,7 +1,10 @@
-//! A scene for an end-to-end test: a real NGINX, services with their manifests, the real `agente-host`, and load.
+//! A scene for an end-to-end test: a real NGINX, services with their manifests, the real
+//! `agente-host`, and load.
 //!
-//! Invariants: everything of a scene lives in one temporary folder and one block of ports; when the scene is dropped, every process that was started from that
-//! folder is ended by its number, supervisors and backends too. Nothing is waited for by a fixed time: waits look for a condition and fail with what was seen.
+//! Invariants: everything of a scene lives in one temporary folder and one block of ports; when the
+//! scene is dropped, every process that was started from that folder is ended by its number,
+//! supervisors and backends too. Nothing is waited for by a fixed time: waits look for a condition
+//! and fail with what was seen.
 
 #![expect(
     clippy::expect_used,
@@ -69,7 +72,8 @@ impl Scene {
 
     /// The same with another program than Debian's.
     pub fn with_nginx(program: &Path) -> Self {
-        let folder = tempfile::Builder::new().prefix("agente-scene-").tempdir().expect("a temporary folder");
+        let folder =
+            tempfile::Builder::new().prefix("agente-scene-").tempdir().expect("a temporary folder");
         let ports = Ports::take();
         let nginx = Nginx::new(program, &folder.path().join("nginx"), ports.marker());
         Self { nginx, ports, folder, services: 0 }
@@ -83,7 +87,8 @@ impl Scene {
         (scene, shop)
     }
 
-    /// A scene with one service, `shop`, whose `v1` ran behind a plain `proxy_pass` and was adopted.
+    /// A scene with one service, `shop`, whose `v1` ran behind a plain `proxy_pass` and was
+    /// adopted.
     pub fn adopted() -> (Self, Service) {
         let mut scene = Self::new();
         let shop = scene.service("shop");
@@ -99,15 +104,21 @@ impl Scene {
 
     /// A further service behind this NGINX, not routed yet.
     pub fn service(&mut self, name: &str) -> Service {
-        let service = Service::new(name, self.folder.path(), &self.ports, self.services, &self.nginx);
+        let service =
+            Service::new(name, self.folder.path(), &self.ports, self.services, &self.nginx);
         self.services += 1;
         service
     }
 
-    /// Lets the host of a service run as a user who owns nothing here but the service's own folder; NGINX and its files stay root's.
+    /// Lets the host of a service run as a user who owns nothing here but the service's own folder;
+    /// NGINX and its files stay root's.
     pub fn unprivileged(&self, service: &mut Service) -> Unprivileged {
         let programs = [run::program(), built("agente-api", "cargo build -p agente-api")];
-        let user = Unprivileged::new(self.folder.path(), &programs, &["nginx-switch", "http-health"].map(shipped));
+        let user = Unprivileged::new(
+            self.folder.path(),
+            &programs,
+            &["nginx-switch", "http-health"].map(shipped),
+        );
         service.run_as(&user);
         user
     }
@@ -127,7 +138,8 @@ impl Scene {
         self.use_pool(service);
     }
 
-    /// Lets the public server of a service pass its requests to the pool, and waits until it does on every worker.
+    /// Lets the public server of a service pass its requests to the pool, and waits until it does
+    /// on every worker.
     pub fn use_pool(&mut self, service: &Service) {
         self.nginx.route(service, &format!("${}", service.variable("pool")));
         self.nginx.reload_and_settle();
@@ -163,7 +175,8 @@ pub(crate) fn built(name: &str, how: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this program's own path");
     let folder = own.parent().expect("its folder");
     // A test is in `deps`, a program beside it.
-    let folder = if folder.ends_with("deps") { folder.parent().expect("target/<profile>") } else { folder };
+    let folder =
+        if folder.ends_with("deps") { folder.parent().expect("target/<profile>") } else { folder };
     let path = folder.join(name);
     assert!(path.is_file(), "`{}` is missing; build it with `{how}`", path.display());
     path

@@ -1,7 +1,10 @@
-//! Many switches in a row under load: two releases take turns, and the old one is killed the moment the host retires it.
+//! Many switches in a row under load: two releases take turns, and the old one is killed the moment
+//! the host retires it.
 //!
-//! Invariants: the old backends ignore SIGTERM and have no grace, so retiring one is SIGKILL at once and whatever it still had would be lost; requests that
-//! take a second are always in flight, so each switch meets some; what NGINX itself resets on idle connections is counted apart from what was lost.
+//! Invariants: the old backends ignore SIGTERM and have no grace, so retiring one is SIGKILL at
+//! once and whatever it still had would be lost; requests that take a second are always in flight,
+//! so each switch meets some; what NGINX itself resets on idle connections is counted apart from
+//! what was lost.
 
 use crate::load::{Mode, Options, Report};
 use crate::scene::{Scene, Setup, Traffic};
@@ -31,17 +34,28 @@ pub struct Pass {
 impl Pass {
     /// Debian's NGINX and clients that take a new connection for each request.
     pub fn debian_closing() -> Self {
-        Self { nginx: "/usr/sbin/nginx".into(), http: String::new(), clients: Mode::Close, may_reset_idle: false }
+        Self {
+            nginx: "/usr/sbin/nginx".into(),
+            http: String::new(),
+            clients: Mode::Close,
+            may_reset_idle: false,
+        }
     }
 
-    /// Debian's NGINX and clients that keep their connections: it closes idle ones at each reload, whoever sends at that moment is reset.
+    /// Debian's NGINX and clients that keep their connections: it closes idle ones at each reload,
+    /// whoever sends at that moment is reset.
     pub fn debian_keeping() -> Self {
         Self { clients: Mode::KeepAlive, may_reset_idle: true, ..Self::debian_closing() }
     }
 
     /// A current NGINX that leaves idle connections open for longer than the clients think.
     pub fn current_keeping(nginx: PathBuf) -> Self {
-        Self { nginx, http: "keepalive_min_timeout 5s;".to_owned(), clients: Mode::KeepAlive, may_reset_idle: false }
+        Self {
+            nginx,
+            http: "keepalive_min_timeout 5s;".to_owned(),
+            clients: Mode::KeepAlive,
+            may_reset_idle: false,
+        }
     }
 }
 
@@ -66,18 +80,33 @@ impl Soaked {
                 wrong.push(words);
             }
         };
-        let Report { failed_total, unfinished, idle_resets, slow, posts_verified, switches, .. } = &self.load;
+        let Report {
+            failed_total, unfinished, idle_resets, slow, posts_verified, switches, ..
+        } = &self.load;
         must(*failed_total == 0, format!("{failed_total} requests failed: {:?}", self.load.failed));
         must(*unfinished == 0, format!("{unfinished} requests have no known end"));
-        must(*idle_resets == 0 || self.may_reset_idle, format!("{idle_resets} idle connections were reset"));
-        must(slow.succeeded > 0 && *posts_verified > 0, "no slow request, or no POST, was answered".to_owned());
-        must(switches.len() == self.took.len(), format!("the clients saw {} switches instead of {}", switches.len(), self.took.len()));
-        must(self.killed == self.took.len(), format!("{} old backends were killed instead of {}", self.killed, self.took.len()));
+        must(
+            *idle_resets == 0 || self.may_reset_idle,
+            format!("{idle_resets} idle connections were reset"),
+        );
+        must(
+            slow.succeeded > 0 && *posts_verified > 0,
+            "no slow request, or no POST, was answered".to_owned(),
+        );
+        must(
+            switches.len() == self.took.len(),
+            format!("the clients saw {} switches instead of {}", switches.len(), self.took.len()),
+        );
+        must(
+            self.killed == self.took.len(),
+            format!("{} old backends were killed instead of {}", self.killed, self.took.len()),
+        );
         wrong
     }
 }
 
-/// Switches that often, telling after each how long it took. Panics when a deployment does not end as it has to.
+/// Switches that often, telling after each how long it took. Panics when a deployment does not end
+/// as it has to.
 pub fn run(pass: &Pass, switches: usize, mut told: impl FnMut(usize, Duration)) -> Soaked {
     let mut scene = Scene::with_nginx(&pass.nginx);
     scene.nginx.http.clone_from(&pass.http);
@@ -100,7 +129,11 @@ pub fn run(pass: &Pass, switches: usize, mut told: impl FnMut(usize, Duration)) 
         let ended = shop.deploy(&release(version)).expect_code(0);
         assert_eq!(shop.serving(), version, "who serves after switch {number}");
         let backends = shop.backends();
-        assert_eq!(backends.len(), 1, "after switch {number} there is only the new backend: {backends:?}");
+        assert_eq!(
+            backends.len(),
+            1,
+            "after switch {number} there is only the new backend: {backends:?}"
+        );
         killed += ended.notes().matches("was killed").count();
         took.push(ended.took);
         told(number, ended.took);
@@ -111,5 +144,10 @@ pub fn run(pass: &Pass, switches: usize, mut told: impl FnMut(usize, Duration)) 
 
 /// A release that does not go by itself and gets no time to.
 fn release(version: &str) -> Setup {
-    Setup { stop_grace: "0s".to_owned(), keep_previous: "\"none\"".to_owned(), ..Setup::version(version) }.flag("--ignore-sigterm")
+    Setup {
+        stop_grace: "0s".to_owned(),
+        keep_previous: "\"none\"".to_owned(),
+        ..Setup::version(version)
+    }
+    .flag("--ignore-sigterm")
 }

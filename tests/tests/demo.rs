@@ -1,4 +1,5 @@
-//! `make demo`, interrupted in every way and at several moments, and run again: it ends what the earlier run left, nothing of anybody else's, and passes.
+//! `make demo`, interrupted in every way and at several moments, and run again: it ends what the
+//! earlier run left, nothing of anybody else's, and passes.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expected and ends")]
 
@@ -21,18 +22,27 @@ struct Demo {
 }
 
 impl Demo {
-    /// Starts the script with local processes alone, in a process group of its own, as a shell does.
+    /// Starts the script with local processes alone, in a process group of its own, as a shell
+    /// does.
     fn start(folder: &Path) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bin/demo");
         let mut command = Command::new(script);
-        command.env("DEMO_FOLDER", folder).env("DEMO_DOCKER", "no").env("DEMO_BUILD", "no").process_group(0).stdin(Stdio::null());
+        command
+            .env("DEMO_FOLDER", folder)
+            .env("DEMO_DOCKER", "no")
+            .env("DEMO_BUILD", "no")
+            .process_group(0)
+            .stdin(Stdio::null());
         let (reader, writer) = std::io::pipe().unwrap();
         let child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
         drop(command); // which holds the writing end, too
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             // What the script leaves running may hold the other end for longer than it lives.
-            let _ = BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|line| sender.send(line));
+            let _ = BufReader::new(reader)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line));
         });
         Self { child, lines, seen: Vec::new() }
     }
@@ -42,7 +52,9 @@ impl Demo {
         while !self.seen.last().is_some_and(|line| line.contains(wanted)) {
             match self.lines.recv_timeout(LONGEST) {
                 Ok(line) => self.seen.push(line),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => panic!("no line with `{wanted}` came:\n{}", self.seen.join("\n")),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no line with `{wanted}` came:\n{}", self.seen.join("\n"))
+                }
             }
         }
     }
@@ -96,10 +108,15 @@ fn an_interrupted_demo_is_cleaned_up_by_the_next_one_which_passes() {
     kill(demo.pid(), Signal::KILL);
     demo.end();
     let left = under(&folder);
-    assert!(left.len() >= 6, "NGINX and its workers, v1, the load and the deployment run on: {left:?}");
+    assert!(
+        left.len() >= 6,
+        "NGINX and its workers, v1, the load and the deployment run on: {left:?}"
+    );
     let mut bystander = Bystander::in_folder(&folder);
     let stranger = bystander.0.id();
-    let others = |folder: &Path| under(folder).into_iter().filter(|pid| *pid != stranger).collect::<Vec<_>>();
+    let others = |folder: &Path| {
+        under(folder).into_iter().filter(|pid| *pid != stranger).collect::<Vec<_>>()
+    };
 
     // The next one ends that, and nobody else's. Then Ctrl-C while it adopts.
     let mut demo = Demo::start(&folder);

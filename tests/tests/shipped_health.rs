@@ -1,21 +1,30 @@
-//! The shipped health plugins as they are shipped: built as components, packed, granted, and asked through the plugin host.
+//! The shipped health plugins as they are shipped: built as components, packed, granted, and asked
+//! through the plugin host.
 //!
-//! What they decide is tested natively, in their own crates. Here it is what only the sandbox shows: grants, secrets, time limits, HTTP through the host.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also outside test functions")]
+//! What they decide is tested natively, in their own crates. Here it is what only the sandbox
+//! shows: grants, secrets, time limits, HTTP through the host.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also outside test functions"
+)]
 
 #[path = "shipped_health/prometheus.rs"]
 mod prometheus;
 
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::names::{BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName};
+use agente_engine::names::{
+    BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName,
+};
 use agente_engine::ports::{
-    CommandOutput, CommandSpec, Commands, ConnectionInfo, PluginMemory, ProcessError, ProcessInfo, ProcessTarget, SecretValue, Secrets,
+    CommandOutput, CommandSpec, Commands, ConnectionInfo, PluginMemory, ProcessError, ProcessInfo,
+    ProcessTarget, SecretValue, Secrets,
 };
 use agente_engine::route::{Backend, Slot};
 use agente_engine::verdict::{Subject, Verdict, VerdictKind};
 use agente_wasm::{
-    Audit, Capabilities, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, OperationContext, Plugin, PluginHost, PluginKind, PluginLog,
-    PluginMessage,
+    Audit, Capabilities, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput,
+    OperationContext, Plugin, PluginHost, PluginKind, PluginLog, PluginMessage,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -35,7 +44,8 @@ const SECRET: &str = "s3cr3t-of-the-day";
 /// Long enough for any answer of a healthy server on a busy machine.
 const AMPLE: Duration = Duration::from_secs(20);
 
-/// The ports behind the host. A health plugin runs no program and keeps nothing, so each of those calls is refused.
+/// The ports behind the host. A health plugin runs no program and keeps nothing, so each of those
+/// calls is refused.
 struct World;
 
 fn never(what: &str) -> Fault {
@@ -50,7 +60,10 @@ impl Commands for World {
     async fn tree(&self, _target: &ProcessTarget) -> Result<Vec<ProcessInfo>, ProcessError> {
         Err(ProcessError::Other(never("processes")))
     }
-    async fn connections(&self, _target: &ProcessTarget) -> Result<Vec<ConnectionInfo>, ProcessError> {
+    async fn connections(
+        &self,
+        _target: &ProcessTarget,
+    ) -> Result<Vec<ConnectionInfo>, ProcessError> {
         Err(ProcessError::Other(never("connections")))
     }
     async fn signal(&self, _target: &ProcessTarget, _signal: &str) -> Result<(), ProcessError> {
@@ -59,7 +72,12 @@ impl Commands for World {
     async fn log_mark(&self, _path: &str) -> Result<u64, Fault> {
         Err(never("a log"))
     }
-    async fn log_since(&self, _path: &str, _mark: u64, _max_bytes: usize) -> Result<Vec<u8>, Fault> {
+    async fn log_since(
+        &self,
+        _path: &str,
+        _mark: u64,
+        _max_bytes: usize,
+    ) -> Result<Vec<u8>, Fault> {
         Err(never("a log"))
     }
 }
@@ -74,10 +92,21 @@ impl Secrets for World {
 
 #[async_trait]
 impl PluginMemory for World {
-    async fn get(&self, _plugin: &str, _scope: &Scope, _key: &str) -> Result<Option<Vec<u8>>, Fault> {
+    async fn get(
+        &self,
+        _plugin: &str,
+        _scope: &Scope,
+        _key: &str,
+    ) -> Result<Option<Vec<u8>>, Fault> {
         Err(never("memory"))
     }
-    async fn set(&self, _plugin: &str, _scope: &Scope, _key: &str, _value: Option<&[u8]>) -> Result<(), Fault> {
+    async fn set(
+        &self,
+        _plugin: &str,
+        _scope: &Scope,
+        _key: &str,
+        _value: Option<&[u8]>,
+    ) -> Result<(), Fault> {
         Err(never("memory"))
     }
 }
@@ -90,7 +119,8 @@ impl PluginLog for World {
     fn write(&self, _message: PluginMessage) {}
 }
 
-/// Builds the components as they are shipped and packs their requests in; once per run of the tests.
+/// Builds the components as they are shipped and packs their requests in; once per run of the
+/// tests.
 fn shipped(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
@@ -107,11 +137,24 @@ fn shipped(name: &str) -> PathBuf {
             .output()
             .unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the plugins can't be built; `rustup target add wasm32-wasip2` installs their target:\n{told}");
+        assert!(
+            output.status.success(),
+            "the plugins can't be built; `rustup target add wasm32-wasip2` installs their \
+             target:\n{told}"
+        );
         for plugin in SHIPPED {
-            let component = std::fs::read(target.join("wasm32-wasip2/guest").join(plugin.replace('-', "_") + ".wasm")).unwrap();
-            let request = std::fs::read_to_string(root.join("plugins").join(plugin).join("plugin.toml")).unwrap();
-            std::fs::write(target.join(format!("{plugin}.wasm")), agente_wasm::pack(&component, &request).unwrap()).unwrap();
+            let component = std::fs::read(
+                target.join("wasm32-wasip2/guest").join(plugin.replace('-', "_") + ".wasm"),
+            )
+            .unwrap();
+            let request =
+                std::fs::read_to_string(root.join("plugins").join(plugin).join("plugin.toml"))
+                    .unwrap();
+            std::fs::write(
+                target.join(format!("{plugin}.wasm")),
+                agente_wasm::pack(&component, &request).unwrap(),
+            )
+            .unwrap();
         }
         target
     });
@@ -120,10 +163,21 @@ fn shipped(name: &str) -> PathBuf {
 
 fn host() -> PluginHost {
     static HOST: OnceLock<PluginHost> = OnceLock::new();
-    HOST.get_or_init(|| PluginHost::new(&HostOptions { cache_folder: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped-cache")) }).unwrap()).clone()
+    HOST.get_or_init(|| {
+        PluginHost::new(&HostOptions {
+            cache_folder: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped-cache")),
+        })
+        .unwrap()
+    })
+    .clone()
 }
 
-async fn load(name: &str, config: Value, specs: Vec<Value>, grant: GrantSource<'_>) -> Result<Plugin, LoadError> {
+async fn load(
+    name: &str,
+    config: Value,
+    specs: Vec<Value>,
+    grant: GrantSource<'_>,
+) -> Result<Plugin, LoadError> {
     let world = Arc::new(World);
     let effects = Effects {
         commands: Arc::clone(&world) as Arc<dyn Commands>,
@@ -140,7 +194,10 @@ async fn load(name: &str, config: Value, specs: Vec<Value>, grant: GrantSource<'
         kind: Some(PluginKind::HealthCheck),
         config,
         specs,
-        scope: Scope { service: ServiceName::new("shop").unwrap(), environment: EnvironmentName::new("production").unwrap() },
+        scope: Scope {
+            service: ServiceName::new("shop").unwrap(),
+            environment: EnvironmentName::new("production").unwrap(),
+        },
         store_id: "store-1".to_owned(),
         grant,
         effects,
@@ -150,7 +207,12 @@ async fn load(name: &str, config: Value, specs: Vec<Value>, grant: GrantSource<'
 
 fn subject(addresses: &[&str]) -> Subject {
     let backends = addresses.iter().enumerate();
-    let backends = backends.map(|(index, address)| Backend { id: BackendId(format!("b{index}")), address: (*address).to_owned() }).collect();
+    let backends = backends
+        .map(|(index, address)| Backend {
+            id: BackendId(format!("b{index}")),
+            address: (*address).to_owned(),
+        })
+        .collect();
     Subject { slot: Some(Slot::Green), release: Some(ReleaseNumber(7)), backends, public_url: None }
 }
 
@@ -159,7 +221,13 @@ fn dependency() -> Subject {
 }
 
 /// Asks once with everything granted that the plugin asks for.
-async fn asked(name: &str, config: Value, spec: Value, subject: &Subject, timeout: Duration) -> Verdict {
+async fn asked(
+    name: &str,
+    config: Value,
+    spec: Value,
+    subject: &Subject,
+    timeout: Duration,
+) -> Verdict {
     let plugin = load(name, config, vec![spec.clone()], GrantSource::Everything).await.unwrap();
     plugin.checker(OperationContext::default()).unwrap().ask(subject, &spec, timeout).await
 }
@@ -176,7 +244,8 @@ fn assert_verdict(verdict: &Verdict, kind: VerdictKind, parts: &[&str]) {
     }
 }
 
-/// A server that answers each connection as a function of its request says, then ends it. Gives its address.
+/// A server that answers each connection as a function of its request says, then ends it. Gives its
+/// address.
 async fn answering<F>(answer: impl Fn(TcpStream, String) -> F + Send + Sync + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
@@ -206,7 +275,12 @@ async fn writing(bytes: &'static str) -> String {
 /// A server that answers with the request's own head as its body.
 async fn echoing() -> String {
     answering(|mut stream, head| async move {
-        let _gone = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len()).as_bytes()).await;
+        let _gone = stream
+            .write_all(
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len())
+                    .as_bytes(),
+            )
+            .await;
     })
     .await
 }
@@ -218,10 +292,21 @@ async fn nobody() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_components_are_small_and_describe_their_tables() {
     let none = json!({});
-    for (name, config, limit) in [("http-health", &none, 400), ("tcp-health", &none, 300), ("prometheus-health", &json!({ "url": "http://prom" }), 600)] {
-        let plugin = load(name, config.clone(), Vec::new(), GrantSource::Only(&Capabilities::default())).await.unwrap();
+    for (name, config, limit) in [
+        ("http-health", &none, 400),
+        ("tcp-health", &none, 300),
+        ("prometheus-health", &json!({ "url": "http://prom" }), 600),
+    ] {
+        let plugin =
+            load(name, config.clone(), Vec::new(), GrantSource::Only(&Capabilities::default()))
+                .await
+                .unwrap();
         assert_eq!(plugin.description().name, name);
-        assert!(plugin.description().config["$schema"].is_string(), "{}", plugin.description().config);
+        assert!(
+            plugin.description().config["$schema"].is_string(),
+            "{}",
+            plugin.description().config
+        );
         let bytes = std::fs::metadata(shipped(name)).unwrap().len();
         assert!(bytes < limit * 1024, "{name} has {bytes} bytes");
     }
@@ -229,20 +314,34 @@ async fn the_components_are_small_and_describe_their_tables() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backends_that_answer_as_expected_are_healthy() {
-    let good = writing("HTTP/1.1 200 OK\r\nx-release: 7\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{\"ok\": true}").await;
+    let good = writing(
+        "HTTP/1.1 200 OK\r\nx-release: 7\r\ncontent-type: application/json\r\ncontent-length: \
+         12\r\n\r\n{\"ok\": true}",
+    )
+    .await;
     let spec = json!({ "path": "/readyz", "release_header": "X-Release", "json": { "/ok": true }, "max_latency": "15s" });
     let verdict = asked("http-health", json!({}), spec, &subject(&[&good, &good]), AMPLE).await;
     assert_verdict(&verdict, VerdictKind::Healthy, &["all 2 backends", "`GET /readyz`"]);
     assert!(verdict.value.is_some());
-    assert_verdict(&http(json!({ "method": "HEAD" }), &good).await, VerdictKind::Healthy, &["HEAD"]);
+    assert_verdict(
+        &http(json!({ "method": "HEAD" }), &good).await,
+        VerdictKind::Healthy,
+        &["HEAD"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_sandbox_sees_of_a_bad_backend_is_unhealthy() {
     let cases: [(String, &[&str]); 5] = [
         (nobody().await, &["can't be connected to"]),
-        (writing("HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n").await, &["302", "/login", "not followed"]),
-        (writing("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nten bytes!").await, &["before the answer was complete"]),
+        (
+            writing("HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n").await,
+            &["302", "/login", "not followed"],
+        ),
+        (
+            writing("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nten bytes!").await,
+            &["before the answer was complete"],
+        ),
         (writing("SSH-2.0-OpenSSH\r\n\r\n").await, &["`b0`"]),
         (writing("").await, &["`b0`"]),
     ];
@@ -260,20 +359,40 @@ async fn a_silent_backend_is_the_plugins_own_verdict_within_the_checks_time() {
     // The first call compiles the component; only the second one is timed.
     http(json!({}), &nobody().await).await;
     let begun = Instant::now();
-    let verdict = asked("http-health", json!({}), json!({}), &subject(&[&silent]), Duration::from_millis(700)).await;
+    let verdict = asked(
+        "http-health",
+        json!({}),
+        json!({}),
+        &subject(&[&silent]),
+        Duration::from_millis(700),
+    )
+    .await;
     assert_verdict(&verdict, VerdictKind::Unhealthy, &["did not answer within"]);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let spec = json!({ "expect": "+PONG", "timeout": "10s" });
-    let verdict = asked("tcp-health", json!({}), spec, &subject(&[&silent]), Duration::from_millis(700)).await;
+    let verdict =
+        asked("tcp-health", json!({}), spec, &subject(&[&silent]), Duration::from_millis(700))
+            .await;
     assert_verdict(&verdict, VerdictKind::Unhealthy, &["no byte came within", "+PONG"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_grant_nothing_is_asked_and_the_answer_is_errored() {
     let good = writing("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    for (name, spec) in [("http-health", json!({})), ("http-health", json!({ "host": "shop.example" })), ("tcp-health", json!({}))] {
-        let plugin = load(name, json!({}), vec![spec.clone()], GrantSource::Only(&Capabilities::default())).await.unwrap();
-        let verdict = plugin.checker(OperationContext::default()).unwrap().ask(&subject(&[&good]), &spec, AMPLE).await;
+    for (name, spec) in [
+        ("http-health", json!({})),
+        ("http-health", json!({ "host": "shop.example" })),
+        ("tcp-health", json!({})),
+    ] {
+        let plugin =
+            load(name, json!({}), vec![spec.clone()], GrantSource::Only(&Capabilities::default()))
+                .await
+                .unwrap();
+        let verdict = plugin
+            .checker(OperationContext::default())
+            .unwrap()
+            .ask(&subject(&[&good]), &spec, AMPLE)
+            .await;
         assert_verdict(&verdict, VerdictKind::Errored, &["`b0`"]);
     }
 }
@@ -286,7 +405,14 @@ async fn a_secret_reaches_the_backend_and_nothing_else() {
     let verdict = asked("http-health", config.clone(), wanted, &subject(&[&echo]), AMPLE).await;
     assert_verdict(&verdict, VerdictKind::Healthy, &[]);
     // The backend hands the secret back, and the reason would quote it.
-    let verdict = asked("http-health", config, json!({ "body_contains": "absent" }), &subject(&[&echo]), AMPLE).await;
+    let verdict = asked(
+        "http-health",
+        config,
+        json!({ "body_contains": "absent" }),
+        &subject(&[&echo]),
+        AMPLE,
+    )
+    .await;
     assert_verdict(&verdict, VerdictKind::Unhealthy, &["not contain"]);
     assert!(!verdict.reason.contains(SECRET), "{}", verdict.reason);
 }
@@ -294,22 +420,43 @@ async fn a_secret_reaches_the_backend_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_header_is_sent_where_the_check_has_one() {
     let echo = echoing().await;
-    assert_verdict(&http(json!({ "host": "shop.example", "body_contains": "host: shop.example" }), &echo).await, VerdictKind::Healthy, &[]);
-    assert_verdict(&http(json!({ "body_contains": format!("host: {echo}") }), &echo).await, VerdictKind::Healthy, &[]);
+    assert_verdict(
+        &http(json!({ "host": "shop.example", "body_contains": "host: shop.example" }), &echo)
+            .await,
+        VerdictKind::Healthy,
+        &[],
+    );
+    assert_verdict(
+        &http(json!({ "body_contains": format!("host: {echo}") }), &echo).await,
+        VerdictKind::Healthy,
+        &[],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_check_names_itself_is_granted_with_its_table() {
     let queue = writing("HTTP/1.1 204 No Content\r\n\r\n").await;
     let spec = json!({ "url": format!("http://{queue}/health") });
-    assert_verdict(&asked("http-health", json!({}), spec, &dependency(), AMPLE).await, VerdictKind::Healthy, &["/health", "204"]);
+    assert_verdict(
+        &asked("http-health", json!({}), spec, &dependency(), AMPLE).await,
+        VerdictKind::Healthy,
+        &["/health", "204"],
+    );
     let redis = writing("+PONG\r\n").await;
     let spec = json!({ "address": redis, "send": "PING\r\n", "expect": "+PONG" });
-    assert_verdict(&asked("tcp-health", json!({}), spec.clone(), &dependency(), AMPLE).await, VerdictKind::Healthy, &["+PONG"]);
+    assert_verdict(
+        &asked("tcp-health", json!({}), spec.clone(), &dependency(), AMPLE).await,
+        VerdictKind::Healthy,
+        &["+PONG"],
+    );
     // The grant was for that table; another address is another grant.
     let plugin = load("tcp-health", json!({}), vec![spec], GrantSource::Everything).await.unwrap();
     let elsewhere = json!({ "address": nobody().await });
-    let verdict = plugin.checker(OperationContext::default()).unwrap().ask(&dependency(), &elsewhere, AMPLE).await;
+    let verdict = plugin
+        .checker(OperationContext::default())
+        .unwrap()
+        .ask(&dependency(), &elsewhere, AMPLE)
+        .await;
     assert_verdict(&verdict, VerdictKind::Errored, &["may not"]);
 }
 
@@ -317,9 +464,23 @@ async fn what_a_check_names_itself_is_granted_with_its_table() {
 async fn mistakes_are_told_before_anything_is_asked() {
     let plugin = load("http-health", json!({}), Vec::new(), GrantSource::Everything).await.unwrap();
     let checker = plugin.checker(OperationContext::default()).unwrap();
-    let problems = checker.check_spec(&json!({ "path": "readyz", "headers": { "x-version": 2 } })).await.unwrap();
-    assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), ["headers.x-version", "path"]);
-    let refused = load("http-health", json!({ "headers": { "Host": "shop" } }), Vec::new(), GrantSource::Everything).await.err().unwrap();
+    let problems = checker
+        .check_spec(&json!({ "path": "readyz", "headers": { "x-version": 2 } }))
+        .await
+        .unwrap();
+    assert_eq!(
+        problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(),
+        ["headers.x-version", "path"]
+    );
+    let refused = load(
+        "http-health",
+        json!({ "headers": { "Host": "shop" } }),
+        Vec::new(),
+        GrantSource::Everything,
+    )
+    .await
+    .err()
+    .unwrap();
     let LoadError::ConfigRefused { problems, .. } = refused else { panic!("{refused:?}") };
     assert_eq!(problems.first().map(|problem| problem.path.as_str()), Some("headers.Host"));
 }

@@ -1,6 +1,7 @@
 //! How well the service behaves: ready or not, failing, slow, leaking.
 //!
-//! Which request is hit by a share is drawn from its number alone, so that the same run hits the same requests.
+//! Which request is hit by a share is drawn from its number alone, so that the same run hits the
+//! same requests.
 
 use std::future::pending;
 use std::sync::Mutex;
@@ -29,11 +30,19 @@ pub(crate) struct Behaviour {
 }
 
 /// A worker that serves one request, where workers are few.
-pub(crate) struct Worker<'a>(#[expect(dead_code, reason = "held until the request is done")] Option<SemaphorePermit<'a>>);
+pub(crate) struct Worker<'a>(
+    #[expect(dead_code, reason = "held until the request is done")] Option<SemaphorePermit<'a>>,
+);
 
 impl Behaviour {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options, started: Instant::now(), requests: AtomicU64::new(0), workers: Semaphore::new(LEAKING_WORKERS), leaked: Mutex::new(Vec::new()) }
+        Self {
+            options,
+            started: Instant::now(),
+            requests: AtomicU64::new(0),
+            workers: Semaphore::new(LEAKING_WORKERS),
+            leaked: Mutex::new(Vec::new()),
+        }
     }
 
     pub(crate) fn version(&self) -> &str {
@@ -94,13 +103,24 @@ impl Behaviour {
     /// Whether a request fails.
     pub(crate) fn fails(&self, number: u64, method: &Method) -> bool {
         let after = self.options.fail_after.unwrap_or_default();
-        let share = self.options.fail.unwrap_or(if self.options.fail_after.is_some() || self.options.fail_method.is_some() { 100.0 } else { 0.0 });
-        let meant = self.options.fail_method.as_deref().is_none_or(|only| only.eq_ignore_ascii_case(method.as_str()));
+        let share = self.options.fail.unwrap_or(
+            if self.options.fail_after.is_some() || self.options.fail_method.is_some() {
+                100.0
+            } else {
+                0.0
+            },
+        );
+        let meant = self
+            .options
+            .fail_method
+            .as_deref()
+            .is_none_or(|only| only.eq_ignore_ascii_case(method.as_str()));
         meant && self.uptime() >= after && drawn(number, 2) < share
     }
 }
 
-/// A number from 0 to below 100 that looks random but belongs to this request (splitmix64's mixing function).
+/// A number from 0 to below 100 that looks random but belongs to this request (splitmix64's mixing
+/// function).
 fn drawn(number: u64, stream: u64) -> f64 {
     let mut z = (number.wrapping_mul(2).wrapping_add(stream)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

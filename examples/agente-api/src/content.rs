@@ -10,7 +10,8 @@ use tokio::time::Interval;
 
 use crate::server::InFlight;
 
-/// A body, and the mark that its request is still being answered: dropped with the body's last byte.
+/// A body, and the mark that its request is still being answered: dropped with the body's last
+/// byte.
 pub(crate) struct Content {
     kind: Kind,
     in_flight: Option<InFlight>,
@@ -42,9 +43,14 @@ impl Body for Content {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.kind {
-            Kind::Whole(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Whole(bytes) => Poll::Ready(
+                bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))),
+            ),
             Kind::Lines { sent, total, .. } if sent == total => Poll::Ready(None),
             Kind::Lines { interval, sent, total, name } => {
                 ready!(interval.poll_tick(context));
@@ -63,7 +69,9 @@ impl Body for Content {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Kind::Lines { .. } => SizeHint::default(),
         }
     }

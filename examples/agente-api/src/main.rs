@@ -1,6 +1,7 @@
 //! A small sample service to deploy, with a switch for every way to be bad.
 //!
-//! Invariants: asked to stop, it loses no request; a request is answered at once or says in the options why not; the same binary plays every version.
+//! Invariants: asked to stop, it loses no request; a request is answered at once or says in the
+//! options why not; the same binary plays every version.
 
 mod behaviour;
 mod content;
@@ -35,10 +36,13 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> ExitCode {
-    let (terminate, interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return failed(&format!("signals can't be received: {error}")),
-    };
+    let (terminate, interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                return failed(&format!("signals can't be received: {error}"));
+            }
+        };
     let listener = match server::listen(options.listen) {
         Ok(listener) => listener,
         Err(error) => return failed(&format!("can't listen on {}: {error}", options.listen)),
@@ -50,8 +54,13 @@ async fn run(options: Options) -> ExitCode {
     if let Some(after) = options.crash_after {
         tokio::spawn(crash(after));
     }
-    let (ignore, grace, keep_alive) = (options.ignore_sigterm, options.shutdown_grace, options.keep_alive);
-    let shared = Arc::new(Shared { behaviour: Behaviour::new(options), metrics: Metrics::default(), keep_alive });
+    let (ignore, grace, keep_alive) =
+        (options.ignore_sigterm, options.shutdown_grace, options.keep_alive);
+    let shared = Arc::new(Shared {
+        behaviour: Behaviour::new(options),
+        metrics: Metrics::default(),
+        keep_alive,
+    });
     let cut = server::serve(listener, shared, stop(terminate, interrupt, ignore), grace).await;
     if cut == 0 {
         say("stopped; every request was answered");

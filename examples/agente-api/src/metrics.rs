@@ -6,10 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the latency buckets, in seconds: Prometheus' defaults plus 1 ms and 2 ms, where a healthy answer of this service lies.
-const BUCKETS: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds of the latency buckets, in seconds: Prometheus' defaults plus 1 ms and 2 ms, where
+/// a healthy answer of this service lies.
+const BUCKETS: [f64; 13] =
+    [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// What kind of path a request asked for. Health checks are told apart, so that they can't thin out a rate of errors.
+/// What kind of path a request asked for. Health checks are told apart, so that they can't thin out
+/// a rate of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Handler {
     Api,
@@ -59,7 +62,13 @@ impl Metrics {
     }
 
     /// Counts one answer. Latencies are kept for `/api` alone.
-    pub(crate) fn answered(&self, handler: Handler, method: &hyper::Method, code: u16, took: Duration) {
+    pub(crate) fn answered(
+        &self,
+        handler: Handler,
+        method: &hyper::Method,
+        code: u16,
+        took: Duration,
+    ) {
         let Ok(mut counts) = self.counts.lock() else { return };
         *counts.requests.entry((handler, known_method(method), code)).or_default() += 1;
         if handler != Handler::Api {
@@ -81,26 +90,40 @@ impl Metrics {
         let (version, release) = (escaped(version), escaped(release));
         let _ = write!(
             out,
-            "# HELP agente_api_info Version and release of this process.\n# TYPE agente_api_info gauge\nagente_api_info{{version=\"{version}\",release=\"{release}\"}} 1\n"
+            "# HELP agente_api_info Version and release of this process.\n# TYPE agente_api_info \
+             gauge\nagente_api_info{{version=\"{version}\",release=\"{release}\"}} 1\n"
         );
         let _ = write!(
             out,
-            "# HELP http_requests_in_flight Requests that are being answered.\n# TYPE http_requests_in_flight gauge\nhttp_requests_in_flight {}\n",
+            "# HELP http_requests_in_flight Requests that are being answered.\n# TYPE \
+             http_requests_in_flight gauge\nhttp_requests_in_flight {}\n",
             self.in_flight.load(Ordering::Relaxed)
         );
         let Ok(counts) = self.counts.lock() else { return out };
-        out.push_str("# HELP http_requests_total Answers by path group, method and status code.\n# TYPE http_requests_total counter\n");
+        out.push_str(
+            "# HELP http_requests_total Answers by path group, method and status code.\n# TYPE \
+             http_requests_total counter\n",
+        );
         for ((handler, method, code), count) in &counts.requests {
-            let _ = writeln!(out, "http_requests_total{{handler=\"{}\",method=\"{method}\",code=\"{code}\"}} {count}", handler.name());
+            let _ = writeln!(
+                out,
+                "http_requests_total{{handler=\"{}\",method=\"{method}\",code=\"{code}\"}} {count}",
+                handler.name()
+            );
         }
-        out.push_str("# HELP http_request_duration_seconds Time to the answer, below /api.\n# TYPE http_request_duration_seconds histogram\n");
+        out.push_str(
+            "# HELP http_request_duration_seconds Time to the answer, below /api.\n# TYPE \
+             http_request_duration_seconds histogram\n",
+        );
         for (count, bound) in counts.latencies.buckets.iter().zip(BUCKETS) {
             let _ = writeln!(out, "http_request_duration_seconds_bucket{{le=\"{bound}\"}} {count}");
         }
         let Latencies { count, sum, .. } = &counts.latencies;
         let _ = write!(
             out,
-            "http_request_duration_seconds_bucket{{le=\"+Inf\"}} {count}\nhttp_request_duration_seconds_sum {sum}\nhttp_request_duration_seconds_count {count}\n"
+            "http_request_duration_seconds_bucket{{le=\"+Inf\"}} \
+             {count}\nhttp_request_duration_seconds_sum \
+             {sum}\nhttp_request_duration_seconds_count {count}\n"
         );
         out
     }

@@ -1,4 +1,5 @@
-//! What the service can be told: one flag and one environment variable per switch; a flag wins over its variable.
+//! What the service can be told: one flag and one environment variable per switch; a flag wins over
+//! its variable.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use clap::builder::BoolishValueParser;
 const AFTER_HELP: &str = "\
 Paths:
   GET  /healthz               the process answers
-  GET  /readyz                it wants traffic (503 with --never-ready, --unready-after, before --startup has passed)
+  GET  /readyz                it wants traffic (503 with --never-ready, --unready-after, before \
+                          --startup has passed)
   GET  /startupz              it has started (503 before --startup has passed)
   GET  /health/dependencies   what it needs is there (503 once --leak has used everything up)
   GET  /health/version        version and release as JSON
@@ -28,7 +30,8 @@ Example:
 #[derive(Debug, Clone, Parser)]
 #[command(name = "agente-api", version, after_help = AFTER_HELP)]
 pub(crate) struct Options {
-    /// Address to listen on, such as `127.0.0.1:18100`; port 0 takes a free one. The first line printed names it.
+    /// Address to listen on, such as `127.0.0.1:18100`; port 0 takes a free one. The first line
+    /// printed names it.
     #[arg(env = "AGENTE_API_LISTEN")]
     pub(crate) listen: SocketAddr,
 
@@ -40,7 +43,8 @@ pub(crate) struct Options {
     #[arg(long, env = "AGENTE_RELEASE", value_name = "TEXT")]
     pub(crate) release: Option<String>,
 
-    /// How long a connection may be idle, in seconds. Longer than the balancer keeps its own side open, or requests are lost.
+    /// How long a connection may be idle, in seconds. Longer than the balancer keeps its own side
+    /// open, or requests are lost.
     #[arg(long, env = "AGENTE_API_KEEP_ALIVE", default_value = "75", value_parser = seconds, value_name = "SECONDS")]
     pub(crate) keep_alive: Duration,
 
@@ -84,7 +88,8 @@ pub(crate) struct Options {
     #[arg(long, env = "AGENTE_API_SLOW_PERCENT", default_value = "100", value_parser = percent, value_name = "PERCENT")]
     pub(crate) slow_percent: f64,
 
-    /// Leaks memory, and one of its 50 workers with every tenth request below `/api`; once all are gone, none is answered any more.
+    /// Leaks memory, and one of its 50 workers with every tenth request below `/api`; once all are
+    /// gone, none is answered any more.
     #[arg(long, env = "AGENTE_API_LEAK", value_parser = BoolishValueParser::new())]
     pub(crate) leak: bool,
 
@@ -95,12 +100,17 @@ pub(crate) struct Options {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
-    Duration::try_from_secs_f64(value).map_err(|_| format!("`{text}` is not a time: seconds are 0 or more"))
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| format!("`{text}` is not a time: seconds are 0 or more"))
 }
 
 fn percent(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
-    if (0.0..=100.0).contains(&value) { Ok(value) } else { Err(format!("`{text}` is not a share: 0 to 100 percent")) }
+    if (0.0..=100.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("`{text}` is not a share: 0 to 100 percent"))
+    }
 }
 
 #[cfg(test)]
@@ -110,9 +120,16 @@ mod tests {
     #[test]
     fn shares_outside_0_to_100_are_refused() {
         for bad in ["-1", "100.1", "NaN", "many"] {
-            assert!(Options::try_parse_from(["agente-api", "127.0.0.1:0", &format!("--fail={bad}")]).is_err(), "{bad} was taken");
+            assert!(
+                Options::try_parse_from(["agente-api", "127.0.0.1:0", &format!("--fail={bad}")])
+                    .is_err(),
+                "{bad} was taken"
+            );
         }
-        assert_eq!(Options::try_parse_from(["agente-api", "127.0.0.1:0", "--fail=2.5"]).unwrap().fail, Some(2.5));
+        assert_eq!(
+            Options::try_parse_from(["agente-api", "127.0.0.1:0", "--fail=2.5"]).unwrap().fail,
+            Some(2.5)
+        );
     }
 
     #[test]

@@ -24,7 +24,11 @@ const X_VERSION: HeaderName = HeaderName::from_static("x-version");
 const X_RELEASE: HeaderName = HeaderName::from_static("x-release");
 
 /// Answers one request; never fails, for the service has no other voice than an answer.
-pub(crate) async fn answer(behaviour: &Behaviour, metrics: &Metrics, request: Request<Incoming>) -> Response<Content> {
+pub(crate) async fn answer(
+    behaviour: &Behaviour,
+    metrics: &Metrics,
+    request: Request<Incoming>,
+) -> Response<Content> {
     let begun = Instant::now();
     let method = request.method().clone();
     let handler = match request.uri().path() {
@@ -36,9 +40,15 @@ pub(crate) async fn answer(behaviour: &Behaviour, metrics: &Metrics, request: Re
     };
     let mut response = match handler {
         Handler::Api => api(behaviour, request).await,
-        Handler::Metrics => text(StatusCode::OK, "text/plain; version=0.0.4", metrics.render(behaviour.version(), behaviour.release().unwrap_or_default())),
+        Handler::Metrics => text(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            metrics.render(behaviour.version(), behaviour.release().unwrap_or_default()),
+        ),
         Handler::Health => health(behaviour, request.uri().path()),
-        Handler::Other => plain(StatusCode::NOT_FOUND, "no such path; `agente-api --help` lists them\n"),
+        Handler::Other => {
+            plain(StatusCode::NOT_FOUND, "no such path; `agente-api --help` lists them\n")
+        }
     };
     let headers = response.headers_mut();
     if let Ok(version) = HeaderValue::from_str(behaviour.version()) {
@@ -53,11 +63,17 @@ pub(crate) async fn answer(behaviour: &Behaviour, metrics: &Metrics, request: Re
 
 fn health(behaviour: &Behaviour, path: &str) -> Response<Content> {
     match path {
-        "/healthz" => json(StatusCode::OK, &json!({ "status": "alive", "uptime_seconds": behaviour.uptime().as_secs_f64() })),
+        "/healthz" => json(
+            StatusCode::OK,
+            &json!({ "status": "alive", "uptime_seconds": behaviour.uptime().as_secs_f64() }),
+        ),
         "/readyz" => verdict(behaviour.ready(), "ready", "not ready"),
         "/startupz" => verdict(behaviour.started(), "started", "starting"),
         "/health/dependencies" => verdict(behaviour.dependencies(), "available", "no worker left"),
-        "/health/version" => json(StatusCode::OK, &json!({ "status": "ok", "version": behaviour.version(), "release": behaviour.release() })),
+        "/health/version" => json(
+            StatusCode::OK,
+            &json!({ "status": "ok", "version": behaviour.version(), "release": behaviour.release() }),
+        ),
         _ => plain(StatusCode::NOT_FOUND, "no such health endpoint\n"),
     }
 }
@@ -66,10 +82,13 @@ async fn api(behaviour: &Behaviour, request: Request<Incoming>) -> Response<Cont
     let number = behaviour.number();
     let _worker = behaviour.worker(number).await;
     let (head, body) = request.into_parts();
-    // The body is read before anything is decided: an answer before its end would cut the connection under the client.
+    // The body is read before anything is decided: an answer before its end would cut the
+    // connection under the client.
     let body = match Limited::new(body, BODY_LIMIT_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 16 MiB\n"),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 16 MiB\n");
+        }
         Err(_) => return plain(StatusCode::BAD_REQUEST, "the body could not be read\n"),
     };
     let delay = behaviour.delay(number);
@@ -82,25 +101,47 @@ async fn api(behaviour: &Behaviour, request: Request<Incoming>) -> Response<Cont
     let query = head.uri.query().unwrap_or_default();
     let reading = matches!(head.method, Method::GET | Method::HEAD);
     match head.uri.path() {
-        "/api/items" if reading => json(StatusCode::OK, &json!({ "items": ["apple", "pear", "plum"], "version": behaviour.version() })),
-        "/api/items" if head.method == Method::POST => json(StatusCode::OK, &json!({ "length": body.len(), "sha256": hexadecimal(&Sha256::digest(&body)) })),
+        "/api/items" if reading => json(
+            StatusCode::OK,
+            &json!({ "items": ["apple", "pear", "plum"], "version": behaviour.version() }),
+        ),
+        "/api/items" if head.method == Method::POST => json(
+            StatusCode::OK,
+            &json!({ "length": body.len(), "sha256": hexadecimal(&Sha256::digest(&body)) }),
+        ),
         "/api/slow" if reading => match number_in(query, "ms", 1000) {
             Some(ms) if Duration::from_millis(ms) <= LONGEST => {
                 sleep(Duration::from_millis(ms)).await;
                 json(StatusCode::OK, &json!({ "waited_ms": ms }))
             }
-            _ => plain(StatusCode::BAD_REQUEST, "`ms` is a number of milliseconds, at most one hour\n"),
+            _ => plain(
+                StatusCode::BAD_REQUEST,
+                "`ms` is a number of milliseconds, at most one hour\n",
+            ),
         },
-        "/api/stream" if reading => match (number_in(query, "seconds", 5), number_in(query, "tick_ms", 1000)) {
-            (Some(seconds), Some(tick)) if tick > 0 && Duration::from_secs(seconds) <= LONGEST => {
-                let mut ticks = interval(Duration::from_millis(tick));
-                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                let content = Content::lines(ticks, seconds * 1000 / tick, behaviour.version().to_owned());
-                with_type(StatusCode::OK, "text/plain", content)
+        "/api/stream" if reading => {
+            match (number_in(query, "seconds", 5), number_in(query, "tick_ms", 1000)) {
+                (Some(seconds), Some(tick))
+                    if tick > 0 && Duration::from_secs(seconds) <= LONGEST =>
+                {
+                    let mut ticks = interval(Duration::from_millis(tick));
+                    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    let content = Content::lines(
+                        ticks,
+                        seconds * 1000 / tick,
+                        behaviour.version().to_owned(),
+                    );
+                    with_type(StatusCode::OK, "text/plain", content)
+                }
+                _ => plain(
+                    StatusCode::BAD_REQUEST,
+                    "`seconds` is at most 3600 and `tick_ms` at least 1\n",
+                ),
             }
-            _ => plain(StatusCode::BAD_REQUEST, "`seconds` is at most 3600 and `tick_ms` at least 1\n"),
-        },
-        "/api/items" | "/api/slow" | "/api/stream" => plain(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n"),
+        }
+        "/api/items" | "/api/slow" | "/api/stream" => {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n")
+        }
         _ => plain(StatusCode::NOT_FOUND, "no such path; `agente-api --help` lists them\n"),
     }
 }
@@ -121,7 +162,11 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 fn verdict(good: bool, yes: &str, no: &str) -> Response<Content> {
-    if good { json(StatusCode::OK, &json!({ "status": yes })) } else { json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": no })) }
+    if good {
+        json(StatusCode::OK, &json!({ "status": yes }))
+    } else {
+        json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": no }))
+    }
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response<Content> {
@@ -136,7 +181,11 @@ fn text(status: StatusCode, content_type: &'static str, text: String) -> Respons
     with_type(status, content_type, Content::whole(text))
 }
 
-fn with_type(status: StatusCode, content_type: &'static str, content: Content) -> Response<Content> {
+fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    content: Content,
+) -> Response<Content> {
     let mut response = Response::new(content);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -1,7 +1,8 @@
 //! Accepts connections, and stops without losing a request.
 //!
-//! On SIGTERM (or SIGINT): what has been accepted by the kernel already is still served, the listener is closed, idle kept-alive connections are
-//! closed, requests in flight are answered with `Connection: close`, and then the process exits with 0.
+//! On SIGTERM (or SIGINT): what has been accepted by the kernel already is still served, the
+//! listener is closed, idle kept-alive connections are closed, requests in flight are answered with
+//! `Connection: close`, and then the process exits with 0.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,7 +27,8 @@ use crate::routes;
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// How long to wait after `accept` failed, usually for lack of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How many connections may wait to be taken. The usual 128 are there within half a second of a busy machine, and whoever comes then waits for a second.
+/// How many connections may wait to be taken. The usual 128 are there within half a second of a
+/// busy machine, and whoever comes then waits for a second.
 const BACKLOG: u32 = 1024;
 
 /// What all connections share.
@@ -36,7 +38,8 @@ pub(crate) struct Shared {
     pub(crate) keep_alive: Duration,
 }
 
-/// Marks one request as being answered, for the metrics and for its connection, until it is dropped.
+/// Marks one request as being answered, for the metrics and for its connection, until it is
+/// dropped.
 pub(crate) struct InFlight {
     shared: Arc<Shared>,
     connection: Arc<AtomicUsize>,
@@ -57,8 +60,14 @@ impl Drop for InFlight {
     }
 }
 
-/// Serves until `stop` ends, then lets what is in flight end within `grace`. Says how many connections had to be cut.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: impl Future<Output = ()>, grace: Duration) -> usize {
+/// Serves until `stop` ends, then lets what is in flight end within `grace`. Says how many
+/// connections had to be cut.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: impl Future<Output = ()>,
+    grace: Duration,
+) -> usize {
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -85,7 +94,11 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: impl
 fn waiting(listener: TcpListener) -> Vec<TcpStream> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
     let accepted = std::iter::from_fn(|| listener.accept().ok());
-    accepted.filter_map(|(stream, _)| stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok()).collect()
+    accepted
+        .filter_map(|(stream, _)| {
+            stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok()
+        })
+        .collect()
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
@@ -103,8 +116,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::
             }
         })
     };
-    let mut serving =
-        pin!(http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(shared.keep_alive).serve_connection(TokioIo::new(stream), service));
+    let mut serving = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(shared.keep_alive)
+            .serve_connection(TokioIo::new(stream), service)
+    );
     tokio::select! {
         // An error here is the client's doing; there is nobody to tell.
         _ = serving.as_mut() => return,

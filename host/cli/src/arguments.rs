@@ -1,4 +1,5 @@
-//! What can be typed. Help texts are written here and nowhere else; the reference is generated from them.
+//! What can be typed. Help texts are written here and nowhere else; the reference is generated from
+//! them.
 
 use agente_engine::policy::OnOpen;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -6,9 +7,16 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Deploys a new version of a service with no request lost, watches it, and takes it back by itself when it is bad.
+/// Deploys a new version of a service with no request lost, watches it, and takes it back by itself
+/// when it is bad.
 #[derive(Debug, Parser)]
-#[command(name = "agente-host", version, propagate_version = true, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    name = "agente-host",
+    version,
+    propagate_version = true,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
 #[command(after_help = "\
 Exit codes:
    0  done
@@ -34,13 +42,35 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The manifest
-    #[arg(long, short = 'f', global = true, value_name = "FILE", default_value = "agente.toml", env = "AGENTE_HOST_MANIFEST", hide_env_values = true)]
+    #[arg(
+        long,
+        short = 'f',
+        global = true,
+        value_name = "FILE",
+        default_value = "agente.toml",
+        env = "AGENTE_HOST_MANIFEST",
+        hide_env_values = true
+    )]
     pub(crate) file: PathBuf,
     /// The environment; needed when the manifest declares several
-    #[arg(long, short = 'e', global = true, value_name = "NAME", env = "AGENTE_HOST_ENV", hide_env_values = true)]
+    #[arg(
+        long,
+        short = 'e',
+        global = true,
+        value_name = "NAME",
+        env = "AGENTE_HOST_ENV",
+        hide_env_values = true
+    )]
     pub(crate) env: Option<String>,
-    /// Where releases, journal and leases are kept [default: /var/lib/agente-host, or the user's state directory]
-    #[arg(long, global = true, value_name = "FOLDER", env = "AGENTE_HOST_STATE", hide_env_values = true)]
+    /// Where releases, journal and leases are kept [default: /var/lib/agente-host, or the user's
+    /// state directory]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "AGENTE_HOST_STATE",
+        hide_env_values = true
+    )]
     pub(crate) state: Option<PathBuf>,
     /// How results are written
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = OutputKind::Human)]
@@ -54,7 +84,9 @@ impl Global {
     /// Whether colour may be used on standard error.
     pub(crate) fn color(&self) -> bool {
         use std::io::IsTerminal;
-        self.output == OutputKind::Human && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        self.output == OutputKind::Human
+            && std::io::stderr().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 }
 
@@ -73,15 +105,19 @@ pub(crate) enum OutputKind {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write a first manifest
-    #[command(after_help = "Example:\n  agente-host init --service shop --artifact target/release/shop --url http://127.0.0.1:8080/")]
+    #[command(
+        after_help = "Example:\n  agente-host init --service shop --artifact target/release/shop --url http://127.0.0.1:8080/"
+    )]
     Init(InitOptions),
     /// Take over what runs already, as release 1; it is never stopped by us
-    #[command(
-        after_help = "Examples:\n  agente-host adopt --backend 127.0.0.1:9000\n  agente-host adopt --force    # put back what was changed by hand at the target"
-    )]
+    #[command(after_help = "Examples:\n  agente-host adopt --backend 127.0.0.1:9000\n  \
+                            agente-host adopt --force    # put back what was changed by hand at \
+                            the target")]
     Adopt(AdoptOptions),
     /// Deploy a new release
-    #[command(after_help = "Example:\n  agente-host deploy --env production --plugin nginx-switch.wasm")]
+    #[command(
+        after_help = "Example:\n  agente-host deploy --env production --plugin nginx-switch.wasm"
+    )]
     Deploy(DeployOptions),
     /// Show what a deployment would do, and change nothing
     #[command(after_help = "Example:\n  agente-host plan --env production")]
@@ -96,9 +132,8 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  agente-host logs --lines 50 --follow")]
     Logs(LogsOptions),
     /// Print the numbers about deployments, in the text format of Prometheus
-    #[command(
-        after_help = "Examples:\n  agente-host metrics --env production\n  agente-host metrics --all --listen 127.0.0.1:9464    # for Prometheus to scrape"
-    )]
+    #[command(after_help = "Examples:\n  agente-host metrics --env production\n  agente-host \
+                            metrics --all --listen 127.0.0.1:9464    # for Prometheus to scrape")]
     Metrics(MetricsOptions),
     /// Go back to an earlier release; on an open deployment this is an abort
     #[command(after_help = "Example:\n  agente-host rollback\n  agente-host rollback --to 12")]
@@ -110,18 +145,21 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  agente-host pause")]
     Pause(DecideOptions),
     /// Watch what is stable and take it back when it turns bad; yields to any deployment
-    #[command(after_help = "Examples:\n  agente-host watch --for 30m\n  agente-host watch --listen 127.0.0.1:9464      # as a service, with metrics")]
+    #[command(after_help = "Examples:\n  agente-host watch --for 30m\n  agente-host watch \
+                            --listen 127.0.0.1:9464      # as a service, with metrics")]
     Watch(WatchOptions),
     /// Wait no longer at the weight that the open deployment has reached
-    #[command(after_help = "Examples:\n  agente-host promote\n  agente-host promote --full --reason 'hotfix, watched by hand'")]
+    #[command(after_help = "Examples:\n  agente-host promote\n  agente-host promote --full \
+                            --reason 'hotfix, watched by hand'")]
     Promote(PromoteOptions),
     /// Go on with a paused deployment, or with one whose host died
     #[command(after_help = "Example:\n  agente-host resume")]
     Resume(DecideOptions),
     /// Start what should stand, for boot
-    #[command(
-        after_help = "Example (systemd):\n  Type=oneshot\n  RemainAfterExit=yes\n  KillMode=process      # what was started stays when the unit stops\n  ExecStart=/usr/local/bin/agente-host up -f /srv/shop/agente.toml -e production"
-    )]
+    #[command(after_help = "Example (systemd):\n  Type=oneshot\n  RemainAfterExit=yes\n  \
+                            KillMode=process      # what was started stays when the unit stops\n  \
+                            ExecStart=/usr/local/bin/agente-host up -f /srv/shop/agente.toml -e \
+                            production")]
     Up(UpOptions),
     /// Judge manifest, plugins, grants and reachability; changes nothing
     #[command(after_help = "Example:\n  agente-host check --env production")]
@@ -136,7 +174,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Reference(ReferenceOptions),
     /// Print a completion script
-    #[command(after_help = "Example:\n  agente-host completions bash > /etc/bash_completion.d/agente-host")]
+    #[command(after_help = "Example:\n  agente-host completions bash > \
+                            /etc/bash_completion.d/agente-host")]
     Completions {
         /// For which shell
         shell: Shell,
@@ -334,7 +373,8 @@ pub(crate) struct WatchOptions {
     /// End after this time; without it, watch until asked to stop
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// How long after its promotion a release that turns bad is taken back by itself; later it is only reported
+    /// How long after its promotion a release that turns bad is taken back by itself; later it is
+    /// only reported
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30m")]
     pub(crate) window: Duration,
     /// Serve the numbers about deployments for Prometheus here meanwhile
@@ -366,14 +406,16 @@ pub(crate) struct CheckOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// Show what a plugin asks for, and grant it in `agente.lock`
-    #[command(after_help = "Example:\n  agente-host plugin add plugins/nginx-switch.wasm --env production")]
+    #[command(after_help = "Example:\n  agente-host plugin add plugins/nginx-switch.wasm --env \
+                            production")]
     Add {
         /// The component, or the name of a shipped plugin
         plugin: String,
         /// Grant it without asking
         #[arg(long)]
         yes: bool,
-        /// Put this program before every program that the plugin runs: `sudo -n`. It is granted by its absolute path
+        /// Put this program before every program that the plugin runs: `sudo -n`. It is granted by
+        /// its absolute path
         #[arg(long, value_name = "COMMAND")]
         exec_prefix: Option<String>,
     },
@@ -387,7 +429,9 @@ pub(crate) enum PluginCommand {
         plugin: String,
     },
     /// Put a request (plugin.toml) into a component
-    #[command(after_help = "Example:\n  agente-host plugin pack target/wasm32-wasip2/guest/shop_switch.wasm --request plugin.toml --to shop-switch.wasm")]
+    #[command(after_help = "Example:\n  agente-host plugin pack \
+                            target/wasm32-wasip2/guest/shop_switch.wasm --request plugin.toml \
+                            --to shop-switch.wasm")]
     Pack {
         /// The component
         component: PathBuf,
@@ -423,7 +467,9 @@ pub(crate) enum ReferenceOf {
 /// Reads a release's number, also as it is shown: `12` or `r12`.
 fn release_number(text: &str) -> Result<u64, String> {
     let number = text.strip_prefix('r').unwrap_or(text).parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| "write a release's number, such as `12`; `agente-host history` lists them".to_owned())
+    number.ok_or_else(|| {
+        "write a release's number, such as `12`; `agente-host history` lists them".to_owned()
+    })
 }
 
 /// Reads `500ms`, `10s`, `5m`, `1h`.

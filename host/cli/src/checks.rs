@@ -17,8 +17,12 @@ pub(crate) struct Checks {
     pub(crate) docker: Option<DockerRuntime>,
 }
 
-/// The subject with addresses that this machine can reach: a container on a network of its own is called by a name that only the network knows.
-pub(crate) async fn reachable(docker: Option<&DockerRuntime>, subject: &Subject) -> Result<Subject, Fault> {
+/// The subject with addresses that this machine can reach: a container on a network of its own is
+/// called by a name that only the network knows.
+pub(crate) async fn reachable(
+    docker: Option<&DockerRuntime>,
+    subject: &Subject,
+) -> Result<Subject, Fault> {
     let mut subject = subject.clone();
     let Some(docker) = docker else { return Ok(subject) };
     for backend in &mut subject.backends {
@@ -33,7 +37,9 @@ pub(crate) async fn reachable(docker: Option<&DockerRuntime>, subject: &Subject)
 impl HealthCheck for Checks {
     async fn check(&self, check: &CheckPolicy, subject: &Subject) -> Verdict {
         let errored = |reason: String| Verdict { kind: VerdictKind::Errored, value: None, reason };
-        let Some(checker) = self.checkers.get(&check.plugin) else { return errored(format!("the plugin `{}` is not loaded", check.plugin)) };
+        let Some(checker) = self.checkers.get(&check.plugin) else {
+            return errored(format!("the plugin `{}` is not loaded", check.plugin));
+        };
         match reachable(self.docker.as_ref(), subject).await {
             Ok(subject) => checker.check(check, &subject).await,
             Err(fault) => errored(fault.message),

@@ -46,11 +46,13 @@ pub(crate) fn local(at: Timestamp) -> String {
     }
 }
 
-/// The machine's time zone. Its rules are read from where they usually stand: a look-up by the zone's name would read all names that there are first.
+/// The machine's time zone. Its rules are read from where they usually stand: a look-up by the
+/// zone's name would read all names that there are first.
 fn zone() -> TimeZone {
     static ZONE: OnceLock<TimeZone> = OnceLock::new();
     let usual = || {
-        let rules = std::fs::read("/etc/localtime").ok().filter(|_| std::env::var_os("TZ").is_none())?;
+        let rules =
+            std::fs::read("/etc/localtime").ok().filter(|_| std::env::var_os("TZ").is_none())?;
         TimeZone::tzif("local", &rules).ok()
     };
     ZONE.get_or_init(|| usual().unwrap_or_else(TimeZone::system)).clone()
@@ -59,7 +61,9 @@ fn zone() -> TimeZone {
 /// `20260301T040506`, for ids that sort by time.
 pub(crate) fn compact(at: Timestamp) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map(|time| time.strftime("%Y%m%dT%H%M%S").to_string()).unwrap_or_default()
+    jiff::Timestamp::from_millisecond(millis)
+        .map(|time| time.strftime("%Y%m%dT%H%M%S").to_string())
+        .unwrap_or_default()
 }
 
 /// A duration for people.
@@ -69,7 +73,10 @@ pub(crate) fn span(duration: Duration) -> String {
         0..1000 => format!("{millis} ms"),
         1000..60_000 if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
         1000..60_000 => format!("{:.1} s", duration.as_secs_f64()),
-        60_000..3_600_000 => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000).replace(" 0 s", ""),
-        _ => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000).replace(" 0 min", ""),
+        60_000..3_600_000 => {
+            format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000).replace(" 0 s", "")
+        }
+        _ => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000)
+            .replace(" 0 min", ""),
     }
 }

@@ -34,7 +34,8 @@ pub(crate) enum Work {
 pub(crate) enum Signals {
     /// The first asks for an abort, the second leaves at once.
     Abort,
-    /// Nothing here: it is taking something bad back, and whoever asked for that hears them afterwards.
+    /// Nothing here: it is taking something bad back, and whoever asked for that hears them
+    /// afterwards.
     Wait,
 }
 
@@ -42,7 +43,14 @@ pub(crate) enum Signals {
 const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Runs a deployment to its end under a lease and reports it.
-pub(crate) async fn run(session: &Session, lease: &Lease, plan: &Plan, work: Work, state: ServiceState, output: &Output) -> Result<Outcome, CliError> {
+pub(crate) async fn run(
+    session: &Session,
+    lease: &Lease,
+    plan: &Plan,
+    work: Work,
+    state: ServiceState,
+    output: &Output,
+) -> Result<Outcome, CliError> {
     run_with(session, lease, plan, work, state, output, Signals::Abort).await
 }
 
@@ -61,7 +69,12 @@ pub(crate) async fn run_with(
         Artifact::File { .. } | Artifact::Adopted => None,
     };
     let mut backends = plan.backends.clone();
-    backends.extend(plan.stable.iter().chain(plan.kept.as_ref().map(|kept| &kept.standing)).flat_map(|standing| standing.backends.clone()));
+    backends.extend(
+        plan.stable
+            .iter()
+            .chain(plan.kept.as_ref().map(|kept| &kept.standing))
+            .flat_map(|standing| standing.backends.clone()),
+    );
     let context = session.context(Some(&plan.id), &backends, image);
     let switcher = session.switcher(context.clone())?;
     let checks = session.checks(&context);
@@ -84,11 +97,21 @@ pub(crate) async fn run_with(
     let deployment = Box::pin(async {
         match work {
             Work::Begin(plan) => executor::begin(world, fence, *plan, state).await,
-            Work::Resume(entries) => executor::resume(world, fence, &entries, state, identity::who()).await,
-            Work::Unwind(entries, fault) => executor::unwind(world, fence, &entries, state, identity::who(), fault).await,
+            Work::Resume(entries) => {
+                executor::resume(world, fence, &entries, state, identity::who()).await
+            }
+            Work::Unwind(entries, fault) => {
+                executor::unwind(world, fence, &entries, state, identity::who(), fault).await
+            }
         }
     });
-    let keeper = RunKeeper { store: &session.base.store, calls: &session.base.calls, prober: prober.as_ref(), deployment: id.clone(), fence };
+    let keeper = RunKeeper {
+        store: &session.base.store,
+        calls: &session.base.calls,
+        prober: prober.as_ref(),
+        deployment: id.clone(),
+        fence,
+    };
     let result = tokio::select! {
         result = heeding(signals, &session.base.store, &id, deployment) => result,
         never = keeper.while_running() => match never {},
@@ -98,16 +121,27 @@ pub(crate) async fn run_with(
         Ok(outcome) => outcome,
         Err(halt) => {
             output.end_lines();
-            metrics::publish(&session.base.manifest.metrics, &session.base.store, session.base.scope()).await;
+            metrics::publish(
+                &session.base.manifest.metrics,
+                &session.base.store,
+                session.base.scope(),
+            )
+            .await;
             return Err(halt.into());
         }
     };
     output.outcome(plan, &outcome, prober.as_ref());
-    metrics::publish(&session.base.manifest.metrics, &session.base.store, session.base.scope()).await;
+    metrics::publish(&session.base.manifest.metrics, &session.base.store, session.base.scope())
+        .await;
     Ok(outcome)
 }
 
-async fn heeding(signals: Signals, store: &EmbeddedStore, id: &DeploymentId, deployment: impl Future<Output = Result<Outcome, Halt>>) -> Result<Outcome, Halt> {
+async fn heeding(
+    signals: Signals,
+    store: &EmbeddedStore,
+    id: &DeploymentId,
+    deployment: impl Future<Output = Result<Outcome, Halt>>,
+) -> Result<Outcome, Halt> {
     ignore_hangup();
     match signals {
         Signals::Abort => with_signals(store, id, deployment).await,
@@ -124,9 +158,15 @@ pub(crate) fn ignore_hangup() {
 }
 
 /// Asks for an orderly abort at the first SIGINT or SIGTERM and leaves at the second.
-async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl Future<Output = Result<Outcome, Halt>>) -> Result<Outcome, Halt> {
+async fn with_signals(
+    store: &EmbeddedStore,
+    id: &DeploymentId,
+    deployment: impl Future<Output = Result<Outcome, Halt>>,
+) -> Result<Outcome, Halt> {
     tokio::pin!(deployment);
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return deployment.await;
     };
     let mut asked = false;
@@ -137,16 +177,22 @@ async fn with_signals(store: &EmbeddedStore, id: &DeploymentId, deployment: impl
             () = heard(&mut terminate) => "SIGTERM",
         };
         if asked {
-            tracing::warn!("{name} again: leaving at once; `agente-host resume` or `abort` takes the deployment up");
+            tracing::warn!(
+                "{name} again: leaving at once; `agente-host resume` or `abort` takes the \
+                 deployment up"
+            );
             output::finish(AT_ONCE);
             std::process::exit(Exit::Open as i32);
         }
         asked = true;
         tracing::warn!("{name}: unwinding; once more leaves at once");
-        // Beside the deployment, not before it: while the deployment waits here for us, it may itself be next in the turn to write.
+        // Beside the deployment, not before it: while the deployment waits here for us, it may
+        // itself be next in the turn to write.
         let (store, id) = (store.clone(), id.clone());
         tokio::spawn(async move {
-            if let Err(fault) = store.leave(&id, DecisionKind::Abort, &identity::who(), Some(name)).await {
+            if let Err(fault) =
+                store.leave(&id, DecisionKind::Abort, &identity::who(), Some(name)).await
+            {
                 tracing::error!("the abort could not be left: {fault}");
             }
         });
@@ -159,7 +205,8 @@ async fn heard(signal: &mut Signal) {
     }
 }
 
-/// The exit code of an outcome. `wanted_back`: whether the user asked for the unwinding, so that it is what they wanted.
+/// The exit code of an outcome. `wanted_back`: whether the user asked for the unwinding, so that it
+/// is what they wanted.
 pub(crate) fn exit(outcome: &Outcome, wanted_back: bool) -> ExitCode {
     let exit = match outcome {
         Outcome::Promoted { .. } if wanted_back => Exit::Failed,

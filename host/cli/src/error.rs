@@ -55,7 +55,8 @@ impl CliError {
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self::new(Exit::Bug, message).hint("this is a bug of agente-host; please report it with what you typed")
+        Self::new(Exit::Bug, message)
+            .hint("this is a bug of agente-host; please report it with what you typed")
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -75,12 +76,18 @@ impl CliError {
 
     /// Writes the error to standard error.
     pub(crate) fn report(&self, color: bool) -> ExitCode {
-        let (red, cyan, plain) = if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
+        let (red, cyan, plain) =
+            if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
         let mut text = format!("{red}Error:{plain} {}\n", shown(&self.message));
         if !self.causes.is_empty() {
             text.push_str("Caused by:\n");
             for (number, cause) in self.causes.iter().enumerate() {
-                let _ = writeln!(text, "  {}. {}", number + 1, shown(cause.trim_end()).replace('\n', "\n     "));
+                let _ = writeln!(
+                    text,
+                    "  {}. {}",
+                    number + 1,
+                    shown(cause.trim_end()).replace('\n', "\n     ")
+                );
             }
         }
         if let Some(hint) = &self.hint {
@@ -115,7 +122,12 @@ pub(crate) fn exit_of(kind: FaultKind) -> Exit {
 
 impl From<Fault> for CliError {
     fn from(fault: Fault) -> Self {
-        Self { exit: exit_of(fault.kind), message: fault.message, causes: fault.causes, hint: fault.hint }
+        Self {
+            exit: exit_of(fault.kind),
+            message: fault.message,
+            causes: fault.causes,
+            hint: fault.hint,
+        }
     }
 }
 
@@ -123,12 +135,23 @@ impl From<Halt> for CliError {
     fn from(halt: Halt) -> Self {
         let message = halt.to_string();
         match halt {
-            Halt::LeaseLost(cause) => CliError::refused(message).because(&cause).hint("`agente-host status --follow` shows what the other host does"),
+            Halt::LeaseLost(cause) => CliError::refused(message)
+                .because(&cause)
+                .hint("`agente-host status --follow` shows what the other host does"),
             Halt::JournalUnavailable { fault, .. } => {
-                let hint = fault.hint.clone().unwrap_or_else(|| "repair the state directory, then `agente-host resume`".to_owned());
-                CliError { exit: Exit::Stuck, message, causes: std::iter::once(fault.message).chain(fault.causes).collect(), hint: Some(hint) }
+                let hint = fault.hint.clone().unwrap_or_else(|| {
+                    "repair the state directory, then `agente-host resume`".to_owned()
+                });
+                CliError {
+                    exit: Exit::Stuck,
+                    message,
+                    causes: std::iter::once(fault.message).chain(fault.causes).collect(),
+                    hint: Some(hint),
+                }
             }
-            Halt::Damaged(damage) => CliError::new(Exit::Stuck, message).because(&damage).hint("`agente-host status --verify` names the first damaged entry"),
+            Halt::Damaged(damage) => CliError::new(Exit::Stuck, message)
+                .because(&damage)
+                .hint("`agente-host status --verify` names the first damaged entry"),
         }
     }
 }

@@ -34,5 +34,9 @@ pub(crate) fn who() -> String {
 
 /// A new deployment's id: sorts by time, unique by chance.
 pub(crate) fn deployment_id(now: Timestamp) -> DeploymentId {
-    DeploymentId(format!("{}-{:06x}", crate::clock::compact(now), rand::random::<u32>() & 0x00ff_ffff))
+    DeploymentId(format!(
+        "{}-{:06x}",
+        crate::clock::compact(now),
+        rand::random::<u32>() & 0x00ff_ffff
+    ))
 }

@@ -1,7 +1,8 @@
 //! The command line of agente-host: commands, output, exit codes and wiring.
 //!
-//! Invariants: this crate alone reads arguments, environment and terminal, and turns faults into messages, hints and exit codes. Data goes to
-//! standard output, all else to standard error; no output that is closed or not read stops a deployment.
+//! Invariants: this crate alone reads arguments, environment and terminal, and turns faults into
+//! messages, hints and exit codes. Data goes to standard output, all else to standard error; no
+//! output that is closed or not read stops a deployment.
 
 mod arguments;
 mod checks;
@@ -35,7 +36,9 @@ fn main() -> ExitCode {
     // A supervisor is this program too; it must stay small, so it starts before anything else.
     let mut raw = std::env::args_os().skip(1);
     if raw.next().is_some_and(|first| first == "supervise") {
-        return raw.next().map_or(ExitCode::from(2), |directory| agente_runtimes::process::supervise(Path::new(&directory)));
+        return raw.next().map_or(ExitCode::from(2), |directory| {
+            agente_runtimes::process::supervise(Path::new(&directory))
+        });
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -48,10 +51,14 @@ fn main() -> ExitCode {
     program::path();
     output::start_logging(arguments.global.verbose);
     let color = arguments.global.color();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return CliError::internal(format!("the runtime could not be started: {error}")).report(color),
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                return CliError::internal(format!("the runtime could not be started: {error}"))
+                    .report(color);
+            }
+        };
     let result = without_panic(|| runtime.block_on(run(arguments)));
     // Work that was given up must not hold up the exit.
     runtime.shutdown_background();
@@ -66,8 +73,10 @@ fn main() -> ExitCode {
 /// Ends a panic with the exit code of a bug; what it says was written when it began.
 fn without_panic(work: impl FnOnce() -> Result<ExitCode, CliError>) -> Result<ExitCode, CliError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(CliError::internal("agente-host failed within itself")
-            .hint("this is a bug of agente-host; please report it with what you typed. A deployment that was open goes on with `agente-host resume`"))
+        Err(CliError::internal("agente-host failed within itself").hint(
+            "this is a bug of agente-host; please report it with what you typed. A deployment \
+             that was open goes on with `agente-host resume`",
+        ))
     })
 }
 

@@ -13,28 +13,46 @@ use std::collections::BTreeMap;
 pub(crate) struct Measures {
     /// A plugin that gives none has its fault, which is told when it is asked.
     pub(crate) sources: BTreeMap<PluginName, Result<WasmMetrics, Fault>>,
-    /// Where containers are reached from this machine, which is how a metrics server on it knows them; none where there are no containers.
+    /// Where containers are reached from this machine, which is how a metrics server on it knows
+    /// them; none where there are no containers.
     pub(crate) docker: Option<DockerRuntime>,
 }
 
 impl Measures {
     /// The sources among loaded plugins, for a context.
-    pub(crate) fn of(plugins: &BTreeMap<PluginName, Plugin>, context: &OperationContext, docker: Option<DockerRuntime>) -> Self {
-        let sources = plugins.iter().map(|(name, plugin)| (name.clone(), plugin.metrics(context.clone()))).collect();
+    pub(crate) fn of(
+        plugins: &BTreeMap<PluginName, Plugin>,
+        context: &OperationContext,
+        docker: Option<DockerRuntime>,
+    ) -> Self {
+        let sources = plugins
+            .iter()
+            .map(|(name, plugin)| (name.clone(), plugin.metrics(context.clone())))
+            .collect();
         Self { sources, docker }
     }
 
     fn source(&self, plugin: &PluginName) -> Result<&WasmMetrics, Fault> {
         match self.sources.get(plugin) {
             Some(source) => source.as_ref().map_err(Clone::clone),
-            None => Err(Fault::new(FaultKind::InvalidConfig, format!("the plugin `{plugin}` is not loaded"))),
+            None => Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("the plugin `{plugin}` is not loaded"),
+            )),
         }
     }
 }
 
 #[async_trait]
 impl MetricSource for Measures {
-    async fn read(&self, query: &MetricQuery, wanted: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault> {
+    async fn read(
+        &self,
+        query: &MetricQuery,
+        wanted: Wanted,
+        subject: &Subject,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Reading, Fault> {
         let source = self.source(&query.plugin)?;
         let subject = crate::checks::reachable(self.docker.as_ref(), subject).await?;
         source.read(query, wanted, &subject, from, to).await

@@ -1,7 +1,8 @@
 //! Our own numbers: what was deployed, how long it took, what was lost, and what plugins did.
 //!
-//! Invariants: all numbers but those of plugins and prober are folded from the journal, those two from what each run kept beside it, so that they survive
-//! every process and are the same whoever asks; nothing here changes what a deployment does or how it ends.
+//! Invariants: all numbers but those of plugins and prober are folded from the journal, those two
+//! from what each run kept beside it, so that they survive every process and are the same whoever
+//! asks; nothing here changes what a deployment does or how it ends.
 
 mod calls;
 mod exposition;

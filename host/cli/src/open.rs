@@ -12,7 +12,11 @@ use std::time::Duration;
 const LET_GO: Duration = Duration::from_secs(5);
 
 /// Takes the lease, waiting `wait` for it.
-pub(crate) async fn lease(store: &EmbeddedStore, scope: &Scope, wait: Option<Duration>) -> Result<Lease, CliError> {
+pub(crate) async fn lease(
+    store: &EmbeddedStore,
+    scope: &Scope,
+    wait: Option<Duration>,
+) -> Result<Lease, CliError> {
     if wait.is_some()
         && let Ok(Some(holding)) = store.holding(scope).await
         && holding.liveness != Liveness::Gone
@@ -34,8 +38,13 @@ fn held(error: LeaseError, scope: &Scope) -> CliError {
     error
 }
 
-/// Takes the lease away from an owner that does not answer. A stopped one is killed first: its plugin calls must not wake up later.
-pub(crate) async fn take_over(store: &EmbeddedStore, scope: &Scope, holding: &Holding) -> Result<Lease, CliError> {
+/// Takes the lease away from an owner that does not answer. A stopped one is killed first: its
+/// plugin calls must not wake up later.
+pub(crate) async fn take_over(
+    store: &EmbeddedStore,
+    scope: &Scope,
+    holding: &Holding,
+) -> Result<Lease, CliError> {
     if holding.holder.process() == ProcessState::Stopped {
         kill(holding.holder.pid);
     }
@@ -43,12 +52,17 @@ pub(crate) async fn take_over(store: &EmbeddedStore, scope: &Scope, holding: &Ho
 }
 
 fn kill(pid: u32) {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
+        return;
+    };
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 /// The open deployment of a scope, folded.
-pub(crate) async fn attempt(store: &EmbeddedStore, scope: &Scope) -> Result<Option<(DeploymentId, Attempt)>, CliError> {
+pub(crate) async fn attempt(
+    store: &EmbeddedStore,
+    scope: &Scope,
+) -> Result<Option<(DeploymentId, Attempt)>, CliError> {
     let Some(id) = store.open_deployment(scope).await? else { return Ok(None) };
     let entries = store.entries(&id).await?;
     let attempt = Attempt::fold(&entries).map_err(agente_engine::executor::Halt::from)?;

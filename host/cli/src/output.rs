@@ -38,8 +38,13 @@ pub(crate) fn start_logging(verbose: u8) {
         1 => "info,agente=debug,sqlx=warn",
         _ => "debug",
     };
-    let filter = EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).without_time().with_ansi(false);
+    let filter =
+        EnvFilter::try_from_env("AGENTE_HOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .without_time()
+        .with_ansi(false);
     let log = log.with_writer(|| shown::Shown(writer::stderr()));
     // Told by `eprintln!`, which panics where standard error is closed.
     let _ = log.log_internal_errors(false).try_init();
@@ -67,7 +72,8 @@ pub(crate) fn say(line: &str) {
     say_after("", line);
 }
 
-/// The same after what is painted already: the only codes for the terminal that get through are our own.
+/// The same after what is painted already: the only codes for the terminal that get through are our
+/// own.
 pub(crate) fn say_after(painted: &str, line: &str) {
     let _ = writeln!(writer::stderr(), "{}", shown::after(painted, line));
 }
@@ -111,9 +117,13 @@ impl Output {
         let taken_up = !matches!(work, Work::Begin(_));
         match self.kind {
             OutputKind::Json => {
-                Self::event(json!({ "event": if taken_up { "taken-up" } else { "begins" }, "deployment": plan.id, "release": plan.release.number }));
+                Self::event(
+                    json!({ "event": if taken_up { "taken-up" } else { "begins" }, "deployment": plan.id, "release": plan.release.number }),
+                );
             }
-            OutputKind::Human | OutputKind::Plain => self.human(|human| human.begin(plan, taken_up)),
+            OutputKind::Human | OutputKind::Plain => {
+                self.human(|human| human.begin(plan, taken_up));
+            }
         }
     }
 
@@ -121,8 +131,12 @@ impl Output {
     pub(crate) fn outcome(&self, plan: &Plan, outcome: &Outcome, prober: Option<&HttpProber>) {
         let report = prober.map(|prober| report::ProbeSummary::of(plan, prober));
         match self.kind {
-            OutputKind::Json => Self::event(json!({ "event": "outcome", "deployment": plan.id, "result": outcome, "probe": report })),
-            OutputKind::Human | OutputKind::Plain => self.human(|human| human.outcome(plan, outcome, report.as_ref())),
+            OutputKind::Json => Self::event(
+                json!({ "event": "outcome", "deployment": plan.id, "result": outcome, "probe": report }),
+            ),
+            OutputKind::Human | OutputKind::Plain => {
+                self.human(|human| human.outcome(plan, outcome, report.as_ref()));
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use agente_manifest::{Manifest, ManifestError, Problem};
 use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
 use agente_wasm::{
-    Audit, Description, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, LogLevel, NotGranted, OperationContext, Plugin,
-    PluginHost, PluginLog, PluginMessage,
+    Audit, Description, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput,
+    LockFile, LogLevel, NotGranted, OperationContext, Plugin, PluginHost, PluginLog, PluginMessage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,8 @@ pub(crate) fn lock_path(directory: &Path) -> PathBuf {
 
 /// Reads the lock file; an absent one grants nothing.
 pub(crate) fn read_lock(directory: &Path) -> Result<LockFile, CliError> {
-    LockFile::read(&lock_path(directory)).map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
+    LockFile::read(&lock_path(directory))
+        .map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
 }
 
 impl CliError {
@@ -53,46 +54,66 @@ pub(crate) fn find(name: &PluginName, path: Option<&Path>) -> Result<PathBuf, Cl
     }
     let places = shipped_folders();
     let file = format!("{name}.wasm");
-    if let Some(found) = places.iter().map(|folder| folder.join(&file)).find(|path| path.is_file()) {
+    if let Some(found) = places.iter().map(|folder| folder.join(&file)).find(|path| path.is_file())
+    {
         return Ok(found);
     }
-    let looked: Vec<String> = places.iter().map(|folder| format!("`{}`", folder.display())).collect();
-    Err(CliError::usage(format!("the plugin `{name}` was not found: there is no `{file}` in {}", looked.join(", ")))
-        .hint(format!("set `path` in `[plugins.{name}]`, or give the component with `--plugin`")))
+    let looked: Vec<String> =
+        places.iter().map(|folder| format!("`{}`", folder.display())).collect();
+    Err(CliError::usage(format!(
+        "the plugin `{name}` was not found: there is no `{file}` in {}",
+        looked.join(", ")
+    ))
+    .hint(format!("set `path` in `[plugins.{name}]`, or give the component with `--plugin`")))
 }
 
 /// Where the plugins that come with the program are.
 fn shipped_folders() -> Vec<PathBuf> {
     let named = std::env::var_os("AGENTE_HOST_PLUGINS").map(PathBuf::from);
-    let program = crate::program::path().map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+    let program =
+        crate::program::path().map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
     let beside = program.as_deref().and_then(Path::parent);
     let above = beside.and_then(Path::parent).unwrap_or(Path::new("/"));
-    let beside = beside.map(|folder| [folder.join("plugins"), above.join("plugins"), above.join("lib/agente-host/plugins")]);
+    let beside = beside.map(|folder| {
+        [folder.join("plugins"), above.join("plugins"), above.join("lib/agente-host/plugins")]
+    });
     named.into_iter().chain(beside.into_iter().flatten()).collect()
 }
 
 /// Reads the name that a component gives itself.
 pub(crate) fn name_of(path: &Path) -> Result<PluginName, CliError> {
     let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let inspection = agente_wasm::inspect(&bytes).map_err(|error| unusable_component(path, &error))?;
-    PluginName::new(inspection.request.plugin.name).map_err(|error| CliError::usage(format!("`{}` has a bad name", path.display())).because(&error))
+    let inspection =
+        agente_wasm::inspect(&bytes).map_err(|error| unusable_component(path, &error))?;
+    PluginName::new(inspection.request.plugin.name).map_err(|error| {
+        CliError::usage(format!("`{}` has a bad name", path.display())).because(&error)
+    })
 }
 
-/// Where compiled plugins are kept: with the user's own caches, since only their owner may trust them; where there is no home, in the state directory.
+/// Where compiled plugins are kept: with the user's own caches, since only their owner may trust
+/// them; where there is no home, in the state directory.
 fn cache_folder(store: &EmbeddedStore) -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let of_home = || folder("HOME").filter(|home| home.is_dir()).map(|home| home.join(".cache"));
-    folder("XDG_CACHE_HOME").or_else(of_home).map_or_else(|| store.directory().cache(), |caches| caches.join("agente-host")).join("plugins")
+    folder("XDG_CACHE_HOME")
+        .or_else(of_home)
+        .map_or_else(|| store.directory().cache(), |caches| caches.join("agente-host"))
+        .join("plugins")
 }
 
 /// A plugin host with its cache.
 pub(crate) fn host(store: &EmbeddedStore) -> Result<PluginHost, CliError> {
-    PluginHost::new(&HostOptions { cache_folder: Some(cache_folder(store)) }).map_err(|error| CliError::internal(error.to_string()).because_sources(&error))
+    PluginHost::new(&HostOptions { cache_folder: Some(cache_folder(store)) })
+        .map_err(|error| CliError::internal(error.to_string()).because_sources(&error))
 }
 
 /// The variables that programs of plugins may be granted.
 pub(crate) fn variables() -> BTreeMap<String, String> {
-    PASSED_VARIABLES.iter().filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value))).collect()
+    PASSED_VARIABLES
+        .iter()
+        .filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value)))
+        .collect()
 }
 
 /// The loaded plugins of a manifest.
@@ -101,17 +122,37 @@ pub(crate) struct Loaded {
     pub(crate) checkers: BTreeMap<PluginName, Plugin>,
 }
 
-/// Loads every plugin that the manifest uses, and judges each check's own table. All that lack a grant are named at once.
-pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &LockFile, store_id: &str, effects: &Effects) -> Result<Loaded, CliError> {
+/// Loads every plugin that the manifest uses, and judges each check's own table. All that lack a
+/// grant are named at once.
+pub(crate) async fn load_all(
+    host: &PluginHost,
+    manifest: &Manifest,
+    lock: &LockFile,
+    store_id: &str,
+    effects: &Effects,
+) -> Result<Loaded, CliError> {
     let mut ungranted: Vec<NotGranted> = Vec::new();
     let mut load = async |name: &PluginName, user: User<'_>| -> Result<Option<Plugin>, CliError> {
-        let path = find(name, manifest.plugins.get(name).and_then(|section| section.path.as_deref()))?;
-        let input = |grant| LoadInput { kind: Some(user.kind()), ..input(name, path.clone(), manifest, store_id, effects.clone(), grant) };
+        let path =
+            find(name, manifest.plugins.get(name).and_then(|section| section.path.as_deref()))?;
+        let input = |grant| LoadInput {
+            kind: Some(user.kind()),
+            ..input(name, path.clone(), manifest, store_id, effects.clone(), grant)
+        };
         match host.load(input(GrantSource::Lock(lock))).await {
             Ok(plugin) => Ok(Some(plugin)),
-            // The very component that was granted, under a changed configuration: what is wrong with that is said before anybody is asked to grant it.
-            Err(LoadError::NotGranted(refusal)) if refusal.difference.as_ref().is_some_and(|difference| difference.digest.is_none()) => {
-                let plugin = host.load(input(GrantSource::Everything)).await.map_err(|error| refused::by(manifest, Some(user), &error))?;
+            // The very component that was granted, under a changed configuration: what is wrong
+            // with that is said before anybody is asked to grant it.
+            Err(LoadError::NotGranted(refusal))
+                if refusal
+                    .difference
+                    .as_ref()
+                    .is_some_and(|difference| difference.digest.is_none()) =>
+            {
+                let plugin = host
+                    .load(input(GrantSource::Everything))
+                    .await
+                    .map_err(|error| refused::by(manifest, Some(user), &error))?;
                 ungranted.push(*refusal);
                 Ok(Some(plugin))
             }
@@ -136,7 +177,12 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
     }
     let mut problems: Vec<Problem> = Vec::new();
     for check in &manifest.policy.checks {
-        let Some(checker) = checkers.get(&check.plugin).and_then(|plugin| plugin.checker(OperationContext::default())) else { continue };
+        let Some(checker) = checkers
+            .get(&check.plugin)
+            .and_then(|plugin| plugin.checker(OperationContext::default()))
+        else {
+            continue;
+        };
         for problem in checker.check_spec(&check.spec).await? {
             problems.push(manifest.check_problem(&check.name, &problem.path, &problem.message));
         }
@@ -146,7 +192,9 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
         match plugin.metrics(OperationContext::default()) {
             Ok(source) => {
                 let found = source.check_query(&asked.query.spec, asked.wanted).await?;
-                problems.extend(found.iter().map(|problem| manifest.query_problem(&asked, &problem.path, &problem.message)));
+                problems.extend(found.iter().map(|problem| {
+                    manifest.query_problem(&asked, &problem.path, &problem.message)
+                }));
             }
             Err(fault) => problems.push(manifest.query_problem(&asked, "", &fault.message)),
         }
@@ -161,27 +209,62 @@ pub(crate) async fn load_all(host: &PluginHost, manifest: &Manifest, lock: &Lock
 }
 
 /// Loads the plugin that switches, alone: who only looks at the target needs no other.
-pub(crate) async fn load_switcher(host: &PluginHost, manifest: &Manifest, lock: &LockFile, store_id: &str, effects: &Effects) -> Result<Plugin, CliError> {
-    let path = find(&manifest.switcher, manifest.plugins.get(&manifest.switcher).and_then(|section| section.path.as_deref()))?;
-    let input = input(&manifest.switcher, path, manifest, store_id, effects.clone(), GrantSource::Lock(lock));
+pub(crate) async fn load_switcher(
+    host: &PluginHost,
+    manifest: &Manifest,
+    lock: &LockFile,
+    store_id: &str,
+    effects: &Effects,
+) -> Result<Plugin, CliError> {
+    let path = find(
+        &manifest.switcher,
+        manifest.plugins.get(&manifest.switcher).and_then(|section| section.path.as_deref()),
+    )?;
+    let input = input(
+        &manifest.switcher,
+        path,
+        manifest,
+        store_id,
+        effects.clone(),
+        GrantSource::Lock(lock),
+    );
     let input = LoadInput { kind: Some(User::Switch.kind()), ..input };
     host.load(input).await.map_err(|error| refused::by(manifest, Some(User::Switch), &error))
 }
 
 /// What a plugin will be asked in a manifest's words: its checks' and queries' own tables.
 fn specs(name: &PluginName, manifest: &Manifest) -> Vec<serde_json::Value> {
-    let checks = manifest.policy.checks.iter().filter(|check| check.plugin == *name).map(|check| check.spec.clone());
-    let queries = manifest.queries().into_iter().filter(|asked| asked.query.plugin == *name).map(|asked| asked.query.spec.clone());
+    let checks = manifest
+        .policy
+        .checks
+        .iter()
+        .filter(|check| check.plugin == *name)
+        .map(|check| check.spec.clone());
+    let queries = manifest
+        .queries()
+        .into_iter()
+        .filter(|asked| asked.query.plugin == *name)
+        .map(|asked| asked.query.spec.clone());
     checks.chain(queries).collect()
 }
 
 /// What is to be loaded for a manifest.
-fn input<'a>(name: &PluginName, path: PathBuf, manifest: &Manifest, store_id: &str, effects: Effects, grant: GrantSource<'a>) -> LoadInput<'a> {
+fn input<'a>(
+    name: &PluginName,
+    path: PathBuf,
+    manifest: &Manifest,
+    store_id: &str,
+    effects: Effects,
+    grant: GrantSource<'a>,
+) -> LoadInput<'a> {
     LoadInput {
         name: name.clone(),
         path,
         kind: None,
-        config: manifest.plugins.get(name).map_or_else(|| serde_json::json!({}), |section| section.config.clone()),
+        config: manifest
+            .plugins
+            .get(name)
+            .map_or_else(|| serde_json::json!({}), |section| section.config.clone()),
         specs: specs(name, manifest),
         scope: manifest.scope.clone(),
         store_id: store_id.to_owned(),
@@ -203,10 +286,14 @@ pub(crate) async fn load_one(
     host.load(input).await.map_err(|error| refused::by(manifest, None, &error))
 }
 
-/// Reads how a component describes itself. It runs with everything denied, and its configuration is not judged.
+/// Reads how a component describes itself. It runs with everything denied, and its configuration is
+/// not judged.
 pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Description, CliError> {
     let (store, _folder) = scratch_store().await?;
-    let scope = Scope { service: ServiceName::new("none").map_err(internal)?, environment: EnvironmentName::new("none").map_err(internal)? };
+    let scope = Scope {
+        service: ServiceName::new("none").map_err(internal)?,
+        environment: EnvironmentName::new("none").map_err(internal)?,
+    };
     let effects = Effects {
         commands: Arc::new(HostCommands),
         secrets: Arc::new(ManifestSecrets { sources: BTreeMap::new(), directory: PathBuf::new() }),
@@ -226,7 +313,10 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
         grant: GrantSource::Nothing,
         effects,
     };
-    let plugin = host(&store)?.load(input).await.map_err(|error| CliError::usage(error.to_string()).because_sources(&error))?;
+    let plugin = host(&store)?
+        .load(input)
+        .await
+        .map_err(|error| CliError::usage(error.to_string()).because_sources(&error))?;
     Ok(plugin.description().clone())
 }
 

@@ -9,7 +9,8 @@ use agente_runtimes::process::ProcessRuntime;
 use async_trait::async_trait;
 use std::time::Duration;
 
-/// Both runtimes. A service may move from one to the other: what stands is asked of the one that knows it.
+/// Both runtimes. A service may move from one to the other: what stands is asked of the one that
+/// knows it.
 pub(crate) struct AnyRuntime {
     pub(crate) process: ProcessRuntime,
     pub(crate) docker: DockerRuntime,
@@ -26,13 +27,22 @@ impl AnyRuntime {
     }
 
     fn of_backend(&self, backend: &Backend) -> &dyn Runtime {
-        if self.prefers_docker && !self.process.knows(backend) { &self.docker } else { &self.process }
+        if self.prefers_docker && !self.process.knows(backend) {
+            &self.docker
+        } else {
+            &self.process
+        }
     }
 }
 
 #[async_trait]
 impl Runtime for AnyRuntime {
-    async fn reserve(&self, release: &Release, slot: Slot, taken: &[Backend]) -> Result<Vec<Backend>, Fault> {
+    async fn reserve(
+        &self,
+        release: &Release,
+        slot: Slot,
+        taken: &[Backend],
+    ) -> Result<Vec<Backend>, Fault> {
         self.of_release(release).reserve(release, slot, taken).await
     }
     async fn preflight(&self, release: &Release, backends: &[Backend]) -> Vec<Finding> {

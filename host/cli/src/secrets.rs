@@ -22,21 +22,36 @@ pub(crate) struct ManifestSecrets {
 impl Secrets for ManifestSecrets {
     async fn value(&self, name: &str) -> Result<SecretValue, Fault> {
         let Some(source) = self.sources.get(name) else {
-            return Err(Fault::new(FaultKind::InvalidConfig, format!("the secret `{name}` is not declared"))
-                .hint(format!("declare it in `[secrets]`: {name} = {{ env = \"…\" }}")));
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("the secret `{name}` is not declared"),
+            )
+            .hint(format!("declare it in `[secrets]`: {name} = {{ env = \"…\" }}")));
         };
         match source {
-            SecretSource::Env(variable) => std::env::var(variable).map(SecretValue::new).map_err(|_| {
-                Fault::new(FaultKind::Unavailable, format!("the secret `{name}` should be in the variable `{variable}`, which is not set or not text"))
+            SecretSource::Env(variable) => {
+                std::env::var(variable).map(SecretValue::new).map_err(|_| {
+                    Fault::new(
+                        FaultKind::Unavailable,
+                        format!(
+                            "the secret `{name}` should be in the variable `{variable}`, which is \
+                             not set or not text"
+                        ),
+                    )
                     .hint(format!("set `{variable}` for this command"))
-            }),
+                })
+            }
             SecretSource::File(path) => match tokio::fs::read_to_string(path).await {
                 Ok(mut text) => {
                     let kept = text.trim_end_matches(['\n', '\r']).len();
                     text.truncate(kept);
                     Ok(SecretValue::new(text))
                 }
-                Err(error) => Err(Fault::new(FaultKind::Unavailable, format!("the secret `{name}` can't be read from `{}`", path.display())).because(&error)),
+                Err(error) => Err(Fault::new(
+                    FaultKind::Unavailable,
+                    format!("the secret `{name}` can't be read from `{}`", path.display()),
+                )
+                .because(&error)),
             },
             SecretSource::Command(argv) => self.of_command(name, argv).await,
         }
@@ -46,18 +61,40 @@ impl Secrets for ManifestSecrets {
 impl ManifestSecrets {
     async fn of_command(&self, name: &str, argv: &[String]) -> Result<SecretValue, Fault> {
         let shown = argv.first().cloned().unwrap_or_default();
-        let failed = |message: String| Fault::new(FaultKind::Unavailable, format!("the secret `{name}` can't be had from `{shown}`: {message}"));
-        let Some((program, arguments)) = argv.split_first() else { return Err(failed("no command is given".to_owned())) };
+        let failed = |message: String| {
+            Fault::new(
+                FaultKind::Unavailable,
+                format!("the secret `{name}` can't be had from `{shown}`: {message}"),
+            )
+        };
+        let Some((program, arguments)) = argv.split_first() else {
+            return Err(failed("no command is given".to_owned()));
+        };
         let mut command = tokio::process::Command::new(program);
-        command.args(arguments).current_dir(&self.directory).stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(arguments)
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
         let output = tokio::time::timeout(COMMAND_LIMIT, command.output()).await;
-        let output = output.map_err(|_| failed(format!("no end within {} s", COMMAND_LIMIT.as_secs())))?.map_err(|error| failed(error.to_string()))?;
+        let output = output
+            .map_err(|_| failed(format!("no end within {} s", COMMAND_LIMIT.as_secs())))?
+            .map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
             // What it wrote to standard output may be the secret, or a part of it; it stays here.
-            let words: String = String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().chars().take(300).collect();
+            let words: String = String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .chars()
+                .take(300)
+                .collect();
             return Err(failed(format!("{} {words}", output.status)));
         }
-        let text = String::from_utf8(output.stdout).map_err(|_| failed("its output is not text".to_owned()))?;
+        let text = String::from_utf8(output.stdout)
+            .map_err(|_| failed("its output is not text".to_owned()))?;
         Ok(SecretValue::new(text.trim_end_matches(['\n', '\r']).to_owned()))
     }
 }

@@ -18,7 +18,9 @@ use agente_manifest::{Manifest, Overrides};
 use agente_probe::HttpProber;
 use agente_runtimes::commands::{AnyCommands, HostCommands};
 use agente_runtimes::docker::{ContainerCommands, DockerRuntime, DockerSettings, Endpoint};
-use agente_runtimes::process::{ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand};
+use agente_runtimes::process::{
+    ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand,
+};
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
 use agente_wasm::{Audit, Effects, OperationContext, WasmSwitcher};
 use std::path::PathBuf;
@@ -40,10 +42,16 @@ pub(crate) fn manifest(global: &Global, about: About<'_>) -> Result<Manifest, Cl
     let environment = global.env.clone();
     let (components, mut overrides) = match about {
         About::Next(replace) => {
-            let overrides = Overrides { image: replace.image.clone(), artifact: replace.artifact.clone(), ..Overrides::default() };
+            let overrides = Overrides {
+                image: replace.image.clone(),
+                artifact: replace.artifact.clone(),
+                ..Overrides::default()
+            };
             (&replace.components, overrides)
         }
-        About::Standing(components) => (components, Overrides { standing: true, ..Overrides::default() }),
+        About::Standing(components) => {
+            (components, Overrides { standing: true, ..Overrides::default() })
+        }
     };
     overrides.environment = environment;
     for path in &components.plugins {
@@ -54,8 +62,14 @@ pub(crate) fn manifest(global: &Global, about: About<'_>) -> Result<Manifest, Cl
 
 /// Where the state is.
 pub(crate) fn state_directory(global: &Global) -> Result<StateDirectory, CliError> {
-    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let inputs = StateInputs { explicit: global.state.clone(), xdg_state_home: path("XDG_STATE_HOME"), home: path("HOME"), ..StateInputs::default() };
+    let path =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let inputs = StateInputs {
+        explicit: global.state.clone(),
+        xdg_state_home: path("XDG_STATE_HOME"),
+        home: path("HOME"),
+        ..StateInputs::default()
+    };
     StateDirectory::resolve(&inputs).map_err(|error| {
         let hint = error.hint();
         CliError::usage(error.to_string()).because_sources(&error).hint(hint)
@@ -68,19 +82,31 @@ pub(crate) async fn open_store(global: &Global) -> Result<EmbeddedStore, CliErro
 }
 
 /// Opens the store if there is one; makes nothing.
-pub(crate) async fn open_existing_store(global: &Global) -> Result<Option<EmbeddedStore>, CliError> {
-    EmbeddedStore::open_existing(state_directory(global)?).await.map_err(|error| store_error(&error))
+pub(crate) async fn open_existing_store(
+    global: &Global,
+) -> Result<Option<EmbeddedStore>, CliError> {
+    EmbeddedStore::open_existing(state_directory(global)?)
+        .await
+        .map_err(|error| store_error(&error))
 }
 
 fn store_error(error: &agente_store::OpenError) -> CliError {
     CliError::usage(error.to_string()).because_sources(error)
 }
 
-/// A store for commands that only look where there is none: empty, in a folder of its own that goes away with it.
+/// A store for commands that only look where there is none: empty, in a folder of its own that goes
+/// away with it.
 pub(crate) async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError> {
-    let folder = tempfile::tempdir().map_err(|error| CliError::usage("there is no room for a temporary folder").because(&error))?;
-    let inputs = StateInputs { explicit: Some(folder.path().to_owned()), machine_locks: None, ..StateInputs::default() };
-    let directory = StateDirectory::resolve(&inputs).map_err(|error| CliError::internal(error.to_string()).because_sources(&error))?;
+    let folder = tempfile::tempdir().map_err(|error| {
+        CliError::usage("there is no room for a temporary folder").because(&error)
+    })?;
+    let inputs = StateInputs {
+        explicit: Some(folder.path().to_owned()),
+        machine_locks: None,
+        ..StateInputs::default()
+    };
+    let directory = StateDirectory::resolve(&inputs)
+        .map_err(|error| CliError::internal(error.to_string()).because_sources(&error))?;
     let store = EmbeddedStore::open(directory).await.map_err(|error| store_error(&error))?;
     Ok((store, folder))
 }
@@ -97,7 +123,8 @@ pub(crate) struct Base {
     pub(crate) calls: Arc<CallTally>,
 }
 
-/// The engine that `DOCKER_HOST` names. One that can't be used is an error for whoever needs it, and nothing to a service without containers.
+/// The engine that `DOCKER_HOST` names. One that can't be used is an error for whoever needs it,
+/// and nothing to a service without containers.
 fn named_engine(prefers_docker: bool) -> Result<(Endpoint, bool), CliError> {
     let named = std::env::var("DOCKER_HOST").ok();
     match Endpoint::of_docker_host(named.as_deref()) {
@@ -108,36 +135,49 @@ fn named_engine(prefers_docker: bool) -> Result<(Endpoint, bool), CliError> {
     }
 }
 
-/// The runtimes for a scope, and the engine that programs of plugins may run in, where there is one.
-async fn runtimes(manifest: &Manifest, store: &EmbeddedStore, secrets: Arc<dyn Secrets>) -> Result<(AnyRuntime, Option<DockerSettings>), CliError> {
-    let program = crate::program::path().ok_or_else(|| CliError::internal("the path of this program is not known"))?.to_owned();
+/// The runtimes for a scope, and the engine that programs of plugins may run in, where there is
+/// one.
+async fn runtimes(
+    manifest: &Manifest,
+    store: &EmbeddedStore,
+    secrets: Arc<dyn Secrets>,
+) -> Result<(AnyRuntime, Option<DockerSettings>), CliError> {
+    let program = crate::program::path()
+        .ok_or_else(|| CliError::internal("the path of this program is not known"))?
+        .to_owned();
     let artifacts_of = store.clone();
     let process = ProcessRuntime::new(ProcessConfig {
         state: store.directory().root().to_owned(),
         supervisor: SupervisorCommand { program, args: vec!["supervise".to_owned()] },
-        artifacts: Arc::new(move |digest, name| artifacts_of.artifact_path(digest, name).unwrap_or_default()),
+        artifacts: Arc::new(move |digest, name| {
+            artifacts_of.artifact_path(digest, name).unwrap_or_default()
+        }),
         secrets: Arc::clone(&secrets),
         limits: SupervisionLimits::default(),
     });
     // What stands may have been launched before the manifest changed its runtime.
     let earlier = store.releases(&manifest.scope, 20).await?;
     let is_docker = |runtime: &RuntimeSpec| matches!(runtime, RuntimeSpec::Docker(_));
-    let prefers_docker = is_docker(&manifest.runtime) || earlier.iter().any(|release| is_docker(&release.runtime));
+    let prefers_docker =
+        is_docker(&manifest.runtime) || earlier.iter().any(|release| is_docker(&release.runtime));
     let (endpoint, usable) = match &manifest.docker_socket {
         Some(socket) => (Endpoint::Unix(socket.clone()), true),
         None => named_engine(prefers_docker)?,
     };
     let mut settings = DockerSettings::new(endpoint, store.id());
     settings.min_free_disk_bytes = manifest.policy.min_free_disk_bytes;
-    let config_folder =
-        std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    settings.credentials = config_folder.map(|folder| folder.join("config.json")).filter(|path| path.is_file());
+    let config_folder = std::env::var_os("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    settings.credentials =
+        config_folder.map(|folder| folder.join("config.json")).filter(|path| path.is_file());
     let docker = DockerRuntime::new(settings.clone(), secrets);
     Ok((AnyRuntime { process, docker, prefers_docker }, usable.then_some(settings)))
 }
 
 impl Base {
-    /// Wires manifest, store and runtimes. Where nothing was ever deployed, the store is an empty one for the moment: nothing is made.
+    /// Wires manifest, store and runtimes. Where nothing was ever deployed, the store is an empty
+    /// one for the moment: nothing is made.
     pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
         let manifest = manifest(global, about)?;
         if let Some(store) = open_existing_store(global).await? {
@@ -148,15 +188,30 @@ impl Base {
     }
 
     /// Wires a manifest with an open store.
-    pub(crate) async fn with(manifest: Manifest, store: EmbeddedStore, scratch: Option<TempDir>) -> Result<Self, CliError> {
-        let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets { sources: manifest.secrets.clone(), directory: manifest.directory.clone() });
+    pub(crate) async fn with(
+        manifest: Manifest,
+        store: EmbeddedStore,
+        scratch: Option<TempDir>,
+    ) -> Result<Self, CliError> {
+        let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets {
+            sources: manifest.secrets.clone(),
+            directory: manifest.directory.clone(),
+        });
         let (runtime, docker) = runtimes(&manifest, &store, Arc::clone(&secrets)).await?;
-        let in_containers = docker.map(|docker| Arc::new(ContainerCommands::new(docker)) as Arc<dyn Commands>);
+        let in_containers =
+            docker.map(|docker| Arc::new(ContainerCommands::new(docker)) as Arc<dyn Commands>);
         let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, in_containers));
         let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
         let calls: Arc<CallTally> = Arc::default();
         let audit: Arc<dyn Audit> = Arc::<CallTally>::clone(&calls);
-        let effects = Effects { commands, secrets, memory, audit, log: Arc::new(ToLog), variables: plugins::variables() };
+        let effects = Effects {
+            commands,
+            secrets,
+            memory,
+            audit,
+            log: Arc::new(ToLog),
+            variables: plugins::variables(),
+        };
         Ok(Self { scratch, manifest, store, runtime, effects, calls })
     }
 
@@ -169,7 +224,9 @@ impl Base {
 pub(crate) async fn only_switcher(base: &Base) -> Result<WasmSwitcher, CliError> {
     let lock = plugins::read_lock(&base.manifest.directory)?;
     let host = plugins::host(&base.store)?;
-    let plugin = plugins::load_switcher(&host, &base.manifest, &lock, base.store.id(), &base.effects).await?;
+    let plugin =
+        plugins::load_switcher(&host, &base.manifest, &lock, base.store.id(), &base.effects)
+            .await?;
     plugin.switcher(OperationContext::default()).ok_or_else(not_a_switcher)
 }
 
@@ -189,7 +246,8 @@ impl Session {
     pub(crate) async fn load(base: Base) -> Result<Self, CliError> {
         let lock = plugins::read_lock(&base.manifest.directory)?;
         let host = plugins::host(&base.store)?;
-        let loaded = plugins::load_all(&host, &base.manifest, &lock, base.store.id(), &base.effects).await?;
+        let loaded =
+            plugins::load_all(&host, &base.manifest, &lock, base.store.id(), &base.effects).await?;
         Ok(Self { base, loaded, cancelled: Arc::default() })
     }
 
@@ -198,7 +256,8 @@ impl Session {
         Self::load(Base::look(global, about).await?).await
     }
 
-    /// Wires everything, and makes the store on first use: after manifest, plugins and grants were judged, so that a mistake leaves nothing behind.
+    /// Wires everything, and makes the store on first use: after manifest, plugins and grants were
+    /// judged, so that a mistake leaves nothing behind.
     pub(crate) async fn open(global: &Global, about: About<'_>) -> Result<Self, CliError> {
         let session = Self::look(global, about).await?;
         if session.base.scratch.is_none() {
@@ -209,7 +268,12 @@ impl Session {
     }
 
     /// On whose behalf plugins are asked.
-    pub(crate) fn context(&self, deployment: Option<&DeploymentId>, backends: &[Backend], image: Option<String>) -> OperationContext {
+    pub(crate) fn context(
+        &self,
+        deployment: Option<&DeploymentId>,
+        backends: &[Backend],
+        image: Option<String>,
+    ) -> OperationContext {
         OperationContext {
             deployment: deployment.map(|id| id.0.clone()).unwrap_or_default(),
             backends: backends.iter().map(|backend| backend.address.clone()).collect(),
@@ -222,7 +286,12 @@ impl Session {
     /// The loaded plugins, for the plan.
     pub(crate) fn plugins_in_use(&self) -> Vec<PluginInUse> {
         let all = std::iter::once(&self.loaded.switcher).chain(self.loaded.checkers.values());
-        all.map(|plugin| PluginInUse { name: plugin.name().to_string(), version: plugin.header().version.clone(), digest: plugin.digest().clone() }).collect()
+        all.map(|plugin| PluginInUse {
+            name: plugin.name().to_string(),
+            version: plugin.header().version.clone(),
+            digest: plugin.digest().clone(),
+        })
+        .collect()
     }
 
     /// The switcher for a context.
@@ -233,7 +302,11 @@ impl Session {
     /// The checks for a context.
     pub(crate) fn checks(&self, context: &OperationContext) -> Checks {
         let checkers = self.loaded.checkers.iter();
-        let checkers = checkers.filter_map(|(name, plugin)| plugin.checker(context.clone()).map(|checker| (name.clone(), checker))).collect();
+        let checkers = checkers
+            .filter_map(|(name, plugin)| {
+                plugin.checker(context.clone()).map(|checker| (name.clone(), checker))
+            })
+            .collect();
         let docker = self.base.runtime.prefers_docker.then(|| self.base.runtime.docker.clone());
         Checks { checkers, docker }
     }
@@ -254,7 +327,8 @@ impl Session {
         &self.base.runtime
     }
 
-    /// The policy with what the target says about itself filled in: the header by which an answer names its slot.
+    /// The policy with what the target says about itself filled in: the header by which an answer
+    /// names its slot.
     pub(crate) async fn policy(&self) -> Policy {
         let mut policy = self.base.manifest.policy.clone();
         if let Some(probe) = policy.probe.as_mut().filter(|probe| probe.identity_header.is_none()) {

@@ -1,7 +1,8 @@
-//! Analysis: measures of the candidate beside the stable release become verdicts. Pure; the executor reads what the questions ask for.
+//! Analysis: measures of the candidate beside the stable release become verdicts. Pure; the
+//! executor reads what the questions ask for.
 //!
-//! Invariants: a look is taken in whole or not at all, so that one that is interrupted loses nothing; an outage, a lack of data and a lack of
-//! evidence are never good and never bad.
+//! Invariants: a look is taken in whole or not at all, so that one that is interrupted loses
+//! nothing; an outage, a lack of data and a lack of evidence are never good and never bad.
 
 mod counters;
 mod errors;
@@ -17,7 +18,8 @@ use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict, VerdictKind};
 use std::time::Duration;
 
-/// How far before a window is read as well: the last sample before it is where counters are counted from.
+/// How far before a window is read as well: the last sample before it is where counters are counted
+/// from.
 pub(crate) const MARGIN: Duration = Duration::from_mins(1);
 
 /// How old the newest sample that is asked for must be, so that all of a scrape is there.
@@ -88,7 +90,8 @@ enum State {
 #[derive(Debug)]
 struct Measured {
     check: AnalysisCheck,
-    /// Up to when its source was read: one that is away must not make the others read all of that time again.
+    /// Up to when its source was read: one that is away must not make the others read all of that
+    /// time again.
     read_until: Timestamp,
     tally: Tally,
     state: State,
@@ -123,17 +126,34 @@ impl Analysis {
         let missed = Proportion::new(policy.missed)?;
         let checks = policy.checks.iter().map(|check| {
             let state = match &check.measure {
-                Measure::Errors { .. } => State::Errors(Box::new(errors::Errors::new(&check.measure, false_alarm, missed)?)),
-                Measure::Latency { .. } => State::Latency(Box::new(latency::Latency::new(&check.measure, false_alarm, missed)?)),
+                Measure::Errors { .. } => State::Errors(Box::new(errors::Errors::new(
+                    &check.measure,
+                    false_alarm,
+                    missed,
+                )?)),
+                Measure::Latency { .. } => State::Latency(Box::new(latency::Latency::new(
+                    &check.measure,
+                    false_alarm,
+                    missed,
+                )?)),
                 Measure::Value { .. } => State::Value,
             };
             Ok(Measured { check: check.clone(), read_until: now, tally: Tally::default(), state })
         });
         let checks = checks.collect::<Result<Vec<_>, ParameterError>>()?;
-        Ok(Self { policy: policy.clone(), origin: now, next_look: Duration::ZERO, checks, begun: false, alone: false, outages: Vec::new() })
+        Ok(Self {
+            policy: policy.clone(),
+            origin: now,
+            next_look: Duration::ZERO,
+            checks,
+            begun: false,
+            alone: false,
+            outages: Vec::new(),
+        })
     }
 
-    /// Begins to count, with the candidate's first requests; once. `elapsed` is the same moment by the clock that only goes forward, here and below.
+    /// Begins to count, with the candidate's first requests; once. `elapsed` is the same moment by
+    /// the clock that only goes forward, here and below.
     pub(crate) fn begin(&mut self, now: Timestamp, elapsed: Duration) {
         if std::mem::replace(&mut self.begun, true) {
             return;
@@ -145,7 +165,8 @@ impl Analysis {
         self.next_look = elapsed + self.policy.initial_delay;
     }
 
-    /// The weight has changed: what passes a stage is earned anew. What speaks against the candidate is kept.
+    /// The weight has changed: what passes a stage is earned anew. What speaks against the
+    /// candidate is kept.
     pub(crate) fn begin_stage(&mut self, elapsed: Duration) {
         self.next_look = self.next_look.max(elapsed + self.policy.initial_delay);
         self.outages.clear();
@@ -161,44 +182,90 @@ impl Analysis {
 
     /// What preflight reads of the stable release.
     pub(crate) fn survey(&self, stable: &Subject, now: Timestamp) -> Vec<Question> {
-        let back = |age: Duration| Timestamp(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+        let back = |age: Duration| {
+            Timestamp(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+        };
         let (from, to) = (back(self.policy.lookback), back(SETTLED));
         let checks = self.checks.iter().enumerate();
-        let questions = checks.flat_map(|(index, measured)| measured.check.measure.queries().into_iter().map(move |(query, wanted)| (index, query, wanted)));
+        let questions = checks.flat_map(|(index, measured)| {
+            measured
+                .check
+                .measure
+                .queries()
+                .into_iter()
+                .map(move |(query, wanted)| (index, query, wanted))
+        });
         questions
-            .map(|(check, query, wanted)| Question { check, side: Side::Stable, query: query.clone(), wanted, subject: stable.clone(), from, to })
+            .map(|(check, query, wanted)| Question {
+                check,
+                side: Side::Stable,
+                query: query.clone(),
+                wanted,
+                subject: stable.clone(),
+                from,
+                to,
+            })
             .collect()
     }
 
     /// What is to be read now; nothing where no look is due.
-    pub(crate) fn questions(&self, sides: &Sides, now: Timestamp, elapsed: Duration) -> Vec<Question> {
+    pub(crate) fn questions(
+        &self,
+        sides: &Sides,
+        now: Timestamp,
+        elapsed: Duration,
+    ) -> Vec<Question> {
         if elapsed < self.next_look {
             return Vec::new();
         }
-        let before = |at: Timestamp, age: Duration| Timestamp(at.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or_default()));
+        let before = |at: Timestamp, age: Duration| {
+            Timestamp(at.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or_default()))
+        };
         let to = before(now, SETTLED);
         let mut questions = Vec::new();
         for (index, measured) in self.checks.iter().enumerate() {
             // The clock on the wall may have been set back.
             let from = before(measured.read_until.min(now), MARGIN);
-            let both = [(Side::Candidate, Some(&sides.candidate)), (Side::Stable, sides.stable.as_ref().filter(|_| !self.alone))];
-            for (side, subject) in both.into_iter().filter_map(|(side, subject)| Some((side, subject?))) {
+            let both = [
+                (Side::Candidate, Some(&sides.candidate)),
+                (Side::Stable, sides.stable.as_ref().filter(|_| !self.alone)),
+            ];
+            for (side, subject) in
+                both.into_iter().filter_map(|(side, subject)| Some((side, subject?)))
+            {
                 for (query, wanted) in measured.check.measure.queries() {
-                    questions.push(Question { check: index, side, query: query.clone(), wanted, subject: subject.clone(), from, to });
+                    questions.push(Question {
+                        check: index,
+                        side,
+                        query: query.clone(),
+                        wanted,
+                        subject: subject.clone(),
+                        from,
+                        to,
+                    });
                 }
             }
         }
         questions
     }
 
-    /// Takes the answers of a look in, in the order of its questions, and gives each check's verdict.
-    pub(crate) fn take(&mut self, questions: &[Question], answers: &[Result<Reading, Fault>], now: Timestamp, elapsed: Duration) -> Vec<(String, Verdict)> {
+    /// Takes the answers of a look in, in the order of its questions, and gives each check's
+    /// verdict.
+    pub(crate) fn take(
+        &mut self,
+        questions: &[Question],
+        answers: &[Result<Reading, Fault>],
+        now: Timestamp,
+        elapsed: Duration,
+    ) -> Vec<(String, Verdict)> {
         self.next_look = elapsed + self.policy.interval;
         let mut verdicts = Vec::new();
         for (index, measured) in self.checks.iter_mut().enumerate() {
             let mut sides = [Vec::new(), Vec::new()];
             let mut fault = None;
-            for (question, answer) in questions.iter().zip(answers).filter(|(question, _)| question.check == index) {
+            for (question, answer) in
+                questions.iter().zip(answers).filter(|(question, _)| question.check == index)
+            {
                 match (answer, question.side) {
                     (Ok(reading), Side::Candidate) => sides[0].push(reading.clone()),
                     (Ok(reading), Side::Stable) => sides[1].push(reading.clone()),
@@ -206,16 +273,32 @@ impl Analysis {
                 }
             }
             let [candidate, stable] = sides;
-            let stable = questions.iter().any(|question| question.check == index && question.side == Side::Stable).then_some(stable.as_slice());
-            let doubt = candidate.iter().chain(stable.into_iter().flatten()).find_map(|reading| reading.doubts.first());
+            let stable = questions
+                .iter()
+                .any(|question| question.check == index && question.side == Side::Stable)
+                .then_some(stable.as_slice());
+            let doubt = candidate
+                .iter()
+                .chain(stable.into_iter().flatten())
+                .find_map(|reading| reading.doubts.first());
             let verdict = match (fault, doubt) {
-                (Some(fault), _) => verdict(VerdictKind::Errored, None, format!("the source can't be read: {fault}")),
-                (None, Some(doubt)) => verdict(VerdictKind::Inconclusive, None, format!("the numbers can't be relied on: {doubt}")),
+                (Some(fault), _) => verdict(
+                    VerdictKind::Errored,
+                    None,
+                    format!("the source can't be read: {fault}"),
+                ),
+                (None, Some(doubt)) => verdict(
+                    VerdictKind::Inconclusive,
+                    None,
+                    format!("the numbers can't be relied on: {doubt}"),
+                ),
                 (None, None) => {
                     measured.read_until = now;
                     match &mut measured.state {
                         State::Errors(errors) => errors.look(&candidate, stable, self.origin, now),
-                        State::Latency(latency) => latency.look(&candidate, stable, self.origin, now),
+                        State::Latency(latency) => {
+                            latency.look(&candidate, stable, self.origin, now)
+                        }
                         State::Value => value::look(&measured.check.measure, &candidate, stable),
                     }
                 }
@@ -228,11 +311,15 @@ impl Analysis {
 
     /// The check that takes the candidate back, if one does.
     pub(crate) fn failed(&self) -> Option<(&AnalysisCheck, &Tally)> {
-        let failed = |measured: &&Measured| !measured.check.report_only && measured.tally.unhealthy > measured.check.limits.unhealthy;
+        let failed = |measured: &&Measured| {
+            !measured.check.report_only
+                && measured.tally.unhealthy > measured.check.limits.unhealthy
+        };
         self.checks.iter().find(failed).map(|measured| (&measured.check, &measured.tally))
     }
 
-    /// How the stage stands. `fallback_open`: what the fallback's checks still wait for, where they stand in; none while they were not asked.
+    /// How the stage stands. `fallback_open`: what the fallback's checks still wait for, where they
+    /// stand in; none while they were not asked.
     pub(crate) fn stand(&mut self, fallback_open: Option<&[String]>) -> Stand {
         let mut stand = Stand { early: !self.checks.is_empty(), ..Stand::default() };
         for measured in &self.checks {
@@ -250,7 +337,8 @@ impl Analysis {
                 Measure::Errors { .. } | Measure::Latency { .. } => 1,
             };
             if tally.is_healthy() && tally.healthy_in_row >= needed {
-                stand.early &= check.consecutive_success.is_some_and(|enough| tally.healthy_in_row >= enough);
+                stand.early &=
+                    check.consecutive_success.is_some_and(|enough| tally.healthy_in_row >= enough);
                 stand.notes.push(described);
                 continue;
             }
@@ -259,7 +347,10 @@ impl Analysis {
                 match self.policy.on_outage {
                     OnOutage::Hold => {}
                     OnOutage::GoOn => {
-                        let note = format!("went on without check `{}`, whose source was away", check.name);
+                        let note = format!(
+                            "went on without check `{}`, whose source was away",
+                            check.name
+                        );
                         stand.notes.push(described);
                         if !self.outages.contains(&note) {
                             self.outages.push(note);
@@ -270,8 +361,12 @@ impl Analysis {
                         stand.fallback = true;
                         match fallback_open {
                             Some([]) => {
-                                let note =
-                                    format!("check `{}` was stood in for by {} (weaker), as its source was away", check.name, self.policy.fallback.join(", "));
+                                let note = format!(
+                                    "check `{}` was stood in for by {} (weaker), as its source \
+                                     was away",
+                                    check.name,
+                                    self.policy.fallback.join(", ")
+                                );
                                 if !self.outages.contains(&note) {
                                     self.outages.push(note);
                                 }
@@ -292,7 +387,9 @@ impl Analysis {
 
     /// Whether a source is away that a deciding check asks.
     pub(crate) fn is_away(&self) -> bool {
-        self.checks.iter().any(|measured| !measured.check.report_only && measured.tally.is_away(&measured.check.limits))
+        self.checks.iter().any(|measured| {
+            !measured.check.report_only && measured.tally.is_away(&measured.check.limits)
+        })
     }
 
     /// What the outcome must say about outages.
@@ -305,20 +402,27 @@ impl Analysis {
         &self.policy.fallback
     }
 
-    /// Takes what preflight read of the stable release in, in the order of its questions: what a candidate alone is held against later.
-    /// Gives what was found of each check: good, or why it can't be measured.
-    pub(crate) fn learn(&mut self, questions: &[Question], answers: &[Result<Reading, Fault>]) -> Vec<(AnalysisCheck, Result<String, Unmeasurable>)> {
+    /// Takes what preflight read of the stable release in, in the order of its questions: what a
+    /// candidate alone is held against later. Gives what was found of each check: good, or why
+    /// it can't be measured.
+    pub(crate) fn learn(
+        &mut self,
+        questions: &[Question],
+        answers: &[Result<Reading, Fault>],
+    ) -> Vec<(AnalysisCheck, Result<String, Unmeasurable>)> {
         let mut found = Vec::new();
         for (index, measured) in self.checks.iter_mut().enumerate() {
-            let mut of_check = questions.iter().zip(answers).filter(|(question, _)| question.check == index);
-            let readings: Result<Vec<Reading>, Unmeasurable> = of_check.try_fold(Vec::new(), |mut all, (_, answer)| match answer {
-                Ok(reading) => {
-                    all.push(reading.clone());
-                    Ok(all)
-                }
-                Err(fault) if fault.retryable => Err(Unmeasurable::Away(fault.clone())),
-                Err(fault) => Err(Unmeasurable::Wrong(fault.message.clone())),
-            });
+            let mut of_check =
+                questions.iter().zip(answers).filter(|(question, _)| question.check == index);
+            let readings: Result<Vec<Reading>, Unmeasurable> =
+                of_check.try_fold(Vec::new(), |mut all, (_, answer)| match answer {
+                    Ok(reading) => {
+                        all.push(reading.clone());
+                        Ok(all)
+                    }
+                    Err(fault) if fault.retryable => Err(Unmeasurable::Away(fault.clone())),
+                    Err(fault) => Err(Unmeasurable::Wrong(fault.message.clone())),
+                });
             let origin = questions.first().map_or(self.origin, |question| question.from);
             let answer = readings.and_then(|readings| match &mut measured.state {
                 State::Errors(errors) => errors.learn(&readings, origin),
@@ -330,7 +434,8 @@ impl Analysis {
         found
     }
 
-    /// The stable release has no requests any more: from here on the candidate is held against what stable was.
+    /// The stable release has no requests any more: from here on the candidate is held against what
+    /// stable was.
     pub(crate) fn alone(&mut self) {
         self.alone = true;
         self.outages.clear();

@@ -1,4 +1,5 @@
-//! Where a deployment is, folded from its journal. A fresh run, a resume and an abort all start from this.
+//! Where a deployment is, folded from its journal. A fresh run, a resume and an abort all start
+//! from this.
 
 use crate::fault::Fault;
 use crate::journal::{Decision, DecisionKind, Entry, Event, Outcome};
@@ -21,18 +22,11 @@ pub enum JournalDamage {
     },
     /// An entry about a step that the plan does not have.
     #[error("entry {entry} is about step {step}, which the plan does not have")]
-    NoSuchStep {
-        /// The entry.
-        entry: u64,
-        /// The step.
-        step: usize,
-    },
+    NoSuchStep { entry: u64, step: usize },
     /// A move that the table does not allow.
     #[error("entry {entry} about step {step} does not fit what came before")]
     Illegal {
-        /// The entry.
         entry: u64,
-        /// The step.
         step: usize,
         /// The move.
         #[source]
@@ -55,7 +49,6 @@ pub enum Direction {
 /// Where a deployment is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
-    /// Its plan.
     pub plan: Plan,
     /// Where each step is.
     pub steps: Vec<StepState>,
@@ -63,7 +56,8 @@ pub struct Attempt {
     pub direction: Direction,
     /// Whether an operator paused it.
     pub paused: bool,
-    /// The abort that somebody asked for, until it is obeyed or past the point of no return: a host that dies in between must not forget it.
+    /// The abort that somebody asked for, until it is obeyed or past the point of no return: a
+    /// host that dies in between must not forget it.
     pub abort: Option<Decision>,
     /// The step whose wait an operator has ended by `promote`.
     pub waived: Option<usize>,
@@ -98,12 +92,17 @@ impl Attempt {
     pub fn fold(entries: &[Entry]) -> Result<Self, JournalDamage> {
         let mut entries = entries.iter();
         let mut attempt = match entries.next() {
-            Some(Entry { sequence: 0, event: Event::Opened { plan }, .. }) => Self::opened((**plan).clone()),
+            Some(Entry { sequence: 0, event: Event::Opened { plan }, .. }) => {
+                Self::opened((**plan).clone())
+            }
             _ => return Err(JournalDamage::NoPlan),
         };
         for entry in entries {
             if entry.sequence != attempt.next_sequence {
-                return Err(JournalDamage::Sequence { expected: attempt.next_sequence, found: entry.sequence });
+                return Err(JournalDamage::Sequence {
+                    expected: attempt.next_sequence,
+                    found: entry.sequence,
+                });
             }
             attempt.apply(&entry.event)?;
         }
@@ -122,7 +121,9 @@ impl Attempt {
                 let Some(state) = self.steps.get_mut(*step) else {
                     return Err(JournalDamage::NoSuchStep { entry, step: *step });
                 };
-                *state = std::mem::take(state).next(event.clone()).map_err(|source| JournalDamage::Illegal { entry, step: *step, source })?;
+                *state = std::mem::take(state)
+                    .next(event.clone())
+                    .map_err(|source| JournalDamage::Illegal { entry, step: *step, source })?;
             }
             Event::Decided(decision) => {
                 self.last_decision = self.last_decision.max(decision.id);
@@ -147,11 +148,14 @@ impl Attempt {
         self.steps.iter().position(|state| !matches!(state, StepState::Done(_)))
     }
 
-    /// The step that has to be undone next: what is missing of the stable side comes back before requests do, then from the last to the first.
+    /// The step that has to be undone next: what is missing of the stable side comes back before
+    /// requests do, then from the last to the first.
     pub fn next_undo(&self) -> Option<usize> {
         let open = |shrinks: bool| {
             let steps = self.plan.steps.iter().zip(&self.steps).enumerate().rev();
-            let mut of_kind = steps.filter(|(_, (step, _))| step.kind.has_undo() && matches!(step.kind, StepKind::Shrink { .. }) == shrinks);
+            let mut of_kind = steps.filter(|(_, (step, _))| {
+                step.kind.has_undo() && matches!(step.kind, StepKind::Shrink { .. }) == shrinks
+            });
             of_kind.find(|(_, (_, state))| may_have_left_something(state)).map(|(index, _)| index)
         };
         open(true).or_else(|| open(false))
@@ -160,29 +164,47 @@ impl Attempt {
     /// Whether unwinding has put the routes back that were in force before.
     pub fn routes_are_back(&self) -> bool {
         let shift = |kind: &StepKind| matches!(kind, StepKind::Shift { .. });
-        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| shift(&step.kind) && *state == StepState::Undone)
+        self.plan
+            .steps
+            .iter()
+            .zip(&self.steps)
+            .any(|(step, state)| shift(&step.kind) && *state == StepState::Undone)
     }
 
     /// Whether unwinding has begun to put the routes back that were in force before, at least.
     pub fn shift_is_undone(&self) -> bool {
-        let undone = |state: &StepState| matches!(state, StepState::Undoing | StepState::Undone | StepState::Stuck(_));
-        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| matches!(step.kind, StepKind::Shift { .. }) && undone(state))
+        let undone = |state: &StepState| {
+            matches!(state, StepState::Undoing | StepState::Undone | StepState::Stuck(_))
+        };
+        self.plan
+            .steps
+            .iter()
+            .zip(&self.steps)
+            .any(|(step, state)| matches!(step.kind, StepKind::Shift { .. }) && undone(state))
     }
 
     /// Whether anything outside may have been changed.
     pub fn had_effect(&self) -> bool {
-        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| step.kind.has_effect() && !matches!(state, StepState::Pending | StepState::Refused(_)))
+        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| {
+            step.kind.has_effect() && !matches!(state, StepState::Pending | StepState::Refused(_))
+        })
     }
 
     /// Whether the deployment can only go forward.
     pub fn past_point_of_no_return(&self) -> bool {
-        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| step.kind.is_point_of_no_return() && *state != StepState::Pending)
+        self.plan
+            .steps
+            .iter()
+            .zip(&self.steps)
+            .any(|(step, state)| step.kind.is_point_of_no_return() && *state != StepState::Pending)
     }
 
     /// Whether the candidate has been given requests at any time.
     pub fn shift_began(&self) -> bool {
         let shift = |kind: &StepKind| matches!(kind, StepKind::Shift { .. });
-        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| shift(&step.kind) && !matches!(state, StepState::Pending | StepState::Refused(_)))
+        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| {
+            shift(&step.kind) && !matches!(state, StepState::Pending | StepState::Refused(_))
+        })
     }
 
     /// How the drain of the old side ended, if it did.
@@ -197,7 +219,9 @@ impl Attempt {
 fn may_have_left_something(state: &StepState) -> bool {
     match state {
         StepState::Done(output) => !output.skipped,
-        StepState::Running | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_) => true,
+        StepState::Running | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_) => {
+            true
+        }
         StepState::Pending | StepState::Refused(_) | StepState::Undone => false,
     }
 }

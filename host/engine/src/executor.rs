@@ -1,7 +1,8 @@
 //! The saga executor: one loop for a fresh run, a resume and an abort.
 //!
-//! Invariants: before an effect its `started` is durable, after it its result is; while the journal can't be written no new effect begins, except
-//! putting the last acknowledged routes back; an abort is heard in every wait until the point of no return has begun.
+//! Invariants: before an effect its `started` is durable, after it its result is; while the journal
+//! can't be written no new effect begins, except putting the last acknowledged routes back; an
+//! abort is heard in every wait until the point of no return has begun.
 
 mod analyze;
 mod back;
@@ -17,7 +18,10 @@ use crate::fault::{Failure, Fault, FaultKind};
 use crate::journal::{DecisionKind, Entry, Event, Outcome};
 use crate::names::Timestamp;
 use crate::plan::Plan;
-use crate::ports::{AppendError, Clock, Fence, Finding, HealthCheck, MetricSource, Observer, Prober, Progress, Runtime, Store, TrafficSwitcher};
+use crate::ports::{
+    AppendError, Clock, Fence, Finding, HealthCheck, MetricSource, Observer, Prober, Progress,
+    Runtime, Store, TrafficSwitcher,
+};
 use crate::route::{Routes, Slot};
 use crate::state::ServiceState;
 use crate::step::{StepEvent, StepKind, StepOutput, StepState, TimeoutAction};
@@ -56,7 +60,6 @@ pub enum Halt {
     /// The journal can't be written.
     #[error("the journal can't be written; {}", if *.routes_restored { "the last acknowledged routes are in force" } else { "the routes could not be put back" })]
     JournalUnavailable {
-        /// Why.
         #[source]
         fault: Fault,
         /// Whether the last acknowledged routes were applied and seen in force.
@@ -70,7 +73,12 @@ pub enum Halt {
 /// Opens a deployment: makes the plan durable and runs it to its end.
 ///
 /// Called once per deployment, by the holder of the lease.
-pub async fn begin(world: World<'_>, fence: Fence, plan: Plan, state: ServiceState) -> Result<Outcome, Halt> {
+pub async fn begin(
+    world: World<'_>,
+    fence: Fence,
+    plan: Plan,
+    state: ServiceState,
+) -> Result<Outcome, Halt> {
     let opened = Event::Opened { plan: Box::new(plan.clone()) };
     let mut run = Run::new(world, fence, Attempt::opened(plan), state);
     if let Err(unwritten) = run.append_unfolded(&opened).await {
@@ -82,7 +90,13 @@ pub async fn begin(world: World<'_>, fence: Fence, plan: Plan, state: ServiceSta
 /// Takes a deployment up again from its journal, whatever it was doing when it stopped.
 ///
 /// Called by the holder of the lease; as often as needed.
-pub async fn resume(world: World<'_>, fence: Fence, entries: &[Entry], state: ServiceState, by: String) -> Result<Outcome, Halt> {
+pub async fn resume(
+    world: World<'_>,
+    fence: Fence,
+    entries: &[Entry],
+    state: ServiceState,
+    by: String,
+) -> Result<Outcome, Halt> {
     let attempt = Attempt::fold(entries)?;
     if let Some(outcome) = &attempt.outcome {
         return Ok(outcome.clone());
@@ -92,8 +106,16 @@ pub async fn resume(world: World<'_>, fence: Fence, entries: &[Entry], state: Se
     run.finish().await
 }
 
-/// Turns an open deployment back, whoever left it, and unwinds it; past the point of no return it is finished instead.
-pub async fn unwind(world: World<'_>, fence: Fence, entries: &[Entry], state: ServiceState, by: String, fault: Fault) -> Result<Outcome, Halt> {
+/// Turns an open deployment back, whoever left it, and unwinds it; past the point of no return it
+/// is finished instead.
+pub async fn unwind(
+    world: World<'_>,
+    fence: Fence,
+    entries: &[Entry],
+    state: ServiceState,
+    by: String,
+    fault: Fault,
+) -> Result<Outcome, Halt> {
     let attempt = Attempt::fold(entries)?;
     if let Some(outcome) = &attempt.outcome {
         return Ok(outcome.clone());
@@ -106,18 +128,22 @@ pub async fn unwind(world: World<'_>, fence: Fence, entries: &[Entry], state: Se
     run.finish().await
 }
 
-/// Watches what is stable, with the checks and measures of the bake, until something is wrong with it; that is the answer. Changes nothing, writes
-/// nothing, and needs no lease; dropped when it is no longer wanted.
+/// Watches what is stable, with the checks and measures of the bake, until something is wrong with
+/// it; that is the answer. Changes nothing, writes nothing, and needs no lease; dropped when it is
+/// no longer wanted.
 ///
 /// `plan` is of [`crate::planner::watch`]; `promoted` is since when it is stable.
 pub async fn watch(world: World<'_>, plan: Plan, promoted: Timestamp) -> Fault {
     let hands = Hands::new(world, Fence(0), plan);
     hands.learn_of_before(hands.plan.kept.as_ref().map(|kept| &kept.standing), promoted).await;
-    hands.bake(0, Duration::MAX).await.map_or_else(|failure| failure.fault().clone(), |_| Fault::new(FaultKind::Internal, "watching ended by itself"))
+    hands.bake(0, Duration::MAX).await.map_or_else(
+        |failure| failure.fault().clone(),
+        |_| Fault::new(FaultKind::Internal, "watching ended by itself"),
+    )
 }
 
-/// Reads of the stable release what a candidate will be measured by, as preflight does; a line for each measure. What is bad is bad configuration.
-/// Changes nothing, and needs no lease.
+/// Reads of the stable release what a candidate will be measured by, as preflight does; a line for
+/// each measure. What is bad is bad configuration. Changes nothing, and needs no lease.
 ///
 /// `plan` is of [`crate::planner::survey`].
 pub async fn survey(world: World<'_>, plan: Plan) -> Vec<Finding> {
@@ -159,7 +185,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The same, leaving it to the caller to [`halt`](Self::halt): where a call to the target is under way, that has to be dropped first.
+    /// The same, leaving it to the caller to [`halt`](Self::halt): where a call to the target is
+    /// under way, that has to be dropped first.
     async fn append(&mut self, event: Event) -> Result<(), Unwritten> {
         let mut after = self.attempt.clone();
         after.apply(&event).map_err(Unwritten::Damaged)?;
@@ -170,7 +197,12 @@ impl<'a> Run<'a> {
 
     async fn append_unfolded(&mut self, event: &Event) -> Result<(), Unwritten> {
         let state = self.state.after(&self.attempt.plan, event, self.hands.world.clock.now());
-        self.hands.world.store.append(&self.attempt.plan.id, self.hands.fence, event, &state).await.map_err(Unwritten::Store)?;
+        self.hands
+            .world
+            .store
+            .append(&self.attempt.plan.id, self.hands.fence, event, &state)
+            .await
+            .map_err(Unwritten::Store)?;
         self.state = state;
         self.hands.world.observer.tell(Progress::Journaled { event: Box::new(event.clone()) });
         Ok(())
@@ -181,22 +213,36 @@ impl<'a> Run<'a> {
         match unwritten {
             Unwritten::Damaged(damage) => Halt::Damaged(damage),
             Unwritten::Store(fenced @ AppendError::Fenced { .. }) => Halt::LeaseLost(fenced),
-            Unwritten::Store(AppendError::Unavailable(fault)) => Halt::JournalUnavailable { fault, routes_restored: self.restore_acknowledged().await },
+            Unwritten::Store(AppendError::Unavailable(fault)) => Halt::JournalUnavailable {
+                fault,
+                routes_restored: self.restore_acknowledged().await,
+            },
         }
     }
 
-    /// Puts the last acknowledged routes back, without a journal: the one effect that is allowed then.
+    /// Puts the last acknowledged routes back, without a journal: the one effect that is allowed
+    /// then.
     async fn restore_acknowledged(&self) -> bool {
         if !self.attempt.shift_began() || self.attempt.past_point_of_no_return() {
             return true; // Nothing that we did can have changed them.
         }
         // Requests that have begun to go back are not sent to the candidate again.
         let goes_back = self.attempt.shift_is_undone();
-        let routes = if goes_back { self.attempt.plan.routes_before.clone().or(Some(Routes::none())) } else { self.state.routes.clone() };
+        let routes = if goes_back {
+            self.attempt.plan.routes_before.clone().or(Some(Routes::none()))
+        } else {
+            self.state.routes.clone()
+        };
         let Some(routes) = &routes else { return false };
         let limit = self.attempt.plan.policy.timeouts.shift;
         let op = self.attempt.plan.op_id(usize::MAX, "restore");
-        with_deadline(self.hands.world.clock, limit, self.hands.set_routes(usize::MAX, &op, routes, None)).await.is_some_and(|result| result.is_ok())
+        with_deadline(
+            self.hands.world.clock,
+            limit,
+            self.hands.set_routes(usize::MAX, &op, routes, None),
+        )
+        .await
+        .is_some_and(|result| result.is_ok())
     }
 
     async fn finish(&mut self) -> Result<Outcome, Halt> {
@@ -234,7 +280,9 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         // A host died between a step's end and the turn: the turn is made up for.
-        if let Some(StepState::Refused(fault) | StepState::Unknown(fault)) = self.attempt.steps.get(index).cloned() {
+        if let Some(StepState::Refused(fault) | StepState::Unknown(fault)) =
+            self.attempt.steps.get(index).cloned()
+        {
             self.turn_back(fault).await?;
             return Ok(None);
         }
@@ -242,17 +290,25 @@ impl<'a> Run<'a> {
         let again = matches!(self.attempt.steps.get(index), Some(StepState::Running));
         self.write(Event::Step { step: index, event: StepEvent::Started }).await?;
         if self.attempt.straight_up && !again && self.attempt.plan.passes_over(index) {
-            let output = StepOutput { skipped: true, ..StepOutput::note("passed over: an operator promoted in full") };
+            let output = StepOutput {
+                skipped: true,
+                ..StepOutput::note("passed over: an operator promoted in full")
+            };
             self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?;
             return Ok(None);
         }
         match self.run_step(index).await? {
-            StepEnd::Succeeded(output) => self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } }).await?,
+            StepEnd::Succeeded(output) => {
+                self.write(Event::Step { step: index, event: StepEvent::Succeeded { output } })
+                    .await?;
+            }
             StepEnd::Failed(failure) => {
                 let fault = failure.fault().clone();
                 let event = match failure {
                     Failure::Refused { fault } if !again => StepEvent::Refused { fault },
-                    Failure::Refused { fault } | Failure::Unknown { fault } => StepEvent::Lost { fault },
+                    Failure::Refused { fault } | Failure::Unknown { fault } => {
+                        StepEvent::Lost { fault }
+                    }
                 };
                 self.write(Event::Step { step: index, event }).await?;
                 self.turn_back(fault).await?;
@@ -277,13 +333,21 @@ impl<'a> Run<'a> {
     async fn hear(&mut self) -> Result<Option<Fault>, Halt> {
         let hands = self.hands.clone();
         let step = self.attempt.next_step().unwrap_or_default();
-        // It goes on from one look at the mailbox to the next: an answer may take longer than those are apart.
+        // It goes on from one look at the mailbox to the next: an answer may take longer than those
+        // are apart.
         let mut watching = Box::pin(hands.watch_paused(step)).fuse();
         let mut told = false;
         loop {
-            let decisions = self.hands.world.store.decisions(&self.attempt.plan.id, self.attempt.last_decision).await.unwrap_or_default();
+            let decisions = self
+                .hands
+                .world
+                .store
+                .decisions(&self.attempt.plan.id, self.attempt.last_decision)
+                .await
+                .unwrap_or_default();
             for decision in decisions {
-                let abort = (decision.decision == DecisionKind::Abort).then(|| watch::aborted(&decision));
+                let abort =
+                    (decision.decision == DecisionKind::Abort).then(|| watch::aborted(&decision));
                 self.write(Event::Decided(decision)).await?;
                 if abort.is_some() {
                     return Ok(abort);
@@ -297,10 +361,11 @@ impl<'a> Run<'a> {
             }
             if !told {
                 told = true;
-                self.hands
-                    .world
-                    .observer
-                    .tell(Progress::Waiting { step, message: "paused; `agente-host resume` goes on, `agente-host abort` unwinds".to_owned() });
+                self.hands.world.observer.tell(Progress::Waiting {
+                    step,
+                    message: "paused; `agente-host resume` goes on, `agente-host abort` unwinds"
+                        .to_owned(),
+                });
             }
             let poll = hands.world.clock.sleep(watch::POLL).fuse();
             pin_mut!(poll);
@@ -318,7 +383,9 @@ impl<'a> Run<'a> {
     /// Runs one step while listening for decisions, the probe's budget and the time limit.
     async fn run_step(&mut self, index: usize) -> Result<StepEnd, Halt> {
         let hands = self.hands.clone();
-        let Some(step) = hands.plan.steps.get(index) else { return Ok(StepEnd::Succeeded(StepOutput::default())) };
+        let Some(step) = hands.plan.steps.get(index) else {
+            return Ok(StepEnd::Succeeded(StepOutput::default()));
+        };
         let one_way = step.kind.is_point_of_no_return();
         let waits_for_decision = matches!(step.kind, StepKind::Analyze { .. });
         if waits_for_decision && self.attempt.waived == Some(index) {
@@ -326,9 +393,12 @@ impl<'a> Run<'a> {
         }
         let drained = self.attempt.drained();
         let result = {
-            // Steps that wait on purpose end by themselves; the margin catches an answer that never comes.
-            let waits_on_purpose = !matches!(step.on_timeout, TimeoutAction::Unwind | TimeoutAction::Stuck);
-            let limit = step.timeout + if waits_on_purpose { Duration::from_secs(10) } else { Duration::ZERO };
+            // Steps that wait on purpose end by themselves; the margin catches an answer that never
+            // comes.
+            let waits_on_purpose =
+                !matches!(step.on_timeout, TimeoutAction::Unwind | TimeoutAction::Stuck);
+            let limit = step.timeout
+                + if waits_on_purpose { Duration::from_secs(10) } else { Duration::ZERO };
             let work = hands.run(index, &step.kind, drained).fuse();
             let timer = hands.world.clock.sleep(limit).fuse();
             pin_mut!(work, timer);
@@ -353,11 +423,17 @@ impl<'a> Run<'a> {
                 };
                 match signal {
                     Signal::Decision(decision) => {
-                        let abort = (decision.decision == DecisionKind::Abort && !one_way).then(|| watch::aborted(&decision));
-                        let promoted = matches!(decision.decision, DecisionKind::Promote { .. }).then(|| {
-                            let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                            format!("promoted by {}{reason}", decision.by)
-                        });
+                        let abort = (decision.decision == DecisionKind::Abort && !one_way)
+                            .then(|| watch::aborted(&decision));
+                        let promoted = matches!(decision.decision, DecisionKind::Promote { .. })
+                            .then(|| {
+                                let reason = decision
+                                    .reason
+                                    .as_ref()
+                                    .map(|reason| format!(": {reason}"))
+                                    .unwrap_or_default();
+                                format!("promoted by {}{reason}", decision.by)
+                            });
                         if let Err(unwritten) = self.append(Event::Decided(decision)).await {
                             break Err(unwritten);
                         }
@@ -368,7 +444,9 @@ impl<'a> Run<'a> {
                             break Ok(Ok(StepOutput::note(note)));
                         }
                     }
-                    Signal::OverBudget(fault) if !one_way => break Ok(Err(Failure::Unknown { fault })),
+                    Signal::OverBudget(fault) if !one_way => {
+                        break Ok(Err(Failure::Unknown { fault }));
+                    }
                     Signal::OverBudget(_) => watch.ignore_budget(),
                 }
             }
@@ -388,7 +466,11 @@ impl<'a> Run<'a> {
         outputs
             .filter_map(|(step, state)| match (&step.kind, state) {
                 (
-                    StepKind::Analyze { .. } | StepKind::Bake { .. } | StepKind::Drain { .. } | StepKind::Retire { .. } | StepKind::RetireKept { .. },
+                    StepKind::Analyze { .. }
+                    | StepKind::Bake { .. }
+                    | StepKind::Drain { .. }
+                    | StepKind::Retire { .. }
+                    | StepKind::RetireKept { .. },
                     StepState::Done(output),
                 ) => Some(output.notes.clone()),
                 _ => None,
@@ -401,15 +483,20 @@ impl<'a> Run<'a> {
     /// What a person looks at and types when nothing moves by itself any more.
     fn instructions(&self, fault: &Fault) -> Vec<String> {
         let scope = &self.attempt.plan.scope;
-        let mut lines = vec![format!("see what is live: `agente-host status --env {}`", scope.environment)];
+        let mut lines =
+            vec![format!("see what is live: `agente-host status --env {}`", scope.environment)];
         if let Some(hint) = &fault.hint {
             lines.push(hint.clone());
         }
         if let Some(routes) = &self.state.routes {
-            let weights: Vec<String> = Slot::BOTH.iter().map(|&slot| format!("{slot} {}", routes.weight(slot))).collect();
+            let weights: Vec<String> =
+                Slot::BOTH.iter().map(|&slot| format!("{slot} {}", routes.weight(slot))).collect();
             lines.push(format!("the routes that were last seen in force: {}", weights.join(", ")));
         }
-        lines.push(format!("when the cause is gone: `agente-host resume --env {}` tries again from here", scope.environment));
+        lines.push(format!(
+            "when the cause is gone: `agente-host resume --env {}` tries again from here",
+            scope.environment
+        ));
         lines
     }
 }

@@ -39,7 +39,6 @@ pub enum FaultKind {
     JournalUnavailable,
     /// Somebody asked for an abort.
     Aborted,
-    /// Anything else.
     Failed,
     /// A bug of ours.
     Internal,
@@ -107,16 +106,10 @@ impl fmt::Display for Fault {
 pub enum Failure {
     /// No effect began.
     #[error("{fault}")]
-    Refused {
-        /// Why.
-        fault: Fault,
-    },
+    Refused { fault: Fault },
     /// The effect may have happened, in whole or in part.
     #[error("{fault}")]
-    Unknown {
-        /// Why.
-        fault: Fault,
-    },
+    Unknown { fault: Fault },
 }
 
 impl Failure {

@@ -28,7 +28,6 @@ pub enum DecisionKind {
 pub struct Decision {
     /// Its number in the mailbox; each is folded into the journal once.
     pub id: u64,
-    /// What.
     pub decision: DecisionKind,
     /// Who: user and machine.
     pub by: String,
@@ -49,7 +48,6 @@ pub enum Outcome {
     },
     /// The candidate was taken back, or never got so far; what was stable serves.
     Unwound {
-        /// Why.
         fault: Fault,
         /// What serves now.
         stable: Option<ReleaseNumber>,
@@ -58,10 +56,7 @@ pub enum Outcome {
         notes: Vec<String>,
     },
     /// Turned down before any effect began; nothing was touched.
-    Refused {
-        /// Why.
-        fault: Fault,
-    },
+    Refused { fault: Fault },
     /// An undo failed, or a step past the point of no return. A person decides.
     Stuck {
         /// Why the deployment turned back in the first place, if it did.
@@ -86,25 +81,17 @@ pub enum Event {
     Step {
         /// Its index in the plan.
         step: usize,
-        /// What.
         #[serde(flatten)]
         event: StepEvent,
     },
     /// An operator's decision, folded in.
     Decided(Decision),
     /// From here steps are undone in reverse.
-    TurnedBack {
-        /// Why.
-        fault: Fault,
-    },
+    TurnedBack { fault: Fault },
     /// A host took the deployment up again.
-    Resumed {
-        /// Who.
-        by: String,
-    },
+    Resumed { by: String },
     /// The last entry.
     Closed {
-        /// How it ended.
         #[serde(flatten)]
         outcome: Outcome,
     },
@@ -117,7 +104,6 @@ pub struct Entry {
     pub sequence: u64,
     /// When it was written.
     pub at: Timestamp,
-    /// The deployment.
     pub deployment: DeploymentId,
     /// What happened.
     pub event: Event,

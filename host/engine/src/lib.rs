@@ -1,7 +1,8 @@
 //! The engine of agente-host: domain, plan, saga executor and ports.
 //!
-//! Invariants of this crate: it does no I/O, reads no clock and no environment, and knows nothing of wasmtime, Docker, HTTP or SQL. It sees the
-//! world through [`ports`] alone, so that every strategy runs in a deterministic simulation.
+//! Invariants of this crate: it does no I/O, reads no clock and no environment, and knows nothing
+//! of wasmtime, Docker, HTTP or SQL. It sees the world through [`ports`] alone, so that every
+//! strategy runs in a deterministic simulation.
 
 mod analysis;
 pub mod attempt;

@@ -17,15 +17,16 @@ pub enum NameError {
     TooLong {
         /// What the name was to be of.
         what: &'static str,
-        /// The text.
         name: String,
     },
     /// A character outside the grammar.
-    #[error("the {what} name `{name}` must start with a lower-case letter and hold only lower-case letters, digits and `-`")]
+    #[error(
+        "the {what} name `{name}` must start with a lower-case letter and hold only lower-case \
+         letters, digits and `-`"
+    )]
     Grammar {
         /// What the name was to be of.
         what: &'static str,
-        /// The text.
         name: String,
     },
 }
@@ -38,7 +39,9 @@ fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
     if name.len() > 31 {
         return Err(NameError::TooLong { what, name: name.to_owned() });
     }
-    if !first.is_ascii_lowercase() || !characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+    if !first.is_ascii_lowercase()
+        || !characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    {
         return Err(NameError::Grammar { what, name: name.to_owned() });
     }
     Ok(())
@@ -105,9 +108,7 @@ name_type!(
 /// The service and environment that a deployment, a lease and a journal belong to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Scope {
-    /// The service.
     pub service: ServiceName,
-    /// The environment.
     pub environment: EnvironmentName,
 }
 
@@ -171,7 +172,12 @@ impl Digest {
     pub fn new(text: impl Into<String>) -> Result<Self, DigestError> {
         let text = text.into();
         match text.strip_prefix("sha256:") {
-            Some(hex) if hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => Ok(Self(text)),
+            Some(hex)
+                if hex.len() == 64
+                    && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) =>
+            {
+                Ok(Self(text))
+            }
             _ => Err(DigestError(text)),
         }
     }
@@ -207,7 +213,9 @@ impl fmt::Display for Digest {
 }
 
 /// A moment: milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 

@@ -27,9 +27,7 @@ pub enum DeploymentKind {
 /// A plugin that was loaded and granted when the plan was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginInUse {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// Of its component.
     pub digest: Digest,
@@ -40,11 +38,9 @@ pub struct PluginInUse {
 pub struct Plan {
     /// The deployment.
     pub id: DeploymentId,
-    /// Where.
     pub scope: Scope,
     /// The id of the store that owns the service.
     pub store: String,
-    /// What kind.
     pub kind: DeploymentKind,
     /// Who asked, and from where: for people.
     pub by: String,
@@ -115,12 +111,19 @@ impl Plan {
         // What is rolled back to, or adopted, stood before.
         let any = self.steps.iter().any(|step| matches!(step.kind, StepKind::Launch { .. }));
         let candidate = if any { launched } else { self.backends.clone() };
-        let stable = self.stable.iter().flat_map(|stable| &stable.backends).filter(|backend| !gone.contains(backend)).cloned().collect();
+        let stable = self
+            .stable
+            .iter()
+            .flat_map(|stable| &stable.backends)
+            .filter(|backend| !gone.contains(backend))
+            .cloned()
+            .collect();
         (candidate, stable)
     }
 
-    /// Whether `promote --full` passes a step over: the waits, and the weights where all of the candidate stands already. A rolling deployment keeps its
-    /// batches, whose old backends must lose their requests before they go.
+    /// Whether `promote --full` passes a step over: the waits, and the weights where all of the
+    /// candidate stands already. A rolling deployment keeps its batches, whose old backends
+    /// must lose their requests before they go.
     pub fn passes_over(&self, index: usize) -> bool {
         self.steps.get(index).is_some_and(|step| match &step.kind {
             StepKind::Analyze { .. } => true,

@@ -1,4 +1,5 @@
-//! What the operator decided beforehand: how to deploy, what to check, how long to wait and what then.
+//! What the operator decided beforehand: how to deploy, what to check, how long to wait and what
+//! then.
 
 use crate::names::PluginName;
 use crate::ports::{MetricQuery, Wanted};
@@ -49,7 +50,8 @@ pub struct Stage {
 pub enum SplitBy {
     /// By the target's weights.
     Weight,
-    /// By how many of the candidate's backends stand in the stable side's pool, for a target without weights.
+    /// By how many of the candidate's backends stand in the stable side's pool, for a target
+    /// without weights.
     Instances,
 }
 
@@ -112,22 +114,26 @@ pub struct CheckPolicy {
     pub timeout: Duration,
     /// How many healthy answers in a row make it healthy.
     pub healthy_after: u32,
-    /// How many other answers are tolerated in `Analysis`, `Validate` and `Bake` (`Ready` waits until its deadline).
+    /// How many other answers are tolerated in `Analysis`, `Validate` and `Bake` (`Ready` waits
+    /// until its deadline).
     pub limits: Limits,
     /// Whether its answer is only reported.
     pub report_only: bool,
 }
 
-/// How many answers of each kind are tolerated before the policy for that kind acts; each on its own.
+/// How many answers of each kind are tolerated before the policy for that kind acts; each on its
+/// own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// `unhealthy`, in all: one more takes the candidate back.
     pub unhealthy: u32,
     /// `errored`, in a row: one more, and the outage policy acts.
     pub errored: u32,
-    /// `no-data`, in a row: one more, and the policy for what can't be decided acts before its deadline.
+    /// `no-data`, in a row: one more, and the policy for what can't be decided acts before its
+    /// deadline.
     pub no_data: Option<u32>,
-    /// `inconclusive`, in a row: one more, and the policy for what can't be decided acts before its deadline.
+    /// `inconclusive`, in a row: one more, and the policy for what can't be decided acts before
+    /// its deadline.
     pub inconclusive: Option<u32>,
 }
 
@@ -138,7 +144,8 @@ pub struct AnalysisPolicy {
     pub interval: Duration,
     /// How long after a shift the first look comes.
     pub initial_delay: Duration,
-    /// How often a candidate that is as good as stable may be taken back: over all checks and looks of one deployment.
+    /// How often a candidate that is as good as stable may be taken back: over all checks and
+    /// looks of one deployment.
     pub false_alarm: f64,
     /// How often a candidate that is worse by a check's `detect` may pass a stage.
     pub missed: f64,
@@ -166,7 +173,8 @@ pub enum OnUndecided {
     Ask,
 }
 
-/// What an outage of the source of metrics means. It never counts for or against the candidate by itself.
+/// What an outage of the source of metrics means. It never counts for or against the candidate by
+/// itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnOutage {
@@ -188,7 +196,8 @@ pub struct AnalysisCheck {
     pub measure: Measure,
     /// How many answers of each kind are tolerated.
     pub limits: Limits,
-    /// With so many healthy looks in a row it need not wait for the end of the pause; none for never.
+    /// With so many healthy looks in a row it need not wait for the end of the pause; none for
+    /// never.
     pub consecutive_success: Option<u32>,
     /// Whether its answer is only reported.
     pub report_only: bool,
@@ -223,7 +232,8 @@ pub enum Measure {
         max: Option<f64>,
         /// The greatest ratio of the candidate's quantile to the stable side's.
         max_ratio_to_stable: Option<f64>,
-        /// The smallest effect that the rank test minds: how often a request to the candidate may be slower than one to stable, from 0.5 (equal) to 1.
+        /// The smallest effect that the rank test minds: how often a request to the candidate may
+        /// be slower than one to stable, from 0.5 (equal) to 1.
         max_slower: f64,
     },
     /// A number of now: saturation, a queue's length, memory.
@@ -245,7 +255,9 @@ impl Measure {
     /// Every query of the measure, and in which shape it is wanted.
     pub fn queries(&self) -> Vec<(&MetricQuery, Wanted)> {
         match self {
-            Measure::Errors { errors, total, .. } => vec![(errors, Wanted::Samples), (total, Wanted::Samples)],
+            Measure::Errors { errors, total, .. } => {
+                vec![(errors, Wanted::Samples), (total, Wanted::Samples)]
+            }
             Measure::Latency { buckets, .. } => vec![(buckets, Wanted::Samples)],
             Measure::Value { query, .. } => vec![(query, Wanted::Value)],
         }
@@ -273,11 +285,13 @@ pub struct ProbePolicy {
     pub baseline: Duration,
     /// How many failed requests are tolerated.
     pub budget: u64,
-    /// Whether a reused connection that ends before any byte of an answer counts against the budget.
+    /// Whether a reused connection that ends before any byte of an answer counts against the
+    /// budget.
     pub count_idle_resets: bool,
     /// The response header that names the slot or release that answered.
     pub identity_header: Option<String>,
-    /// What that header says: `{slot}` and `{release}` (the number) are filled in. `{slot}` unless the application answers with its own.
+    /// What that header says: `{slot}` and `{release}` (the number) are filled in. `{slot}` unless
+    /// the application answers with its own.
     pub identity_value: String,
     /// What a stable release that already fails means.
     pub on_failing_baseline: FailingBaseline,
@@ -321,11 +335,10 @@ pub enum OnDrainTimeout {
 /// How the old side's last requests are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainPolicy {
-    /// How long.
     pub timeout: Duration,
-    /// What then.
     pub on_timeout: OnDrainTimeout,
-    /// Whether evidence weaker than the target's own (no open connections for a quiet time) is enough.
+    /// Whether evidence weaker than the target's own (no open connections for a quiet time) is
+    /// enough.
     pub accept_weak_evidence: bool,
 }
 
@@ -368,7 +381,8 @@ pub struct Policy {
     pub keep_previous: KeepPrevious,
     /// Limits in time.
     pub timeouts: Timeouts,
-    /// Rules that send requests to the candidate before it has weight (`slot` is filled in by the planner).
+    /// Rules that send requests to the candidate before it has weight (`slot` is filled in by the
+    /// planner).
     pub candidate_overrides: Vec<Override>,
     /// What `deploy` does when it meets an open deployment.
     pub on_open: OnOpen,

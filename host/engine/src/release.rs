@@ -26,7 +26,8 @@ pub enum Artifact {
         #[serde(default)]
         repository_digest: Option<String>,
     },
-    /// What was running already when the service was adopted: its bits are unknown, its lifecycle is not ours.
+    /// What was running already when the service was adopted: its bits are unknown, its lifecycle
+    /// is not ours.
     Adopted,
 }
 
@@ -45,7 +46,8 @@ impl Artifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvValue {
-    /// Plain text, kept in the release. `{port}`, `{slot}`, `{release}` and `{backend}` are filled in at launch.
+    /// Plain text, kept in the release. `{port}`, `{slot}`, `{release}` and `{backend}` are filled
+    /// in at launch.
     Plain(String),
     /// The name of a secret of the manifest; its value of the day is asked for at launch.
     Secret(String),
@@ -54,7 +56,6 @@ pub enum EnvValue {
 /// An inclusive range of TCP ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRange {
-    /// The first.
     pub first: u16,
     /// The last, not below the first.
     pub last: u16,
@@ -63,7 +64,8 @@ pub struct PortRange {
 /// How local processes run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
-    /// Program and arguments, run in the folder that holds the artifact. `{port}`, `{slot}`, `{release}`, `{backend}` are filled in.
+    /// Program and arguments, run in the folder that holds the artifact. `{port}`, `{slot}`,
+    /// `{release}`, `{backend}` are filled in.
     pub command: Vec<String>,
     /// How many backends a slot has.
     pub instances: u16,

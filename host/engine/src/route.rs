@@ -10,7 +10,6 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Slot {
-    /// The first.
     Blue,
     /// The second.
     Green,
@@ -72,14 +71,12 @@ pub struct Override {
 pub enum OverrideBy {
     /// A request header.
     Header,
-    /// A cookie.
     Cookie,
 }
 
 /// One slot's share, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The slot.
     pub slot: Slot,
     /// Its share.
     pub weight: Weight,
@@ -106,28 +103,68 @@ impl Routes {
     }
 
     /// All requests to one slot; `other` may stand beside it at weight 0.
-    pub fn all_to(slot: Slot, release: ReleaseNumber, backends: Vec<Backend>, other: Option<(ReleaseNumber, Vec<Backend>)>) -> Routes {
-        let (other_release, other_backends) = other.map_or((None, Vec::new()), |(r, b)| (Some(r), b));
+    pub fn all_to(
+        slot: Slot,
+        release: ReleaseNumber,
+        backends: Vec<Backend>,
+        other: Option<(ReleaseNumber, Vec<Backend>)>,
+    ) -> Routes {
+        let (other_release, other_backends) =
+            other.map_or((None, Vec::new()), |(r, b)| (Some(r), b));
         Self::of(
             Route { slot, weight: Weight::FULL, release: Some(release), backends },
-            Route { slot: slot.other(), weight: Weight::ZERO, release: other_release, backends: other_backends },
+            Route {
+                slot: slot.other(),
+                weight: Weight::ZERO,
+                release: other_release,
+                backends: other_backends,
+            },
         )
     }
 
     /// `weight` to the candidate, the rest to what is stable.
-    pub fn split(stable: &Standing, candidate: (ReleaseNumber, Vec<Backend>), weight: Weight) -> Routes {
+    pub fn split(
+        stable: &Standing,
+        candidate: (ReleaseNumber, Vec<Backend>),
+        weight: Weight,
+    ) -> Routes {
         Self::of(
-            Route { slot: stable.slot, weight: weight.rest(), release: Some(stable.release), backends: stable.backends.clone() },
-            Route { slot: stable.slot.other(), weight, release: Some(candidate.0), backends: candidate.1 },
+            Route {
+                slot: stable.slot,
+                weight: weight.rest(),
+                release: Some(stable.release),
+                backends: stable.backends.clone(),
+            },
+            Route {
+                slot: stable.slot.other(),
+                weight,
+                release: Some(candidate.0),
+                backends: candidate.1,
+            },
         )
     }
 
-    /// All requests to the stable side's pool, in which some of the candidate's backends stand: a split by number.
-    pub fn mixed(stable: &Standing, candidate: (ReleaseNumber, Vec<Backend>), among: usize) -> Routes {
+    /// All requests to the stable side's pool, in which some of the candidate's backends stand: a
+    /// split by number.
+    pub fn mixed(
+        stable: &Standing,
+        candidate: (ReleaseNumber, Vec<Backend>),
+        among: usize,
+    ) -> Routes {
         let pool = stable.backends.iter().chain(candidate.1.iter().take(among)).cloned().collect();
         Self::of(
-            Route { slot: stable.slot, weight: Weight::FULL, release: Some(stable.release), backends: pool },
-            Route { slot: stable.slot.other(), weight: Weight::ZERO, release: Some(candidate.0), backends: candidate.1 },
+            Route {
+                slot: stable.slot,
+                weight: Weight::FULL,
+                release: Some(stable.release),
+                backends: pool,
+            },
+            Route {
+                slot: stable.slot.other(),
+                weight: Weight::ZERO,
+                release: Some(candidate.0),
+                backends: candidate.1,
+            },
         )
     }
 
@@ -146,7 +183,9 @@ impl Routes {
     /// Whether any request may reach this backend.
     pub fn reaches(&self, backend: &BackendId) -> bool {
         let has = |route: &Route| route.backends.iter().any(|one| one.id == *backend);
-        self.routes.iter().any(|route| has(route) && (!route.weight.is_zero() || self.leads_to(route.slot)))
+        self.routes
+            .iter()
+            .any(|route| has(route) && (!route.weight.is_zero() || self.leads_to(route.slot)))
     }
 
     /// The share of a slot; zero where it has no route.
@@ -159,11 +198,15 @@ impl Routes {
         self.routes.iter().find(|route| route.slot == slot)
     }
 
-    /// Whether two states split requests alike: same rules, same weights, and the same addresses wherever requests can go.
+    /// Whether two states split requests alike: same rules, same weights, and the same addresses
+    /// wherever requests can go.
     pub fn same_traffic(&self, seen: &Routes) -> bool {
         Slot::BOTH.iter().all(|&slot| {
             let addresses = |routes: &Routes| {
-                let mut all: Vec<String> = routes.route(slot).map(|r| r.backends.iter().map(|b| b.address.clone()).collect()).unwrap_or_default();
+                let mut all: Vec<String> = routes
+                    .route(slot)
+                    .map(|r| r.backends.iter().map(|b| b.address.clone()).collect())
+                    .unwrap_or_default();
                 all.sort();
                 all
             };
@@ -179,7 +222,8 @@ impl Routes {
 
     /// Whether any request may reach this address, whatever the backend there is called.
     pub fn reaches_address(&self, address: &str) -> bool {
-        let used = self.routes.iter().filter(|route| !route.weight.is_zero() || self.leads_to(route.slot));
+        let used =
+            self.routes.iter().filter(|route| !route.weight.is_zero() || self.leads_to(route.slot));
         used.flat_map(|route| &route.backends).any(|backend| backend.address == address)
     }
 }

@@ -11,15 +11,14 @@ use std::time::Duration;
 /// A release that stands in a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Which.
     pub release: ReleaseNumber,
-    /// Where.
     pub slot: Slot,
     /// Its instances.
     pub backends: Vec<Backend>,
     /// Whether it ran before us: never stopped by us.
     pub adopted: bool,
-    /// How long each of its backends may take to stop: its own release's, whatever release comes after it.
+    /// How long each of its backends may take to stop: its own release's, whatever release comes
+    /// after it.
     pub stop_grace: Duration,
     /// Since when it is what it is (stable, or kept).
     pub since: Timestamp,
@@ -33,7 +32,8 @@ pub struct Kept {
     pub standing: Standing,
     /// Whether its last requests have ended.
     pub drained: bool,
-    /// Whether a part of it may be gone: it is no way back any more, and the next deployment removes the rest.
+    /// Whether a part of it may be gone: it is no way back any more, and the next deployment
+    /// removes the rest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
 }
@@ -59,7 +59,8 @@ impl Standing {
 }
 
 impl ServiceState {
-    /// The state after an entry of `plan`'s deployment; the only place where a service's state changes.
+    /// The state after an entry of `plan`'s deployment; the only place where a service's state
+    /// changes.
     #[must_use]
     pub fn after(&self, plan: &Plan, event: &Event, at: Timestamp) -> ServiceState {
         let mut state = self.clone();
@@ -76,13 +77,19 @@ impl ServiceState {
         state
     }
 
-    /// What was stable when the plan was made: stable still, or what stands aside once the candidate was promoted.
+    /// What was stable when the plan was made: stable still, or what stands aside once the
+    /// candidate was promoted.
     fn old_side(&mut self, whole: &Standing) -> &mut Standing {
-        let is_old = |standing: &Standing| (standing.release, standing.slot) == (whole.release, whole.slot);
+        let is_old =
+            |standing: &Standing| (standing.release, standing.slot) == (whole.release, whole.slot);
         match &mut self.stable {
             Some(stable) if is_old(stable) => stable,
             _ => {
-                let gone = || Kept { standing: Standing { backends: Vec::new(), ..whole.clone() }, drained: false, partial: true };
+                let gone = || Kept {
+                    standing: Standing { backends: Vec::new(), ..whole.clone() },
+                    drained: false,
+                    partial: true,
+                };
                 let kept = self.kept.take().filter(|kept| is_old(&kept.standing));
                 &mut self.kept.insert(kept.unwrap_or_else(gone)).standing
             }
@@ -97,7 +104,9 @@ impl ServiceState {
                 }
             }
             // Refused: it ended before any of it was touched.
-            (StepKind::RetireKept { .. }, StepEvent::Refused { .. }) => self.kept.clone_from(&plan.kept),
+            (StepKind::RetireKept { .. }, StepEvent::Refused { .. }) => {
+                self.kept.clone_from(&plan.kept);
+            }
             (StepKind::RetireKept { .. }, StepEvent::Succeeded { .. }) => self.kept = None,
             // From its start on, a part of what is stable may be gone.
             (StepKind::Shrink { backends, .. }, StepEvent::Started) => {
@@ -106,14 +115,24 @@ impl ServiceState {
                 }
             }
             // Refused: it ended before any of it was touched.
-            (StepKind::Shrink { backends, .. }, StepEvent::Undone { .. } | StepEvent::Refused { .. }) => {
+            (
+                StepKind::Shrink { backends, .. },
+                StepEvent::Undone { .. } | StepEvent::Refused { .. },
+            ) => {
                 if let Some(whole) = &plan.stable {
                     let old = self.old_side(whole);
                     let there = std::mem::take(&mut old.backends);
-                    old.backends = whole.backends.iter().filter(|backend| there.contains(backend) || backends.contains(backend)).cloned().collect();
+                    old.backends = whole
+                        .backends
+                        .iter()
+                        .filter(|backend| there.contains(backend) || backends.contains(backend))
+                        .cloned()
+                        .collect();
                 }
             }
-            (StepKind::Shift { after, .. }, StepEvent::Succeeded { output }) if !output.skipped => self.routes = Some(after.clone()),
+            (StepKind::Shift { after, .. }, StepEvent::Succeeded { output }) if !output.skipped => {
+                self.routes = Some(after.clone());
+            }
             (StepKind::Shift { .. }, StepEvent::Undone { .. }) => {
                 self.routes.clone_from(&plan.routes_before);
                 if let Some(kept) = &mut self.kept {
@@ -122,21 +141,34 @@ impl ServiceState {
             }
             (StepKind::Promote, StepEvent::Succeeded { .. }) => {
                 // What a rolling deployment has removed of it is no part of it any more.
-                let backends = self.stable.as_ref().map(|stable| stable.backends.clone()).unwrap_or_default();
-                let kept = plan.stable.clone().map(|standing| Kept { standing: Standing { since: at, backends, ..standing }, drained: false, partial: false });
+                let backends =
+                    self.stable.as_ref().map(|stable| stable.backends.clone()).unwrap_or_default();
+                let kept = plan.stable.clone().map(|standing| Kept {
+                    standing: Standing { since: at, backends, ..standing },
+                    drained: false,
+                    partial: false,
+                });
                 self.kept = kept.filter(|kept| !kept.standing.backends.is_empty());
                 self.stable = Some(plan.candidate(at));
             }
             (StepKind::Promote, StepEvent::Undone { .. }) => {
                 self.stable.clone_from(&plan.stable);
-                self.kept = if plan.retires_kept() { None } else { plan.kept.clone().map(|kept| Kept { drained: false, ..kept }) };
+                self.kept = if plan.retires_kept() {
+                    None
+                } else {
+                    plan.kept.clone().map(|kept| Kept { drained: false, ..kept })
+                };
             }
             (StepKind::Drain { .. }, StepEvent::Succeeded { output }) => {
                 if let Some(kept) = &mut self.kept {
                     kept.drained = output.drained == Some(true);
                 }
             }
-            (StepKind::Retire { .. }, StepEvent::Succeeded { output }) if output.retired == Some(true) => self.kept = None,
+            (StepKind::Retire { .. }, StepEvent::Succeeded { output })
+                if output.retired == Some(true) =>
+            {
+                self.kept = None;
+            }
             _ => {}
         }
     }

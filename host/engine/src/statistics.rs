@@ -1,10 +1,11 @@
 //! Statistics for analysis: pure functions and accumulators, the same answer for the same data.
 //!
-//! Invariants: a test that may be asked after every look holds its error rates over all looks together; a value that makes no sense can't be
-//! built; nothing here panics, and no number given to people is NaN. What is tested, under which assumptions, is in
-//! `docs/reference/statistics.md`.
+//! Invariants: a test that may be asked after every look holds its error rates over all looks
+//! together; a value that makes no sense can't be built; nothing here panics, and no number given
+//! to people is NaN. What is tested, under which assumptions, is in `docs/reference/statistics.md`.
 //!
-//! A *stratum* is what one look adds: the events and the requests that both sides had since the look before.
+//! A *stratum* is what one look adds: the events and the requests that both sides had since the
+//! look before.
 
 mod acceptance;
 mod counts;

@@ -16,29 +16,14 @@ pub enum StepKind {
     /// Judges everything that can be judged before anything is touched.
     Preflight,
     /// Watches the stable release from outside.
-    Baseline {
-        /// How long.
-        duration: Duration,
-    },
+    Baseline { duration: Duration },
     /// Removes what the last deployment kept. Can't be undone, and takes nothing that serves.
-    RetireKept {
-        /// What.
-        standing: Standing,
-    },
-    /// Starts the candidate's backends. Undo: drains them if they ever had weight, and removes them.
-    Launch {
-        /// Where.
-        slot: Slot,
-        /// Which.
-        backends: Vec<Backend>,
-    },
+    RetireKept { standing: Standing },
+    /// Starts the candidate's backends. Undo: drains them if they ever had weight, and removes
+    /// them.
+    Launch { slot: Slot, backends: Vec<Backend> },
     /// Waits until each backend has passed its checks.
-    AwaitHealthy {
-        /// Where.
-        slot: Slot,
-        /// Which.
-        backends: Vec<Backend>,
-    },
+    AwaitHealthy { slot: Slot, backends: Vec<Backend> },
     /// Sets the routes and proves them. Undo: sets and proves the ones before.
     Shift {
         /// The routes before; none on the first deployment and on adoption.
@@ -51,9 +36,9 @@ pub enum StepKind {
         /// At which weight, how long at least, and whether a person then decides.
         stage: Stage,
     },
-    /// Removes a part of the stable side, drained before. Undo: starts it again and waits until it is healthy.
+    /// Removes a part of the stable side, drained before. Undo: starts it again and waits until it
+    /// is healthy.
     Shrink {
-        /// Where it stands.
         slot: Slot,
         /// Which release it is.
         release: ReleaseNumber,
@@ -61,32 +46,20 @@ pub enum StepKind {
         backends: Vec<Backend>,
     },
     /// Asks the checks of what now serves.
-    Validate {
-        /// Where it stands.
-        slot: Slot,
-    },
+    Validate { slot: Slot },
     /// Makes the candidate stable: the commit point. Undo: makes the old one stable again.
     Promote,
     /// Watches after promote.
-    Bake {
-        /// How long.
-        duration: Duration,
-    },
+    Bake { duration: Duration },
     /// Waits until the old side's last requests have ended.
     Drain {
         /// The old side.
         slot: Slot,
     },
     /// Lets the old side stand for a while before it is retired.
-    Hold {
-        /// How long.
-        duration: Duration,
-    },
+    Hold { duration: Duration },
     /// Removes the old side. From here the deployment only goes forward.
-    Retire {
-        /// What.
-        standing: Standing,
-    },
+    Retire { standing: Standing },
 }
 
 impl StepKind {
@@ -112,7 +85,13 @@ impl StepKind {
 
     /// Whether it leaves something that unwinding must take back.
     pub fn has_undo(&self) -> bool {
-        matches!(self, StepKind::Launch { .. } | StepKind::Shift { .. } | StepKind::Shrink { .. } | StepKind::Promote)
+        matches!(
+            self,
+            StepKind::Launch { .. }
+                | StepKind::Shift { .. }
+                | StepKind::Shrink { .. }
+                | StepKind::Promote
+        )
     }
 
     /// Whether it changes anything outside at all.
@@ -125,7 +104,8 @@ impl StepKind {
         match self {
             StepKind::Shift { before: Some(before), after } => {
                 let grows = |slot: Slot| after.weight(slot) > before.weight(slot);
-                Slot::BOTH.iter().any(|&slot| grows(slot)) && Slot::BOTH.iter().all(|&slot| after.weight(slot) != Weight::FULL)
+                Slot::BOTH.iter().any(|&slot| grows(slot))
+                    && Slot::BOTH.iter().all(|&slot| after.weight(slot) != Weight::FULL)
             }
             _ => false,
         }
@@ -161,7 +141,6 @@ pub struct Step {
     pub kind: StepKind,
     /// How long it may take.
     pub timeout: Duration,
-    /// What then.
     pub on_timeout: TimeoutAction,
 }
 
@@ -174,7 +153,8 @@ pub struct StepOutput {
     /// For `drain`: whether the last requests have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<bool>,
-    /// For `retire`: whether the old side is gone; not so where it still drained and the policy keeps it.
+    /// For `retire`: whether the old side is gone; not so where it still drained and the policy
+    /// keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<bool>,
     /// Whether the step was passed over and did nothing.
@@ -201,15 +181,9 @@ pub enum StepEvent {
         output: StepOutput,
     },
     /// It ended before any effect began.
-    Refused {
-        /// Why.
-        fault: Fault,
-    },
+    Refused { fault: Fault },
     /// The effect is unknown: trap, deadline, crash, abort, late fault.
-    Lost {
-        /// Why.
-        fault: Fault,
-    },
+    Lost { fault: Fault },
     /// Written before the undo.
     UndoStarted,
     /// What the step did is gone.
@@ -218,10 +192,7 @@ pub enum StepEvent {
         output: StepOutput,
     },
     /// The undo failed, retries included.
-    UndoFailed {
-        /// Why.
-        fault: Fault,
-    },
+    UndoFailed { fault: Fault },
 }
 
 /// Where a step is.
@@ -267,8 +238,12 @@ impl StepState {
             (S::Running, E::Succeeded { output }) => Ok(S::Done(output)),
             (S::Running, E::Refused { fault }) => Ok(S::Refused(fault)),
             (S::Running, E::Lost { fault }) => Ok(S::Unknown(fault)),
-            // Running: the host died in the step and an abort came before it was tried again. Stuck: a person said `resume`.
-            (S::Running | S::Done(_) | S::Unknown(_) | S::Undoing | S::Stuck(_), E::UndoStarted) => Ok(S::Undoing),
+            // Running: the host died in the step and an abort came before it was tried again.
+            // Stuck: a person said `resume`.
+            (
+                S::Running | S::Done(_) | S::Unknown(_) | S::Undoing | S::Stuck(_),
+                E::UndoStarted,
+            ) => Ok(S::Undoing),
             (S::Undoing, E::Undone { .. }) => Ok(S::Undone),
             (S::Undoing, E::UndoFailed { fault }) => Ok(S::Stuck(fault)),
             (state, event) => Err(IllegalMove { state: Box::new(state), event: Box::new(event) }),

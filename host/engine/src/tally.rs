@@ -37,7 +37,8 @@ impl Tally {
 
     /// Whether there was nothing to judge, or too little, too often.
     pub(crate) fn is_undecided(&self, limits: &Limits) -> bool {
-        limits.no_data.is_some_and(|limit| self.no_data_in_row > limit) || limits.inconclusive.is_some_and(|limit| self.inconclusive_in_row > limit)
+        limits.no_data.is_some_and(|limit| self.no_data_in_row > limit)
+            || limits.inconclusive.is_some_and(|limit| self.inconclusive_in_row > limit)
     }
 
     /// Whether its newest answers leave it open how it is.

@@ -5,7 +5,8 @@ use crate::route::{Backend, Slot};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The five answers. `Errored` (could not ask), `NoData` and `Inconclusive` are not kinds of unhealthy.
+/// The five answers. `Errored` (could not ask), `NoData` and `Inconclusive` are not kinds of
+/// unhealthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictKind {
@@ -36,7 +37,6 @@ impl fmt::Display for VerdictKind {
 /// One answer of one check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The answer.
     pub kind: VerdictKind,
     /// The measured number, where there is one.
     pub value: Option<f64>,

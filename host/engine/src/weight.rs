@@ -35,7 +35,8 @@ impl Weight {
     ///
     /// # Errors
     ///
-    /// [`WeightError::OutOfRange`] outside 0 to 100, [`WeightError::TooFine`] for a third decimal; both carry the value.
+    /// [`WeightError::OutOfRange`] outside 0 to 100, [`WeightError::TooFine`] for a third decimal;
+    /// both carry the value.
     pub fn from_percent(percent: f64) -> Result<Weight, WeightError> {
         if !(0.0..=100.0).contains(&percent) {
             return Err(WeightError::OutOfRange { percent });
@@ -44,7 +45,11 @@ impl Weight {
         if (scaled - scaled.round()).abs() > 1e-6 {
             return Err(WeightError::TooFine { percent });
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie in 0 to 10,000")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to lie in 0 to 10,000"
+        )]
         Ok(Weight(scaled.round() as u16))
     }
 
@@ -112,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_weight_is_shown_without_needless_decimals() {
-        let shown = [0, 1, 10, 1250, 10_000].map(|p| Weight::from_basis_points(p).unwrap().to_string());
+        let shown =
+            [0, 1, 10, 1250, 10_000].map(|p| Weight::from_basis_points(p).unwrap().to_string());
         assert_eq!(shown, ["0 %", "0.01 %", "0.1 %", "12.5 %", "100 %"]);
     }
 }

@@ -10,52 +10,96 @@ use std::path::Path;
 const LARGEST_CA_BYTES: u64 = 16 << 20;
 
 /// Whether `path` is a file that can be there for `what`; `written` is how the manifest names it.
-pub(crate) fn is_file(what: &str, written: &str, path: &Path, when_absent: &str) -> Result<Metadata, Complaint> {
+pub(crate) fn is_file(
+    what: &str,
+    written: &str,
+    path: &Path,
+    when_absent: &str,
+) -> Result<Metadata, Complaint> {
     let metadata = path.metadata().map_err(|error| {
         let shown = path.display();
         match error.kind() {
-            ErrorKind::NotFound => Complaint::new(format!("{what} `{written}` is not there (looked for `{shown}`)"), when_absent),
-            ErrorKind::NotADirectory => Complaint::new(format!("{what} `{written}` is not there: a part of `{shown}` is not a folder"), when_absent),
-            ErrorKind::PermissionDenied => {
-                Complaint::new(format!("{what} `{written}` can't be reached: no permission for `{shown}`"), "give this user access to its folders")
-            }
-            _ => Complaint::new(format!("{what} `{written}` can't be looked at: {error}"), "correct the path"),
+            ErrorKind::NotFound => Complaint::new(
+                format!("{what} `{written}` is not there (looked for `{shown}`)"),
+                when_absent,
+            ),
+            ErrorKind::NotADirectory => Complaint::new(
+                format!("{what} `{written}` is not there: a part of `{shown}` is not a folder"),
+                when_absent,
+            ),
+            ErrorKind::PermissionDenied => Complaint::new(
+                format!("{what} `{written}` can't be reached: no permission for `{shown}`"),
+                "give this user access to its folders",
+            ),
+            _ => Complaint::new(
+                format!("{what} `{written}` can't be looked at: {error}"),
+                "correct the path",
+            ),
         }
     })?;
     if metadata.is_dir() {
-        return Err(Complaint::new(format!("{what} `{written}` is a folder, not a file"), "name the file in it"));
+        return Err(Complaint::new(
+            format!("{what} `{written}` is a folder, not a file"),
+            "name the file in it",
+        ));
     }
     if !metadata.is_file() {
-        return Err(Complaint::new(format!("{what} `{written}` is not a regular file"), "name a regular file"));
+        return Err(Complaint::new(
+            format!("{what} `{written}` is not a regular file"),
+            "name a regular file",
+        ));
     }
     Ok(metadata)
 }
 
 /// Whether it is a file that may be run.
-pub(crate) fn is_program(what: &str, written: &str, path: &Path, when_absent: &str) -> Result<(), Complaint> {
+pub(crate) fn is_program(
+    what: &str,
+    written: &str,
+    path: &Path,
+    when_absent: &str,
+) -> Result<(), Complaint> {
     let metadata = is_file(what, written, path, when_absent)?;
     if metadata.permissions().mode() & 0o111 == 0 {
-        return Err(Complaint::new(format!("{what} `{written}` is not executable"), format!("type `chmod +x {}`", path.display())));
+        return Err(Complaint::new(
+            format!("{what} `{written}` is not executable"),
+            format!("type `chmod +x {}`", path.display()),
+        ));
     }
     Ok(())
 }
 
 /// Whether it is a file that this user may read.
-pub(crate) fn is_readable(what: &str, written: &str, path: &Path, when_absent: &str) -> Result<(), Complaint> {
+pub(crate) fn is_readable(
+    what: &str,
+    written: &str,
+    path: &Path,
+    when_absent: &str,
+) -> Result<(), Complaint> {
     is_file(what, written, path, when_absent)?;
     File::open(path).map(drop).map_err(|error| unreadable(what, written, &error))
 }
 
 /// Whether it is a file of PEM certificates.
 pub(crate) fn holds_certificates(what: &str, written: &str, path: &Path) -> Result<(), Complaint> {
-    is_file(what, written, path, "correct the path, or leave `ca` out to trust the system's authorities")?;
+    is_file(
+        what,
+        written,
+        path,
+        "correct the path, or leave `ca` out to trust the system's authorities",
+    )?;
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_CA_BYTES).read_to_end(&mut bytes)).map_err(|error| unreadable(what, written, &error))?;
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_CA_BYTES).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(what, written, &error))?;
     let marker = b"-----BEGIN CERTIFICATE-----";
     if bytes.windows(marker.len()).any(|window| window == marker) {
         return Ok(());
     }
-    Err(Complaint::new(format!("{what} `{written}` holds no certificate in PEM form"), "name a file with `-----BEGIN CERTIFICATE-----` in it"))
+    Err(Complaint::new(
+        format!("{what} `{written}` holds no certificate in PEM form"),
+        "name a file with `-----BEGIN CERTIFICATE-----` in it",
+    ))
 }
 
 fn unreadable(what: &str, written: &str, error: &std::io::Error) -> Complaint {

@@ -1,10 +1,13 @@
 //! `agente.toml`: read with the place of everything, judged, and turned into the engine's types.
 //!
-//! The way of a manifest: bytes → tree with places (`syntax`, `tree`) → shape judged by the schema of the wire types (`raw`, `schema`, `shape`) →
-//! environment merged (`environment`) → nothing lacking (`missing`) → meaning judged and turned into domain types (`judge`) → [`Manifest`].
+//! The way of a manifest: bytes → tree with places (`syntax`, `tree`) → shape judged by the schema
+//! of the wire types (`raw`, `schema`, `shape`) → environment merged (`environment`) → nothing
+//! lacking (`missing`) → meaning judged and turned into domain types (`judge`) → [`Manifest`].
 //!
-//! Invariants: every problem of a manifest is reported at once, each with its line and what to change; no input upsets the loader; nothing but the files
-//! that the manifest names is touched, and those are only looked at; the JSON Schema, the reference and what is accepted come from one set of types.
+//! Invariants: every problem of a manifest is reported at once, each with its line and what to
+//! change; no input upsets the loader; nothing but the files that the manifest names is touched,
+//! and those are only looked at; the JSON Schema, the reference and what is accepted come from one
+//! set of types.
 
 mod environment;
 mod files;
@@ -24,7 +27,10 @@ mod tree;
 mod units;
 mod written;
 
-pub use manifest::{AnalysisQuery, ArtifactSource, Manifest, MetricsSection, Overrides, PluginSection, SHIPPED_PLUGINS, SecretSource};
+pub use manifest::{
+    AnalysisQuery, ArtifactSource, Manifest, MetricsSection, Overrides, PluginSection,
+    SHIPPED_PLUGINS, SecretSource,
+};
 pub use problem::{ManifestError, Problem};
 pub use reference::reference;
 pub use schema::schema;

@@ -1,4 +1,5 @@
-//! A manifest that has been read and judged, and the way back from it to the lines it was read from.
+//! A manifest that has been read and judged, and the way back from it to the lines it was read
+//! from.
 
 use crate::judge::{self, CheckPlaces, Judge};
 use crate::problem::{Complaint, Findings, ManifestError, Problem, located};
@@ -18,7 +19,8 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// The plugins that come with the program: found by name, and usable without a table of their own.
-pub const SHIPPED_PLUGINS: [&str; 4] = ["http-health", "nginx-switch", "prometheus-health", "tcp-health"];
+pub const SHIPPED_PLUGINS: [&str; 4] =
+    ["http-health", "nginx-switch", "prometheus-health", "tcp-health"];
 
 /// Nobody writes a longer manifest by hand; a larger file is another file.
 const LARGEST_BYTES: u64 = 1 << 20;
@@ -34,7 +36,8 @@ pub struct Overrides {
     pub artifact: Option<PathBuf>,
     /// Components instead of the manifest's, by plugin (`--plugin`); they count as declared.
     pub plugins: BTreeMap<PluginName, PathBuf>,
-    /// The command looks after what stands already: the artifact of a next release need not be there.
+    /// The command looks after what stands already: the artifact of a next release need not be
+    /// there.
     pub standing: bool,
 }
 
@@ -54,7 +57,8 @@ pub enum SecretSource {
     Env(String),
     /// A file; its last line break is not part of the value.
     File(PathBuf),
-    /// A program and its arguments, run without a shell in the manifest's folder; its output is the value.
+    /// A program and its arguments, run without a shell in the manifest's folder; its output is the
+    /// value.
     Command(Vec<String>),
 }
 
@@ -117,11 +121,9 @@ pub struct AnalysisQuery<'m> {
     pub check: &'m str,
     /// Under which key of the measure it stands: `errors`, `total`, `buckets` or `query`.
     pub key: &'static str,
-    /// The query.
     pub query: &'m MetricQuery,
     /// In which shape its numbers are wanted.
     pub wanted: Wanted,
-    /// Where it stands.
     pub position: Position,
     path: KeyPath,
 }
@@ -131,9 +133,16 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`ManifestError`] with everything that is wrong, sorted by place. Nothing but the files that the manifest names is looked at.
-    pub fn load(path: impl AsRef<Path>, environment: Option<&str>) -> Result<Manifest, ManifestError> {
-        Self::load_with(path, &Overrides { environment: environment.map(str::to_owned), ..Overrides::default() })
+    /// [`ManifestError`] with everything that is wrong, sorted by place. Nothing but the files that
+    /// the manifest names is looked at.
+    pub fn load(
+        path: impl AsRef<Path>,
+        environment: Option<&str>,
+    ) -> Result<Manifest, ManifestError> {
+        Self::load_with(
+            path,
+            &Overrides { environment: environment.map(str::to_owned), ..Overrides::default() },
+        )
     }
 
     /// Reads and judges a manifest, where the command line says something else in part.
@@ -141,7 +150,10 @@ impl Manifest {
     /// # Errors
     ///
     /// As [`Manifest::load`].
-    pub fn load_with(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Manifest, ManifestError> {
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        overrides: &Overrides,
+    ) -> Result<Manifest, ManifestError> {
         let path = path.as_ref();
         let bytes = read(path).map_err(|complaint| ManifestError::of_file(path, complaint))?;
         Self::from_bytes(path, bytes, overrides)
@@ -152,19 +164,27 @@ impl Manifest {
     /// # Errors
     ///
     /// As [`Manifest::load`].
-    pub fn from_bytes(path: &Path, bytes: Vec<u8>, overrides: &Overrides) -> Result<Manifest, ManifestError> {
+    pub fn from_bytes(
+        path: &Path,
+        bytes: Vec<u8>,
+        overrides: &Overrides,
+    ) -> Result<Manifest, ManifestError> {
         let source = match String::from_utf8(bytes) {
             Ok(text) => SourceText::new(text),
             Err(error) => return Err(not_text(path, &error)),
         };
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Absolute, because what runs later may run in another folder.
         let directory = std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned());
         let mut findings = Findings::new(path, &source);
         let judged = judged(&directory, overrides, &mut findings);
         findings.into_error()?;
         let Some((scope, environments, document, judged)) = judged else {
-            let complaint = Complaint::new("the manifest could not be understood", "this is a fault of agente-host; report it with the manifest");
+            let complaint = Complaint::new(
+                "the manifest could not be understood",
+                "this is a fault of agente-host; report it with the manifest",
+            );
             return Err(ManifestError::of_file(path, complaint));
         };
         Ok(Manifest {
@@ -186,8 +206,9 @@ impl Manifest {
         })
     }
 
-    /// The line of a key in a plugin's `config`, given as keys joined by dots; of the nearest table above it where the key is not there. None where the
-    /// manifest has no table for the plugin.
+    /// The line of a key in a plugin's `config`, given as keys joined by dots; of the nearest table
+    /// above it where the key is not there. None where the manifest has no table for the
+    /// plugin.
     pub fn line_of(&self, plugin: &PluginName, dotted: &str) -> Option<usize> {
         let at = self.config_path(plugin, dotted)?;
         Some(self.position(&at).line)
@@ -196,8 +217,10 @@ impl Manifest {
     /// Gives what a plugin says about its configuration its place in this file.
     pub fn plugin_problem(&self, plugin: &PluginName, dotted: &str, message: &str) -> Problem {
         let at = self.config_path(plugin, dotted).unwrap_or_else(|| KeyPath::of("switch.plugin"));
-        let key = join(&KeyPath::of("plugins").key(plugin.as_str()).key("config").to_string(), dotted);
-        let fix = format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        let key =
+            join(&KeyPath::of("plugins").key(plugin.as_str()).key("config").to_string(), dotted);
+        let fix =
+            format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
         self.problem(&at, key, Complaint::new(format!("{plugin}: {message}"), fix))
     }
 
@@ -205,9 +228,19 @@ impl Manifest {
     pub fn check_problem(&self, check: &str, dotted: &str, message: &str) -> Problem {
         let base = self.check_places.get(check).cloned().unwrap_or_else(|| KeyPath::of("checks"));
         let at = base.resolve(&self.document, dotted);
-        let plugin = self.policy.checks.iter().find(|policy| policy.name == check).map_or("its plugin", |policy| policy.plugin.as_str());
-        let fix = format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
-        self.problem(&at, join(&base.to_string(), dotted), Complaint::new(format!("check `{check}`: {message}"), fix))
+        let plugin = self
+            .policy
+            .checks
+            .iter()
+            .find(|policy| policy.name == check)
+            .map_or("its plugin", |policy| policy.plugin.as_str());
+        let fix =
+            format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        self.problem(
+            &at,
+            join(&base.to_string(), dotted),
+            Complaint::new(format!("check `{check}`: {message}"), fix),
+        )
     }
 
     /// Every query of `[analysis]`, for the plugins that will be asked.
@@ -222,24 +255,38 @@ impl Manifest {
             let at = KeyPath::of("analysis.checks").index(index);
             check.measure.queries().into_iter().zip(keys).map(move |((query, wanted), key)| {
                 let path = at.key(key);
-                AnalysisQuery { check: &check.name, key, query, wanted, position: self.position(&path), path }
+                AnalysisQuery {
+                    check: &check.name,
+                    key,
+                    query,
+                    wanted,
+                    position: self.position(&path),
+                    path,
+                }
             })
         });
         queries.collect()
     }
 
-    /// Gives what a plugin says about a query its place in this file; an empty `dotted` means the query as a whole.
+    /// Gives what a plugin says about a query its place in this file; an empty `dotted` means the
+    /// query as a whole.
     pub fn query_problem(&self, query: &AnalysisQuery<'_>, dotted: &str, message: &str) -> Problem {
         // A text is short for a table, so what is within has no place of its own.
-        let dotted = if self.document.at(&query.path).is_some_and(|node| node.text().is_some()) { "" } else { dotted };
+        let dotted = if self.document.at(&query.path).is_some_and(|node| node.text().is_some()) {
+            ""
+        } else {
+            dotted
+        };
         let at = query.path.resolve(&self.document, dotted);
         let plugin = &query.query.plugin;
-        let fix = format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        let fix =
+            format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
         let message = format!("check `{}`, `{}`: {message}", query.check, query.key);
         self.problem(&at, join(&query.path.to_string(), dotted), Complaint::new(message, fix))
     }
 
-    /// Gives something that is wrong with the value of a key of the manifest (`runtime.process.ports`) its place in this file.
+    /// Gives something that is wrong with the value of a key of the manifest
+    /// (`runtime.process.ports`) its place in this file.
     pub fn problem_at(&self, dotted: &str, message: &str, fix: &str) -> Problem {
         let at = KeyPath::root().resolve(&self.document, dotted);
         self.problem(&at, dotted.to_owned(), Complaint::new(message, fix))
@@ -254,7 +301,11 @@ impl Manifest {
         let section = KeyPath::of("plugins").key(plugin.as_str());
         self.document.at(&section)?;
         let config = section.key("config");
-        Some(if self.document.at(&config).is_some() { config.resolve(&self.document, dotted) } else { section })
+        Some(if self.document.at(&config).is_some() {
+            config.resolve(&self.document, dotted)
+        } else {
+            section
+        })
     }
 
     fn position(&self, at: &KeyPath) -> Position {
@@ -290,18 +341,37 @@ fn judged(directory: &Path, overrides: &Overrides, findings: &mut Findings<'_>) 
     whole
 }
 
-fn judge_document(document: Node, directory: &Path, overrides: &Overrides, findings: &mut Findings<'_>) -> Option<Whole> {
+fn judge_document(
+    document: Node,
+    directory: &Path,
+    overrides: &Overrides,
+    findings: &mut Findings<'_>,
+) -> Option<Whole> {
     let (document, taken_out) = shape::prune(document, findings);
     let selected = environment::select(document, overrides.environment.as_deref(), findings);
     // What was taken out of the chosen environment is missing from the merged document.
-    let prefix = selected.name.as_ref().map(|name| format!("{}.", KeyPath::of("environments").key(name.as_str())));
-    let mut taken_out: TakenOut =
-        taken_out.into_iter().map(|path| prefix.as_deref().and_then(|prefix| path.strip_prefix(prefix)).map_or(path.clone(), str::to_owned)).collect();
-    // Without an environment the document is only the part that all share: what it lacks may stand in one of them.
+    let prefix = selected
+        .name
+        .as_ref()
+        .map(|name| format!("{}.", KeyPath::of("environments").key(name.as_str())));
+    let mut taken_out: TakenOut = taken_out
+        .into_iter()
+        .map(|path| {
+            prefix
+                .as_deref()
+                .and_then(|prefix| path.strip_prefix(prefix))
+                .map_or(path.clone(), str::to_owned)
+        })
+        .collect();
+    // Without an environment the document is only the part that all share: what it lacks may stand
+    // in one of them.
     selected.name.as_ref()?;
     let document = selected.document;
     // What the command line says need not stand in the manifest.
-    let said = [("runtime.docker.image", overrides.image.is_some()), ("runtime.process.artifact", overrides.artifact.is_some())];
+    let said = [
+        ("runtime.docker.image", overrides.image.is_some()),
+        ("runtime.process.artifact", overrides.artifact.is_some()),
+    ];
     taken_out.extend(said.into_iter().filter(|&(_, said)| said).map(|(path, _)| path.to_owned()));
     missing::report(&document, &taken_out, findings);
     let raw: RawManifest = match serde_json::from_value(document.to_json()) {
@@ -311,13 +381,17 @@ fn judge_document(document: Node, directory: &Path, overrides: &Overrides, findi
                 findings.add(
                     &(0..0),
                     String::new(),
-                    Complaint::new(format!("the manifest could not be understood: {error}"), "correct what the message names"),
+                    Complaint::new(
+                        format!("the manifest could not be understood: {error}"),
+                        "correct what the message names",
+                    ),
                 );
             }
             return None;
         }
     };
-    let mut judge = Judge { document: &document, taken_out: &taken_out, directory, overrides, findings };
+    let mut judge =
+        Judge { document: &document, taken_out: &taken_out, directory, overrides, findings };
     let judged = judge::judge(raw, &mut judge)?;
     let scope = Scope { service: judged.service.clone(), environment: selected.name? };
     Some((scope, selected.declared, document, judged))
@@ -331,14 +405,23 @@ fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
         _ => Complaint::new(format!("it can't be looked at: {error}"), here),
     })?;
     if metadata.is_dir() {
-        return Err(Complaint::new("it is a folder, not a file", format!("name the file: `{}`", path.join("agente.toml").display())));
+        return Err(Complaint::new(
+            "it is a folder, not a file",
+            format!("name the file: `{}`", path.join("agente.toml").display()),
+        ));
     }
     if !metadata.is_file() {
         return Err(Complaint::new("it is not a regular file", here));
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).and_then(|file| file.take(LARGEST_BYTES + 1).read_to_end(&mut bytes));
-    file.map_err(|error| Complaint::new(format!("it can't be read: {error}"), format!("let this user read `{shown}`")))?;
+    let file =
+        File::open(path).and_then(|file| file.take(LARGEST_BYTES + 1).read_to_end(&mut bytes));
+    file.map_err(|error| {
+        Complaint::new(
+            format!("it can't be read: {error}"),
+            format!("let this user read `{shown}`"),
+        )
+    })?;
     if bytes.len() as u64 > LARGEST_BYTES {
         return Err(Complaint::new("it is larger than 1MiB, which no manifest is", here));
     }
@@ -349,8 +432,10 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ManifestError {
     let good = error.utf8_error().valid_up_to();
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
     let source = SourceText::new(text);
-    let complaint = Complaint::new("this is not UTF-8, which TOML has to be", "save the file as UTF-8");
+    let complaint =
+        Complaint::new("this is not UTF-8, which TOML has to be", "save the file as UTF-8");
     // Up to the first bad byte the lossy text has the same bytes.
-    let problem = located(path, &source, &(good..good + '\u{fffd}'.len_utf8()), String::new(), complaint);
+    let problem =
+        located(path, &source, &(good..good + '\u{fffd}'.len_utf8()), String::new(), complaint);
     ManifestError { problems: vec![problem] }
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a manifest: where it stands, what it is, and what to change.
 //!
-//! Invariants: every problem says how to fix it; a [`ManifestError`] holds at least one problem, sorted by place.
+//! Invariants: every problem says how to fix it; a [`ManifestError`] holds at least one problem,
+//! sorted by place.
 
 use crate::source::{Position, SourceText, Span};
 use serde::Serialize;
@@ -25,7 +26,8 @@ impl Complaint {
         Self { message: message.into(), fix: fix.into(), concealed: false }
     }
 
-    /// Hides the texts of the line when it is shown, because one of them may be a secret that was written where it shouldn't be.
+    /// Hides the texts of the line when it is shown, because one of them may be a secret that was
+    /// written where it shouldn't be.
     #[must_use]
     pub(crate) fn concealed(self) -> Self {
         Self { concealed: true, ..self }
@@ -65,7 +67,12 @@ impl fmt::Display for Problem {
             let number = self.line.to_string();
             let margin = " ".repeat(number.len());
             write!(f, "\n {number} | {}", self.excerpt)?;
-            write!(f, "\n {margin} | {}{}", " ".repeat(self.column.saturating_sub(1)), "^".repeat(self.width.max(1)))?;
+            write!(
+                f,
+                "\n {margin} | {}{}",
+                " ".repeat(self.column.saturating_sub(1)),
+                "^".repeat(self.width.max(1))
+            )?;
         }
         write!(f, "\nfix: {}", self.fix)
     }
@@ -100,7 +107,8 @@ fn joined(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n\n")
 }
 
-/// A character as it may be printed: a terminal must not obey what a manifest holds, and a tab would move the caret.
+/// A character as it may be printed: a terminal must not obey what a manifest holds, and a tab
+/// would move the caret.
 fn shown(c: char) -> char {
     match c {
         '\t' => ' ',
@@ -112,7 +120,8 @@ fn shown(c: char) -> char {
 /// A line in which everything after the first `=` is hidden but for its punctuation.
 fn without_values(line: &str) -> String {
     let mut value = !line.contains('=');
-    let hide = |c: char| if c.is_whitespace() || "={}[]\"',".contains(c) { shown(c) } else { '•' };
+    let hide =
+        |c: char| if c.is_whitespace() || "={}[]\"',".contains(c) { shown(c) } else { '•' };
     line.chars()
         .map(|c| {
             let hidden = if value { hide(c) } else { shown(c) };
@@ -123,7 +132,13 @@ fn without_values(line: &str) -> String {
 }
 
 /// Makes a problem of a complaint about a stretch of the text.
-pub(crate) fn located(path: &Path, source: &SourceText, span: &Span, key: String, complaint: Complaint) -> Problem {
+pub(crate) fn located(
+    path: &Path,
+    source: &SourceText,
+    span: &Span,
+    key: String,
+    complaint: Complaint,
+) -> Problem {
     let Position { line, column } = source.position(span.start);
     let text = source.line(line);
     let rest = text.chars().count().saturating_sub(column - 1);
@@ -135,7 +150,11 @@ pub(crate) fn located(path: &Path, source: &SourceText, span: &Span, key: String
         key,
         message: complaint.message,
         fix: complaint.fix,
-        excerpt: if complaint.concealed { without_values(text) } else { text.chars().map(shown).collect() },
+        excerpt: if complaint.concealed {
+            without_values(text)
+        } else {
+            text.chars().map(shown).collect()
+        },
         width: meant.min(rest).max(1),
     }
 }

@@ -8,25 +8,56 @@ use serde_json::Value as Json;
 use std::fmt::Write as _;
 
 /// The order of the sections: as a reader meets them. What is not named here comes last.
-const ORDER: [&str; 13] =
-    ["runtime", "secrets", "plugins", "switch", "checks", "health", "probe", "strategy", "analysis", "timeouts", "disk", "metrics", "environments"];
+const ORDER: [&str; 13] = [
+    "runtime",
+    "secrets",
+    "plugins",
+    "switch",
+    "checks",
+    "health",
+    "probe",
+    "strategy",
+    "analysis",
+    "timeouts",
+    "disk",
+    "metrics",
+    "environments",
+];
 
 /// Writes the reference: every key with its type, default, meaning and an example.
 pub fn reference() -> String {
     let mut text = String::from("# The manifest: `agente.toml`\n\n");
-    text.push_str("<!-- Written by agente-host from its own types. Don't edit: change the types. -->\n\n");
-    text.push_str("One file describes one service. Paths in it are relative to its folder. Unknown keys are mistakes, and every mistake is reported at once, with its line and a fix, before ");
-    text.push_str("anything is touched. `agente-host check` judges a manifest, `agente-host schema` prints its JSON Schema for editors, `agente-host init` writes a first one.\n\n");
+    text.push_str(
+        "<!-- Written by agente-host from its own types. Don't edit: change the types. -->\n\n",
+    );
+    text.push_str(
+        "One file describes one service. Paths in it are relative to its folder. Unknown keys are \
+         mistakes, and every mistake is reported at once, with its line and a fix, before ",
+    );
+    text.push_str(
+        "anything is touched. `agente-host check` judges a manifest, `agente-host schema` prints \
+         its JSON Schema for editors, `agente-host init` writes a first one.\n\n",
+    );
     text.push_str("The common case:\n\n```toml\n");
     text.push_str(&shortest(TemplateKind::Process, &Answers::default()));
     text.push_str("```\n\n## How values are written\n\n");
     text.push_str("| Kind | Examples | |\n|---|---|---|\n");
-    text.push_str("| duration | `\"500ms\"` `\"10s\"` `\"1m30s\"` `\"2h\"` | whole numbers with `ms`, `s`, `m`, `h`, `d`; at most 30 days |\n");
-    text.push_str("| size | `\"64MiB\"` `\"1GiB\"` | whole numbers with `B`, `KiB`, `MiB`, `GiB`, `TiB` |\n");
+    text.push_str(
+        "| duration | `\"500ms\"` `\"10s\"` `\"1m30s\"` `\"2h\"` | whole numbers with `ms`, `s`, \
+         `m`, `h`, `d`; at most 30 days |\n",
+    );
+    text.push_str(
+        "| size | `\"64MiB\"` `\"1GiB\"` | whole numbers with `B`, `KiB`, `MiB`, `GiB`, `TiB` |\n",
+    );
     text.push_str("| range of ports | `\"18100-18199\"` | first and last, from 1024 on |\n");
     text.push_str("| share of requests | `100` `12.5` | percent, at most two decimals |\n");
-    text.push_str("| share in percent | `\"1%\"` `\"0.25%\"` | at most four decimals, up to `100%` |\n");
-    text.push_str("| name | `shop` `my-switch` | lower-case letters, digits and `-`, at most 31, beginning with a letter |\n\n");
+    text.push_str(
+        "| share in percent | `\"1%\"` `\"0.25%\"` | at most four decimals, up to `100%` |\n",
+    );
+    text.push_str(
+        "| name | `shop` `my-switch` | lower-case letters, digits and `-`, at most 31, beginning \
+         with a letter |\n\n",
+    );
     section(&mut text, "", inner());
     text
 }
@@ -39,10 +70,27 @@ fn section(text: &mut String, heading: &str, schema: &Json) {
         let _ = write!(text, "{description}\n\n");
     }
     let properties = schema.get("properties").and_then(Json::as_object);
-    let required: Vec<&str> = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
-    let chosen: Vec<&str> = schema.get("x-exactly-one").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .collect();
+    let chosen: Vec<&str> = schema
+        .get("x-exactly-one")
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .collect();
     let mut keys: Vec<(&String, &Json)> = properties.into_iter().flatten().collect();
-    keys.sort_by_key(|(key, _)| (ORDER.iter().position(|name| name == key).filter(|_| heading.is_empty()), !required.contains(&key.as_str())));
+    keys.sort_by_key(|(key, _)| {
+        (
+            ORDER.iter().position(|name| name == key).filter(|_| heading.is_empty()),
+            !required.contains(&key.as_str()),
+        )
+    });
     let plain: Vec<_> = keys.iter().filter(|(_, property)| has_row(property)).collect();
     if !plain.is_empty() {
         text.push_str("| Key | Type | Default | Meaning | Example |\n|---|---|---|---|---|\n");
@@ -54,11 +102,20 @@ fn section(text: &mut String, heading: &str, schema: &Json) {
             } else {
                 default(property)
             };
-            let meaning = keyword(inner(), property, "description").and_then(Json::as_str).unwrap_or("");
-            let example =
-                keyword(inner(), property, "examples").and_then(|examples| examples.get(0)).map(|example| format!("`{key} = {}`", toml_literal(example)));
-            let cells = [format!("`{key}`"), kind(property), default, meaning.to_owned(), example.unwrap_or_default()];
-            let _ = writeln!(text, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
+            let meaning =
+                keyword(inner(), property, "description").and_then(Json::as_str).unwrap_or("");
+            let example = keyword(inner(), property, "examples")
+                .and_then(|examples| examples.get(0))
+                .map(|example| format!("`{key} = {}`", toml_literal(example)));
+            let cells = [
+                format!("`{key}`"),
+                kind(property),
+                default,
+                meaning.to_owned(),
+                example.unwrap_or_default(),
+            ];
+            let _ =
+                writeln!(text, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
         }
         text.push('\n');
     }
@@ -71,7 +128,13 @@ fn section(text: &mut String, heading: &str, schema: &Json) {
     }
 }
 
-fn section_of_property(text: &mut String, form: TableForm, path: &str, property: &Json, table: &Json) {
+fn section_of_property(
+    text: &mut String,
+    form: TableForm,
+    path: &str,
+    property: &Json,
+    table: &Json,
+) {
     let heading = match form {
         TableForm::One => format!("[{path}]"),
         TableForm::Named => format!("[{path}.<name>]"),
@@ -79,12 +142,18 @@ fn section_of_property(text: &mut String, form: TableForm, path: &str, property:
     };
     // The meaning of the key says more than the type's.
     let mut table = table.clone();
-    if let (Some(words), Some(description)) = (table.as_object_mut(), keyword(inner(), property, "description")) {
+    if let (Some(words), Some(description)) =
+        (table.as_object_mut(), keyword(inner(), property, "description"))
+    {
         words.insert("description".to_owned(), description.clone());
     }
     if path == "environments" {
         // Its keys are all the others again.
-        let _ = write!(text, "## `{heading}`\n\n{}\n\n", table.get("description").and_then(Json::as_str).unwrap_or(""));
+        let _ = write!(
+            text,
+            "## `{heading}`\n\n{}\n\n",
+            table.get("description").and_then(Json::as_str).unwrap_or("")
+        );
         text.push_str("```toml\n[environments.staging.probe]\nurl = \"https://staging.shop.example/healthz\"\n\n[environments.production.strategy]\nbake = \"10m\"\n```\n");
         return;
     }
@@ -106,7 +175,8 @@ fn table_of(property: &Json) -> Option<(TableForm, &Json)> {
     if known(schema) {
         return Some((TableForm::One, schema));
     }
-    let named = schema.get("additionalProperties").map(|of| resolved(inner(), of)).filter(|of| known(of));
+    let named =
+        schema.get("additionalProperties").map(|of| resolved(inner(), of)).filter(|of| known(of));
     let several = schema.get("items").and_then(|of| elements(of).find(|of| known(of)));
     named.map(|of| (TableForm::Named, of)).or(several.map(|of| (TableForm::Several, of)))
 }
@@ -118,7 +188,8 @@ fn elements(of: &Json) -> impl Iterator<Item = &Json> {
     choices.iter().map(|choice| resolved(inner(), choice))
 }
 
-/// Whether a key is shown in the table of keys: it is a value, or a list whose elements may be values too.
+/// Whether a key is shown in the table of keys: it is a value, or a list whose elements may be
+/// values too.
 fn has_row(property: &Json) -> bool {
     let mixed = resolved(inner(), property).get("items").is_some_and(|of| elements(of).count() > 1);
     mixed || table_of(property).is_none()
@@ -146,8 +217,11 @@ fn kind(property: &Json) -> String {
         (Some("integer"), _) => format!("whole number{limits}"),
         (Some("number"), _) => format!("number{limits}"),
         (Some("boolean"), _) => "`true` or `false`".to_owned(),
-        (Some("array"), _) => format!("list of {}", schema.get("items").map_or("values".to_owned(), kind)),
-        (Some("object"), _) => match schema.get("additionalProperties").filter(|of| of.is_object()) {
+        (Some("array"), _) => {
+            format!("list of {}", schema.get("items").map_or("values".to_owned(), kind))
+        }
+        (Some("object"), _) => match schema.get("additionalProperties").filter(|of| of.is_object())
+        {
             Some(of) => format!("table of {}", kind(of)),
             None => "table".to_owned(),
         },
@@ -175,7 +249,12 @@ mod tests {
             if name == "RawEnvironment" {
                 continue;
             }
-            for key in definition.get("properties").and_then(Json::as_object).into_iter().flat_map(|keys| keys.keys()) {
+            for key in definition
+                .get("properties")
+                .and_then(Json::as_object)
+                .into_iter()
+                .flat_map(|keys| keys.keys())
+            {
                 let said = text.contains(&format!("| `{key}` |"))
                     || text.contains(&format!(".{key}]"))
                     || text.contains(&format!("[{key}]"))
@@ -184,7 +263,11 @@ mod tests {
             }
         }
         for section in ORDER {
-            assert!(text.contains(&format!("## `[{section}")) || text.contains(&format!("## `[[{section}")), "`{section}` has no section");
+            assert!(
+                text.contains(&format!("## `[{section}"))
+                    || text.contains(&format!("## `[[{section}")),
+                "`{section}` has no section"
+            );
         }
     }
 

@@ -1,10 +1,13 @@
 //! The JSON Schema of a manifest, made from the wire types.
 //!
-//! There are two forms of it: the inner one, by which this crate checks the shape of a manifest and writes the reference, and the published
-//! one, which adds what only editors need. Both come from the same types. Beside the standard keywords the inner form uses `x-form` (a text with
-//! a unit), `x-exactly-one` (keys of which exactly one has to be there), `x-at-most-one` (keys that exclude one another), `x-kind` (the key by which a
-//! table says of which kind it is) and `x-kinds` (the kinds to which a key belongs; all, where it does not say). A wire type marks a key that has to be there with `x-required`, which
-//! becomes the standard `required` here: the types themselves have a default for everything.
+//! There are two forms of it: the inner one, by which this crate checks the shape of a manifest and
+//! writes the reference, and the published one, which adds what only editors need. Both come from
+//! the same types. Beside the standard keywords the inner form uses `x-form` (a text with
+//! a unit), `x-exactly-one` (keys of which exactly one has to be there), `x-at-most-one` (keys that
+//! exclude one another), `x-kind` (the key by which a table says of which kind it is) and `x-kinds`
+//! (the kinds to which a key belongs; all, where it does not say). A wire type marks a key that has
+//! to be there with `x-required`, which becomes the standard `required` here: the types themselves
+//! have a default for everything.
 
 use crate::raw::RawManifest;
 use schemars::generate::SchemaSettings;
@@ -23,7 +26,10 @@ pub fn schema() -> Json {
 pub(crate) fn inner() -> &'static Json {
     static SCHEMA: OnceLock<Json> = OnceLock::new();
     SCHEMA.get_or_init(|| {
-        let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<RawManifest>().to_value();
+        let mut schema = SchemaSettings::draft2020_12()
+            .into_generator()
+            .into_root_schema_for::<RawManifest>()
+            .to_value();
         tidy(&mut schema);
         describe_environments(&mut schema);
         schema
@@ -35,8 +41,17 @@ pub(crate) fn resolved<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
     let mut schema = schema;
     // No type refers to itself, so a handful of steps is more than there can be.
     for _ in 0..8 {
-        let Some(name) = schema.get("$ref").and_then(Json::as_str).and_then(|reference| reference.strip_prefix("#/$defs/")) else { break };
-        let Some(definition) = root.get("$defs").and_then(|definitions| definitions.get(name)) else { break };
+        let Some(name) = schema
+            .get("$ref")
+            .and_then(Json::as_str)
+            .and_then(|reference| reference.strip_prefix("#/$defs/"))
+        else {
+            break;
+        };
+        let Some(definition) = root.get("$defs").and_then(|definitions| definitions.get(name))
+        else {
+            break;
+        };
         schema = definition;
     }
     schema
@@ -63,7 +78,10 @@ pub(crate) fn fixed_texts(schema: &Json) -> Option<Vec<&str>> {
     if let Some(texts) = schema.get("enum").and_then(Json::as_array) {
         return texts.iter().map(Json::as_str).collect();
     }
-    alternatives(schema)?.iter().map(|alternative| alternative.get("const").and_then(Json::as_str)).collect()
+    alternatives(schema)?
+        .iter()
+        .map(|alternative| alternative.get("const").and_then(Json::as_str))
+        .collect()
 }
 
 /// Takes out what TOML has no use for: null, and the names of Rust's numbers.
@@ -92,7 +110,11 @@ fn tidy(schema: &mut Json) {
             }
         }
     }
-    if words.get("format").and_then(Json::as_str).is_some_and(|name| name.starts_with("uint") || name == "double") {
+    if words
+        .get("format")
+        .and_then(Json::as_str)
+        .is_some_and(|name| name.starts_with("uint") || name == "double")
+    {
         words.remove("format");
     }
     if words.remove("unevaluatedProperties").is_some() {
@@ -116,13 +138,20 @@ fn tidy(schema: &mut Json) {
 /// Takes the marks off the keys of a table that have to be there, and lists those keys.
 fn required_keys(words: &mut Map<String, Json>) -> Vec<String> {
     let Some(Json::Object(properties)) = words.get_mut("properties") else { return Vec::new() };
-    let marked = |property: &mut Json| property.as_object_mut().is_some_and(|words| words.remove("x-required").is_some());
-    properties.iter_mut().filter_map(|(key, property)| marked(property).then(|| key.clone())).collect()
+    let marked = |property: &mut Json| {
+        property.as_object_mut().is_some_and(|words| words.remove("x-required").is_some())
+    };
+    properties
+        .iter_mut()
+        .filter_map(|(key, property)| marked(property).then(|| key.clone()))
+        .collect()
 }
 
-/// Says what an environment may hold: every table but `service` and `environments`, and none of them has to be there.
+/// Says what an environment may hold: every table but `service` and `environments`, and none of
+/// them has to be there.
 fn describe_environments(schema: &mut Json) {
-    let mut properties = schema.get("properties").and_then(Json::as_object).cloned().unwrap_or_default();
+    let mut properties =
+        schema.get("properties").and_then(Json::as_object).cloned().unwrap_or_default();
     properties.remove("service");
     properties.remove("environments");
     for property in properties.values_mut() {
@@ -137,7 +166,8 @@ fn describe_environments(schema: &mut Json) {
     }
 }
 
-/// Gives environments definitions of their own in which no key has to be there, because the rest stands outside.
+/// Gives environments definitions of their own in which no key has to be there, because the rest
+/// stands outside.
 fn relax_environments(schema: &mut Json) {
     let Some(definitions) = schema.get_mut("$defs").and_then(Json::as_object_mut) else { return };
     let mut relaxed = Map::new();
@@ -186,20 +216,27 @@ fn publish(schema: &mut Json) {
                 words.insert("not".to_owned(), json!({ "required": keys }));
             }
             if let Some(Json::Array(keys)) = words.remove("x-exactly-one") {
-                words.insert("oneOf".to_owned(), keys.iter().map(|key| json!({ "required": [key] })).collect());
+                words.insert(
+                    "oneOf".to_owned(),
+                    keys.iter().map(|key| json!({ "required": [key] })).collect(),
+                );
             }
             for (word, value) in words.iter_mut() {
                 if word == "$ref" {
                     *value = Json::from(public_name(value.as_str().unwrap_or("")));
-                } else if !matches!(word.as_str(), "default" | "examples" | "const" | "enum" | "$defs") {
+                } else if !matches!(
+                    word.as_str(),
+                    "default" | "examples" | "const" | "enum" | "$defs"
+                ) {
                     publish(value);
                 }
             }
             if let Some(Json::Object(definitions)) = words.get_mut("$defs") {
-                let renamed = std::mem::take(definitions).into_iter().map(|(name, mut definition)| {
-                    publish(&mut definition);
-                    (public_name(&name), definition)
-                });
+                let renamed =
+                    std::mem::take(definitions).into_iter().map(|(name, mut definition)| {
+                        publish(&mut definition);
+                        (public_name(&name), definition)
+                    });
                 *definitions = renamed.collect();
             }
         }
@@ -219,7 +256,9 @@ mod tests {
     fn each_property<'a>(schema: &'a Json, visit: &mut impl FnMut(&str, &'a Json)) {
         let definitions = schema["$defs"].as_object().unwrap().values();
         for table in definitions.chain([schema]) {
-            for (key, property) in table.get("properties").and_then(Json::as_object).into_iter().flatten() {
+            for (key, property) in
+                table.get("properties").and_then(Json::as_object).into_iter().flatten()
+            {
                 visit(key, property);
             }
         }
@@ -232,8 +271,12 @@ mod tests {
             let described = keyword(inner(), property, "description").is_some();
             let shown = property.get("examples").is_some();
             let table = resolved(inner(), property).get("properties").is_some()
-                || property.get("additionalProperties").is_some_and(|inner| inner.get("$ref").is_some_and(|name| name != "#/$defs/RawEnvValue"))
-                || property.get("items").is_some_and(|inner| inner.get("$ref").is_some_and(|name| name != "#/$defs/RawEndpoint"));
+                || property.get("additionalProperties").is_some_and(|inner| {
+                    inner.get("$ref").is_some_and(|name| name != "#/$defs/RawEnvValue")
+                })
+                || property.get("items").is_some_and(|inner| {
+                    inner.get("$ref").is_some_and(|name| name != "#/$defs/RawEndpoint")
+                });
             if !described || !(shown || table) {
                 bare.push(key.to_owned());
             }
@@ -245,7 +288,9 @@ mod tests {
     fn every_table_refuses_unknown_keys() {
         let mut open = Vec::new();
         for (name, definition) in inner()["$defs"].as_object().unwrap() {
-            if definition.get("properties").is_some() && definition["additionalProperties"] != json!(false) {
+            if definition.get("properties").is_some()
+                && definition["additionalProperties"] != json!(false)
+            {
                 open.push(name);
             }
         }

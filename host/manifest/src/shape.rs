@@ -1,7 +1,9 @@
-//! Whether a manifest has only keys that are known and values of the right kind, judged by the schema of the wire types.
+//! Whether a manifest has only keys that are known and values of the right kind, judged by the
+//! schema of the wire types.
 //!
-//! This runs over the document as written, reports what has no place in it, and takes that out, so that the rest can still be judged. What
-//! was taken out is remembered, so that [`missing`] doesn't report it again.
+//! This runs over the document as written, reports what has no place in it, and takes that out, so
+//! that the rest can still be judged. What was taken out is remembered, so that [`missing`] doesn't
+//! report it again.
 
 use crate::missing;
 use crate::problem::{Complaint, Findings};
@@ -31,7 +33,8 @@ struct Pruner<'a, 'f> {
 }
 
 impl Pruner<'_, '_> {
-    /// Reports a complaint. What is wrong within `secrets` may be a secret itself, written where only its source belongs.
+    /// Reports a complaint. What is wrong within `secrets` may be a secret itself, written where
+    /// only its source belongs.
     fn object(&mut self, span: &Span, path: &KeyPath, complaint: Complaint) {
         let complaint = if path.is_within_secrets() { complaint.concealed() } else { complaint };
         self.findings.add(span, path.to_string(), complaint);
@@ -51,7 +54,8 @@ impl Pruner<'_, '_> {
             return self.fixed(outer, &texts, node, path);
         }
         if let Some(choices) = alternatives(schema) {
-            let fitting = choices.iter().find(|choice| fits(resolved(self.root, choice), &node.value));
+            let fitting =
+                choices.iter().find(|choice| fits(resolved(self.root, choice), &node.value));
             return match fitting {
                 Some(choice) => self.judged(choice, node, path),
                 None => self.wrong_kind(outer, &node, path),
@@ -70,7 +74,11 @@ impl Pruner<'_, '_> {
                     return None;
                 }
                 let items: Vec<Node> = match schema.get("items") {
-                    Some(of) => items.into_iter().enumerate().filter_map(|(index, item)| self.node(of, item, &path.index(index))).collect(),
+                    Some(of) => items
+                        .into_iter()
+                        .enumerate()
+                        .filter_map(|(index, item)| self.node(of, item, &path.index(index)))
+                        .collect(),
                     None => items,
                 };
                 // A list without one of its elements would say something else.
@@ -87,7 +95,10 @@ impl Pruner<'_, '_> {
                 }
                 Value::Text(text)
             }
-            #[expect(clippy::cast_precision_loss, reason = "only compared with limits far below 2^53")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "only compared with limits far below 2^53"
+            )]
             Value::Integer(number) => {
                 self.within(outer, number as f64, &span, path)?;
                 Value::Integer(number)
@@ -101,13 +112,20 @@ impl Pruner<'_, '_> {
         Some(Node { name, span, value })
     }
 
-    fn table(&mut self, schema: &Json, entries: BTreeMap<String, Node>, path: &KeyPath) -> BTreeMap<String, Node> {
+    fn table(
+        &mut self,
+        schema: &Json,
+        entries: BTreeMap<String, Node>,
+        path: &KeyPath,
+    ) -> BTreeMap<String, Node> {
         let none = serde_json::Map::new();
         let properties = schema.get("properties").and_then(Json::as_object).unwrap_or(&none);
         let mut kept = BTreeMap::new();
         for (key, entry) in entries {
             let here = path.key(&key);
-            let of = properties.get(&key).or_else(|| schema.get("additionalProperties").filter(|rest| rest.as_bool() != Some(false)));
+            let of = properties.get(&key).or_else(|| {
+                schema.get("additionalProperties").filter(|rest| rest.as_bool() != Some(false))
+            });
             let judged = match of {
                 Some(of) => self.node(of, entry, &here),
                 None if properties.is_empty() => Some(entry),
@@ -137,7 +155,14 @@ impl Pruner<'_, '_> {
             (None, [only]) => format!("write `{only}`"),
             (None, _) => format!("write one of {}", listed(texts.iter().copied())),
         };
-        self.object(&node.span, path, Complaint::new(format!("`{path}` can't be `{text}`: it knows {}", listed(texts.iter().copied())), fix));
+        self.object(
+            &node.span,
+            path,
+            Complaint::new(
+                format!("`{path}` can't be `{text}`: it knows {}", listed(texts.iter().copied())),
+                fix,
+            ),
+        );
         None
     }
 
@@ -150,39 +175,65 @@ impl Pruner<'_, '_> {
         let form = schema.get("x-form").and_then(Json::as_str);
         let fix = match (&node.value, schema.get("type").and_then(Json::as_str)) {
             (Value::Text(text), Some("integer" | "number")) if plain_number(text).is_some() => {
-                format!("write it without quotes: `{assignment}{}`", plain_number(text).unwrap_or(""))
+                format!(
+                    "write it without quotes: `{assignment}{}`",
+                    plain_number(text).unwrap_or("")
+                )
             }
-            (Value::Text(text), Some("boolean")) if matches!(text.as_str(), "true" | "false") => format!("write it without quotes: `{key} = {text}`"),
+            (Value::Text(text), Some("boolean")) if matches!(text.as_str(), "true" | "false") => {
+                format!("write it without quotes: `{key} = {text}`")
+            }
             (Value::Integer(number), Some("string")) if form == Some("duration") => {
                 format!("write it with its unit, in quotes, such as `{key} = \"{number}s\"`")
             }
-            (Value::Integer(number), Some("string")) if form == Some("size") => format!("write it with its unit, in quotes, such as `{key} = \"{number}MiB\"`"),
-            (Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Moment(_), Some("string")) if form.is_none() => {
-                format!("put it in quotes: `{assignment}\"{}\"`", self.findings.source().slice(&node.span))
+            (Value::Integer(number), Some("string")) if form == Some("size") => {
+                format!("write it with its unit, in quotes, such as `{key} = \"{number}MiB\"`")
             }
-            (Value::Text(text), Some("array")) if self.list_of_texts(schema) && !path.is_within_secrets() => {
+            (
+                Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Moment(_),
+                Some("string"),
+            ) if form.is_none() => {
+                format!(
+                    "put it in quotes: `{assignment}\"{}\"`",
+                    self.findings.source().slice(&node.span)
+                )
+            }
+            (Value::Text(text), Some("array"))
+                if self.list_of_texts(schema) && !path.is_within_secrets() =>
+            {
                 // A command is several words; any other text is one element.
-                let elements = if key == "command" { text.split_whitespace().collect() } else { vec![text.as_str()] };
+                let elements = if key == "command" {
+                    text.split_whitespace().collect()
+                } else {
+                    vec![text.as_str()]
+                };
                 format!("write a list: `{key} = {}`", toml_literal(&Json::from(elements)))
             }
             _ => self.example_fix(outer, path, &wanted),
         };
-        self.object(&node.place(), path, Complaint::new(format!("`{path}` must be {wanted}, not {found}"), fix));
+        self.object(
+            &node.place(),
+            path,
+            Complaint::new(format!("`{path}` must be {wanted}, not {found}"), fix),
+        );
         None
     }
 
     fn list_of_texts(&self, schema: &Json) -> bool {
-        schema
-            .get("items")
-            .map(|items| resolved(self.root, items))
-            .is_some_and(|items| items.get("type").is_some_and(|kind| kind == "string") || fixed_texts(items).is_some())
+        schema.get("items").map(|items| resolved(self.root, items)).is_some_and(|items| {
+            items.get("type").is_some_and(|kind| kind == "string") || fixed_texts(items).is_some()
+        })
     }
 
     fn example_fix(&self, outer: &Json, path: &KeyPath, wanted: &str) -> String {
         match example(self.root, outer) {
             Some(example) => format!("write it like `{} = {example}`", last_key(path)),
-            None if let Some(choice) = missing::first_choice(resolved(self.root, outer)) => format!("write it like `{} = {{ {choice} }}`", last_key(path)),
-            None if wanted == "a table" => format!("write a table: `[{path}]` and its keys in lines below it"),
+            None if let Some(choice) = missing::first_choice(resolved(self.root, outer)) => {
+                format!("write it like `{} = {{ {choice} }}`", last_key(path))
+            }
+            None if wanted == "a table" => {
+                format!("write a table: `[{path}]` and its keys in lines below it")
+            }
             None => format!("write {wanted}"),
         }
     }
@@ -193,7 +244,11 @@ impl Pruner<'_, '_> {
             return format!("one of {}", listed(texts));
         }
         if let Some(choices) = alternatives(schema) {
-            return choices.iter().map(|choice| self.kind_wanted(choice)).collect::<Vec<_>>().join(" or ");
+            return choices
+                .iter()
+                .map(|choice| self.kind_wanted(choice))
+                .collect::<Vec<_>>()
+                .join(" or ");
         }
         let form = schema.get("x-form").and_then(Json::as_str).and_then(form_name);
         match (schema.get("type").and_then(Json::as_str), form) {
@@ -209,12 +264,22 @@ impl Pruner<'_, '_> {
     }
 
     fn wrong_length(&self, outer: &Json, count: usize, path: &KeyPath) -> Option<Complaint> {
-        let limit = |word: &str| keyword(self.root, outer, word).and_then(Json::as_u64).and_then(|limit| usize::try_from(limit).ok());
+        let limit = |word: &str| {
+            keyword(self.root, outer, word)
+                .and_then(Json::as_u64)
+                .and_then(|limit| usize::try_from(limit).ok())
+        };
         if limit("minItems").is_some_and(|least| count < least) {
-            return Some(Complaint::new(format!("`{path}` is empty"), self.example_fix(outer, path, "at least one element")));
+            return Some(Complaint::new(
+                format!("`{path}` is empty"),
+                self.example_fix(outer, path, "at least one element"),
+            ));
         }
         let most = limit("maxItems").filter(|&most| count > most)?;
-        Some(Complaint::new(format!("`{path}` has {count} elements, and {most} are the most"), format!("remove {} of them", count - most)))
+        Some(Complaint::new(
+            format!("`{path}` has {count} elements, and {most} are the most"),
+            format!("remove {} of them", count - most),
+        ))
     }
 
     /// Whether a number keeps to the limits of its schema.
@@ -231,7 +296,10 @@ impl Pruner<'_, '_> {
             (None, Some(most)) => format!("at most {most}"),
             (None, None) => "another number".to_owned(),
         };
-        let complaint = Complaint::new(format!("`{path}` can't be {written}"), format!("write a number {range}"));
+        let complaint = Complaint::new(
+            format!("`{path}` can't be {written}"),
+            format!("write a number {range}"),
+        );
         self.object(span, path, complaint);
         None
     }
@@ -288,23 +356,40 @@ fn meant<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<
     }
 }
 
-fn unknown_key<'a>(key: &str, path: &KeyPath, known: impl Iterator<Item = &'a str> + Clone) -> Complaint {
+fn unknown_key<'a>(
+    key: &str,
+    path: &KeyPath,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Complaint {
     let place = path.to_string();
-    let message = if place.is_empty() { format!("unknown key `{key}`") } else { format!("unknown key `{key}` in `{place}`") };
+    let message = if place.is_empty() {
+        format!("unknown key `{key}`")
+    } else {
+        format!("unknown key `{key}` in `{place}`")
+    };
     let fix = if let Some(meant) = meant(key, known.clone()) {
         format!("write `{meant}`")
     } else if let Some(elsewhere) = homes().get(key).filter(|_| !path.is_within_secrets()) {
-        format!("move it to {}", elsewhere.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>().join(" or "))
+        format!(
+            "move it to {}",
+            elsewhere.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>().join(" or ")
+        )
     } else {
         format!("remove it; known here: {}", listed(known))
     };
     Complaint::new(message, fix)
 }
 
-/// The tables in which each key is known, to say where a misplaced one belongs. Keys that are at home in many tables help nobody.
+/// The tables in which each key is known, to say where a misplaced one belongs. Keys that are at
+/// home in many tables help nobody.
 fn homes() -> BTreeMap<String, Vec<String>> {
     fn visit(schema: &Json, table: &str, homes: &mut BTreeMap<String, Vec<String>>) {
-        for (key, property) in resolved(inner(), schema).get("properties").and_then(Json::as_object).into_iter().flatten() {
+        for (key, property) in resolved(inner(), schema)
+            .get("properties")
+            .and_then(Json::as_object)
+            .into_iter()
+            .flatten()
+        {
             if !table.is_empty() {
                 homes.entry(key.clone()).or_default().push(format!("[{table}]"));
             }

@@ -8,7 +8,6 @@ pub(crate) type Span = Range<usize>;
 /// A place in a file, as people count: from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The line.
     pub line: usize,
     /// The character within the line.
     pub column: usize,
@@ -25,7 +24,9 @@ impl SourceText {
     /// Takes a text and finds its lines.
     pub(crate) fn new(text: String) -> Self {
         let mut line_starts = vec![0];
-        line_starts.extend(text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at + 1));
+        line_starts.extend(
+            text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at + 1),
+        );
         Self { text, line_starts }
     }
 
@@ -39,7 +40,8 @@ impl SourceText {
         self.text.get(span.clone()).unwrap_or("")
     }
 
-    /// Where a byte stands. Beyond the end, and just after a last line break, it is the end of the last line that holds something.
+    /// Where a byte stands. Beyond the end, and just after a last line break, it is the end of the
+    /// last line that holds something.
     pub(crate) fn position(&self, offset: usize) -> Position {
         let offset = offset.min(self.text.trim_end().len());
         let line = self.line_starts.partition_point(|&start| start <= offset).max(1);
@@ -51,7 +53,10 @@ impl SourceText {
     /// A line without its line break.
     pub(crate) fn line(&self, number: usize) -> &str {
         let start = number.checked_sub(1).and_then(|index| self.line_starts.get(index)).copied();
-        start.and_then(|start| self.text.get(start..)).and_then(|rest| rest.lines().next()).unwrap_or("")
+        start
+            .and_then(|start| self.text.get(start..))
+            .and_then(|rest| rest.lines().next())
+            .unwrap_or("")
     }
 }
 
@@ -64,7 +69,10 @@ mod tests {
         let source = SourceText::new("a = 1\n# größe\nb = \"é\" # x\n".to_owned());
         let at = source.text().find('b').unwrap();
         assert_eq!(source.position(at), Position { line: 3, column: 1 });
-        assert_eq!(source.position(source.text().find('x').unwrap()), Position { line: 3, column: 11 });
+        assert_eq!(
+            source.position(source.text().find('x').unwrap()),
+            Position { line: 3, column: 11 }
+        );
         assert_eq!(source.line(2), "# größe");
         assert_eq!(source.line(9), "");
     }

@@ -6,14 +6,19 @@ use crate::tree::{self, Node};
 use std::collections::BTreeSet;
 use toml::de::{DeTable, DeValue};
 
-/// Reads the document. Where a syntax error leaves the rest in doubt, the answer is none: what follows from it would not be true.
+/// Reads the document. Where a syntax error leaves the rest in doubt, the answer is none: what
+/// follows from it would not be true.
 pub(crate) fn parse(findings: &mut Findings<'_>) -> Option<Node> {
     let source = findings.source();
     let (table, errors) = DeTable::parse_recoverable(source.text());
     let open = unclosed(table.get_ref(), &errors, source.text());
     if let Some(span) = &open {
-        let (what, end) = if source.slice(span).starts_with('{') { ("table", '}') } else { ("list", ']') };
-        let complaint = Complaint::new(format!("this is not TOML: the {what} that begins here is not closed"), format!("add `{end}` where it ends"));
+        let (what, end) =
+            if source.slice(span).starts_with('{') { ("table", '}') } else { ("list", ']') };
+        let complaint = Complaint::new(
+            format!("this is not TOML: the {what} that begins here is not closed"),
+            format!("add `{end}` where it ends"),
+        );
         findings.add(&(span.start..span.start + 1), String::new(), complaint);
     }
     let mut seen = BTreeSet::new();
@@ -24,12 +29,16 @@ pub(crate) fn parse(findings: &mut Findings<'_>) -> Option<Node> {
         if open.as_ref().is_some_and(|open| open.start <= span.start && span.start <= open.end) {
             continue;
         }
-        in_doubt |= !matches!(kind_of(error.message()), "duplicate key" | "string values must be quoted" | "invalid boolean");
+        in_doubt |= !matches!(
+            kind_of(error.message()),
+            "duplicate key" | "string values must be quoted" | "invalid boolean"
+        );
         // One slip often upsets the parser several times in its line.
         if seen.insert(source.position(span.start).line) {
             let secret = within_secrets(source.text(), span.start);
             let written = if secret { "…" } else { source.slice(&span) };
-            let complaint = explain(error.message(), written, source.line(source.position(span.start).line));
+            let complaint =
+                explain(error.message(), written, source.line(source.position(span.start).line));
             let complaint = if secret { complaint.concealed() } else { complaint };
             findings.add(&widened(source.text(), span), String::new(), complaint);
         }
@@ -40,11 +49,23 @@ pub(crate) fn parse(findings: &mut Findings<'_>) -> Option<Node> {
     Some(tree::read(table.get_ref(), 0..0, findings))
 }
 
-/// From the bracket that is not closed to where the parser gave up looking for its end; none where all are closed.
+/// From the bracket that is not closed to where the parser gave up looking for its end; none where
+/// all are closed.
 fn unclosed(table: &DeTable<'_>, errors: &[toml::de::Error], text: &str) -> Option<Span> {
-    let missed = |error: &&toml::de::Error| matches!(kind_of(error.message()), "unclosed array" | "unclosed inline table" | "unexpected `=` in array");
-    let given_up = errors.iter().filter(missed).filter_map(toml::de::Error::span).map(|span| span.start).max()?;
-    let mut offsets: Vec<usize> = errors.iter().filter_map(toml::de::Error::span).map(|span| span.start).collect();
+    let missed = |error: &&toml::de::Error| {
+        matches!(
+            kind_of(error.message()),
+            "unclosed array" | "unclosed inline table" | "unexpected `=` in array"
+        )
+    };
+    let given_up = errors
+        .iter()
+        .filter(missed)
+        .filter_map(toml::de::Error::span)
+        .map(|span| span.start)
+        .max()?;
+    let mut offsets: Vec<usize> =
+        errors.iter().filter_map(toml::de::Error::span).map(|span| span.start).collect();
     offsets.sort_unstable();
     let begun = offsets.into_iter().find_map(|offset| outermost(table, offset, text))?;
     Some(begun.start..given_up.max(begun.end))
@@ -56,7 +77,11 @@ fn outermost(table: &DeTable<'_>, offset: usize, text: &str) -> Option<Span> {
         let span = value.span();
         let opened = text.get(span.start..).and_then(|rest| rest.chars().next());
         match (value.get_ref(), opened) {
-            (DeValue::Array(_), Some('[')) | (DeValue::Table(_), Some('{')) if span.start < offset && offset <= span.end => Some(span),
+            (DeValue::Array(_), Some('[')) | (DeValue::Table(_), Some('{'))
+                if span.start < offset && offset <= span.end =>
+            {
+                Some(span)
+            }
             (DeValue::Table(inner), _) => outermost(inner, offset, text),
             (DeValue::Array(items), _) => items.iter().find_map(|item| match item.get_ref() {
                 DeValue::Table(inner) => outermost(inner, offset, text),
@@ -76,7 +101,8 @@ fn kind_of(message: &str) -> &str {
 fn within_secrets(text: &str, offset: usize) -> bool {
     let before = text.get(..offset).unwrap_or("");
     let line = before.lines().next_back().unwrap_or("").trim_start();
-    let header = before.lines().rev().map(str::trim_start).find(|line| line.starts_with('[')).unwrap_or("");
+    let header =
+        before.lines().rev().map(str::trim_start).find(|line| line.starts_with('[')).unwrap_or("");
     header.contains("secrets") || line.starts_with("secrets")
 }
 
@@ -86,7 +112,12 @@ fn widened(text: &str, span: Span) -> Span {
         return span;
     }
     match text.get(..span.start).and_then(|before| before.chars().next_back()) {
-        Some(last) if last != '\n' && text.get(span.start..).is_none_or(|after| after.is_empty() || after.starts_with(['\n', '\r'])) => {
+        Some(last)
+            if last != '\n'
+                && text
+                    .get(span.start..)
+                    .is_none_or(|after| after.is_empty() || after.starts_with(['\n', '\r'])) =>
+        {
             span.start - last.len_utf8()..span.start
         }
         _ => span,
@@ -94,38 +125,85 @@ fn widened(text: &str, span: Span) -> Span {
 }
 
 fn explain(message: &str, written: &str, line: &str) -> Complaint {
-    let key = line.split('=').next().map(str::trim).filter(|key| !key.is_empty() && line.contains('='));
+    let key =
+        line.split('=').next().map(str::trim).filter(|key| !key.is_empty() && line.contains('='));
     let wrong = |what: &str| format!("this is not TOML: {what}");
     match kind_of(message) {
-        "duplicate key" if written == "…" => Complaint::new("a key is given twice", "keep one of the two and remove the other"),
-        "duplicate key" => Complaint::new(format!("`{}` is given twice", written.trim()), format!("keep one `{}` and remove the other", written.trim())),
+        "duplicate key" if written == "…" => {
+            Complaint::new("a key is given twice", "keep one of the two and remove the other")
+        }
+        "duplicate key" => Complaint::new(
+            format!("`{}` is given twice", written.trim()),
+            format!("keep one `{}` and remove the other", written.trim()),
+        ),
         "string values must be quoted" if written.trim().is_empty() => {
             let key = key.unwrap_or("key");
-            Complaint::new(wrong("there is no value after `=`"), format!("write a value: `{key} = …`"))
+            Complaint::new(
+                wrong("there is no value after `=`"),
+                format!("write a value: `{key} = …`"),
+            )
         }
         "string values must be quoted" => {
             let key = key.unwrap_or("key");
-            Complaint::new(wrong("a text must stand in quotes"), format!("write `{key} = \"{}\"`", written.trim()))
+            Complaint::new(
+                wrong("a text must stand in quotes"),
+                format!("write `{key} = \"{}\"`", written.trim()),
+            )
         }
-        "unclosed table" => Complaint::new(wrong("the table's name is not closed"), "add `]` at the end of the line"),
-        "unclosed array table" => Complaint::new(wrong("the table's name is not closed"), "add `]]` at the end of the line"),
-        "unclosed array" => Complaint::new(wrong("the list is not closed"), "add `]` after its last element"),
-        "unclosed inline table" => Complaint::new(wrong("the table is not closed"), "add `}` after its last entry"),
-        "invalid basic string" | "invalid literal string" | "invalid multi-line basic string" | "invalid multi-line literal string" => {
-            Complaint::new(wrong("the text is not closed"), "end it with the same quote as it begins with")
+        "unclosed table" => Complaint::new(
+            wrong("the table's name is not closed"),
+            "add `]` at the end of the line",
+        ),
+        "unclosed array table" => Complaint::new(
+            wrong("the table's name is not closed"),
+            "add `]]` at the end of the line",
+        ),
+        "unclosed array" => {
+            Complaint::new(wrong("the list is not closed"), "add `]` after its last element")
         }
-        "missing escaped value" => {
-            Complaint::new(wrong("`\\` begins an escape that TOML does not know"), "write `\\\\` for a backslash, or put the text in single quotes")
+        "unclosed inline table" => {
+            Complaint::new(wrong("the table is not closed"), "add `}` after its last entry")
         }
-        "key with no value" => Complaint::new(wrong("a key without a value"), "write `key = value`"),
-        "missing comma between array elements" => Complaint::new(wrong("two elements of a list without a comma between them"), "put `,` between them"),
-        "missing comma between key-value pairs" => Complaint::new(wrong("two entries of a table without a comma between them"), "put `,` between them"),
-        "unexpected key or value" => Complaint::new(wrong("something follows the value"), "put it in a line of its own, or behind `#`"),
-        "invalid boolean" => Complaint::new(wrong("neither a value nor a quoted text"), "write `true` or `false`, or put the text in quotes"),
-        "unexpected leading zero" => Complaint::new(wrong("a number must not begin with 0"), "remove the leading zeros, or put it in quotes"),
+        "invalid basic string"
+        | "invalid literal string"
+        | "invalid multi-line basic string"
+        | "invalid multi-line literal string" => Complaint::new(
+            wrong("the text is not closed"),
+            "end it with the same quote as it begins with",
+        ),
+        "missing escaped value" => Complaint::new(
+            wrong("`\\` begins an escape that TOML does not know"),
+            "write `\\\\` for a backslash, or put the text in single quotes",
+        ),
+        "key with no value" => {
+            Complaint::new(wrong("a key without a value"), "write `key = value`")
+        }
+        "missing comma between array elements" => Complaint::new(
+            wrong("two elements of a list without a comma between them"),
+            "put `,` between them",
+        ),
+        "missing comma between key-value pairs" => Complaint::new(
+            wrong("two entries of a table without a comma between them"),
+            "put `,` between them",
+        ),
+        "unexpected key or value" => Complaint::new(
+            wrong("something follows the value"),
+            "put it in a line of its own, or behind `#`",
+        ),
+        "invalid boolean" => Complaint::new(
+            wrong("neither a value nor a quoted text"),
+            "write `true` or `false`, or put the text in quotes",
+        ),
+        "unexpected leading zero" => Complaint::new(
+            wrong("a number must not begin with 0"),
+            "remove the leading zeros, or put it in quotes",
+        ),
         "recursion limit" | "cannot recurse further; max recursion depth met" => {
             Complaint::new(wrong("tables or lists are nested too deeply"), "nest them less deeply")
         }
-        other => Complaint::new(wrong(other), "correct the marked place; the syntax is that of https://toml.io"),
+        other => Complaint::new(
+            wrong(other),
+            "correct the marked place; the syntax is that of https://toml.io",
+        ),
     }
 }

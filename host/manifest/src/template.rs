@@ -1,4 +1,5 @@
-//! The first manifest that `agente-host init` writes: commented, and right as soon as its paths exist.
+//! The first manifest that `agente-host init` writes: commented, and right as soon as its paths
+//! exist.
 
 use crate::written::{key_literal, text_literal, toml_literal};
 use serde_json::{Map, Value as Json};
@@ -56,7 +57,9 @@ impl Default for Answers {
             url: Some("http://127.0.0.1:8080/".to_owned()),
             connect: None,
             switcher: "nginx-switch".to_owned(),
-            switch_config: [("directory".to_owned(), Json::from("/etc/nginx/agente"))].into_iter().collect(),
+            switch_config: [("directory".to_owned(), Json::from("/etc/nginx/agente"))]
+                .into_iter()
+                .collect(),
         }
     }
 }
@@ -68,18 +71,30 @@ pub fn template(kind: TemplateKind, answers: &Answers) -> String {
         text.push_str(written);
         text.push('\n');
     };
-    line("# What is deployed and how. Every key: docs/reference/manifest.md, or `agente-host schema` for your editor.");
-    line("# `agente-host check` judges this file, `agente-host plan` shows what a deployment would do.");
+    line(
+        "# What is deployed and how. Every key: docs/reference/manifest.md, or `agente-host \
+         schema` for your editor.",
+    );
+    line(
+        "# `agente-host check` judges this file, `agente-host plan` shows what a deployment would \
+         do.",
+    );
     line("");
     line(&format!("service = {}", text_literal(&answers.service)));
     line("");
     runtime(&mut line, kind, answers);
     line("");
-    line("# Secrets stay where they are; only their names stand here. Use one with `env = { DATABASE_URL = { secret = \"db\" } }`.");
+    line(
+        "# Secrets stay where they are; only their names stand here. Use one with `env = { \
+         DATABASE_URL = { secret = \"db\" } }`.",
+    );
     line("# [secrets]");
     line("# db = { env = \"DATABASE_URL\" }    # or { file = \"…\" } or { command = [\"…\"] }");
     line("");
-    line("# Who moves the traffic, and its own configuration: `agente-host plugin inspect` shows what it understands.");
+    line(
+        "# Who moves the traffic, and its own configuration: `agente-host plugin inspect` shows \
+         what it understands.",
+    );
     line("[switch]");
     line(&format!("plugin = {}", text_literal(&answers.switcher)));
     line("");
@@ -105,7 +120,10 @@ pub fn template(kind: TemplateKind, answers: &Answers) -> String {
     line("");
     line("# [strategy]");
     line("# bake = \"30s\"                    # watched so long after promote");
-    line("# keep_previous = \"until-next\"    # the old side stands by for a rollback in seconds; or \"1h\", or \"none\"");
+    line(
+        "# keep_previous = \"until-next\"    # the old side stands by for a rollback in seconds; \
+         or \"1h\", or \"none\"",
+    );
     line("# drain = { timeout = \"30s\", on_timeout = \"keep\" }");
     line("");
     line("# What differs by environment; `--env` says which one is meant.");
@@ -117,7 +135,11 @@ pub fn template(kind: TemplateKind, answers: &Answers) -> String {
 /// Writes the same without comments: the shortest manifest that does it all.
 pub(crate) fn shortest(kind: TemplateKind, answers: &Answers) -> String {
     let full = template(kind, answers);
-    let mut lines: Vec<&str> = full.lines().filter(|line| !line.starts_with('#')).map(|line| line.split("  #").next().unwrap_or("").trim_end()).collect();
+    let mut lines: Vec<&str> = full
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split("  #").next().unwrap_or("").trim_end())
+        .collect();
     lines.dedup_by(|a, b| a.is_empty() && b.is_empty());
     format!("{}\n", lines.join("\n").trim())
 }
@@ -125,7 +147,10 @@ pub(crate) fn shortest(kind: TemplateKind, answers: &Answers) -> String {
 fn runtime(line: &mut impl FnMut(&str), kind: TemplateKind, answers: &Answers) {
     match kind {
         TemplateKind::Process => {
-            let file_name = Path::new(&answers.artifact).file_name().map_or_else(|| answers.artifact.clone(), |name| name.to_string_lossy().into_owned());
+            let file_name = Path::new(&answers.artifact).file_name().map_or_else(
+                || answers.artifact.clone(),
+                |name| name.to_string_lossy().into_owned(),
+            );
             let default = vec![format!("./{file_name}"), "127.0.0.1:{port}".to_owned()];
             let command = if answers.command.is_empty() { &default } else { &answers.command };
             line("# Local processes, each kept running by a supervisor.");
@@ -141,7 +166,10 @@ fn runtime(line: &mut impl FnMut(&str), kind: TemplateKind, answers: &Answers) {
         }
     }
     line(&format!("instances = {}", answers.instances));
-    line(&format!("{:<36}# at least two for each instance: old and new may stand at once", format!("ports = {} ", text_literal(&answers.ports))));
+    line(&format!(
+        "{:<36}# at least two for each instance: old and new may stand at once",
+        format!("ports = {} ", text_literal(&answers.ports))
+    ));
     line("# env = { MODE = \"production\" }    # the whole environment; nothing is inherited");
     line("# stop_grace = \"10s\"              # from SIGTERM until it is killed");
 }
@@ -150,7 +178,10 @@ fn health(line: &mut impl FnMut(&str), answers: &Answers) {
     line("# Asked of every new backend before it takes a request, and again after the shift.");
     if answers.health.is_empty() {
         line("# [health]");
-        line("# endpoints = [\"/healthz\", { path = \"/readyz\", json = { \"/database\" = \"up\" } }]");
+        line(
+            "# endpoints = [\"/healthz\", { path = \"/readyz\", json = { \"/database\" = \"up\" } \
+             }]",
+        );
     } else {
         line("[health]");
         line(&format!("endpoints = {}", toml_literal(&Json::from(answers.health.clone()))));
@@ -168,7 +199,9 @@ fn probe(line: &mut impl FnMut(&str), answers: &Answers) {
     line(&format!("url = {}", text_literal(url)));
     match &answers.connect {
         Some(connect) => line(&format!("connect = {}", text_literal(connect))),
-        None => line("# connect = \"127.0.0.1:8080\"      # where to connect instead of the URL's own host"),
+        None => line(
+            "# connect = \"127.0.0.1:8080\"      # where to connect instead of the URL's own host",
+        ),
     }
     line("# rate = 20                       # requests per second");
     line("# budget = 0                      # failed requests that are tolerated");
@@ -181,14 +214,23 @@ mod tests {
     use proptest::prelude::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn load(kind: TemplateKind, answers: &Answers, write: fn(TemplateKind, &Answers) -> String) -> Manifest {
+    fn load(
+        kind: TemplateKind,
+        answers: &Answers,
+        write: fn(TemplateKind, &Answers) -> String,
+    ) -> Manifest {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join(&answers.artifact);
         std::fs::create_dir_all(program.parent().unwrap()).unwrap();
         std::fs::write(&program, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let text = write(kind, answers);
-        Manifest::from_bytes(&folder.path().join("agente.toml"), text.into_bytes(), &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+        Manifest::from_bytes(
+            &folder.path().join("agente.toml"),
+            text.into_bytes(),
+            &Overrides::default(),
+        )
+        .unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
@@ -196,7 +238,10 @@ mod tests {
         for kind in [TemplateKind::Process, TemplateKind::Docker] {
             let manifest = load(kind, &Answers::default(), template);
             assert_eq!(manifest.scope.to_string(), "shop/default");
-            assert_eq!(manifest.policy.checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["health-healthz"]);
+            assert_eq!(
+                manifest.policy.checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(),
+                ["health-healthz"]
+            );
             assert!(manifest.policy.probe.is_some());
         }
         let bare = Answers { health: Vec::new(), url: None, ..Answers::default() };
@@ -215,7 +260,11 @@ mod tests {
     /// A comment that looks like TOML is TOML: `# key = …` and `# [table]`.
     fn uncommented(line: &str) -> &str {
         let is_key = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        line.strip_prefix("# ").filter(|rest| rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))).unwrap_or(line)
+        line.strip_prefix("# ")
+            .filter(|rest| {
+                rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))
+            })
+            .unwrap_or(line)
     }
 
     #[test]
@@ -225,10 +274,15 @@ mod tests {
         let program = folder.path().join("shop");
         std::fs::write(&program, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let text = template(TemplateKind::Process, &Answers { artifact: "shop".to_owned(), ..bare });
+        let text =
+            template(TemplateKind::Process, &Answers { artifact: "shop".to_owned(), ..bare });
         let all: Vec<&str> = text.lines().map(uncommented).collect();
         let text = all.join("\n");
-        let manifest = Manifest::from_bytes(&folder.path().join("agente.toml"), text.clone().into_bytes(), &Overrides::default());
+        let manifest = Manifest::from_bytes(
+            &folder.path().join("agente.toml"),
+            text.clone().into_bytes(),
+            &Overrides::default(),
+        );
         let manifest = manifest.unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(manifest.scope.environment.as_str(), "production");
         assert_eq!(manifest.secrets.len(), 1);

@@ -1,6 +1,7 @@
 //! A TOML document as a tree in which everything knows where it was written.
 //!
-//! Invariants: numbers are 64-bit and finite; the spans are bytes of the one text that the tree was read from, also after environments are merged.
+//! Invariants: numbers are 64-bit and finite; the spans are bytes of the one text that the tree was
+//! read from, also after environments are merged.
 
 use crate::problem::{Complaint, Findings};
 use crate::source::Span;
@@ -17,7 +18,6 @@ pub(crate) struct Node {
     pub(crate) name: Option<Span>,
     /// Where the value stands; for a table with a header, the header.
     pub(crate) span: Span,
-    /// The value.
     pub(crate) value: Value,
 }
 
@@ -83,7 +83,8 @@ impl Node {
         path.0.iter().try_fold(self, |node, segment| node.child(segment))
     }
 
-    /// The place of the value at a path; where it is absent, of the nearest table or list that should hold it.
+    /// The place of the value at a path; where it is absent, of the nearest table or list that
+    /// should hold it.
     pub(crate) fn place_of(&self, path: &KeyPath) -> Span {
         let mut node = self;
         for segment in &path.0 {
@@ -103,7 +104,9 @@ impl Node {
             Value::Float(number) => Json::from(*number),
             Value::Boolean(flag) => Json::from(*flag),
             Value::List(items) => items.iter().map(Node::to_json).collect(),
-            Value::Table(entries) => Json::Object(entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect()),
+            Value::Table(entries) => Json::Object(
+                entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect(),
+            ),
         }
     }
 }
@@ -153,7 +156,8 @@ impl KeyPath {
 
     /// Whether it leads into `[secrets]`, of all environments or of one.
     pub(crate) fn is_within_secrets(&self) -> bool {
-        let is = |segment: &Segment, name: &str| matches!(segment, Segment::Key(key) if key == name);
+        let is =
+            |segment: &Segment, name: &str| matches!(segment, Segment::Key(key) if key == name);
         match self.0.as_slice() {
             [first, ..] if is(first, "secrets") => true,
             [first, _, third, ..] => is(first, "environments") && is(third, "secrets"),
@@ -161,8 +165,9 @@ impl KeyPath {
         }
     }
 
-    /// The path within `tree` that a plugin means by keys joined by dots (`upstream.keepalive`, `endpoints.0.path`, `endpoints[0].path`), as
-    /// deep as it exists there. Keys that hold dots themselves are recognised by what is there.
+    /// The path within `tree` that a plugin means by keys joined by dots (`upstream.keepalive`,
+    /// `endpoints.0.path`, `endpoints[0].path`), as deep as it exists there. Keys that hold
+    /// dots themselves are recognised by what is there.
     pub(crate) fn resolve(&self, tree: &Node, dotted: &str) -> Self {
         let mut path = self.clone();
         let mut node = tree.at(self);
@@ -181,7 +186,11 @@ impl KeyPath {
 fn next_segment<'r>(node: &Node, rest: &'r str) -> Option<(Segment, &'r str)> {
     let after = |length: usize| {
         let remaining = rest.get(length..)?;
-        if remaining.is_empty() || remaining.starts_with('[') { Some(remaining) } else { remaining.strip_prefix('.') }
+        if remaining.is_empty() || remaining.starts_with('[') {
+            Some(remaining)
+        } else {
+            remaining.strip_prefix('.')
+        }
     };
     match &node.value {
         Value::Table(entries) => entries
@@ -195,7 +204,8 @@ fn next_segment<'r>(node: &Node, rest: &'r str) -> Option<(Segment, &'r str)> {
             let length = digits.bytes().take_while(u8::is_ascii_digit).count();
             let index = digits.get(..length)?.parse().ok()?;
             let brackets = if rest.starts_with('[') { 2 } else { 0 };
-            after((length + brackets).min(rest.len())).map(|remaining| (Segment::Index(index), remaining))
+            after((length + brackets).min(rest.len()))
+                .map(|remaining| (Segment::Index(index), remaining))
         }
         _ => None,
     }
@@ -208,7 +218,8 @@ impl fmt::Display for KeyPath {
                 Segment::Index(index) => write!(f, "[{index}]")?,
                 Segment::Key(key) => {
                     let dot = if position == 0 { "" } else { "." };
-                    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+                    let bare = !key.is_empty()
+                        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
                     if bare { write!(f, "{dot}{key}")? } else { write!(f, "{dot}{key:?}")? }
                 }
             }
@@ -217,13 +228,18 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// Turns what the TOML parser read into a tree; numbers that nothing here can hold become problems and are left out.
+/// Turns what the TOML parser read into a tree; numbers that nothing here can hold become problems
+/// and are left out.
 pub(crate) fn read(table: &DeTable<'_>, span: Span, findings: &mut Findings<'_>) -> Node {
     let entries = entries(table, &KeyPath::root(), findings);
     Node { name: None, span, value: Value::Table(entries) }
 }
 
-fn entries(table: &DeTable<'_>, path: &KeyPath, findings: &mut Findings<'_>) -> BTreeMap<String, Node> {
+fn entries(
+    table: &DeTable<'_>,
+    path: &KeyPath,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<String, Node> {
     let mut entries = BTreeMap::new();
     for (key, value) in table {
         let name = key.get_ref().to_string();
@@ -234,7 +250,12 @@ fn entries(table: &DeTable<'_>, path: &KeyPath, findings: &mut Findings<'_>) -> 
     entries
 }
 
-fn value_of(value: &Spanned<DeValue<'_>>, name: Option<Span>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Node> {
+fn value_of(
+    value: &Spanned<DeValue<'_>>,
+    name: Option<Span>,
+    path: &KeyPath,
+    findings: &mut Findings<'_>,
+) -> Option<Node> {
     let span = value.span();
     let converted = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
@@ -243,7 +264,14 @@ fn value_of(value: &Spanned<DeValue<'_>>, name: Option<Span>, path: &KeyPath, fi
                 Value::Integer(number)
             } else {
                 let written = findings.source().slice(&span).to_owned();
-                findings.add(&span, path.to_string(), Complaint::new(format!("the number `{written}` is too large"), "write a smaller number"));
+                findings.add(
+                    &span,
+                    path.to_string(),
+                    Complaint::new(
+                        format!("the number `{written}` is too large"),
+                        "write a smaller number",
+                    ),
+                );
                 return None;
             }
         }
@@ -251,14 +279,25 @@ fn value_of(value: &Spanned<DeValue<'_>>, name: Option<Span>, path: &KeyPath, fi
             Ok(number) if number.is_finite() => Value::Float(number),
             _ => {
                 let written = findings.source().slice(&span).to_owned();
-                findings.add(&span, path.to_string(), Complaint::new(format!("`{written}` is not a finite number"), "write a number such as `20` or `0.5`"));
+                findings.add(
+                    &span,
+                    path.to_string(),
+                    Complaint::new(
+                        format!("`{written}` is not a finite number"),
+                        "write a number such as `20` or `0.5`",
+                    ),
+                );
                 return None;
             }
         },
         DeValue::Boolean(flag) => Value::Boolean(*flag),
         DeValue::Datetime(moment) => Value::Moment(moment.to_string()),
         DeValue::Array(items) => {
-            let read: Vec<Node> = items.iter().enumerate().filter_map(|(index, item)| value_of(item, None, &path.index(index), findings)).collect();
+            let read: Vec<Node> = items
+                .iter()
+                .enumerate()
+                .filter_map(|(index, item)| value_of(item, None, &path.index(index), findings))
+                .collect();
             if read.len() < items.len() {
                 return None;
             }

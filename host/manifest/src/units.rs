@@ -1,7 +1,7 @@
 //! Texts with a unit: durations, sizes, shares, port ranges, how long a side is kept.
 //!
-//! Each form has one parser, which the check of a manifest's shape and the conversion into the wire types share, and a name, which the schema
-//! carries as `x-form`.
+//! Each form has one parser, which the check of a manifest's shape and the conversion into the wire
+//! types share, and a name, which the schema carries as `x-form`.
 
 use crate::problem::Complaint;
 use agente_engine::policy::KeepPrevious;
@@ -16,14 +16,21 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// The units of durations, longest first, in milliseconds.
-const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// The units of sizes, largest first, in bytes.
-const SIZE_UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZE_UNITS: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Parses `10s`, `1m30s`, `500ms`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, Complaint> {
-    let bad = |why: &str| Complaint::new(format!("`{text}` is not a duration: {why}"), "write a number and its unit, such as `500ms`, `10s`, `1m30s` or `2h`");
+    let bad = |why: &str| {
+        Complaint::new(
+            format!("`{text}` is not a duration: {why}"),
+            "write a number and its unit, such as `500ms`, `10s`, `1m30s` or `2h`",
+        )
+    };
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(bad("it is empty"));
@@ -34,7 +41,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, Complaint> {
     let mut total: u64 = 0;
     let mut coarser = u64::MAX;
     while !rest.is_empty() {
-        let (number, after) = split_number(rest).ok_or_else(|| bad("a unit needs a whole number before it"))?;
+        let (number, after) =
+            split_number(rest).ok_or_else(|| bad("a unit needs a whole number before it"))?;
         if after.starts_with('.') || after.starts_with(',') {
             return Err(bad("it has a fraction; use a smaller unit"));
         }
@@ -52,7 +60,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, Complaint> {
             return Err(bad("each unit stands once, the longer before the shorter"));
         }
         coarser = factor;
-        total = number.checked_mul(factor).and_then(|part| total.checked_add(part)).ok_or_else(|| bad("it is longer than 30 days"))?;
+        total = number
+            .checked_mul(factor)
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(|| bad("it is longer than 30 days"))?;
         rest = after.get(unit.len()..).unwrap_or("").trim_start();
     }
     let duration = Duration::from_millis(total);
@@ -76,46 +87,71 @@ pub(crate) fn write_duration(duration: Duration) -> String {
 pub(crate) fn parse_size(text: &str) -> Result<u64, Complaint> {
     let bad = |why: &str, fix: &str| Complaint::new(format!("`{text}` is not a size: {why}"), fix);
     let usual = "write a whole number and its unit, such as `64MiB` or `1GiB`";
-    let (number, unit) = split_number(text.trim()).ok_or_else(|| bad("it must begin with a whole number", usual))?;
+    let (number, unit) =
+        split_number(text.trim()).ok_or_else(|| bad("it must begin with a whole number", usual))?;
     let unit = unit.trim();
     let Some(&(_, factor)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
-        let meant = unit.chars().next().and_then(|first| SIZE_UNITS.iter().find(|(name, _)| name.starts_with(first.to_ascii_uppercase())));
+        let meant = unit.chars().next().and_then(|first| {
+            SIZE_UNITS.iter().find(|(name, _)| name.starts_with(first.to_ascii_uppercase()))
+        });
         return Err(match meant {
             _ if unit.is_empty() => bad("the number has no unit", usual),
-            Some((name, _)) => bad(&format!("the unit `{unit}` is not known"), &format!("write `{number}{name}`")),
+            Some((name, _)) => {
+                bad(&format!("the unit `{unit}` is not known"), &format!("write `{number}{name}`"))
+            }
             None => bad("the units are `B`, `KiB`, `MiB`, `GiB`, `TiB`", usual),
         });
     };
-    number.checked_mul(factor).filter(|&bytes| i64::try_from(bytes).is_ok()).ok_or_else(|| bad("it is too large", usual))
+    number
+        .checked_mul(factor)
+        .filter(|&bytes| i64::try_from(bytes).is_ok())
+        .ok_or_else(|| bad("it is too large", usual))
 }
 
 /// Writes a size with the largest unit that divides it.
 pub(crate) fn write_size(bytes: u64) -> String {
-    let (unit, factor) = SIZE_UNITS.into_iter().find(|&(_, factor)| bytes >= factor && bytes.is_multiple_of(factor)).unwrap_or(("B", 1));
+    let (unit, factor) = SIZE_UNITS
+        .into_iter()
+        .find(|&(_, factor)| bytes >= factor && bytes.is_multiple_of(factor))
+        .unwrap_or(("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 
 /// Parses `18100-18199`.
 pub(crate) fn parse_ports(text: &str) -> Result<PortRange, Complaint> {
     let usual = "write the first and the last port, such as `18100-18199`";
-    let (first, last) = text.split_once('-').ok_or_else(|| Complaint::new(format!("`{text}` is not a range of ports"), usual))?;
+    let (first, last) = text
+        .split_once('-')
+        .ok_or_else(|| Complaint::new(format!("`{text}` is not a range of ports"), usual))?;
     let port = |part: &str| -> Result<u16, Complaint> {
         let part = part.trim();
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         let number = if digits { part.parse::<u16>().ok() } else { None };
-        number.ok_or_else(|| Complaint::new(format!("`{part}` in `{text}` is not a port: ports are whole numbers up to 65535"), usual))
+        number.ok_or_else(|| {
+            Complaint::new(
+                format!("`{part}` in `{text}` is not a port: ports are whole numbers up to 65535"),
+                usual,
+            )
+        })
     };
     let (first, last) = (port(first)?, port(last)?);
     if last < first {
-        return Err(Complaint::new(format!("the range of ports `{text}` is reversed"), format!("write `{last}-{first}`")));
+        return Err(Complaint::new(
+            format!("the range of ports `{text}` is reversed"),
+            format!("write `{last}-{first}`"),
+        ));
     }
     if first == 0 {
-        return Err(Complaint::new(format!("port 0 in `{text}` can't be reserved: it means “any”"), usual));
+        return Err(Complaint::new(
+            format!("port 0 in `{text}` can't be reserved: it means “any”"),
+            usual,
+        ));
     }
     if first < 1024 {
         return Err(Complaint::new(
             format!("the range of ports `{text}` begins below 1024, where only root may listen"),
-            "use ports from 1024 on, best between 10000 and 32767, where the system takes none by itself",
+            "use ports from 1024 on, best between 10000 and 32767, where the system takes none by \
+             itself",
         ));
     }
     Ok(PortRange { first, last })
@@ -134,9 +170,10 @@ pub(crate) fn parse_keep(text: &str) -> Result<KeepPrevious, Complaint> {
         other => match parse_duration(other) {
             Ok(Duration::ZERO) => Err(Complaint::new("`0s` keeps nothing", "write `none`")),
             Ok(duration) => Ok(KeepPrevious::For { duration }),
-            Err(_) => {
-                Err(Complaint::new(format!("`{text}` does not say how long the old side is kept"), "write `until-next`, `none` or a duration such as `30m`"))
-            }
+            Err(_) => Err(Complaint::new(
+                format!("`{text}` does not say how long the old side is kept"),
+                "write `until-next`, `none` or a duration such as `30m`",
+            )),
         },
     }
 }
@@ -152,12 +189,20 @@ pub(crate) fn write_keep(keep: KeepPrevious) -> String {
 
 /// Parses `1%`, `0.25%` into a share from 0 to 1.
 pub(crate) fn parse_share(text: &str) -> Result<f64, Complaint> {
-    let bad = |why: &str| Complaint::new(format!("`{text}` is not a share: {why}"), "write percent with at most four decimals, such as `1%` or `0.25%`");
+    let bad = |why: &str| {
+        Complaint::new(
+            format!("`{text}` is not a share: {why}"),
+            "write percent with at most four decimals, such as `1%` or `0.25%`",
+        )
+    };
     let Some(number) = text.trim().strip_suffix('%') else {
         return Err(match text.trim().parse::<f64>() {
             Ok(number) if (0.0..=1.0).contains(&number) => {
                 let meant = write_share(number);
-                Complaint::new(format!("`{text}` is not a share: it has no `%`"), format!("write `{meant}`"))
+                Complaint::new(
+                    format!("`{text}` is not a share: it has no `%`"),
+                    format!("write `{meant}`"),
+                )
             }
             _ => bad("it has no `%`"),
         });
@@ -175,8 +220,13 @@ pub(crate) fn parse_share(text: &str) -> Result<f64, Complaint> {
         return Err(bad("it has more than four decimals"));
     }
     // In millionths, so that the number is the one nearest to what is written.
-    let millionths = format!("{whole}{decimals:0<4}").parse::<u32>().ok().filter(|&millionths| millionths <= 1_000_000);
-    millionths.map(|millionths| f64::from(millionths) / 1e6).ok_or_else(|| bad("it is more than `100%`"))
+    let millionths = format!("{whole}{decimals:0<4}")
+        .parse::<u32>()
+        .ok()
+        .filter(|&millionths| millionths <= 1_000_000);
+    millionths
+        .map(|millionths| f64::from(millionths) / 1e6)
+        .ok_or_else(|| bad("it is more than `100%`"))
 }
 
 /// Writes a share as it is parsed.
@@ -249,11 +299,39 @@ macro_rules! written_form {
     };
 }
 
-written_form!(DurationText, Duration, "duration", parse_duration, write_duration, "^([0-9]+(ms|s|m|h|d) ?)+$");
+written_form!(
+    DurationText,
+    Duration,
+    "duration",
+    parse_duration,
+    write_duration,
+    "^([0-9]+(ms|s|m|h|d) ?)+$"
+);
 written_form!(SizeText, u64, "size", parse_size, write_size, "^[0-9]+ ?(B|KiB|MiB|GiB|TiB)$");
-written_form!(PortsText, PortRange, "port-range", parse_ports, write_ports, "^ *[0-9]{1,5} *- *[0-9]{1,5} *$");
-written_form!(KeepText, KeepPrevious, "keep-previous", parse_keep, write_keep, "^(until-next|none|([0-9]+(ms|s|m|h|d) ?)+)$");
-written_form!(ShareText, f64, "share", parse_share, write_share, "^ *[0-9]{1,3}(\\.[0-9]{1,4})? *% *$");
+written_form!(
+    PortsText,
+    PortRange,
+    "port-range",
+    parse_ports,
+    write_ports,
+    "^ *[0-9]{1,5} *- *[0-9]{1,5} *$"
+);
+written_form!(
+    KeepText,
+    KeepPrevious,
+    "keep-previous",
+    parse_keep,
+    write_keep,
+    "^(until-next|none|([0-9]+(ms|s|m|h|d) ?)+)$"
+);
+written_form!(
+    ShareText,
+    f64,
+    "share",
+    parse_share,
+    write_share,
+    "^ *[0-9]{1,3}(\\.[0-9]{1,4})? *% *$"
+);
 
 #[cfg(test)]
 mod tests {
@@ -262,11 +340,33 @@ mod tests {
 
     #[test]
     fn durations_are_read_with_their_units_and_nothing_else() {
-        let good = [("10s", 10_000), ("1m30s", 90_000), ("500ms", 500), ("2h", 7_200_000), ("1d", 86_400_000), ("0s", 0), ("1m 30s", 90_000)];
+        let good = [
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+            ("0s", 0),
+            ("1m 30s", 90_000),
+        ];
         for (text, milliseconds) in good {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for bad in ["", "10", "s", "10 seconds", "10 s", "1.5s", "-1s", "30s1m", "1s1s", "31d", "99999999999999999999s", "10µs", "1s-"] {
+        for bad in [
+            "",
+            "10",
+            "s",
+            "10 seconds",
+            "10 s",
+            "1.5s",
+            "-1s",
+            "30s1m",
+            "1s1s",
+            "31d",
+            "99999999999999999999s",
+            "10µs",
+            "1s-",
+        ] {
             assert!(parse_duration(bad).is_err(), "`{bad}` was taken");
         }
     }
@@ -286,18 +386,51 @@ mod tests {
     fn port_ranges_are_ordered_unprivileged_and_within_reach() {
         assert_eq!(parse_ports("18100-18199"), Ok(PortRange { first: 18100, last: 18199 }));
         assert_eq!(parse_ports("18100-18100"), Ok(PortRange { first: 18100, last: 18100 }));
-        for bad in ["18100", "18199-18100", "0-10", "80-90", "18100-70000", "a-b", "-", "+18100-18199", "18100-18199-18200"] {
+        for bad in [
+            "18100",
+            "18199-18100",
+            "0-10",
+            "80-90",
+            "18100-70000",
+            "a-b",
+            "-",
+            "+18100-18199",
+            "18100-18199-18200",
+        ] {
             assert!(parse_ports(bad).is_err(), "`{bad}` was taken");
         }
     }
 
     #[test]
     fn shares_are_percent_with_at_most_four_decimals() {
-        for (text, share) in [("1%", 0.01), ("0.25%", 0.0025), ("0.0001%", 0.000_001), ("100%", 1.0), ("0%", 0.0), (" 7.5 % ", 0.075)] {
+        for (text, share) in [
+            ("1%", 0.01),
+            ("0.25%", 0.0025),
+            ("0.0001%", 0.000_001),
+            ("100%", 1.0),
+            ("0%", 0.0),
+            (" 7.5 % ", 0.075),
+        ] {
             assert_eq!(parse_share(text), Ok(share), "{text}");
         }
         assert_eq!(parse_share("0.05").map_err(|c| c.fix), Err("write `5%`".to_owned()));
-        for bad in ["", "%", "5", "-1%", "101%", "1.%", ".5%", "1,5%", "0.00001%", "1e2%", "+1%", "nan%", "99999999999%", "5 percent", "1%%"] {
+        for bad in [
+            "",
+            "%",
+            "5",
+            "-1%",
+            "101%",
+            "1.%",
+            ".5%",
+            "1,5%",
+            "0.00001%",
+            "1e2%",
+            "+1%",
+            "nan%",
+            "99999999999%",
+            "5 percent",
+            "1%%",
+        ] {
             assert!(parse_share(bad).is_err(), "`{bad}` was taken");
         }
     }

@@ -10,14 +10,21 @@ pub(crate) fn toml_literal(value: &Json) -> String {
         Json::Bool(flag) => flag.to_string(),
         Json::Number(number) => match number.as_f64() {
             // `100.0` stands for a whole number wherever the schema holds one.
-            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => format!("{float:.0}"),
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => {
+                format!("{float:.0}")
+            }
             _ => number.to_string(),
         },
         Json::String(text) => text_literal(text),
-        Json::Array(items) => format!("[{}]", items.iter().map(toml_literal).collect::<Vec<_>>().join(", ")),
+        Json::Array(items) => {
+            format!("[{}]", items.iter().map(toml_literal).collect::<Vec<_>>().join(", "))
+        }
         Json::Object(entries) if entries.is_empty() => "{}".to_owned(),
         Json::Object(entries) => {
-            let written: Vec<String> = entries.iter().map(|(key, value)| format!("{} = {}", key_literal(key), toml_literal(value))).collect();
+            let written: Vec<String> = entries
+                .iter()
+                .map(|(key, value)| format!("{} = {}", key_literal(key), toml_literal(value)))
+                .collect();
             format!("{{ {} }}", written.join(", "))
         }
     }
@@ -46,7 +53,8 @@ pub(crate) fn text_literal(text: &str) -> String {
 
 /// A key, in quotes where it needs them.
 pub(crate) fn key_literal(key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let bare = !key.is_empty()
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if bare { key.to_owned() } else { text_literal(key) }
 }
 
@@ -58,7 +66,10 @@ mod tests {
 
     #[test]
     fn literals_are_written_as_people_write_them() {
-        assert_eq!(toml_literal(&json!({"a b": ["x", 1, 100.0, 0.5, true], "c": {}})), r#"{ "a b" = ["x", 1, 100, 0.5, true], c = {} }"#);
+        assert_eq!(
+            toml_literal(&json!({"a b": ["x", 1, 100.0, 0.5, true], "c": {}})),
+            r#"{ "a b" = ["x", 1, 100, 0.5, true], c = {} }"#
+        );
     }
 
     proptest! {

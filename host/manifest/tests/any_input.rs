@@ -1,4 +1,5 @@
-//! No input upsets the loader: whatever the bytes are, the answer is a manifest or a list of problems with places.
+//! No input upsets the loader: whatever the bytes are, the answer is a manifest or a list of
+//! problems with places.
 
 use agente_manifest::{Manifest, Overrides, schema};
 use proptest::prelude::*;
@@ -50,7 +51,9 @@ fn judge(bytes: Vec<u8>, environment: Option<String>) {
     let lines = bytes.split(|&byte| byte == b'\n').count();
     match Manifest::from_bytes(Path::new("nowhere/agente.toml"), bytes, &overrides) {
         // Paths are relative to a folder that isn't there, so the artifact at least is missing.
-        Ok(manifest) => assert!(!matches!(manifest.runtime, agente_engine::release::RuntimeSpec::Process(_))),
+        Ok(manifest) => {
+            assert!(!matches!(manifest.runtime, agente_engine::release::RuntimeSpec::Process(_)));
+        }
         Err(error) => {
             assert!(!error.problems.is_empty());
             for problem in &error.problems {
@@ -82,11 +85,15 @@ fn value() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
+            prop::collection::vec(inner.clone(), 0..3)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
             prop::collection::vec(("[a-z]{1,6}", inner), 0..3).prop_map(|entries| {
                 let mut seen = std::collections::BTreeSet::new();
-                let written: Vec<String> =
-                    entries.into_iter().filter(|(key, _)| seen.insert(key.clone())).map(|(key, value)| format!("{key} = {value}")).collect();
+                let written: Vec<String> = entries
+                    .into_iter()
+                    .filter(|(key, _)| seen.insert(key.clone()))
+                    .map(|(key, value)| format!("{key} = {value}"))
+                    .collect();
                 format!("{{ {} }}", written.join(", "))
             }),
         ]
@@ -95,13 +102,26 @@ fn value() -> impl Strategy<Value = String> {
 
 /// Every key of every table, as the schema has them.
 fn keys() -> Vec<String> {
-    fn visit(root: &serde_json::Value, schema: &serde_json::Value, path: &str, keys: &mut Vec<String>) {
-        let name = schema.get("$ref").and_then(|name| name.as_str()).and_then(|name| name.strip_prefix("#/$defs/"));
+    fn visit(
+        root: &serde_json::Value,
+        schema: &serde_json::Value,
+        path: &str,
+        keys: &mut Vec<String>,
+    ) {
+        let name = schema
+            .get("$ref")
+            .and_then(|name| name.as_str())
+            .and_then(|name| name.strip_prefix("#/$defs/"));
         let schema = name.and_then(|name| root["$defs"].get(name)).unwrap_or(schema);
         if path.matches('.').count() > 5 {
             return;
         }
-        for (key, property) in schema.get("properties").and_then(|properties| properties.as_object()).into_iter().flatten() {
+        for (key, property) in schema
+            .get("properties")
+            .and_then(|properties| properties.as_object())
+            .into_iter()
+            .flatten()
+        {
             let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             keys.push(here.clone());
             visit(root, property, &here, keys);
@@ -121,7 +141,8 @@ fn keys() -> Vec<String> {
 /// Every key of a table that stands in a list, as the schema has them.
 fn keys_of(table: &str) -> Vec<String> {
     let schema = schema();
-    let keys = schema.pointer(&format!("/$defs/{table}/properties")).and_then(|keys| keys.as_object());
+    let keys =
+        schema.pointer(&format!("/$defs/{table}/properties")).and_then(|keys| keys.as_object());
     let keys: Vec<String> = keys.into_iter().flat_map(|keys| keys.keys().cloned()).collect();
     assert!(!keys.is_empty(), "`{table}` is not in the schema");
     keys
@@ -188,6 +209,14 @@ fn deep_nesting_is_a_problem_and_not_a_crash() {
 #[test]
 fn every_way_a_line_can_end_keeps_the_count() {
     let text = SEED.replace('\n', "\r\n").replace("bake = \"1m\"", "bake = 1");
-    let error = Manifest::from_bytes(Path::new("nowhere/agente.toml"), text.into_bytes(), &Overrides::default()).unwrap_err();
-    assert_eq!(error.problems.last().map(|problem| (problem.line, problem.excerpt.as_str())), Some((25, "bake = 1")));
+    let error = Manifest::from_bytes(
+        Path::new("nowhere/agente.toml"),
+        text.into_bytes(),
+        &Overrides::default(),
+    )
+    .unwrap_err();
+    assert_eq!(
+        error.problems.last().map(|problem| (problem.line, problem.excerpt.as_str())),
+        Some((25, "bake = 1"))
+    );
 }

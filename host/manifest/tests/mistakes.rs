@@ -1,6 +1,8 @@
-//! Every mistake in a manifest gets a message with its file, its line and a fix, and all of them at once.
+//! Every mistake in a manifest gets a message with its file, its line and a fix, and all of them at
+//! once.
 //!
-//! The manifests are made from one good one by replacing a part of it, so that each has exactly the mistake that its name says.
+//! The manifests are made from one good one by replacing a part of it, so that each has exactly the
+//! mistake that its name says.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -77,7 +79,8 @@ fn folder() -> TempDir {
 }
 
 fn load(folder: &Path, text: &str, environment: Option<&str>) -> Result<Manifest, ManifestError> {
-    let overrides = Overrides { environment: environment.map(str::to_owned), ..Overrides::default() };
+    let overrides =
+        Overrides { environment: environment.map(str::to_owned), ..Overrides::default() };
     Manifest::from_bytes(&folder.join("agente.toml"), text.as_bytes().to_vec(), &overrides)
 }
 
@@ -89,7 +92,10 @@ fn spoilt(good: &str, from: &str, to: &str) -> String {
 
 /// The message, with the test's folder taken out of it.
 fn said(folder: &Path, error: &ManifestError) -> String {
-    error.to_string().replace(&format!("{}/", folder.display()), "").replace(&folder.display().to_string(), ".")
+    error
+        .to_string()
+        .replace(&format!("{}/", folder.display()), "")
+        .replace(&folder.display().to_string(), ".")
 }
 
 struct Mistake {
@@ -137,7 +143,11 @@ fn syntax() -> Vec<Mistake> {
         process("missing equals sign", "instances = 2", "instances 2"),
         process("bad escape", "directory = \"/etc", "directory = \"C:\\qetc"),
         process("duplicate key", "instances = 2", "instances = 2\ninstances = 3"),
-        process("duplicate table", "[timeouts]\nhealthy = \"30s\"", "[strategy]\nkeep_previous = \"none\""),
+        process(
+            "duplicate table",
+            "[timeouts]\nhealthy = \"30s\"",
+            "[strategy]\nkeep_previous = \"none\"",
+        ),
         process("number too large", "instances = 2", "instances = 99999999999999999999"),
         process("infinite number", "bake = \"1m\"", "weights = [inf]"),
     ]
@@ -153,10 +163,22 @@ fn shapes() -> Vec<Mistake> {
         process("wrong type: text for a number", "instances = 2", "instances = \"2\""),
         process("wrong type: number for a text", "service = \"shop\"", "service = 42"),
         process("wrong type: number for a duration", "bake = \"1m\"", "bake = 60"),
-        process("wrong type: text for a list", "command = [\"./shop\", \"127.0.0.1:{port}\"]", "command = \"./shop 127.0.0.1:{port}\""),
-        process("wrong type: value for a table", "[plugins.nginx-switch]\nconfig = { directory = \"/etc/nginx/agente\" }", "[plugins]\nnginx-switch = \"on\""),
+        process(
+            "wrong type: text for a list",
+            "command = [\"./shop\", \"127.0.0.1:{port}\"]",
+            "command = \"./shop 127.0.0.1:{port}\"",
+        ),
+        process(
+            "wrong type: value for a table",
+            "[plugins.nginx-switch]\nconfig = { directory = \"/etc/nginx/agente\" }",
+            "[plugins]\nnginx-switch = \"on\"",
+        ),
         process("wrong type: date", "bake = \"1m\"", "bake = 2024-01-01"),
-        process("wrong type: text for a yes or no", "url = \"http", "count_idle_resets = \"true\"\nurl = \"http"),
+        process(
+            "wrong type: text for a yes or no",
+            "url = \"http",
+            "count_idle_resets = \"true\"\nurl = \"http",
+        ),
         process("negative number", "instances = 2", "instances = -2"),
         process("fraction for a whole number", "instances = 2", "instances = 1.5"),
         process("no instances", "instances = 2", "instances = 0"),
@@ -171,17 +193,33 @@ fn shapes() -> Vec<Mistake> {
 fn runtimes() -> Vec<Mistake> {
     vec![
         process("no runtime", "[runtime.process]", "[runtime]\n[plugins.process.config]"),
-        appended("both runtimes", "[runtime.docker]\nimage = \"shop:2\"\ncontainer_port = 8080\nports = \"18100-18199\"\n"),
+        appended(
+            "both runtimes",
+            "[runtime.docker]\nimage = \"shop:2\"\ncontainer_port = 8080\nports = \
+             \"18100-18199\"\n",
+        ),
         process("artifact not there", "artifact = \"shop\"", "artifact = \"target/release/shop\""),
         process("artifact is a folder", "artifact = \"shop\"", "artifact = \"build\""),
         process("artifact not executable", "artifact = \"shop\"", "artifact = \"notes.txt\""),
         process("command is empty", "command = [\"./shop\", \"127.0.0.1:{port}\"]", "command = []"),
         process("command of another program", "command = [\"./shop\"", "command = [\"./shopp\""),
         process("command of no program", "command = [\"./shop\"", "command = [\"shop\""),
-        process("command of a program that is not installed", "command = [\"./shop\"", "command = [\"/nowhere/shop\""),
+        process(
+            "command of a program that is not installed",
+            "command = [\"./shop\"",
+            "command = [\"/nowhere/shop\"",
+        ),
         process("command without the port", "\"127.0.0.1:{port}\"", "\"127.0.0.1:8080\""),
-        process("unknown placeholder", "\"127.0.0.1:{port}\"", "\"127.0.0.1:{port}\", \"--name={solt}\""),
-        process("misspelt placeholder in the environment", "MODE = \"production\"", "MODE = \"{relase}\""),
+        process(
+            "unknown placeholder",
+            "\"127.0.0.1:{port}\"",
+            "\"127.0.0.1:{port}\", \"--name={solt}\"",
+        ),
+        process(
+            "misspelt placeholder in the environment",
+            "MODE = \"production\"",
+            "MODE = \"{relase}\"",
+        ),
         process("bad variable name", "MODE =", "\"MY-MODE\" ="),
         process("unknown secret", "secret = \"db\"", "secret = \"dbb\""),
         process("reversed port range", "\"18100-18199\"", "\"18199-18100\""),
@@ -190,17 +228,33 @@ fn runtimes() -> Vec<Mistake> {
         process("port 0", "\"18100-18199\"", "\"0-100\""),
         process("port beyond 65535", "\"18100-18199\"", "\"65000-66000\""),
         process("one port instead of a range", "\"18100-18199\"", "\"18100\""),
-        process("public port within the range", "127.0.0.1:8080/healthz", "127.0.0.1:18150/healthz"),
+        process(
+            "public port within the range",
+            "127.0.0.1:8080/healthz",
+            "127.0.0.1:18150/healthz",
+        ),
         process("bad duration", "bake = \"1m\"", "bake = \"1 minute\""),
         process("duration out of order", "bake = \"1m\"", "bake = \"30s1m\""),
-        process("secret from two places", "{ env = \"DATABASE_URL\" }", "{ env = \"DATABASE_URL\", file = \"notes.txt\" }"),
+        process(
+            "secret from two places",
+            "{ env = \"DATABASE_URL\" }",
+            "{ env = \"DATABASE_URL\", file = \"notes.txt\" }",
+        ),
         process("secret from nowhere", "{ env = \"DATABASE_URL\" }", "{ }"),
         process("secret file not there", "{ env = \"DATABASE_URL\" }", "{ file = \"db.secret\" }"),
         process("secret command is empty", "{ env = \"DATABASE_URL\" }", "{ command = [] }"),
         process("bad secret variable", "env = \"DATABASE_URL\"", "env = \"$DATABASE_URL\""),
         process("secret in place of its source", "{ env = \"DATABASE_URL\" }", "\"hunter2\""),
-        process("secret under an unknown key", "{ env = \"DATABASE_URL\" }", "{ value = \"hunter2\" }"),
-        process("secret as a text for a command", "{ env = \"DATABASE_URL\" }", "{ command = \"echo hunter2\" }"),
+        process(
+            "secret under an unknown key",
+            "{ env = \"DATABASE_URL\" }",
+            "{ value = \"hunter2\" }",
+        ),
+        process(
+            "secret as a text for a command",
+            "{ env = \"DATABASE_URL\" }",
+            "{ command = \"echo hunter2\" }",
+        ),
         process("secret without quotes", "{ env = \"DATABASE_URL\" }", "hunter2"),
         docker("bad image", "shop:2", "Shop 2"),
         docker("ports and network", "memory =", "network = \"shop-net\"\nmemory ="),
@@ -209,7 +263,11 @@ fn runtimes() -> Vec<Mistake> {
         docker("bad size", "256MiB", "256MB"),
         docker("too little memory", "256MiB", "256KiB"),
         docker("relative volume", "/srv/shop:/data", "./data:/data"),
-        docker("volume target given twice", "[\"/srv/shop:/data\"]", "[\"/srv/shop:/data\", \"cache:/data\"]"),
+        docker(
+            "volume target given twice",
+            "[\"/srv/shop:/data\"]",
+            "[\"/srv/shop:/data\", \"cache:/data\"]",
+        ),
         docker("bad volume mode", "/srv/shop:/data", "/srv/shop:/data:rx"),
         docker("container port out of range", "container_port = 8080", "container_port = 80800"),
         docker("relative socket", "memory =", "socket = \"docker.sock\"\nmemory ="),
@@ -218,19 +276,37 @@ fn runtimes() -> Vec<Mistake> {
 
 fn plugins_and_checks() -> Vec<Mistake> {
     vec![
-        process("plugin file not there", "[plugins.nginx-switch]\n", "[plugins.nginx-switch]\npath = \"nginx-switch.wasm\"\n"),
-        process("plugin is a folder", "[plugins.nginx-switch]\n", "[plugins.nginx-switch]\npath = \"build\"\n"),
+        process(
+            "plugin file not there",
+            "[plugins.nginx-switch]\n",
+            "[plugins.nginx-switch]\npath = \"nginx-switch.wasm\"\n",
+        ),
+        process(
+            "plugin is a folder",
+            "[plugins.nginx-switch]\n",
+            "[plugins.nginx-switch]\npath = \"build\"\n",
+        ),
         process("bad plugin name", "[plugins.nginx-switch]", "[plugins.Nginx_Switch]"),
-        process("switch plugin not declared", "plugin = \"nginx-switch\"", "plugin = \"alb-switch\""),
+        process(
+            "switch plugin not declared",
+            "plugin = \"nginx-switch\"",
+            "plugin = \"alb-switch\"",
+        ),
         process("switch plugin misspelt", "plugin = \"nginx-switch\"", "plugin = \"nginx-swich\""),
-        process("check plugin not declared", "plugin = \"tcp-health\"", "plugin = \"graphite-health\""),
+        process(
+            "check plugin not declared",
+            "plugin = \"tcp-health\"",
+            "plugin = \"graphite-health\"",
+        ),
         appended(
             "check name given twice",
-            "[[checks]]\nname = \"redis\"\nplugin = \"tcp-health\"\nof = \"dependency\"\nspec = { address = \"127.0.0.1:6380\" }\n",
+            "[[checks]]\nname = \"redis\"\nplugin = \"tcp-health\"\nof = \"dependency\"\nspec = { \
+             address = \"127.0.0.1:6380\" }\n",
         ),
         appended(
             "address given twice",
-            "[[checks]]\nname = \"cache\"\nplugin = \"tcp-health\"\nof = \"dependency\"\nspec = { address = \"127.0.0.1:6379\" }\n",
+            "[[checks]]\nname = \"cache\"\nplugin = \"tcp-health\"\nof = \"dependency\"\nspec = { \
+             address = \"127.0.0.1:6379\" }\n",
         ),
         process("bad check name", "name = \"redis\"", "name = \"Redis server\""),
         process(
@@ -238,24 +314,68 @@ fn plugins_and_checks() -> Vec<Mistake> {
             "[probe]\nurl = \"http://127.0.0.1:8080/healthz\"\n",
             "[[checks]]\nname = \"front\"\nplugin = \"http-health\"\nof = \"public\"\n",
         ),
-        process("public check before it is public", "of = \"dependency\"", "of = \"public\"\nwhen = [\"ready\"]"),
-        process("unknown moment", "of = \"dependency\"", "of = \"dependency\"\nwhen = [\"preflght\"]"),
+        process(
+            "public check before it is public",
+            "of = \"dependency\"",
+            "of = \"public\"\nwhen = [\"ready\"]",
+        ),
+        process(
+            "unknown moment",
+            "of = \"dependency\"",
+            "of = \"dependency\"\nwhen = [\"preflght\"]",
+        ),
         process("no moment", "of = \"dependency\"", "of = \"dependency\"\nwhen = []"),
-        process("moment given twice", "of = \"dependency\"", "of = \"dependency\"\nwhen = [\"preflight\", \"preflight\"]"),
-        process("timeout longer than the interval", "interval = \"500ms\"", "interval = \"500ms\"\ntimeout = \"2s\""),
+        process(
+            "moment given twice",
+            "of = \"dependency\"",
+            "of = \"dependency\"\nwhen = [\"preflight\", \"preflight\"]",
+        ),
+        process(
+            "timeout longer than the interval",
+            "interval = \"500ms\"",
+            "interval = \"500ms\"\ntimeout = \"2s\"",
+        ),
         process("interval of nothing", "interval = \"500ms\"", "interval = \"0s\""),
-        process("more answers than time", "interval = \"500ms\"", "interval = \"10s\"\nhealthy_after = 5"),
+        process(
+            "more answers than time",
+            "interval = \"500ms\"",
+            "interval = \"10s\"\nhealthy_after = 5",
+        ),
         process("endpoint without a slash", "\"/readyz\"", "\"readyz\""),
         process("endpoint given twice", "\"/readyz\"", "\"/healthz\""),
         process("no endpoints", "[\"/healthz\", \"/readyz\"]", "[]"),
         process("bad status", "\"/readyz\"", "{ path = \"/readyz\", status = \"299-200\" }"),
         process("status out of range", "\"/readyz\"", "{ path = \"/readyz\", status = 99 }"),
-        process("bad status in a list", "\"/readyz\"", "{ path = \"/readyz\", status = [200, \"2xx\"] }"),
-        process("bad expected header", "\"/readyz\"", "{ path = \"/readyz\", headers = { x = { includes = \"y\" } } }"),
-        process("bad release header", "\"/readyz\"", "{ path = \"/readyz\", release_header = \"X Release\" }"),
-        process("bad pointer", "\"/readyz\"", "{ path = \"/readyz\", json = { \"db.state\" = \"up\" } }"),
-        process("unknown key of an endpoint", "\"/readyz\"", "{ path = \"/readyz\", header = { x = \"y\" } }"),
-        process("body of a HEAD", "\"/readyz\"", "{ path = \"/readyz\", method = \"HEAD\", body_contains = \"ok\" }"),
+        process(
+            "bad status in a list",
+            "\"/readyz\"",
+            "{ path = \"/readyz\", status = [200, \"2xx\"] }",
+        ),
+        process(
+            "bad expected header",
+            "\"/readyz\"",
+            "{ path = \"/readyz\", headers = { x = { includes = \"y\" } } }",
+        ),
+        process(
+            "bad release header",
+            "\"/readyz\"",
+            "{ path = \"/readyz\", release_header = \"X Release\" }",
+        ),
+        process(
+            "bad pointer",
+            "\"/readyz\"",
+            "{ path = \"/readyz\", json = { \"db.state\" = \"up\" } }",
+        ),
+        process(
+            "unknown key of an endpoint",
+            "\"/readyz\"",
+            "{ path = \"/readyz\", header = { x = \"y\" } }",
+        ),
+        process(
+            "body of a HEAD",
+            "\"/readyz\"",
+            "{ path = \"/readyz\", method = \"HEAD\", body_contains = \"ok\" }",
+        ),
     ]
 }
 
@@ -269,14 +389,22 @@ fn policies() -> Vec<Mistake> {
         process("address without a port", probe, &with("connect = \"127.0.0.1\"")),
         process("bad host", probe, &with("host = \"shop example\"")),
         process("authorities not there", probe, "url = \"https://shop.example/\"\nca = \"ca.pem\""),
-        process("authorities without a certificate", probe, "url = \"https://shop.example/\"\nca = \"notes.txt\""),
+        process(
+            "authorities without a certificate",
+            probe,
+            "url = \"https://shop.example/\"\nca = \"notes.txt\"",
+        ),
         process("rate of nothing", probe, &with("rate = 0")),
         process("rate of almost nothing", probe, &with("rate = 1e-18")),
         process("baseline too short", probe, &with("baseline = \"2s\"")),
         process("negative budget", probe, &with("budget = -1")),
         process("bad path for POST", probe, &with("post_path = \"api/echo\"")),
         process("bad header name", probe, &with("identity = { header = \"X Release\" }")),
-        process("identity that proves nothing", probe, &with("identity = { header = \"X-Release\", value = \"shop\" }")),
+        process(
+            "identity that proves nothing",
+            probe,
+            &with("identity = { header = \"X-Release\", value = \"shop\" }"),
+        ),
         process("unknown strategy", "bake = \"1m\"", "kind = \"canry\""),
         process("weight over 100 %", "bake = \"1m\"", "weights = [10, 150]"),
         process("weight too fine", "bake = \"1m\"", "weights = [0.001, 100]"),
@@ -284,13 +412,32 @@ fn policies() -> Vec<Mistake> {
         process("weights of another strategy", "bake = \"1m\"", "weights = [10, 100]"),
         process("bad keep_previous", "bake = \"1m\"", "keep_previous = \"forever\""),
         process("drain that never ends", "bake = \"1m\"", "drain = { timeout = \"0s\" }"),
-        process("bad override name", "bake = \"1m\"", "override = [{ name = \"X Preview\", value = \"new\" }]"),
-        process("bad cookie value", "bake = \"1m\"", "override = [{ by = \"cookie\", name = \"preview\", value = \"a;b\" }]"),
-        process("override given twice", "bake = \"1m\"", "override = [{ name = \"X-Preview\", value = \"new\" }, { name = \"x-preview\", value = \"new\" }]"),
+        process(
+            "bad override name",
+            "bake = \"1m\"",
+            "override = [{ name = \"X Preview\", value = \"new\" }]",
+        ),
+        process(
+            "bad cookie value",
+            "bake = \"1m\"",
+            "override = [{ by = \"cookie\", name = \"preview\", value = \"a;b\" }]",
+        ),
+        process(
+            "override given twice",
+            "bake = \"1m\"",
+            "override = [{ name = \"X-Preview\", value = \"new\" }, { name = \"x-preview\", value \
+             = \"new\" }]",
+        ),
         process("timeout of nothing", "healthy = \"30s\"", "healthy = \"0s\""),
-        appended("textfile that nobody reads", "[metrics]\ntextfile = \"/var/lib/node_exporter/shop.txt\"\n"),
+        appended(
+            "textfile that nobody reads",
+            "[metrics]\ntextfile = \"/var/lib/node_exporter/shop.txt\"\n",
+        ),
         appended("gateway by another scheme", "[metrics]\npush = \"https://push.internal\"\n"),
-        appended("password in the gateway's URL", "[metrics]\npush = \"http://me:hunter2@push.internal:9091\"\n"),
+        appended(
+            "password in the gateway's URL",
+            "[metrics]\npush = \"http://me:hunter2@push.internal:9091\"\n",
+        ),
         process("bad disk size", "[timeouts]\nhealthy = \"30s\"", "[disk]\nmin_free = 500"),
     ]
 }
@@ -302,12 +449,21 @@ fn environments() -> Vec<Mistake> {
         in_environment("unknown environment", Some("prodution"), two),
         in_environment("environment where none is declared", Some("production"), ""),
         in_environment("bad environment name", None, "[environments.Production]\n"),
-        in_environment("service in an environment", None, "[environments.production]\nservice = \"shop2\"\n"),
-        in_environment("unknown key in an environment", None, "[environments.production.strategy]\nbaek = \"10m\"\n"),
+        in_environment(
+            "service in an environment",
+            None,
+            "[environments.production]\nservice = \"shop2\"\n",
+        ),
+        in_environment(
+            "unknown key in an environment",
+            None,
+            "[environments.production.strategy]\nbaek = \"10m\"\n",
+        ),
         in_environment(
             "wrong value in an environment",
             Some("production"),
-            "[environments.staging]\n[environments.production.runtime.process]\nports = \"19100-19102\"\n",
+            "[environments.staging]\n[environments.production.runtime.process]\nports = \
+             \"19100-19102\"\n",
         ),
         in_environment(
             "mistake in the environment that is not meant",
@@ -322,7 +478,8 @@ fn environments() -> Vec<Mistake> {
         in_environment(
             "overlapping port ranges",
             Some("production"),
-            "[environments.production.runtime.process]\nports = \"18150-18250\"\n[environments.staging]\n",
+            "[environments.production.runtime.process]\nports = \
+             \"18150-18250\"\n[environments.staging]\n",
         ),
     ]
 }
@@ -338,9 +495,17 @@ fn each_mistake_names_file_line_and_fix() {
             continue;
         };
         for problem in &error.problems {
-            assert!(problem.line > 0 && problem.column > 0, "`{}` has no place: {problem:?}", mistake.name);
+            assert!(
+                problem.line > 0 && problem.column > 0,
+                "`{}` has no place: {problem:?}",
+                mistake.name
+            );
             assert!(!problem.fix.is_empty(), "`{}` has no fix: {problem:?}", mistake.name);
-            assert!(problem.line <= mistake.text.lines().count().max(1), "`{}` is beyond the file: {problem:?}", mistake.name);
+            assert!(
+                problem.line <= mistake.text.lines().count().max(1),
+                "`{}` is beyond the file: {problem:?}",
+                mistake.name
+            );
         }
         if error.problems.len() > 1 {
             write!(echoes, "── {}\n{}\n\n", mistake.name, said(folder.path(), &error)).unwrap();
@@ -358,7 +523,12 @@ fn each_mistake_names_file_line_and_fix() {
 #[test]
 fn the_good_manifests_are_good() {
     let folder = folder();
-    let analysed = measured::analysed("", "on_outage = \"fallback\"\nfallback = [\"health-readyz\"]", measured::ERRORS).text;
+    let analysed = measured::analysed(
+        "",
+        "on_outage = \"fallback\"\nfallback = [\"health-readyz\"]",
+        measured::ERRORS,
+    )
+    .text;
     for text in [GOOD, DOCKER, &analysed] {
         load(folder.path(), text, None).unwrap_or_else(|error| panic!("{error}"));
     }
@@ -408,7 +578,9 @@ fn files_that_hold_no_manifest_are_told_apart() {
     let empty = folder.path().join("empty.toml");
     write(&empty, "").unwrap();
     let empty = Manifest::load(&empty, None).unwrap_err();
-    let all = [missing, is_folder, large, binary, empty].map(|error| said(folder.path(), &error)).join("\n\n");
+    let all = [missing, is_folder, large, binary, empty]
+        .map(|error| said(folder.path(), &error))
+        .join("\n\n");
     insta::assert_snapshot!("no_manifest", all);
 }
 

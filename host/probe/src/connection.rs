@@ -1,7 +1,9 @@
 //! One connection, opened for one target, used for one request at a time, and judged.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{
+    ACCEPT, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt, Full};
@@ -24,7 +26,6 @@ const AGENT: &str = concat!("agente-host/", env!("CARGO_PKG_VERSION"), " probe")
 /// What is asked.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    /// The method.
     pub method: Method,
     /// The path and query.
     pub path: PathAndQuery,
@@ -61,24 +62,47 @@ impl Connection {
         let address = target.connect();
         let stream = match timeout_at(deadline, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Loss::new(Class::Connect, format!("no connection to {address}: {error}"))),
-            Err(_) => return Err(Loss::new(Class::Connect, format!("no connection to {address} in time"))),
+            Ok(Err(error)) => {
+                return Err(Loss::new(
+                    Class::Connect,
+                    format!("no connection to {address}: {error}"),
+                ));
+            }
+            Err(_) => {
+                return Err(Loss::new(
+                    Class::Connect,
+                    format!("no connection to {address} in time"),
+                ));
+            }
         };
         let _ = stream.set_nodelay(true);
         let local_port = stream.local_addr().map_or(0, |address| address.port());
         let stream = match target.tls() {
             None => Stream::Plain(stream),
-            Some((connector, name)) => match timeout_at(deadline, connector.connect(name.clone(), stream)).await {
-                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                Ok(Err(error)) => return Err(Loss::new(Class::Tls, format!("no TLS session with {address}: {}", words(&error)))),
-                Err(_) => return Err(Loss::new(Class::Tls, format!("no TLS session with {address} in time"))),
-            },
+            Some((connector, name)) => {
+                match timeout_at(deadline, connector.connect(name.clone(), stream)).await {
+                    Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                    Ok(Err(error)) => {
+                        return Err(Loss::new(
+                            Class::Tls,
+                            format!("no TLS session with {address}: {}", words(&error)),
+                        ));
+                    }
+                    Err(_) => {
+                        return Err(Loss::new(
+                            Class::Tls,
+                            format!("no TLS session with {address} in time"),
+                        ));
+                    }
+                }
+            }
         };
         let (stream, received) = Watched::new(stream);
-        let (sender, driver) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Loss::new(Class::Connect, format!("no connection to {address}: {}", words(&error))))?;
-        // How the connection ends is seen by the request on it; between requests nobody needs to know.
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| {
+            Loss::new(Class::Connect, format!("no connection to {address}: {}", words(&error)))
+        })?;
+        // How the connection ends is seen by the request on it; between requests nobody needs to
+        // know.
         let driver = tokio::spawn(async move { drop(driver.await) }).abort_handle();
         Ok(Self { sender, received, used: 0, driver, local_port })
     }
@@ -102,27 +126,50 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Returns the loss when the answer is not complete by the deadline. The connection is of no use afterwards.
-    pub async fn exchange(&mut self, target: &Target, ask: &Ask, deadline: Instant) -> Result<Answer, Loss> {
+    /// Returns the loss when the answer is not complete by the deadline. The connection is of no
+    /// use afterwards.
+    pub async fn exchange(
+        &mut self,
+        target: &Target,
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Answer, Loss> {
         let before = self.received.bytes();
         let reused = self.is_reused();
         self.used += 1;
         let request = request(target, ask);
         let sent = async {
-            // A connection that has ended while it was idle costs this request, as it costs a client which does not look first.
+            // A connection that has ended while it was idle costs this request, as it costs a
+            // client which does not look first.
             self.sender.ready().await.map_err(|_| None)?;
             self.sender.send_request(request).await.map_err(Some)
         };
         let response = match timeout_at(deadline, sent).await {
             Ok(Ok(response)) => response,
-            Ok(Err(None)) if reused => return Err(Loss::new(Class::IdleReset, "the server had closed the reused connection before the request went out")),
-            Ok(Err(None)) => return Err(Loss::new(Class::Reset, "the server closed the fresh connection before the request went out")),
-            Ok(Err(Some(error))) => return Err(lost_header(&error, reused, self.received.bytes() - before)),
+            Ok(Err(None)) if reused => {
+                return Err(Loss::new(
+                    Class::IdleReset,
+                    "the server had closed the reused connection before the request went out",
+                ));
+            }
+            Ok(Err(None)) => {
+                return Err(Loss::new(
+                    Class::Reset,
+                    "the server closed the fresh connection before the request went out",
+                ));
+            }
+            Ok(Err(Some(error))) => {
+                return Err(lost_header(&error, reused, self.received.bytes() - before));
+            }
             Err(_) => {
                 let bytes = self.received.bytes() - before;
                 return Err(Loss::new(
                     Class::Timeout,
-                    if bytes == 0 { "no answer in time".to_owned() } else { format!("only {bytes} bytes of the header in time") },
+                    if bytes == 0 {
+                        "no answer in time".to_owned()
+                    } else {
+                        format!("only {bytes} bytes of the header in time")
+                    },
                 ));
             }
         };
@@ -130,9 +177,14 @@ impl Connection {
         let reusable = !ask.close && keeps_alive(&response);
         let identity = identity(target, response.headers());
         match timeout_at(deadline, read(response.into_body())).await {
-            Ok(Ok((body, body_bytes))) => Ok(Answer { status, identity, body, body_bytes, reusable }),
+            Ok(Ok((body, body_bytes))) => {
+                Ok(Answer { status, identity, body, body_bytes, reusable })
+            }
             Ok(Err((error, got))) => Err(lost_body(&error, status, got)),
-            Err(_) => Err(Loss::new(Class::Timeout, format!("the answer ({status}) was not complete in time"))),
+            Err(_) => Err(Loss::new(
+                Class::Timeout,
+                format!("the answer ({status}) was not complete in time"),
+            )),
         }
     }
 }
@@ -145,7 +197,10 @@ fn request(target: &Target, ask: &Ask) -> Request<Full<Bytes>> {
     headers.insert(HOST, target.host().clone());
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    headers.insert(CONNECTION, HeaderValue::from_static(if ask.close { "close" } else { "keep-alive" }));
+    headers.insert(
+        CONNECTION,
+        HeaderValue::from_static(if ask.close { "close" } else { "keep-alive" }),
+    );
     if let Some(cookie) = &ask.cookie {
         headers.insert(COOKIE, cookie.clone());
     }
@@ -154,15 +209,23 @@ fn request(target: &Target, ask: &Ask) -> Request<Full<Bytes>> {
 
 fn identity(target: &Target, headers: &HeaderMap) -> String {
     let value = target.identity().and_then(|name| headers.get(name));
-    value.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned()).unwrap_or_default()
+    value
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
+        .unwrap_or_default()
 }
 
-/// Whether the server will read another request from this connection: it must not have said otherwise, and the body must have an end of its own.
+/// Whether the server will read another request from this connection: it must not have said
+/// otherwise, and the body must have an end of its own.
 fn keeps_alive(response: &Response<Incoming>) -> bool {
     let said = response.headers().get_all(CONNECTION);
-    let says =
-        |word: &str| said.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word));
-    let delimited = response.body().size_hint().exact().is_some() || response.headers().contains_key(TRANSFER_ENCODING);
+    let says = |word: &str| {
+        said.iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','))
+            .any(|one| one.trim().eq_ignore_ascii_case(word))
+    };
+    let delimited = response.body().size_hint().exact().is_some()
+        || response.headers().contains_key(TRANSFER_ENCODING);
     delimited && !says("close") && (response.version() >= Version::HTTP_11 || says("keep-alive"))
 }
 
@@ -184,9 +247,18 @@ fn lost_header(error: &hyper::Error, reused: bool, bytes: u64) -> Loss {
         return Loss::new(Class::Protocol, format!("what came is not HTTP/1: {}", words(error)));
     }
     match (reused, bytes) {
-        (true, 0) => Loss::new(Class::IdleReset, format!("the reused connection ended before any byte of the answer: {}", words(error))),
-        (false, 0) => Loss::new(Class::Reset, format!("the fresh connection ended before any byte of the answer: {}", words(error))),
-        (_, bytes) => Loss::new(Class::Reset, format!("the connection ended after {bytes} bytes of the header: {}", words(error))),
+        (true, 0) => Loss::new(
+            Class::IdleReset,
+            format!("the reused connection ended before any byte of the answer: {}", words(error)),
+        ),
+        (false, 0) => Loss::new(
+            Class::Reset,
+            format!("the fresh connection ended before any byte of the answer: {}", words(error)),
+        ),
+        (_, bytes) => Loss::new(
+            Class::Reset,
+            format!("the connection ended after {bytes} bytes of the header: {}", words(error)),
+        ),
     }
 }
 
@@ -194,11 +266,20 @@ fn lost_body(error: &hyper::Error, status: u16, got: u64) -> Loss {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData)
+            && matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
+            )
         {
-            return Loss::new(Class::Protocol, format!("the body of the answer ({status}) is not in valid chunks: {error}"));
+            return Loss::new(
+                Class::Protocol,
+                format!("the body of the answer ({status}) is not in valid chunks: {error}"),
+            );
         }
         cause = error.source();
     }
-    Loss::new(Class::Truncated, format!("the answer ({status}) was cut after {got} bytes of its body: {}", words(error)))
+    Loss::new(
+        Class::Truncated,
+        format!("the answer ({status}) was cut after {got} bytes of its body: {}", words(error)),
+    )
 }

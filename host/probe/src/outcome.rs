@@ -11,9 +11,11 @@ pub enum Class {
     Connect,
     /// A connection, but no TLS session.
     Tls,
-    /// The connection ended or was reset before the answer's header was complete: on a fresh connection, or on a reused one after the first byte.
+    /// The connection ended or was reset before the answer's header was complete: on a fresh
+    /// connection, or on a reused one after the first byte.
     Reset,
-    /// A *reused* connection ended or was reset before any byte of the answer: the server closed it while it was idle.
+    /// A *reused* connection ended or was reset before any byte of the answer: the server closed it
+    /// while it was idle.
     IdleReset,
     /// The header came, but the body is shorter than it declared, or was cut between chunks.
     Truncated,
@@ -23,7 +25,8 @@ pub enum Class {
     Status5xx,
     /// What came is not HTTP/1.
     Protocol,
-    /// A complete answer below 500 that is not the one expected; only where the client knows what to expect.
+    /// A complete answer below 500 that is not the one expected; only where the client knows what
+    /// to expect.
     WrongAnswer,
     /// Due, but not sent: too many were in flight.
     Overload,
@@ -56,7 +59,6 @@ impl fmt::Display for Class {
 /// A request without a complete answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// Its class.
     pub class: Class,
     /// What happened, in words.
     pub words: String,

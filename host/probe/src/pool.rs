@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::connection::Connection;
 
-/// Idle connections, the one that has idled longest first. It grows to its size before any is used twice.
+/// Idle connections, the one that has idled longest first. It grows to its size before any is used
+/// twice.
 pub struct Pool {
     size: usize,
     idle: Mutex<Idle>,
@@ -24,7 +25,8 @@ impl Pool {
         Self { size, idle: Mutex::default() }
     }
 
-    /// A connection to use again; `None` means: open one. What is taken is given back with [`Pool::give_back`] or written off with [`Pool::write_off`].
+    /// A connection to use again; `None` means: open one. What is taken is given back with
+    /// [`Pool::give_back`] or written off with [`Pool::write_off`].
     pub fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.members >= self.size

@@ -24,15 +24,18 @@ use crate::target::Target;
 const SLOWEST: f64 = 0.01;
 /// The fastest rate that is still a probe and not a load test.
 const FASTEST: f64 = 10_000.0;
-/// How many requests may be in flight: each holds a socket, and the usual limit of a process is 1024.
+/// How many requests may be in flight: each holds a socket, and the usual limit of a process is
+/// 1024.
 const MOST_IN_FLIGHT: usize = 512;
 /// How many kept-alive connections are used in turn.
 const KEPT_CONNECTIONS: usize = 4;
-/// Every which request is a POST, where a path for it is declared. Odd, so that fresh and kept-alive connections carry both.
+/// Every which request is a POST, where a path for it is declared. Odd, so that fresh and
+/// kept-alive connections carry both.
 const POST_EVERY: u64 = 5;
 /// How many fresh connections `identities` opens at once.
 const AT_ONCE: usize = 8;
-/// How far behind its schedule the prober may fall, because this machine did not let it run, before it skips what it missed.
+/// How far behind its schedule the prober may fall, because this machine did not let it run, before
+/// it skips what it missed.
 const FURTHEST_BEHIND: Duration = Duration::from_secs(1);
 
 const POST_BODY: &[u8] = b"agente-host probe\n";
@@ -57,20 +60,35 @@ impl HttpProber {
     ///
     /// # Errors
     ///
-    /// Returns a fault of kind `invalid-config` when the URL, an override, a path, the rate or the timeout can't be used.
+    /// Returns a fault of kind `invalid-config` when the URL, an override, a path, the rate or the
+    /// timeout can't be used.
     pub fn new(policy: &ProbePolicy) -> Result<Self, Fault> {
         let target = Target::from_policy(policy)?;
-        let period = Some(policy.rate).filter(|rate| (SLOWEST..=FASTEST).contains(rate)).and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
+        let period = Some(policy.rate)
+            .filter(|rate| (SLOWEST..=FASTEST).contains(rate))
+            .and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
         let Some(period) = period else {
-            let message = format!("the probe's rate is `{}` requests per second; it must be from {SLOWEST} to {FASTEST}", policy.rate);
-            return Err(Fault::new(FaultKind::InvalidConfig, message).hint("Write it as in `rate = 50`, below `[probe]`."));
+            let message = format!(
+                "the probe's rate is `{}` requests per second; it must be from {SLOWEST} to \
+                 {FASTEST}",
+                policy.rate
+            );
+            return Err(Fault::new(FaultKind::InvalidConfig, message)
+                .hint("Write it as in `rate = 50`, below `[probe]`."));
         };
         if policy.timeout.is_zero() {
-            return Err(Fault::new(FaultKind::InvalidConfig, "the probe's timeout is zero").hint("Write it as in `timeout = \"5s\"`, below `[probe]`."));
+            return Err(Fault::new(FaultKind::InvalidConfig, "the probe's timeout is zero")
+                .hint("Write it as in `timeout = \"5s\"`, below `[probe]`."));
         }
         let post_path = policy.post_path.as_deref().map(Target::parse_path).transpose()?;
         let tally = Tally::new(policy.identity_header.is_some(), policy.count_idle_resets);
-        let shared = Shared { target, timeout: policy.timeout, post_path, tally, pool: Pool::new(KEPT_CONNECTIONS) };
+        let shared = Shared {
+            target,
+            timeout: policy.timeout,
+            post_path,
+            tally,
+            pool: Pool::new(KEPT_CONNECTIONS),
+        };
         Ok(Self { shared: Arc::new(shared), period, running: Mutex::new(None) })
     }
 
@@ -92,7 +110,8 @@ impl HttpProber {
 
 impl Drop for HttpProber {
     fn drop(&mut self) {
-        if let Some(running) = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(running) = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+        {
             running.abort();
         }
     }
@@ -103,7 +122,9 @@ impl Prober for HttpProber {
     async fn start(&self) -> Result<(), Fault> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.is_none() {
-            *running = Some(tokio::spawn(keep_sending(Arc::clone(&self.shared), self.period)).abort_handle());
+            *running = Some(
+                tokio::spawn(keep_sending(Arc::clone(&self.shared), self.period)).abort_handle(),
+            );
         }
         Ok(())
     }
@@ -133,7 +154,9 @@ impl Prober for HttpProber {
     }
 }
 
-async fn next_identity(asking: &mut JoinSet<Result<Answer, Loss>>) -> Result<Option<String>, Fault> {
+async fn next_identity(
+    asking: &mut JoinSet<Result<Answer, Loss>>,
+) -> Result<Option<String>, Fault> {
     match asking.join_next().await {
         None => Ok(None),
         Some(Ok(Ok(answer))) => Ok(Some(answer.identity)),
@@ -143,7 +166,11 @@ async fn next_identity(asking: &mut JoinSet<Result<Answer, Loss>>) -> Result<Opt
 }
 
 fn unanswered(cause: String) -> Fault {
-    let mut fault = Fault::new(FaultKind::Unavailable, "who answers at the service's public URL could not be asked").retryable();
+    let mut fault = Fault::new(
+        FaultKind::Unavailable,
+        "who answers at the service's public URL could not be asked",
+    )
+    .retryable();
     fault.causes.push(cause);
     fault.hint("Ask the URL of `[probe]` by hand: `curl --include`.")
 }
@@ -152,7 +179,8 @@ fn unanswered(cause: String) -> Fault {
 async fn keep_sending(shared: Arc<Shared>, period: Duration) {
     let mut in_flight = JoinSet::new();
     let mut begin = Instant::now();
-    // Counted from `begin`, so that the schedule does not drift; `number` goes on when the begin moves.
+    // Counted from `begin`, so that the schedule does not drift; `number` goes on when the begin
+    // moves.
     let (mut number, mut tick) = (0_u64, 0_u64);
     loop {
         let mut due = begin + multiply(period, tick);
@@ -169,7 +197,10 @@ async fn keep_sending(shared: Arc<Shared>, period: Duration) {
         }
         let ticket = shared.ticket(number);
         if in_flight.len() >= MOST_IN_FLIGHT {
-            let loss = Loss::new(Class::Overload, format!("not sent: {} requests are in flight", in_flight.len()));
+            let loss = Loss::new(
+                Class::Overload,
+                format!("not sent: {} requests are in flight", in_flight.len()),
+            );
             shared.tally.not_sent(ticket.describe(&shared, None), &loss);
         } else {
             shared.tally.sent();
@@ -202,7 +233,10 @@ impl Ticket {
             (_, false) => "fresh",
         };
         match connection {
-            Some(connection) => format!("{method} {path} on a {kind} connection from port {}", connection.local_port()),
+            Some(connection) => format!(
+                "{method} {path} on a {kind} connection from port {}",
+                connection.local_port()
+            ),
             None => format!("{method} {path} on a {kind} connection"),
         }
     }
@@ -210,7 +244,10 @@ impl Ticket {
 
 impl Shared {
     fn ticket(&self, number: u64) -> Ticket {
-        Ticket { post: self.post_path.is_some() && number % POST_EVERY == POST_EVERY - 1, kept_alive: number % 2 == 1 }
+        Ticket {
+            post: self.post_path.is_some() && number % POST_EVERY == POST_EVERY - 1,
+            kept_alive: number % 2 == 1,
+        }
     }
 
     fn path(&self, post: bool) -> &PathAndQuery {
@@ -221,7 +258,11 @@ impl Shared {
     }
 
     fn ask(&self, post: bool, close: bool) -> Ask {
-        let (method, body) = if post { (Method::POST, Bytes::from_static(POST_BODY)) } else { (Method::GET, Bytes::new()) };
+        let (method, body) = if post {
+            (Method::POST, Bytes::from_static(POST_BODY))
+        } else {
+            (Method::GET, Bytes::new())
+        };
         Ask { method, path: self.path(post).clone(), body, close, cookie: None }
     }
 
@@ -238,11 +279,18 @@ impl Shared {
                 if ticket.kept_alive {
                     self.pool.write_off();
                 }
-                return self.tally.ended(due.into_std(), sent_ms, ticket.describe(self, None), Err(&loss));
+                return self.tally.ended(
+                    due.into_std(),
+                    sent_ms,
+                    ticket.describe(self, None),
+                    Err(&loss),
+                );
             }
         };
         let what = ticket.describe(self, Some(&connection));
-        let result = connection.exchange(&self.target, &self.ask(ticket.post, !ticket.kept_alive), deadline).await;
+        let result = connection
+            .exchange(&self.target, &self.ask(ticket.post, !ticket.kept_alive), deadline)
+            .await;
         self.tally.ended(due.into_std(), sent_ms, what, result.as_ref());
         match result {
             Ok(answer) if ticket.kept_alive && answer.reusable => self.pool.give_back(connection),

@@ -39,10 +39,10 @@ pub struct Window {
     pub by_identity: BTreeMap<String, (u64, u64)>,
 }
 
-/// One stretch of time during which an identity answered without a break of a second. Times are milliseconds since the epoch.
+/// One stretch of time during which an identity answered without a break of a second. Times are
+/// milliseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Presence {
-    /// Who.
     pub identity: String,
     /// When the first request that it answered was sent.
     pub first_sent_ms: u64,
@@ -56,7 +56,8 @@ pub struct Presence {
     pub answers: u64,
 }
 
-/// When an identity answered first and last, over all its presences. Times are milliseconds since the epoch.
+/// When an identity answered first and last, over all its presences. Times are milliseconds since
+/// the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct IdentityTimes {
     /// When its first answer was complete.
@@ -89,10 +90,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// An empty tally that begins now. Whether answers are counted by identity, and whether resets of idle connections are told in words too.
-    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "the bounds are constants, and a test builds them")]
+    /// An empty tally that begins now. Whether answers are counted by identity, and whether resets
+    /// of idle connections are told in words too.
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "the bounds are constants, and a test builds them"
+    )]
     pub fn new(by_identity: bool, sample_idle_resets: bool) -> Self {
-        let latencies_us = Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("constant bounds are valid");
+        let latencies_us =
+            Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("constant bounds are valid");
         let counts = Counts {
             sent: 0,
             succeeded: 0,
@@ -118,8 +125,15 @@ impl Tally {
         self.lost(&mut self.counts(), now_ms(), what, loss);
     }
 
-    /// Counts what a request ended in. `due` is when it should have gone out, `sent_ms` when it did; `what` describes it in a sample.
-    pub fn ended(&self, due: Instant, sent_ms: u64, what: impl Display, result: Result<&Answer, &Loss>) {
+    /// Counts what a request ended in. `due` is when it should have gone out, `sent_ms` when it
+    /// did; `what` describes it in a sample.
+    pub fn ended(
+        &self,
+        due: Instant,
+        sent_ms: u64,
+        what: impl Display,
+        result: Result<&Answer, &Loss>,
+    ) {
         let latency_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
         let now = now_ms();
         let mut counts = self.counts();
@@ -131,8 +145,17 @@ impl Tally {
                     counts.seen(answer, sent_ms, now);
                 }
                 if answer.status >= 500 {
-                    let by = if answer.identity.is_empty() { String::new() } else { format!(" by `{}`", answer.identity) };
-                    self.lost(&mut counts, now, what, &Loss::new(Class::Status5xx, format!("answered {}{by}", answer.status)));
+                    let by = if answer.identity.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" by `{}`", answer.identity)
+                    };
+                    self.lost(
+                        &mut counts,
+                        now,
+                        what,
+                        &Loss::new(Class::Status5xx, format!("answered {}{by}", answer.status)),
+                    );
                 } else {
                     counts.succeeded += 1;
                     counts.window(now).succeeded += 1;
@@ -149,7 +172,9 @@ impl Tally {
             *counts.failed.entry(loss.class).or_default() += 1;
             *counts.window(now).failed.entry(loss.class.name()).or_default() += 1;
         }
-        if counts.samples.len() < SAMPLES && (loss.class != Class::IdleReset || self.sample_idle_resets) {
+        if counts.samples.len() < SAMPLES
+            && (loss.class != Class::IdleReset || self.sample_idle_resets)
+        {
             let sample = format!("+{:.3} s: {what}: {loss}", self.begun.elapsed().as_secs_f64());
             counts.samples.push(sample);
         }
@@ -158,11 +183,21 @@ impl Tally {
     /// The counts so far, in the engine's form.
     pub fn report(&self) -> ProbeReport {
         let counts = self.counts();
-        let quantile = |q| if counts.latencies_us.is_empty() { 0 } else { counts.latencies_us.value_at_quantile(q).min(counts.latencies_us.max()) };
+        let quantile = |q| {
+            if counts.latencies_us.is_empty() {
+                0
+            } else {
+                counts.latencies_us.value_at_quantile(q).min(counts.latencies_us.max())
+            }
+        };
         ProbeReport {
             sent: counts.sent,
             succeeded: counts.succeeded,
-            failed: counts.failed.iter().map(|(class, count)| (class.name().to_owned(), *count)).collect(),
+            failed: counts
+                .failed
+                .iter()
+                .map(|(class, count)| (class.name().to_owned(), *count))
+                .collect(),
             idle_resets: counts.idle_resets,
             by_identity: counts.by_identity.clone(),
             latency_us: [quantile(0.5), quantile(0.95), quantile(0.99), counts.latencies_us.max()],
@@ -201,7 +236,11 @@ impl Counts {
     fn seen(&mut self, answer: &Answer, sent_ms: u64, now: u64) {
         let identity = &answer.identity;
         *self.by_identity.entry(identity.clone()).or_default() += 1;
-        let times = self.times.entry(identity.clone()).or_insert(IdentityTimes { first_ms: now, last_ms: now, last_sent_ms: sent_ms });
+        let times = self.times.entry(identity.clone()).or_insert(IdentityTimes {
+            first_ms: now,
+            last_ms: now,
+            last_sent_ms: sent_ms,
+        });
         times.last_ms = times.last_ms.max(now);
         times.last_sent_ms = times.last_sent_ms.max(sent_ms);
         let (all, bad) = self.window(now).by_identity.entry(identity.clone()).or_default();
@@ -210,10 +249,13 @@ impl Counts {
         self.present(identity, sent_ms, now);
     }
 
-    /// Answers come in another order than requests went out, so the presence that a request belongs to is found by when it was sent.
+    /// Answers come in another order than requests went out, so the presence that a request belongs
+    /// to is found by when it was sent.
     fn present(&mut self, identity: &str, sent_ms: u64, now: u64) {
         let belongs = |presence: &&mut Presence| {
-            presence.identity == identity && presence.first_sent_ms <= sent_ms + GONE_AFTER_MS && sent_ms <= presence.last_sent_ms + GONE_AFTER_MS
+            presence.identity == identity
+                && presence.first_sent_ms <= sent_ms + GONE_AFTER_MS
+                && sent_ms <= presence.last_sent_ms + GONE_AFTER_MS
         };
         if let Some(presence) = self.presences.iter_mut().rev().find(belongs) {
             presence.first_sent_ms = presence.first_sent_ms.min(sent_ms);
@@ -252,7 +294,9 @@ impl Counts {
 
 /// The time, in milliseconds since the epoch.
 pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -262,7 +306,13 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, identity: &str) -> Answer {
-        Answer { status, identity: identity.to_owned(), body: Bytes::new(), body_bytes: 0, reusable: true }
+        Answer {
+            status,
+            identity: identity.to_owned(),
+            body: Bytes::new(),
+            body_bytes: 0,
+            reusable: true,
+        }
     }
 
     #[test]
@@ -279,19 +329,43 @@ mod tests {
         tally.not_sent("GET /", &Loss::new(Class::Overload, "too many"));
         let report = tally.report();
         assert_eq!((report.sent, report.succeeded, report.idle_resets), (4, 1, 1));
-        assert_eq!(report.failed, BTreeMap::from([("overload".into(), 1), ("status-5xx".into(), 1), ("truncated".into(), 1)]));
+        assert_eq!(
+            report.failed,
+            BTreeMap::from([
+                ("overload".into(), 1),
+                ("status-5xx".into(), 1),
+                ("truncated".into(), 1)
+            ])
+        );
         assert_eq!(report.by_identity, BTreeMap::from([("blue".into(), 1), ("green".into(), 1)]));
         assert_eq!(report.samples.len(), 3);
-        assert!(report.samples[0].ends_with("s: GET /: status-5xx: answered 502 by `green`"), "{:?}", report.samples);
+        assert!(
+            report.samples[0].ends_with("s: GET /: status-5xx: answered 502 by `green`"),
+            "{:?}",
+            report.samples
+        );
         let windows = tally.windows();
-        assert_eq!(windows.iter().map(|window| window.succeeded + window.idle_resets + window.failed.values().sum::<u64>()).sum::<u64>(), 5);
+        assert_eq!(
+            windows
+                .iter()
+                .map(|window| window.succeeded
+                    + window.idle_resets
+                    + window.failed.values().sum::<u64>())
+                .sum::<u64>(),
+            5
+        );
     }
 
     #[test]
     fn only_the_first_ten_failures_are_told() {
         let tally = Tally::new(false, true);
         for number in 0..15 {
-            tally.ended(Instant::now(), now_ms(), number, Err(&Loss::new(Class::IdleReset, "ended")));
+            tally.ended(
+                Instant::now(),
+                now_ms(),
+                number,
+                Err(&Loss::new(Class::IdleReset, "ended")),
+            );
         }
         let report = tally.report();
         assert_eq!((report.samples.len(), report.idle_resets), (10, 15));
@@ -313,9 +387,22 @@ mod tests {
         counts.present("blue", base + 9100, base + 9102); // the way back
         drop(counts);
         let presences = tally.presences();
-        assert_eq!(presences.iter().map(|presence| presence.identity.as_str()).collect::<Vec<_>>(), ["blue", "green", "blue"]);
-        assert_eq!((presences[0].last_sent_ms - base, presences[0].last_answer_ms - base, presences[0].answers), (4950, 8000, 51));
-        assert_eq!((presences[1].first_sent_ms - base, presences[1].first_answer_ms - base), (5050, 5052));
+        assert_eq!(
+            presences.iter().map(|presence| presence.identity.as_str()).collect::<Vec<_>>(),
+            ["blue", "green", "blue"]
+        );
+        assert_eq!(
+            (
+                presences[0].last_sent_ms - base,
+                presences[0].last_answer_ms - base,
+                presences[0].answers
+            ),
+            (4950, 8000, 51)
+        );
+        assert_eq!(
+            (presences[1].first_sent_ms - base, presences[1].first_answer_ms - base),
+            (5050, 5052)
+        );
         assert_eq!(presences[2].answers, 1);
     }
 

@@ -21,7 +21,6 @@ pub enum TargetError {
     Url {
         /// As it was given.
         url: String,
-        /// Why.
         #[source]
         source: url::ParseError,
     },
@@ -62,7 +61,6 @@ pub enum TargetError {
     Authorities {
         /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -74,10 +72,7 @@ pub enum TargetError {
     },
     /// The system has no certificate authorities.
     #[error("this machine has no certificate authorities that could vouch for `{url}`")]
-    NoSystemAuthorities {
-        /// The URL.
-        url: String,
-    },
+    NoSystemAuthorities { url: String },
     /// TLS can't be set up.
     #[error("TLS can't be set up")]
     Tls(#[source] rustls::Error),
@@ -86,13 +81,27 @@ pub enum TargetError {
 impl From<TargetError> for Fault {
     fn from(error: TargetError) -> Self {
         let hint = match &error {
-            TargetError::Url { .. } | TargetError::UnfitUrl { .. } => "Write it as in `url = \"http://127.0.0.1:8080/api/items\"`, below `[probe]`.",
-            TargetError::Connect { .. } => "Write it as in `connect = \"127.0.0.1:8443\"`, below `[probe]`.",
-            TargetError::Host { .. } => "Write it as in `host = \"shop.example\"`, below `[probe]`.",
-            TargetError::Path { .. } => "Write it as in `post_path = \"/api/echo\"`, below `[probe]`.",
-            TargetError::HeaderName { .. } => "Write it as in `identity_header = \"X-Agente-Slot\"`.",
-            TargetError::Authorities { .. } | TargetError::NoAuthority { .. } => "`ca` below `[probe]` is a file with certificates in PEM form.",
-            TargetError::NoSystemAuthorities { .. } => "Install `ca-certificates`, or name a file with `ca` below `[probe]`.",
+            TargetError::Url { .. } | TargetError::UnfitUrl { .. } => {
+                "Write it as in `url = \"http://127.0.0.1:8080/api/items\"`, below `[probe]`."
+            }
+            TargetError::Connect { .. } => {
+                "Write it as in `connect = \"127.0.0.1:8443\"`, below `[probe]`."
+            }
+            TargetError::Host { .. } => {
+                "Write it as in `host = \"shop.example\"`, below `[probe]`."
+            }
+            TargetError::Path { .. } => {
+                "Write it as in `post_path = \"/api/echo\"`, below `[probe]`."
+            }
+            TargetError::HeaderName { .. } => {
+                "Write it as in `identity_header = \"X-Agente-Slot\"`."
+            }
+            TargetError::Authorities { .. } | TargetError::NoAuthority { .. } => {
+                "`ca` below `[probe]` is a file with certificates in PEM form."
+            }
+            TargetError::NoSystemAuthorities { .. } => {
+                "Install `ca-certificates`, or name a file with `ca` below `[probe]`."
+            }
             TargetError::Tls(_) => "Check `ca` below `[probe]`.",
         };
         let mut fault = Fault::new(FaultKind::InvalidConfig, error.to_string()).hint(hint);
@@ -119,19 +128,34 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// Returns [`TargetError`] when the URL, an override of it, the header's name or the file of certificate authorities can't be used.
+    /// Returns [`TargetError`] when the URL, an override of it, the header's name or the file of
+    /// certificate authorities can't be used.
     pub fn from_policy(policy: &ProbePolicy) -> Result<Self, TargetError> {
-        Self::new(&policy.url, policy.connect.as_deref(), policy.host.as_deref(), policy.ca.as_deref().map(Path::new), policy.identity_header.as_deref())
+        Self::new(
+            &policy.url,
+            policy.connect.as_deref(),
+            policy.host.as_deref(),
+            policy.ca.as_deref().map(Path::new),
+            policy.identity_header.as_deref(),
+        )
     }
 
-    /// A target: where it is, `host:port` to connect to instead, the `Host` header and TLS name instead, a PEM file of authorities instead of the
-    /// system's, and the header that names who answered. Reads the file now.
+    /// A target: where it is, `host:port` to connect to instead, the `Host` header and TLS name
+    /// instead, a PEM file of authorities instead of the system's, and the header that names
+    /// who answered. Reads the file now.
     ///
     /// # Errors
     ///
     /// Returns [`TargetError`] when any of them can't be used.
-    pub fn new(url: &str, connect: Option<&str>, host: Option<&str>, ca: Option<&Path>, identity: Option<&str>) -> Result<Self, TargetError> {
-        let parsed = Url::parse(url).map_err(|source| TargetError::Url { url: url.to_owned(), source })?;
+    pub fn new(
+        url: &str,
+        connect: Option<&str>,
+        host: Option<&str>,
+        ca: Option<&Path>,
+        identity: Option<&str>,
+    ) -> Result<Self, TargetError> {
+        let parsed =
+            Url::parse(url).map_err(|source| TargetError::Url { url: url.to_owned(), source })?;
         let unfit = |problem| {
             let mut shown = parsed.clone();
             let _ = shown.set_password(None);
@@ -145,7 +169,9 @@ impl Target {
         if !parsed.username().is_empty() || parsed.password().is_some() {
             return Err(unfit("has a user name in it"));
         }
-        let (Some(url_host), Some(port)) = (parsed.host(), parsed.port_or_known_default()) else { return Err(unfit("names no host")) };
+        let (Some(url_host), Some(port)) = (parsed.host(), parsed.port_or_known_default()) else {
+            return Err(unfit("names no host"));
+        };
         let path = match parsed.query() {
             Some(query) => format!("{}?{query}", parsed.path()),
             None => parsed.path().to_owned(),
@@ -156,7 +182,9 @@ impl Target {
         };
         let host = match host {
             Some(host) => host.to_owned(),
-            None => parsed.port().map_or_else(|| url_host.to_string(), |port| format!("{url_host}:{port}")),
+            None => parsed
+                .port()
+                .map_or_else(|| url_host.to_string(), |port| format!("{url_host}:{port}")),
         };
         let bad_host = || TargetError::Host { host: host.clone() };
         let authority: Authority = host.parse().map_err(|_| bad_host())?;
@@ -171,14 +199,17 @@ impl Target {
             None
         };
         let identity = match identity {
-            Some(name) => Some(name.parse().map_err(|_| TargetError::HeaderName { name: name.to_owned() })?),
+            Some(name) => {
+                Some(name.parse().map_err(|_| TargetError::HeaderName { name: name.to_owned() })?)
+            }
             None => None,
         };
         Ok(Self {
             url: url.to_owned(),
             path: parse_path(&path)?,
             connect,
-            host: HeaderValue::from_str(&host).map_err(|_| TargetError::Host { host: host.clone() })?,
+            host: HeaderValue::from_str(&host)
+                .map_err(|_| TargetError::Host { host: host.clone() })?,
             identity,
             tls,
         })
@@ -237,9 +268,16 @@ fn host_and_port(connect: &str) -> Result<String, TargetError> {
 fn connector(url: &str, ca: Option<&Path>) -> Result<TlsConnector, TargetError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TargetError::Authorities { path: path.to_owned(), source };
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(error.into()))? {
-            roots.add(certificate.map_err(|error| failed(error.into()))?).map_err(|error| failed(error.into()))?;
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TargetError::Authorities {
+            path: path.to_owned(),
+            source,
+        };
+        for certificate in
+            CertificateDer::pem_file_iter(path).map_err(|error| failed(error.into()))?
+        {
+            roots
+                .add(certificate.map_err(|error| failed(error.into()))?)
+                .map_err(|error| failed(error.into()))?;
         }
         if roots.is_empty() {
             return Err(TargetError::NoAuthority { path: path.to_owned() });
@@ -252,7 +290,9 @@ fn connector(url: &str, ca: Option<&Path>) -> Result<TlsConnector, TargetError> 
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(TargetError::Tls)?;
+    let versions = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TargetError::Tls)?;
     let mut config = versions.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
@@ -269,17 +309,28 @@ mod tests {
     #[test]
     fn the_url_alone_says_where_to_connect_and_what_to_ask() {
         let plain = target("http://127.0.0.1:8080/a?b=c", None, None).unwrap();
-        assert_eq!((plain.connect(), plain.host().to_str().unwrap(), plain.path().as_str()), ("127.0.0.1:8080", "127.0.0.1:8080", "/a?b=c"));
+        assert_eq!(
+            (plain.connect(), plain.host().to_str().unwrap(), plain.path().as_str()),
+            ("127.0.0.1:8080", "127.0.0.1:8080", "/a?b=c")
+        );
         let named = target("http://shop.example", None, None).unwrap();
-        assert_eq!((named.connect(), named.host().to_str().unwrap(), named.path().as_str()), ("shop.example:80", "shop.example", "/"));
+        assert_eq!(
+            (named.connect(), named.host().to_str().unwrap(), named.path().as_str()),
+            ("shop.example:80", "shop.example", "/")
+        );
         let six = target("http://[::1]:81/", None, None).unwrap();
         assert_eq!((six.connect(), six.host().to_str().unwrap()), ("[::1]:81", "[::1]:81"));
     }
 
     #[test]
     fn connect_and_host_override_the_url() {
-        let target = target("http://shop.example/x", Some("127.0.0.1:99"), Some("other.example:8080")).unwrap();
-        assert_eq!((target.connect(), target.host().to_str().unwrap()), ("127.0.0.1:99", "other.example:8080"));
+        let target =
+            target("http://shop.example/x", Some("127.0.0.1:99"), Some("other.example:8080"))
+                .unwrap();
+        assert_eq!(
+            (target.connect(), target.host().to_str().unwrap()),
+            ("127.0.0.1:99", "other.example:8080")
+        );
     }
 
     #[test]
@@ -291,8 +342,14 @@ mod tests {
             (target("http://a/", Some("127.0.0.1"), None), "not `host:port`"),
             (target("http://a/", Some("127.0.0.1:99999"), None), "not `host:port`"),
             (target("http://a/", None, Some("a b")), "not a host name"),
-            (Target::new("http://a/", None, None, None, Some("X Slot")), "not the name of a header"),
-            (Target::new("https://a/", None, None, Some(Path::new("/nowhere/ca.pem")), None), "can't be read"),
+            (
+                Target::new("http://a/", None, None, None, Some("X Slot")),
+                "not the name of a header",
+            ),
+            (
+                Target::new("https://a/", None, None, Some(Path::new("/nowhere/ca.pem")), None),
+                "can't be read",
+            ),
         ];
         for (result, words) in cases {
             let fault = Fault::from(result.err().unwrap());

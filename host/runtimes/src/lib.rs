@@ -1,4 +1,5 @@
-//! Runs backends: local processes, each under a supervisor of its own, and containers of the Docker Engine.
+//! Runs backends: local processes, each under a supervisor of its own, and containers of the Docker
+//! Engine.
 
 pub mod commands;
 pub mod docker;

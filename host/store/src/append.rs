@@ -1,6 +1,7 @@
 //! Appending to the journal: the one place where entries, deployments and states are written.
 //!
-//! All of it is one transaction: the fence is compared, the entry is chained and inserted, the deployment's row opened or closed, the state replaced.
+//! All of it is one transaction: the fence is compared, the entry is chained and inserted, the
+//! deployment's row opened or closed, the state replaced.
 
 use crate::chain::{self, Link};
 use crate::clock;
@@ -47,9 +48,19 @@ impl From<Fault> for Refusal {
 
 impl EmbeddedStore {
     /// Makes an entry and the state that follows from it durable, as one.
-    pub(crate) async fn append_entry(&self, deployment: &DeploymentId, fence: Fence, event: &Event, state: &ServiceState) -> Result<(), AppendError> {
-        let addition = Addition::new(deployment, fence, event, state).map_err(AppendError::Unavailable)?;
-        let written = self.database.write(move |connection| Box::pin(async move { addition.write(connection).await })).await;
+    pub(crate) async fn append_entry(
+        &self,
+        deployment: &DeploymentId,
+        fence: Fence,
+        event: &Event,
+        state: &ServiceState,
+    ) -> Result<(), AppendError> {
+        let addition =
+            Addition::new(deployment, fence, event, state).map_err(AppendError::Unavailable)?;
+        let written = self
+            .database
+            .write(move |connection| Box::pin(async move { addition.write(connection).await }))
+            .await;
         written.map_err(|refusal| match refusal {
             Refusal::Fenced(scope) => AppendError::Fenced { scope, fence },
             Refusal::Problem(problem) => {
@@ -61,15 +72,31 @@ impl EmbeddedStore {
 }
 
 impl Addition {
-    fn new(deployment: &DeploymentId, fence: Fence, event: &Event, state: &ServiceState) -> Result<Self, Fault> {
-        let unwritable = |error| internal(format!("the entry of deployment `{deployment}` can't be written as JSON")).because(&error);
+    fn new(
+        deployment: &DeploymentId,
+        fence: Fence,
+        event: &Event,
+        state: &ServiceState,
+    ) -> Result<Self, Fault> {
+        let unwritable = |error| {
+            internal(format!("the entry of deployment `{deployment}` can't be written as JSON"))
+                .because(&error)
+        };
         let (opening, closing) = match event {
             Event::Opened { plan } if plan.id != *deployment => {
-                return Err(internal(format!("the plan of deployment `{}` was to open deployment `{deployment}`", plan.id)));
+                return Err(internal(format!(
+                    "the plan of deployment `{}` was to open deployment `{deployment}`",
+                    plan.id
+                )));
             }
             Event::Opened { plan } => (Some(plan.clone()), None),
-            Event::Closed { outcome } => (None, Some(serde_json::to_string(outcome).map_err(unwritable)?)),
-            Event::Step { .. } | Event::Decided(_) | Event::TurnedBack { .. } | Event::Resumed { .. } => (None, None),
+            Event::Closed { outcome } => {
+                (None, Some(serde_json::to_string(outcome).map_err(unwritable)?))
+            }
+            Event::Step { .. }
+            | Event::Decided(_)
+            | Event::TurnedBack { .. }
+            | Event::Resumed { .. } => (None, None),
         };
         let event = serde_json::to_string(event).map_err(unwritable)?;
         let state = serde_json::to_string(state).map_err(unwritable)?;
@@ -85,16 +112,28 @@ impl Addition {
                 // Nobody ever held a lease of a scope without a row.
                 (row.ok_or_else(|| Refusal::Fenced(plan.scope.clone()))?, plan.scope.clone())
             }
-            (None, None) => return Err(internal(format!("deployment `{}` was never opened in this store", self.deployment)).into()),
+            (None, None) => {
+                return Err(internal(format!(
+                    "deployment `{}` was never opened in this store",
+                    self.deployment
+                ))
+                .into());
+            }
         };
 
-        let newest: Option<(i64,)> = sqlx::query_as("SELECT fence FROM lease WHERE scope = ?").bind(row).fetch_optional(&mut *connection).await?;
+        let newest: Option<(i64,)> = sqlx::query_as("SELECT fence FROM lease WHERE scope = ?")
+            .bind(row)
+            .fetch_optional(&mut *connection)
+            .await?;
         if newest.map(|(fence,)| from_sql(fence)) != Some(self.fence.0) {
             return Err(Refusal::Fenced(scope));
         }
 
         let (position, previous): (i64, Vec<u8>) =
-            sqlx::query_as("SELECT head_position, head_hash FROM scope WHERE id = ?").bind(row).fetch_one(&mut *connection).await?;
+            sqlx::query_as("SELECT head_position, head_hash FROM scope WHERE id = ?")
+                .bind(row)
+                .fetch_one(&mut *connection)
+                .await?;
         let state_digest = chain::state_digest(&self.state);
         if self.is_repeated(connection, row, position, &state_digest).await? {
             return Ok(());
@@ -103,19 +142,34 @@ impl Addition {
         let at = to_sql(clock::now().0);
         match (known, &self.opening) {
             (None, Some(plan)) => self.open(connection, row, plan, at).await?,
-            (Some(_), Some(_)) => return Err(internal(format!("deployment `{}` was opened before", self.deployment)).into()),
-            (Some(known), None) if known.closed => return Err(internal(format!("deployment `{}` has ended and takes no more entries", self.deployment)).into()),
+            (Some(_), Some(_)) => {
+                return Err(internal(format!(
+                    "deployment `{}` was opened before",
+                    self.deployment
+                ))
+                .into());
+            }
+            (Some(known), None) if known.closed => {
+                return Err(internal(format!(
+                    "deployment `{}` has ended and takes no more entries",
+                    self.deployment
+                ))
+                .into());
+            }
             (Some(_) | None, None) => {}
         }
         if let Some(outcome) = &self.closing {
-            let close = sqlx::query("UPDATE deployment SET closed = ?, outcome = ? WHERE id = ?").bind(at).bind(outcome);
+            let close = sqlx::query("UPDATE deployment SET closed = ?, outcome = ? WHERE id = ?")
+                .bind(at)
+                .bind(outcome);
             close.bind(&self.deployment.0).execute(&mut *connection).await?;
         }
 
-        let (sequence,): (i64,) = sqlx::query_as("SELECT coalesce(max(sequence) + 1, 0) FROM entry WHERE deployment = ?")
-            .bind(&self.deployment.0)
-            .fetch_one(&mut *connection)
-            .await?;
+        let (sequence,): (i64,) =
+            sqlx::query_as("SELECT coalesce(max(sequence) + 1, 0) FROM entry WHERE deployment = ?")
+                .bind(&self.deployment.0)
+                .fetch_one(&mut *connection)
+                .await?;
         let link = Link {
             service: scope.service.as_str(),
             environment: scope.environment.as_str(),
@@ -129,7 +183,8 @@ impl Addition {
         };
         let hash = link.hash(&previous);
         sqlx::query(
-            "INSERT INTO entry (scope, position, deployment, sequence, at, fence, event, state_digest, previous_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entry (scope, position, deployment, sequence, at, fence, event, \
+             state_digest, previous_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row)
         .bind(position + 1)
@@ -153,51 +208,86 @@ impl Addition {
         Ok(())
     }
 
-    /// Whether the same call was made just before: its caller did not hear the answer and asks again.
-    async fn is_repeated(&self, connection: &mut SqliteConnection, row: i64, position: i64, state_digest: &[u8]) -> Result<bool, sqlx::Error> {
-        let same: Option<(i64,)> =
-            sqlx::query_as("SELECT id FROM entry WHERE scope = ? AND position = ? AND deployment = ? AND fence = ? AND event = ? AND state_digest = ?")
-                .bind(row)
-                .bind(position)
-                .bind(&self.deployment.0)
-                .bind(to_sql(self.fence.0))
-                .bind(&self.event)
-                .bind(state_digest)
-                .fetch_optional(connection)
-                .await?;
+    /// Whether the same call was made just before: its caller did not hear the answer and asks
+    /// again.
+    async fn is_repeated(
+        &self,
+        connection: &mut SqliteConnection,
+        row: i64,
+        position: i64,
+        state_digest: &[u8],
+    ) -> Result<bool, sqlx::Error> {
+        let same: Option<(i64,)> = sqlx::query_as(
+            "SELECT id FROM entry WHERE scope = ? AND position = ? AND deployment = ? AND fence = \
+             ? AND event = ? AND state_digest = ?",
+        )
+        .bind(row)
+        .bind(position)
+        .bind(&self.deployment.0)
+        .bind(to_sql(self.fence.0))
+        .bind(&self.event)
+        .bind(state_digest)
+        .fetch_optional(connection)
+        .await?;
         Ok(same.is_some())
     }
 
-    async fn find_deployment(&self, connection: &mut SqliteConnection) -> Result<Option<Known>, Refusal> {
+    async fn find_deployment(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<Known>, Refusal> {
         type Row = (i64, Option<i64>, String, String);
-        let row: Option<Row> =
-            sqlx::query_as("SELECT scope.id, closed, service, environment FROM deployment JOIN scope ON scope.id = deployment.scope WHERE deployment.id = ?")
-                .bind(&self.deployment.0)
-                .fetch_optional(connection)
-                .await?;
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT scope.id, closed, service, environment FROM deployment JOIN scope ON scope.id \
+             = deployment.scope WHERE deployment.id = ?",
+        )
+        .bind(&self.deployment.0)
+        .fetch_optional(connection)
+        .await?;
         let Some((scope_row, closed, service, environment)) = row else { return Ok(None) };
-        Ok(Some(Known { scope_row, scope: scope_of(service, environment)?, closed: closed.is_some() }))
+        Ok(Some(Known {
+            scope_row,
+            scope: scope_of(service, environment)?,
+            closed: closed.is_some(),
+        }))
     }
 
-    async fn open(&self, connection: &mut SqliteConnection, row: i64, plan: &Plan, at: i64) -> Result<(), Refusal> {
+    async fn open(
+        &self,
+        connection: &mut SqliteConnection,
+        row: i64,
+        plan: &Plan,
+        at: i64,
+    ) -> Result<(), Refusal> {
         let other: Option<(String,)> =
-            sqlx::query_as("SELECT id FROM deployment WHERE scope = ? AND closed IS NULL").bind(row).fetch_optional(&mut *connection).await?;
+            sqlx::query_as("SELECT id FROM deployment WHERE scope = ? AND closed IS NULL")
+                .bind(row)
+                .fetch_optional(&mut *connection)
+                .await?;
         if let Some((other,)) = other {
-            let message = format!("deployment `{}` can't be opened: `{other}` of {} is still open", self.deployment, plan.scope);
+            let message = format!(
+                "deployment `{}` can't be opened: `{other}` of {} is still open",
+                self.deployment, plan.scope
+            );
             let hint = "`agente-host resume` goes on with it, `agente-host abort` unwinds it";
             return Err(Fault::new(FaultKind::Conflict, message).hint(hint).into());
         }
-        let kind = serde_json::to_string(&plan.kind).map_err(|error| internal("a kind of deployment can't be written as JSON").because(&error))?;
-        sqlx::query("INSERT INTO deployment (id, scope, kind, release, artifact, by, opened) VALUES (?, ?, ?, ?, ?, ?, ?)")
-            .bind(&self.deployment.0)
-            .bind(row)
-            .bind(kind)
-            .bind(to_sql(plan.release.number.0))
-            .bind(plan.release.artifact.describe())
-            .bind(&plan.by)
-            .bind(at)
-            .execute(connection)
-            .await?;
+        let kind = serde_json::to_string(&plan.kind).map_err(|error| {
+            internal("a kind of deployment can't be written as JSON").because(&error)
+        })?;
+        sqlx::query(
+            "INSERT INTO deployment (id, scope, kind, release, artifact, by, opened) VALUES (?, \
+             ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&self.deployment.0)
+        .bind(row)
+        .bind(kind)
+        .bind(to_sql(plan.release.number.0))
+        .bind(plan.release.artifact.describe())
+        .bind(&plan.by)
+        .bind(at)
+        .execute(connection)
+        .await?;
         Ok(())
     }
 }
@@ -211,8 +301,12 @@ struct Known {
 
 /// Parses a scope's row.
 pub(crate) fn scope_of(service: String, environment: String) -> Result<Scope, Fault> {
-    let damaged = |error| faults::unreadable_row("the name of a service or environment in the store", &error);
-    Ok(Scope { service: ServiceName::new(service).map_err(damaged)?, environment: EnvironmentName::new(environment).map_err(damaged)? })
+    let damaged =
+        |error| faults::unreadable_row("the name of a service or environment in the store", &error);
+    Ok(Scope {
+        service: ServiceName::new(service).map_err(damaged)?,
+        environment: EnvironmentName::new(environment).map_err(damaged)?,
+    })
 }
 
 fn internal(message: impl Into<String>) -> Fault {

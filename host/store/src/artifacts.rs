@@ -1,7 +1,8 @@
 //! Artifacts: program files, kept under the digest of their bytes.
 //!
-//! A file under its digest is whole: it is copied beside, hashed while it is copied, synced, and only then moved to its name. What a run that was cut off
-//! left beside is swept away by the next one. Imports and pruning take turns.
+//! A file under its digest is whole: it is copied beside, hashed while it is copied, synced, and
+//! only then moved to its name. What a run that was cut off left beside is swept away by the next
+//! one. Imports and pruning take turns.
 
 use crate::database::to_sql;
 use crate::directory::Access;
@@ -39,40 +40,23 @@ pub enum ImportError {
     },
     /// There is a directory.
     #[error("the artifact `{}` is a directory", path.display())]
-    Directory {
-        /// Where.
-        path: PathBuf,
-    },
+    Directory { path: PathBuf },
     /// There is a pipe, a device …
     #[error("the artifact `{}` is not a regular file", path.display())]
-    NotAFile {
-        /// Where.
-        path: PathBuf,
-    },
+    NotAFile { path: PathBuf },
     /// There are no bytes in it.
     #[error("the artifact `{}` is empty", path.display())]
-    Empty {
-        /// Where.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// Its name is not text.
     #[error("the artifact `{}` has a name that is not UTF-8", path.display())]
-    Name {
-        /// Where.
-        path: PathBuf,
-    },
+    Name { path: PathBuf },
     /// Somebody wrote to it meanwhile.
     #[error("the artifact `{}` changed while it was copied", path.display())]
-    Changed {
-        /// Where.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// It can't be read.
     #[error("the artifact `{}` can't be read", path.display())]
     Unreadable {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -81,7 +65,6 @@ pub enum ImportError {
     Unwritable {
         /// Where it was to go.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -96,15 +79,27 @@ impl From<ImportError> for Fault {
         let invalid = |hint: &str| Fault::new(FaultKind::InvalidConfig, message.clone()).hint(hint);
         match &error {
             ImportError::Missing { .. } => invalid("build it first, or correct `artifact`"),
-            ImportError::Directory { .. } | ImportError::NotAFile { .. } => invalid("name the program file itself in `artifact`"),
+            ImportError::Directory { .. } | ImportError::NotAFile { .. } => {
+                invalid("name the program file itself in `artifact`")
+            }
             ImportError::Empty { .. } => invalid("build it again"),
             ImportError::Name { .. } => invalid("rename it"),
-            ImportError::Changed { .. } => invalid("wait until it is built, then try again").retryable(),
-            ImportError::Unreadable { source, .. } => invalid("check its owner and mode").because(source),
+            ImportError::Changed { .. } => {
+                invalid("wait until it is built, then try again").retryable()
+            }
+            ImportError::Unreadable { source, .. } => {
+                invalid("check its owner and mode").because(source)
+            }
             ImportError::Unwritable { source, path } => {
                 let folder = path.parent().unwrap_or(path).display().to_string();
-                let hint = if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-                    format!("free some space (`df -h {folder}` shows how much there is), then try again")
+                let hint = if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) {
+                    format!(
+                        "free some space (`df -h {folder}` shows how much there is), then try \
+                         again"
+                    )
                 } else {
                     format!("check with `ls -ld {folder}` that you may write there")
                 };
@@ -125,7 +120,8 @@ pub struct Pruned {
 }
 
 impl EmbeddedStore {
-    /// Copies a program file into the store. The same bytes under the same name are kept once; a damaged copy is replaced.
+    /// Copies a program file into the store. The same bytes under the same name are kept once; a
+    /// damaged copy is replaced.
     ///
     /// It stays executable if it was, and nobody may write to it any more.
     pub async fn import_artifact(&self, source: &Path) -> Result<Artifact, ImportError> {
@@ -139,19 +135,29 @@ impl EmbeddedStore {
             let _turn = lock;
             import(&source, &folder, access)
         });
-        copied.await.map_err(|error| ImportError::Unavailable(Fault::new(FaultKind::Internal, "copying the artifact was cut off").because(&error)))?
+        copied.await.map_err(|error| {
+            ImportError::Unavailable(
+                Fault::new(FaultKind::Internal, "copying the artifact was cut off").because(&error),
+            )
+        })?
     }
 
     /// Where an artifact lies, whether it is there or not.
     pub fn artifact_path(&self, digest: &Digest, name: &str) -> Result<PathBuf, Fault> {
         let mut parts = Path::new(name).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == OsStr::new(name)) {
-            return Err(Fault::new(FaultKind::InvalidConfig, format!("`{name}` is not a file name")).hint("name a file, without any folder"));
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == OsStr::new(name))
+        {
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("`{name}` is not a file name"),
+            )
+            .hint("name a file, without any folder"));
         }
         Ok(folder_of(&self.directory.artifacts(), digest).join(name))
     }
 
-    /// Reads an artifact to its end and says whether it still has its digest. For preflight and before a launch.
+    /// Reads an artifact to its end and says whether it still has its digest. For preflight and
+    /// before a launch.
     pub async fn verify_artifact(&self, digest: &Digest, name: &str) -> Result<(), Fault> {
         let path = self.artifact_path(digest, name)?;
         let wanted = digest.clone();
@@ -159,15 +165,28 @@ impl EmbeddedStore {
         let read = tokio::task::spawn_blocking(move || match digest_of(&path) {
             Ok(found) if found == wanted => Ok(()),
             Ok(found) => {
-                let message = format!("the artifact `{}` is damaged: its bytes are those of {}, not of {}", path.display(), found.short(), wanted.short());
+                let message = format!(
+                    "the artifact `{}` is damaged: its bytes are those of {}, not of {}",
+                    path.display(),
+                    found.short(),
+                    wanted.short()
+                );
                 Err(Fault::new(FaultKind::Conflict, message).hint(hint))
             }
-            Err(error) => Err(Fault::new(FaultKind::Unavailable, format!("the artifact `{}` can't be read", path.display())).hint(hint).because(&error)),
+            Err(error) => Err(Fault::new(
+                FaultKind::Unavailable,
+                format!("the artifact `{}` can't be read", path.display()),
+            )
+            .hint(hint)
+            .because(&error)),
         });
-        read.await.map_err(|error| Fault::new(FaultKind::Internal, "reading the artifact was cut off").because(&error))?
+        read.await.map_err(|error| {
+            Fault::new(FaultKind::Internal, "reading the artifact was cut off").because(&error)
+        })?
     }
 
-    /// Removes the artifacts that no release needs which is among the newest `keep` of its scope, or stands, or is being deployed.
+    /// Removes the artifacts that no release needs which is among the newest `keep` of its scope,
+    /// or stands, or is being deployed.
     ///
     /// Releases themselves stay. What was imported within the last hour stays too.
     pub async fn prune_artifacts(&self, keep: u32) -> Result<Pruned, Fault> {
@@ -178,11 +197,15 @@ impl EmbeddedStore {
             let _turn = lock;
             prune(&folder, &needed)
         });
-        let removed = removed.await.map_err(|error| Fault::new(FaultKind::Internal, "pruning artifacts was cut off").because(&error))?;
+        let removed = removed.await.map_err(|error| {
+            Fault::new(FaultKind::Internal, "pruning artifacts was cut off").because(&error)
+        })?;
         removed.map_err(|error| {
             let folder = self.directory.artifacts();
             let message = format!("old artifacts in `{}` can't be removed", folder.display());
-            Fault::new(FaultKind::Unavailable, message).hint(format!("check with `ls -l {}`", folder.display())).because(&error)
+            Fault::new(FaultKind::Unavailable, message)
+                .hint(format!("check with `ls -l {}`", folder.display()))
+                .because(&error)
         })
     }
 
@@ -190,32 +213,43 @@ impl EmbeddedStore {
         let attempted = "the artifacts can't be locked";
         let path = self.directory.locks().join("artifacts.lock");
         let unusable = |error: &FileLockError| faults::lock(attempted, error);
-        let lock = FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, None).await.map_err(|error| unusable(&error))?;
+        let lock = FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, None)
+            .await
+            .map_err(|error| unusable(&error))?;
         lock.ok_or_else(|| Fault::new(FaultKind::TimedOut, attempted))
     }
 
     /// The digests that must stay, as the names of their folders.
     async fn needed_artifacts(&self, keep: u32) -> Result<BTreeSet<String>, Fault> {
-        let unreadable = |error: sqlx::Error| self.database.unreadable("the releases can't be read", &error);
+        let unreadable =
+            |error: sqlx::Error| self.database.unreadable("the releases can't be read", &error);
         let newest: Vec<(String,)> = sqlx::query_as(
             "SELECT artifact_digest FROM release WHERE artifact_digest IS NOT NULL
-             AND number > (SELECT max(number) FROM release AS newest WHERE newest.scope = release.scope) - ?",
+             AND number > (SELECT max(number) FROM release AS newest WHERE newest.scope = \
+             release.scope) - ?",
         )
         .bind(to_sql(u64::from(keep)))
         .fetch_all(self.database.readers())
         .await
         .map_err(unreadable)?;
         let being_deployed: Vec<(String,)> = sqlx::query_as(
-            "SELECT artifact_digest FROM deployment JOIN release ON release.scope = deployment.scope AND release.number = deployment.release
+            "SELECT artifact_digest FROM deployment JOIN release ON release.scope = \
+             deployment.scope AND release.number = deployment.release
              WHERE closed IS NULL AND artifact_digest IS NOT NULL",
         )
         .fetch_all(self.database.readers())
         .await
         .map_err(unreadable)?;
-        let mut needed: BTreeSet<String> = newest.into_iter().chain(being_deployed).map(|(digest,)| folder_name(&digest)).collect();
+        let mut needed: BTreeSet<String> = newest
+            .into_iter()
+            .chain(being_deployed)
+            .map(|(digest,)| folder_name(&digest))
+            .collect();
         for scope in self.scopes().await? {
             for number in standing(&self.state(&scope).await?) {
-                if let Some(Artifact::File { digest, .. }) = self.release(&scope, number).await?.map(|release| release.artifact) {
+                if let Some(Artifact::File { digest, .. }) =
+                    self.release(&scope, number).await?.map(|release| release.artifact)
+                {
                     needed.insert(folder_name(digest.as_str()));
                 }
             }
@@ -226,7 +260,10 @@ impl EmbeddedStore {
 
 /// The releases whose programs may run, or may be started again.
 fn standing(state: &ServiceState) -> Vec<ReleaseNumber> {
-    let routed = state.routes.iter().flat_map(|routes| routes.routes.iter().filter_map(|route| route.release));
+    let routed = state
+        .routes
+        .iter()
+        .flat_map(|routes| routes.routes.iter().filter_map(|route| route.release));
     let stable = state.stable.iter().map(|standing| standing.release);
     let kept = state.kept.iter().map(|kept| kept.standing.release);
     stable.chain(kept).chain(routed).collect()
@@ -257,7 +294,11 @@ fn import(source: &Path, artifacts: &Path, access: Access) -> Result<Artifact, I
     if metadata.len() == 0 {
         return Err(ImportError::Empty { path: path() });
     }
-    let name = source.file_name().and_then(OsStr::to_str).ok_or_else(|| ImportError::Name { path: path() })?.to_owned();
+    let name = source
+        .file_name()
+        .and_then(OsStr::to_str)
+        .ok_or_else(|| ImportError::Name { path: path() })?
+        .to_owned();
     let mode = if metadata.permissions().mode() & 0o111 == 0 { 0o444 } else { 0o555 };
 
     let digest = digest_of(source).map_err(unreadable)?;
@@ -267,9 +308,12 @@ fn import(source: &Path, artifacts: &Path, access: Access) -> Result<Artifact, I
     sweep(artifacts).map_err(unwritable)?;
     access.make_folder(&folder).map_err(unwritable)?;
     if digest_of(&target).is_ok_and(|found| found == digest) {
-        std::fs::set_permissions(&target, Permissions::from_mode(mode)).or_else(|error| same_mode(&target, mode).ok_or(error)).map_err(unwritable)?;
+        std::fs::set_permissions(&target, Permissions::from_mode(mode))
+            .or_else(|error| same_mode(&target, mode).ok_or(error))
+            .map_err(unwritable)?;
     } else {
-        let partial = artifacts.join(format!("{PARTIAL}{}", hex::encode(rand::random::<[u8; 8]>())));
+        let partial =
+            artifacts.join(format!("{PARTIAL}{}", hex::encode(rand::random::<[u8; 8]>())));
         let copied = copy(source, &partial, mode, access, &digest, &target);
         if copied.is_err() {
             // The next import sweeps what is left now.
@@ -298,14 +342,29 @@ fn same_mode(path: &Path, mode: u32) -> Option<()> {
 }
 
 /// Copies, hashes and syncs.
-fn copy(source: &Path, partial: &Path, mode: u32, access: Access, wanted: &Digest, target: &Path) -> Result<(), ImportError> {
+fn copy(
+    source: &Path,
+    partial: &Path,
+    mode: u32,
+    access: Access,
+    wanted: &Digest,
+    target: &Path,
+) -> Result<(), ImportError> {
     let unwritable = |source| ImportError::Unwritable { path: target.to_owned(), source };
-    let mut from = File::open(source).map_err(|error| ImportError::Unreadable { path: source.to_owned(), source: error })?;
-    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial).map_err(unwritable)?;
+    let mut from = File::open(source)
+        .map_err(|error| ImportError::Unreadable { path: source.to_owned(), source: error })?;
+    let mut to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(partial)
+        .map_err(unwritable)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let read = from.read(&mut buffer).map_err(|error| ImportError::Unreadable { path: source.to_owned(), source: error })?;
+        let read = from
+            .read(&mut buffer)
+            .map_err(|error| ImportError::Unreadable { path: source.to_owned(), source: error })?;
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
         hasher.update(bytes);
         to.write_all(bytes).map_err(unwritable)?;

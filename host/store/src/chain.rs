@@ -1,7 +1,8 @@
-//! The chain: each entry of a scope carries a hash over the one before it and over itself, so that a change, a gap or a cut end is found.
+//! The chain: each entry of a scope carries a hash over the one before it and over itself, so that
+//! a change, a gap or a cut end is found.
 //!
-//! It proves that nobody changed the past without rebuilding everything after it. Who can write the file can do that; comparing the newest hash with
-//! a copy kept elsewhere shows it.
+//! It proves that nobody changed the past without rebuilding everything after it. Who can write the
+//! file can do that; comparing the newest hash with a copy kept elsewhere shows it.
 
 mod rows;
 
@@ -31,7 +32,8 @@ pub(crate) struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// SHA-256 over the previous hash and the fields in the order above. Each text is preceded by its length, so that no two entries give the same bytes.
+    /// SHA-256 over the previous hash and the fields in the order above. Each text is preceded by
+    /// its length, so that no two entries give the same bytes.
     pub(crate) fn hash(&self, previous: &[u8]) -> [u8; 32] {
         let mut hasher = Sha256::new();
         let mut text = |bytes: &[u8]| {
@@ -108,7 +110,8 @@ impl FromRow<'_, SqliteRow> for Row {
 }
 
 impl EmbeddedStore {
-    /// Walks along the chain of a scope and reports the first entry that doesn't fit. Changes nothing.
+    /// Walks along the chain of a scope and reports the first entry that doesn't fit. Changes
+    /// nothing.
     pub async fn verify_chain(&self, scope: &Scope) -> Result<ChainState, Fault> {
         let walked = async {
             let mut connection = self.database.readers().acquire().await?;
@@ -116,37 +119,59 @@ impl EmbeddedStore {
             let mut view = connection.begin().await?;
             let Some(row) = find_scope(&mut view, scope).await? else { return Ok(None) };
             let head: (Option<String>, i64, Vec<u8>) =
-                sqlx::query_as("SELECT state, head_position, head_hash FROM scope WHERE id = ?").bind(row).fetch_one(&mut *view).await?;
-            let columns =
-                "SELECT position, deployment, sequence, at, fence, event, state_digest, previous_hash, hash FROM entry WHERE scope = ? ORDER BY position";
+                sqlx::query_as("SELECT state, head_position, head_hash FROM scope WHERE id = ?")
+                    .bind(row)
+                    .fetch_one(&mut *view)
+                    .await?;
+            let columns = "SELECT position, deployment, sequence, at, fence, event, state_digest, \
+                           previous_hash, hash FROM entry WHERE scope = ? ORDER BY position";
             let entries: Vec<Row> = sqlx::query_as(columns).bind(row).fetch_all(&mut *view).await?;
             let deployments = rows::read(&mut view, row).await?;
             view.commit().await?;
             Ok(Some((head, entries, deployments)))
         };
-        let walked = walked.await.map_err(|error| self.database.unreadable(&format!("the journal of {scope} can't be read"), &error))?;
+        let walked = walked.await.map_err(|error| {
+            self.database.unreadable(&format!("the journal of {scope} can't be read"), &error)
+        })?;
         Ok(match walked {
-            Some(((state, position, hash), entries, deployments)) => match walk(scope, &entries, state.as_deref(), from_sql(position), &hash) {
-                ChainState::Intact { entries: count, head } => rows::compare(&entries, &deployments).unwrap_or(ChainState::Intact { entries: count, head }),
-                broken @ ChainState::Broken { .. } => broken,
-            },
+            Some(((state, position, hash), entries, deployments)) => {
+                match walk(scope, &entries, state.as_deref(), from_sql(position), &hash) {
+                    ChainState::Intact { entries: count, head } => {
+                        rows::compare(&entries, &deployments)
+                            .unwrap_or(ChainState::Intact { entries: count, head })
+                    }
+                    broken @ ChainState::Broken { .. } => broken,
+                }
+            }
             None => ChainState::Intact { entries: 0, head: hex::encode([0; 32]) },
         })
     }
 }
 
-fn walk(scope: &Scope, entries: &[Row], state: Option<&str>, head_position: u64, head_hash: &[u8]) -> ChainState {
+fn walk(
+    scope: &Scope,
+    entries: &[Row],
+    state: Option<&str>,
+    head_position: u64,
+    head_hash: &[u8],
+) -> ChainState {
     let mut previous = vec![0; 32];
     let mut expected = 1;
     for row in entries {
-        let broken =
-            |position, message: &str| ChainState::Broken { position, deployment: Some(DeploymentId(row.deployment.clone())), message: message.to_owned() };
+        let broken = |position, message: &str| ChainState::Broken {
+            position,
+            deployment: Some(DeploymentId(row.deployment.clone())),
+            message: message.to_owned(),
+        };
         let position = from_sql(row.position);
         if position != expected {
             return broken(expected, &format!("entry {expected} is missing"));
         }
         if row.previous_hash != previous {
-            return broken(position, &format!("entry {position} does not follow the one before it"));
+            return broken(
+                position,
+                &format!("entry {position} does not follow the one before it"),
+            );
         }
         let link = Link {
             service: scope.service.as_str(),
@@ -160,23 +185,47 @@ fn walk(scope: &Scope, entries: &[Row], state: Option<&str>, head_position: u64,
             state_digest: &row.state_digest,
         };
         if row.hash != link.hash(&previous) {
-            return broken(position, &format!("entry {position} (number {} of deployment `{}`) was changed", row.sequence, row.deployment));
+            return broken(
+                position,
+                &format!(
+                    "entry {position} (number {} of deployment `{}`) was changed",
+                    row.sequence, row.deployment
+                ),
+            );
         }
         previous.clone_from(&row.hash);
         expected += 1;
     }
-    let broken = |position, message| ChainState::Broken { position, deployment: entries.last().map(|row| DeploymentId(row.deployment.clone())), message };
+    let broken = |position, message| ChainState::Broken {
+        position,
+        deployment: entries.last().map(|row| DeploymentId(row.deployment.clone())),
+        message,
+    };
     let entries_found = expected - 1;
     if head_position > entries_found {
-        return broken(expected, format!("the newest entries are missing: there were {head_position}, there are {entries_found}"));
+        return broken(
+            expected,
+            format!(
+                "the newest entries are missing: there were {head_position}, there are \
+                 {entries_found}"
+            ),
+        );
     }
     if head_position < entries_found || head_hash != previous {
-        return broken(head_position + 1, format!("the journal should end at entry {head_position}, and doesn't"));
+        return broken(
+            head_position + 1,
+            format!("the journal should end at entry {head_position}, and doesn't"),
+        );
     }
     if let Some(newest) = entries.last()
         && state.is_none_or(|state| state_digest(state).as_slice() != newest.state_digest)
     {
-        return broken(entries_found, format!("the state of {scope} does not follow from entry {entries_found}: it was changed"));
+        return broken(
+            entries_found,
+            format!(
+                "the state of {scope} does not follow from entry {entries_found}: it was changed"
+            ),
+        );
     }
     ChainState::Intact { entries: entries_found, head: hex::encode(previous) }
 }

@@ -1,4 +1,5 @@
-//! The time on the wall, for what people read. Nothing is ordered by it: sequences, positions and fences are.
+//! The time on the wall, for what people read. Nothing is ordered by it: sequences, positions and
+//! fences are.
 
 use agente_engine::names::Timestamp;
 use std::time::{SystemTime, UNIX_EPOCH};

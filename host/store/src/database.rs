@@ -1,7 +1,9 @@
 //! The `SQLite` file: how it is opened, and how it is written to.
 //!
-//! One connection of a process writes and takes its turns in order; a few read beside it. A write is one transaction on its own task: once it has its
-//! turn it ends whole, even if the caller stops waiting. Each commit is synced to the disk before it counts (write-ahead log, `synchronous = FULL`).
+//! One connection of a process writes and takes its turns in order; a few read beside it. A write
+//! is one transaction on its own task: once it has its turn it ends whole, even if the caller stops
+//! waiting. Each commit is synced to the disk before it counts (write-ahead log, `synchronous =
+//! FULL`).
 
 use crate::directory::{DirectoryError, StateDirectory};
 use crate::faults;
@@ -15,9 +17,11 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-/// How long a statement waits while another process writes: many commits' time, and short of what a person takes for a hang.
+/// How long a statement waits while another process writes: many commits' time, and short of what a
+/// person takes for a hang.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a call waits for a connection: longer than one statement may wait, so that a lock is told as a lock.
+/// How long a call waits for a connection: longer than one statement may wait, so that a lock is
+/// told as a lock.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers are short; more of them would only wait for the disk.
 const READERS: u32 = 4;
@@ -60,10 +64,12 @@ impl From<OpenError> for Fault {
                 }
                 fault
             }
-            OpenError::Newer { .. } => Fault::new(FaultKind::Unsupported, message).hint("use the newer agente-host; nothing was changed"),
-            OpenError::Foreign { path } => {
-                Fault::new(FaultKind::Conflict, message).hint(format!("name another state directory, or move `{}` away; nothing was changed", path.display()))
-            }
+            OpenError::Newer { .. } => Fault::new(FaultKind::Unsupported, message)
+                .hint("use the newer agente-host; nothing was changed"),
+            OpenError::Foreign { path } => Fault::new(FaultKind::Conflict, message).hint(format!(
+                "name another state directory, or move `{}` away; nothing was changed",
+                path.display()
+            )),
             OpenError::Unavailable(fault) => fault,
         }
     }
@@ -85,7 +91,8 @@ impl Database {
     pub(crate) async fn open(directory: &StateDirectory) -> Result<Self, OpenError> {
         directory.create()?;
         let path = directory.database();
-        let unusable = |source| OpenError::Directory(DirectoryError::Unusable { path: path.clone(), source });
+        let unusable =
+            |source| OpenError::Directory(DirectoryError::Unusable { path: path.clone(), source });
         let access = directory.access().map_err(unusable)?;
         // Made here and not by SQLite, because its companion files take their mode from it.
         access.make_file(&path).map_err(unusable)?;
@@ -99,7 +106,13 @@ impl Database {
             .pragma("trusted_schema", "OFF");
         prepare(directory, &options, &path, LockFileMode { mode: access.file_mode() }).await?;
 
-        let pool = |count| PoolOptions::<Sqlite>::new().max_connections(count).acquire_timeout(TURN_TIMEOUT).idle_timeout(None).max_lifetime(None);
+        let pool = |count| {
+            PoolOptions::<Sqlite>::new()
+                .max_connections(count)
+                .acquire_timeout(TURN_TIMEOUT)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
         let writer = pool(1).connect_lazy_with(options.clone());
         let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Self { path, writer, readers })
@@ -122,13 +135,18 @@ impl Database {
         &self.writer
     }
 
-    /// Does some work in one transaction that nobody else writes beside; undone if the work fails. Ends whole once it has its turn.
-    pub(crate) async fn write<T, E>(&self, work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static) -> Result<T, E>
+    /// Does some work in one transaction that nobody else writes beside; undone if the work fails.
+    /// Ends whole once it has its turn.
+    pub(crate) async fn write<T, E>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<sqlx::Error> + Send + 'static,
     {
-        // The turn is taken before the task begins, so that calls end in the order in which they were made.
+        // The turn is taken before the task begins, so that calls end in the order in which they
+        // were made.
         let mut connection = self.writer.acquire().await?;
         let task = tokio::spawn(async move {
             let (result, reusable) = transact(&mut connection, work).await;
@@ -156,7 +174,9 @@ impl Database {
     pub(crate) fn unwritable(&self, attempted: &str, problem: Problem) -> Fault {
         match problem {
             Problem::Fault(fault) => fault,
-            Problem::Sql(error) => faults::sql(FaultKind::JournalUnavailable, attempted, &self.path, &error),
+            Problem::Sql(error) => {
+                faults::sql(FaultKind::JournalUnavailable, attempted, &self.path, &error)
+            }
         }
     }
 
@@ -169,9 +189,12 @@ impl Database {
 
 /// Does some work in one transaction. Tells, too, whether the connection can be used again.
 ///
-/// On a full disk and on an error of the disk `SQLite` ends the transaction by itself. The client library does not notice, and would refuse every
-/// later transaction of the connection.
-async fn transact<T, E>(connection: &mut SqliteConnection, work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E>) -> (Result<T, E>, bool)
+/// On a full disk and on an error of the disk `SQLite` ends the transaction by itself. The client
+/// library does not notice, and would refuse every later transaction of the connection.
+async fn transact<T, E>(
+    connection: &mut SqliteConnection,
+    work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E>,
+) -> (Result<T, E>, bool)
 where
     E: From<sqlx::Error>,
 {
@@ -209,16 +232,33 @@ impl From<Fault> for Problem {
     }
 }
 
-/// Makes sure that the file has our tables. Those who look do so together, who makes them is alone: a half-made file is never looked at.
-async fn prepare(directory: &StateDirectory, options: &SqliteConnectOptions, path: &Path, mode: LockFileMode) -> Result<(), OpenError> {
+/// Makes sure that the file has our tables. Those who look do so together, who makes them is alone:
+/// a half-made file is never looked at.
+async fn prepare(
+    directory: &StateDirectory,
+    options: &SqliteConnectOptions,
+    path: &Path,
+    mode: LockFileMode,
+) -> Result<(), OpenError> {
     let turn = async |kind| {
         let attempted = "the store can't be opened";
         let deadline = tokio::time::Instant::now() + TURN_TIMEOUT;
-        let lock = FileLock::take(&directory.locks().join("schema.lock"), mode, kind, Some(deadline)).await;
-        let lock = lock.map_err(|error: FileLockError| OpenError::Unavailable(faults::lock(attempted, &error)))?;
+        let lock =
+            FileLock::take(&directory.locks().join("schema.lock"), mode, kind, Some(deadline))
+                .await;
+        let lock = lock.map_err(|error: FileLockError| {
+            OpenError::Unavailable(faults::lock(attempted, &error))
+        })?;
         lock.ok_or_else(|| {
-            let message = format!("{attempted}: another process has been preparing it for {} s", TURN_TIMEOUT.as_secs());
-            OpenError::Unavailable(Fault::new(FaultKind::TimedOut, message).hint("type the same command again").retryable())
+            let message = format!(
+                "{attempted}: another process has been preparing it for {} s",
+                TURN_TIMEOUT.as_secs()
+            );
+            OpenError::Unavailable(
+                Fault::new(FaultKind::TimedOut, message)
+                    .hint("type the same command again")
+                    .retryable(),
+            )
         })
     };
     let looking = turn(LockKind::Shared).await?;
@@ -231,7 +271,11 @@ async fn prepare(directory: &StateDirectory, options: &SqliteConnectOptions, pat
 }
 
 /// Looks at the file, and makes what is missing if that is allowed.
-async fn bring(options: &SqliteConnectOptions, path: &Path, make: bool) -> Result<Found, OpenError> {
+async fn bring(
+    options: &SqliteConnectOptions,
+    path: &Path,
+    make: bool,
+) -> Result<Found, OpenError> {
     let result = async {
         let mut connection = SqliteConnection::connect_with(options).await?;
         let mut found = schema::look(&mut connection).await?;
@@ -244,7 +288,14 @@ async fn bring(options: &SqliteConnectOptions, path: &Path, make: bool) -> Resul
         connection.close().await?;
         Ok(found)
     };
-    result.await.map_err(|error| OpenError::Unavailable(faults::sql(FaultKind::Unavailable, "the store can't be opened", path, &error)))
+    result.await.map_err(|error| {
+        OpenError::Unavailable(faults::sql(
+            FaultKind::Unavailable,
+            "the store can't be opened",
+            path,
+            &error,
+        ))
+    })
 }
 
 /// Whether the file is ready; an error where it is not ours to use.
@@ -252,7 +303,9 @@ fn judge(found: Found, path: &Path) -> Result<bool, OpenError> {
     match found {
         Found::Current => Ok(true),
         Found::Behind(_) => Ok(false),
-        Found::Newer(found) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
+        Found::Newer(found) => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
+        }
         Found::Foreign => Err(OpenError::Foreign { path: path.to_owned() }),
     }
 }

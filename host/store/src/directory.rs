@@ -1,7 +1,7 @@
 //! Where the state lives, and what the folder looks like inside.
 //!
-//! A folder that its group may write to is shared: what is made in it belongs to the group too, whatever the mask of the process says.
-//! Otherwise everything in it is private to its user.
+//! A folder that its group may write to is shared: what is made in it belongs to the group too,
+//! whatever the mask of the process says. Otherwise everything in it is private to its user.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -15,7 +15,8 @@ const MACHINE_LOCKS: &str = "/run/lock";
 /// The name of our folder within a user's state directory.
 const USER_FOLDER: &str = "agente-host";
 
-/// What decides where the state lives. Filled in by the command line; this crate reads no environment.
+/// What decides where the state lives. Filled in by the command line; this crate reads no
+/// environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateInputs {
     /// What the user said, by option or variable. Wins.
@@ -24,15 +25,21 @@ pub struct StateInputs {
     pub system: PathBuf,
     /// `$XDG_STATE_HOME`; ignored unless absolute, as its specification demands.
     pub xdg_state_home: Option<PathBuf>,
-    /// `$HOME`.
     pub home: Option<PathBuf>,
-    /// The folder for locks that all users of the machine share; where it can't be used, the state directory's own locks have to do.
+    /// The folder for locks that all users of the machine share; where it can't be used, the state
+    /// directory's own locks have to do.
     pub machine_locks: Option<PathBuf>,
 }
 
 impl Default for StateInputs {
     fn default() -> Self {
-        Self { explicit: None, system: SYSTEM_FOLDER.into(), xdg_state_home: None, home: None, machine_locks: Some(MACHINE_LOCKS.into()) }
+        Self {
+            explicit: None,
+            system: SYSTEM_FOLDER.into(),
+            xdg_state_home: None,
+            home: None,
+            machine_locks: Some(MACHINE_LOCKS.into()),
+        }
     }
 }
 
@@ -58,16 +65,12 @@ pub enum DirectoryError {
     },
     /// Something else is at its path.
     #[error("the state directory `{}` is not a directory", path.display())]
-    NotADirectory {
-        /// Its path.
-        path: PathBuf,
-    },
+    NotADirectory { path: PathBuf },
     /// A part of it can't be made or read.
     #[error("the state directory's `{}` can't be used", path.display())]
     Unusable {
         /// Which part.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -78,9 +81,15 @@ impl DirectoryError {
     pub fn hint(&self) -> String {
         match self {
             Self::Nowhere { .. } => "name a state directory, or set `HOME`".to_owned(),
-            Self::NotADirectory { path } => format!("move `{}` away, or name another state directory", path.display()),
+            Self::NotADirectory { path } => {
+                format!("move `{}` away, or name another state directory", path.display())
+            }
             Self::Unusable { path, .. } => {
-                format!("check with `ls -ld {}` that you may write there; a folder for a group: `install -d -m 2770 -g <group> <folder>`", path.display())
+                format!(
+                    "check with `ls -ld {}` that you may write there; a folder for a group: \
+                     `install -d -m 2770 -g <group> <folder>`",
+                    path.display()
+                )
             }
         }
     }
@@ -96,11 +105,18 @@ pub struct StateDirectory {
 }
 
 impl StateDirectory {
-    /// Chooses the folder: the explicit one; else the machine's, where it may be written to; else the user's. Makes nothing.
+    /// Chooses the folder: the explicit one; else the machine's, where it may be written to; else
+    /// the user's. Makes nothing.
     pub fn resolve(inputs: &StateInputs) -> Result<Self, DirectoryError> {
-        let with = |root: PathBuf, origin, passed_over| Self { root, origin, passed_over, machine_locks: inputs.machine_locks.clone() };
+        let with = |root: PathBuf, origin, passed_over| Self {
+            root,
+            origin,
+            passed_over,
+            machine_locks: inputs.machine_locks.clone(),
+        };
         if let Some(path) = &inputs.explicit {
-            let root = std::path::absolute(path).map_err(|source| DirectoryError::Unusable { path: path.clone(), source })?;
+            let root = std::path::absolute(path)
+                .map_err(|source| DirectoryError::Unusable { path: path.clone(), source })?;
             return Ok(with(root, Origin::Explicit, None));
         }
         if is_writable_folder(&inputs.system) {
@@ -109,8 +125,11 @@ impl StateDirectory {
         let passed_over = inputs.system.is_dir().then(|| inputs.system.clone());
         let absolute = |path: &&PathBuf| path.is_absolute();
         let of_user = inputs.xdg_state_home.as_ref().filter(absolute).cloned();
-        let of_user = of_user.or_else(|| inputs.home.as_ref().filter(absolute).map(|home| home.join(".local/state")));
-        let of_user = of_user.ok_or_else(|| DirectoryError::Nowhere { system: inputs.system.clone() })?;
+        let of_user = of_user.or_else(|| {
+            inputs.home.as_ref().filter(absolute).map(|home| home.join(".local/state"))
+        });
+        let of_user =
+            of_user.ok_or_else(|| DirectoryError::Nowhere { system: inputs.system.clone() })?;
         Ok(with(of_user.join(USER_FOLDER), Origin::User, passed_over))
     }
 
@@ -124,7 +143,8 @@ impl StateDirectory {
         self.origin
     }
 
-    /// The machine's folder, if it is there but was passed over because it can't be written to: worth telling the user.
+    /// The machine's folder, if it is there but was passed over because it can't be written to:
+    /// worth telling the user.
     pub fn passed_over(&self) -> Option<&Path> {
         self.passed_over.as_deref()
     }
@@ -169,7 +189,11 @@ impl StateDirectory {
             if self.root.exists() {
                 return Err(DirectoryError::NotADirectory { path: self.root.clone() });
             }
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(unusable(&self.root))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.root)
+                .map_err(unusable(&self.root))?;
         }
         let access = self.access().map_err(unusable(&self.root))?;
         for part in [self.artifacts(), self.backends(), self.cache(), self.locks()] {
@@ -206,7 +230,9 @@ impl Access {
     pub(crate) fn make_folder(self, path: &Path) -> io::Result<()> {
         match DirBuilder::new().mode(self.folder_mode()).create(path) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         }
         self.hand_over(&File::open(path)?, self.folder_mode())
@@ -221,12 +247,14 @@ impl Access {
         }
     }
 
-    /// Gives something new to the group, if there is one, and the mode that the process's mask may have narrowed.
+    /// Gives something new to the group, if there is one, and the mode that the process's mask may
+    /// have narrowed.
     pub(crate) fn hand_over(self, file: &File, mode: u32) -> io::Result<()> {
         if let Some(group) = self.group
             && file.metadata()?.gid() != group
         {
-            // Refused where the user is not in the group: then the folder was made writable for somebody else, and the mode is all we can give.
+            // Refused where the user is not in the group: then the folder was made writable for
+            // somebody else, and the mode is all we can give.
             let _ = std::os::unix::fs::fchown(file, None, Some(group));
         }
         file.set_permissions(Permissions::from_mode(mode))
@@ -235,7 +263,8 @@ impl Access {
 
 fn is_writable_folder(path: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
-    path.is_dir() && accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    path.is_dir()
+        && accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
 #[cfg(test)]
@@ -243,7 +272,13 @@ mod tests {
     use super::*;
 
     fn inputs(root: &Path) -> StateInputs {
-        StateInputs { explicit: None, system: root.join("system"), xdg_state_home: Some(root.join("xdg")), home: Some(root.join("home")), machine_locks: None }
+        StateInputs {
+            explicit: None,
+            system: root.join("system"),
+            xdg_state_home: Some(root.join("xdg")),
+            home: Some(root.join("home")),
+            machine_locks: None,
+        }
     }
 
     fn mode(path: &Path) -> u32 {
@@ -256,7 +291,10 @@ mod tests {
         let root = folder.path();
         let mut inputs = inputs(root);
         let found = StateDirectory::resolve(&inputs).unwrap();
-        assert_eq!((found.root(), found.origin()), (root.join("xdg/agente-host").as_path(), Origin::User));
+        assert_eq!(
+            (found.root(), found.origin()),
+            (root.join("xdg/agente-host").as_path(), Origin::User)
+        );
 
         std::fs::create_dir(root.join("system")).unwrap();
         let found = StateDirectory::resolve(&inputs).unwrap();
@@ -272,7 +310,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut inputs = inputs(folder.path());
         inputs.xdg_state_home = Some("relative".into());
-        assert_eq!(StateDirectory::resolve(&inputs).unwrap().root(), folder.path().join("home/.local/state/agente-host"));
+        assert_eq!(
+            StateDirectory::resolve(&inputs).unwrap().root(),
+            folder.path().join("home/.local/state/agente-host")
+        );
         inputs.home = None;
         assert!(matches!(StateDirectory::resolve(&inputs), Err(DirectoryError::Nowhere { .. })));
     }
@@ -283,7 +324,10 @@ mod tests {
         let mut inputs = inputs(folder.path());
         let private = StateDirectory::resolve(&inputs).unwrap();
         private.create().unwrap();
-        assert_eq!((mode(private.root()), mode(&private.locks()), private.access().unwrap().file_mode()), (0o700, 0o700, 0o600));
+        assert_eq!(
+            (mode(private.root()), mode(&private.locks()), private.access().unwrap().file_mode()),
+            (0o700, 0o700, 0o600)
+        );
 
         std::fs::create_dir(&inputs.system).unwrap();
         std::fs::set_permissions(&inputs.system, Permissions::from_mode(0o2770)).unwrap();
@@ -291,7 +335,10 @@ mod tests {
         let shared = StateDirectory::resolve(&inputs).unwrap();
         shared.create().unwrap();
         shared.create().unwrap();
-        assert_eq!((mode(&shared.artifacts()), shared.access().unwrap().file_mode()), (0o2770, 0o660));
+        assert_eq!(
+            (mode(&shared.artifacts()), shared.access().unwrap().file_mode()),
+            (0o2770, 0o660)
+        );
         let file = shared.root().join("file");
         shared.access().unwrap().make_file(&file).unwrap();
         assert_eq!(mode(&file), 0o660, "the process's mask must not narrow it");

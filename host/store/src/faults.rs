@@ -12,34 +12,61 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
         sqlx::Error::Database(found) => match primary_code(found.code().as_deref()) {
             Some(13) => (
                 format!("the disk that holds `{file}` is full"),
-                format!("free some space (`df -h {folder}` shows how much there is), then type the same command again"),
+                format!(
+                    "free some space (`df -h {folder}` shows how much there is), then type the \
+                     same command again"
+                ),
                 true,
             ),
             Some(8) => (
                 format!("`{file}` can't be written to"),
-                format!("check with `ls -l {folder}` that it belongs to you or your group, and with `findmnt -T {folder}` that the disk is not read-only"),
+                format!(
+                    "check with `ls -l {folder}` that it belongs to you or your group, and with \
+                     `findmnt -T {folder}` that the disk is not read-only"
+                ),
                 false,
             ),
             Some(5 | 6) => (
-                format!("another process kept `{file}` locked for {} s", crate::database::BUSY_TIMEOUT.as_secs()),
+                format!(
+                    "another process kept `{file}` locked for {} s",
+                    crate::database::BUSY_TIMEOUT.as_secs()
+                ),
                 format!("look for it with `fuser {file}`, then type the same command again"),
                 true,
             ),
-            Some(14) => (format!("`{file}` can't be opened"), format!("check with `ls -l {folder}` that it belongs to you or your group"), false),
+            Some(14) => (
+                format!("`{file}` can't be opened"),
+                format!("check with `ls -l {folder}` that it belongs to you or your group"),
+                false,
+            ),
             Some(10) => (
                 format!("the disk that holds `{file}` reports an error"),
-                "look at `dmesg`, and restore the state directory from a backup if it is lost".to_owned(),
+                "look at `dmesg`, and restore the state directory from a backup if it is lost"
+                    .to_owned(),
                 false,
             ),
             Some(11 | 26) => (
                 format!("`{file}` is damaged, or not a SQLite file"),
-                format!("restore `{folder}` from a backup; don't remove it, because it knows what is live"),
+                format!(
+                    "restore `{folder}` from a backup; don't remove it, because it knows what is \
+                     live"
+                ),
                 false,
             ),
-            _ => (format!("`{file}` did not take it"), "this is a bug; the journal is unchanged".to_owned(), false),
+            _ => (
+                format!("`{file}` did not take it"),
+                "this is a bug; the journal is unchanged".to_owned(),
+                false,
+            ),
         },
-        sqlx::Error::PoolTimedOut => (format!("`{file}` was busy for too long"), "type the same command again".to_owned(), true),
-        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => (format!("`{file}` is being closed"), "type the same command again".to_owned(), true),
+        sqlx::Error::PoolTimedOut => (
+            format!("`{file}` was busy for too long"),
+            "type the same command again".to_owned(),
+            true,
+        ),
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+            (format!("`{file}` is being closed"), "type the same command again".to_owned(), true)
+        }
         _ => (format!("`{file}` could not be used"), format!("check `{folder}`"), false),
     };
     let fault = Fault::new(kind, format!("{attempted}: {words}")).hint(hint).because(error);
@@ -55,11 +82,16 @@ pub(crate) fn lock(attempted: &str, error: &FileLockError) -> Fault {
         None => fault,
     };
     match error {
-        FileLockError::Link { path } | FileLockError::NotAFile { path } => {
-            fault.hint(format!("somebody put it there: look with `ls -l {0}`, then remove `{0}`", path.display()))
+        FileLockError::Link { path } | FileLockError::NotAFile { path } => fault.hint(format!(
+            "somebody put it there: look with `ls -l {0}`, then remove `{0}`",
+            path.display()
+        )),
+        FileLockError::Replaced { path } => {
+            fault.hint(format!("find out what removes `{}`", path.display()))
         }
-        FileLockError::Replaced { path } => fault.hint(format!("find out what removes `{}`", path.display())),
-        FileLockError::Io { path, .. } => fault.hint(format!("check with `ls -l {}` that you may use it", path.display())),
+        FileLockError::Io { path, .. } => {
+            fault.hint(format!("check with `ls -l {}` that you may use it", path.display()))
+        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! What a run of a deployment counted, beside the journal: what the prober saw and how plugins were called.
+//! What a run of a deployment counted, beside the journal: what the prober saw and how plugins were
+//! called.
 //!
-//! One row per deployment and holder of its lease, replaced as the run counts on: writing the same again adds nothing, and a deployment that another
-//! host took over has a row of each. The journal stays what decides; these numbers are only for people and metrics.
+//! One row per deployment and holder of its lease, replaced as the run counts on: writing the same
+//! again adds nothing, and a deployment that another host took over has a row of each. The journal
+//! stays what decides; these numbers are only for people and metrics.
 
 use crate::clock;
 use crate::database::{Problem, from_sql, to_sql};
@@ -16,7 +18,6 @@ use std::collections::BTreeMap;
 /// The calls of one operation of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PluginCalls {
-    /// The plugin.
     pub plugin: String,
     /// The operation: `apply`, `observe`, `check` …
     pub operation: String,
@@ -37,7 +38,8 @@ pub struct RunFigures {
     /// How plugins were called on behalf of the deployment.
     #[serde(default)]
     pub calls: Vec<PluginCalls>,
-    /// For a run that ended stuck: the number of the journal's newest entry then. Any later entry means that somebody went on.
+    /// For a run that ended stuck: the number of the journal's newest entry then. Any later entry
+    /// means that somebody went on.
     #[serde(default)]
     pub stuck_at: Option<u64>,
 }
@@ -45,7 +47,6 @@ pub struct RunFigures {
 /// The figures of one run, and whose they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRow {
-    /// The deployment.
     pub deployment: DeploymentId,
     /// The token of the lease that the run held.
     pub fence: Fence,
@@ -54,35 +55,65 @@ pub struct RunRow {
 }
 
 impl EmbeddedStore {
-    /// Keeps what a run has counted so far, over what the same run said before. Nothing is kept of a deployment that was never opened.
-    pub async fn keep_figures(&self, deployment: &DeploymentId, fence: Fence, figures: &RunFigures) -> Result<(), Fault> {
-        let body = serde_json::to_string(figures).map_err(|error| Fault::new(FaultKind::Internal, "figures can't be written as JSON").because(&error))?;
+    /// Keeps what a run has counted so far, over what the same run said before. Nothing is kept of
+    /// a deployment that was never opened.
+    pub async fn keep_figures(
+        &self,
+        deployment: &DeploymentId,
+        fence: Fence,
+        figures: &RunFigures,
+    ) -> Result<(), Fault> {
+        let body = serde_json::to_string(figures).map_err(|error| {
+            Fault::new(FaultKind::Internal, "figures can't be written as JSON").because(&error)
+        })?;
         let of = deployment.0.clone();
         let written = self.database.write(move |connection| {
             Box::pin(async move {
-                let put = "INSERT INTO run (deployment, fence, figures, written) SELECT id, ?, ?, ? FROM deployment WHERE id = ?
-                           ON CONFLICT (deployment, fence) DO UPDATE SET figures = excluded.figures, written = excluded.written";
-                sqlx::query(put).bind(to_sql(fence.0)).bind(body).bind(to_sql(clock::now().0)).bind(of).execute(connection).await?;
+                let put = "INSERT INTO run (deployment, fence, figures, written) SELECT id, ?, ?, \
+                           ? FROM deployment WHERE id = ?
+                           ON CONFLICT (deployment, fence) DO UPDATE SET figures = \
+                           excluded.figures, written = excluded.written";
+                sqlx::query(put)
+                    .bind(to_sql(fence.0))
+                    .bind(body)
+                    .bind(to_sql(clock::now().0))
+                    .bind(of)
+                    .execute(connection)
+                    .await?;
                 Ok::<(), Problem>(())
             })
         });
-        written.await.map_err(|problem| self.database.unwritable(&format!("the figures of deployment `{deployment}` were not kept"), problem))
+        written.await.map_err(|problem| {
+            self.database.unwritable(
+                &format!("the figures of deployment `{deployment}` were not kept"),
+                problem,
+            )
+        })
     }
 
     /// What all runs of a scope have counted, oldest deployment first.
     pub async fn figures(&self, scope: &Scope) -> Result<Vec<RunRow>, Fault> {
         let rows: Result<Vec<(String, i64, String)>, _> = sqlx::query_as(
-            "SELECT run.deployment, run.fence, run.figures FROM run JOIN deployment ON deployment.id = run.deployment JOIN scope ON scope.id = deployment.scope
+            "SELECT run.deployment, run.fence, run.figures FROM run JOIN deployment ON \
+             deployment.id = run.deployment JOIN scope ON scope.id = deployment.scope
              WHERE service = ? AND environment = ? ORDER BY deployment.number, run.fence",
         )
         .bind(scope.service.as_str())
         .bind(scope.environment.as_str())
         .fetch_all(self.database.readers())
         .await;
-        let rows = rows.map_err(|error| self.database.unreadable(&format!("the figures of {scope} can't be read"), &error))?;
+        let rows = rows.map_err(|error| {
+            self.database.unreadable(&format!("the figures of {scope} can't be read"), &error)
+        })?;
         let read = rows.into_iter().map(|(deployment, fence, body)| {
-            let figures = serde_json::from_str(&body).map_err(|error| faults::unreadable_row(&format!("the figures of deployment `{deployment}`"), &error))?;
-            Ok(RunRow { deployment: DeploymentId(deployment), fence: Fence(from_sql(fence)), figures })
+            let figures = serde_json::from_str(&body).map_err(|error| {
+                faults::unreadable_row(&format!("the figures of deployment `{deployment}`"), &error)
+            })?;
+            Ok(RunRow {
+                deployment: DeploymentId(deployment),
+                fence: Fence(from_sql(fence)),
+                figures,
+            })
         });
         read.collect()
     }
@@ -94,9 +125,17 @@ mod tests {
     use crate::sample;
 
     fn figures(answered: u64) -> RunFigures {
-        let calls =
-            PluginCalls { plugin: "nginx-switch".into(), operation: "apply".into(), results: [("answered".into(), answered)].into(), ..PluginCalls::default() };
-        RunFigures { probe: Some(ProbeReport { sent: answered, ..ProbeReport::default() }), calls: vec![calls], stuck_at: None }
+        let calls = PluginCalls {
+            plugin: "nginx-switch".into(),
+            operation: "apply".into(),
+            results: [("answered".into(), answered)].into(),
+            ..PluginCalls::default()
+        };
+        RunFigures {
+            probe: Some(ProbeReport { sent: answered, ..ProbeReport::default() }),
+            calls: vec![calls],
+            stuck_at: None,
+        }
     }
 
     #[tokio::test]
@@ -107,7 +146,11 @@ mod tests {
         store.keep_figures(&open.deployment, Fence(1), &figures(1)).await.unwrap();
         store.keep_figures(&open.deployment, Fence(1), &figures(2)).await.unwrap();
         store.keep_figures(&open.deployment, Fence(2), &figures(5)).await.unwrap();
-        let row = |fence, answered| RunRow { deployment: open.deployment.clone(), fence: Fence(fence), figures: figures(answered) };
+        let row = |fence, answered| RunRow {
+            deployment: open.deployment.clone(),
+            fence: Fence(fence),
+            figures: figures(answered),
+        };
         assert_eq!(store.figures(&sample::scope("shop")).await.unwrap(), [row(1, 2), row(2, 5)]);
         assert_eq!(store.figures(&sample::scope("cart")).await.unwrap(), []);
     }

@@ -1,7 +1,9 @@
-//! Locks of the operating system on files: held by an open file, freed by its close and so by the death of the process.
+//! Locks of the operating system on files: held by an open file, freed by its close and so by the
+//! death of the process.
 //!
-//! Lock files are never removed by us. One that somebody else removed or replaced is noticed, so that two processes never hold locks on two files
-//! of one name. Symbolic links, pipes and the like are refused: lock files may lie in a folder where every user can write.
+//! Lock files are never removed by us. One that somebody else removed or replaced is noticed, so
+//! that two processes never hold locks on two files of one name. Symbolic links, pipes and the like
+//! are refused: lock files may lie in a folder where every user can write.
 
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -68,7 +70,11 @@ impl FileLock {
         Self::try_kind(path, mode, LockKind::Exclusive)
     }
 
-    fn try_kind(path: &Path, mode: LockFileMode, kind: LockKind) -> Result<Option<Self>, FileLockError> {
+    fn try_kind(
+        path: &Path,
+        mode: LockFileMode,
+        kind: LockKind,
+    ) -> Result<Option<Self>, FileLockError> {
         for _ in 0..OPEN_TRIES {
             let file = open(path, mode)?;
             let tried = match kind {
@@ -78,7 +84,9 @@ impl FileLock {
             match tried {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(source)) => return Err(FileLockError::Io { path: path.to_owned(), source }),
+                Err(TryLockError::Error(source)) => {
+                    return Err(FileLockError::Io { path: path.to_owned(), source });
+                }
             }
             if is_still_at(&file, path)? {
                 return Ok(Some(Self { file }));
@@ -87,8 +95,14 @@ impl FileLock {
         Err(FileLockError::Replaced { path: path.to_owned() })
     }
 
-    /// Takes the lock, waiting its turn until `deadline`; none once that has passed. Dropping the call leaves nothing behind.
-    pub(crate) async fn take(path: &Path, mode: LockFileMode, kind: LockKind, deadline: Option<Instant>) -> Result<Option<Self>, FileLockError> {
+    /// Takes the lock, waiting its turn until `deadline`; none once that has passed. Dropping the
+    /// call leaves nothing behind.
+    pub(crate) async fn take(
+        path: &Path,
+        mode: LockFileMode,
+        kind: LockKind,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Self>, FileLockError> {
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(lock) = Self::try_kind(path, mode, kind)? {
@@ -102,7 +116,8 @@ impl FileLock {
         }
     }
 
-    /// Whether somebody holds the lock. Touches it for a moment only, and in a way that doesn't disturb others who ask the same.
+    /// Whether somebody holds the lock. Touches it for a moment only, and in a way that doesn't
+    /// disturb others who ask the same.
     pub(crate) fn is_held(path: &Path) -> Result<bool, FileLockError> {
         let file = match OpenOptions::new().read(true).custom_flags(guard_flags()).open(path) {
             Ok(file) => file,
@@ -112,20 +127,26 @@ impl FileLock {
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(source)) => Err(FileLockError::Io { path: path.to_owned(), source }),
+            Err(TryLockError::Error(source)) => {
+                Err(FileLockError::Io { path: path.to_owned(), source })
+            }
         }
     }
 }
 
 /// Opens a lock file, making it if it is missing.
 ///
-/// The two are apart because Linux refuses to open an existing file of another user in a sticky folder when the call could also have made it.
+/// The two are apart because Linux refuses to open an existing file of another user in a sticky
+/// folder when the call could also have made it.
 fn open(path: &Path, mode: LockFileMode) -> Result<File, FileLockError> {
     for _ in 0..OPEN_TRIES {
-        let found = OpenOptions::new().read(true).write(true).custom_flags(guard_flags()).open(path);
+        let found =
+            OpenOptions::new().read(true).write(true).custom_flags(guard_flags()).open(path);
         let found = match found {
             // A lock needs no right to write.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => OpenOptions::new().read(true).custom_flags(guard_flags()).open(path),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                OpenOptions::new().read(true).custom_flags(guard_flags()).open(path)
+            }
             other => other,
         };
         match found {
@@ -133,10 +154,13 @@ fn open(path: &Path, mode: LockFileMode) -> Result<File, FileLockError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(refusal(path, source)),
         }
-        match OpenOptions::new().read(true).write(true).create_new(true).mode(mode.mode).open(path) {
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(mode.mode).open(path)
+        {
             Ok(file) => {
                 let widened = file.set_permissions(Permissions::from_mode(mode.mode));
-                return widened.map(|()| file).map_err(|source| FileLockError::Io { path: path.to_owned(), source });
+                return widened
+                    .map(|()| file)
+                    .map_err(|source| FileLockError::Io { path: path.to_owned(), source });
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(refusal(path, source)),
@@ -196,7 +220,11 @@ mod tests {
         drop(first);
         assert!(!FileLock::is_held(&path).unwrap());
         assert!(FileLock::try_take(&path, MODE).unwrap().is_some());
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o666, "the process's mask must not narrow it");
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().mode() & 0o777,
+            0o666,
+            "the process's mask must not narrow it"
+        );
     }
 
     #[test]
@@ -211,9 +239,19 @@ mod tests {
         assert!(matches!(FileLock::try_take(&link, MODE), Err(FileLockError::Link { .. })));
 
         let pipe = folder.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
         assert!(matches!(FileLock::try_take(&pipe, MODE), Err(FileLockError::NotAFile { .. })));
-        assert!(matches!(FileLock::try_take(folder.path(), MODE), Err(FileLockError::NotAFile { .. })));
+        assert!(matches!(
+            FileLock::try_take(folder.path(), MODE),
+            Err(FileLockError::NotAFile { .. })
+        ));
     }
 
     #[test]

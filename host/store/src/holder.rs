@@ -1,11 +1,11 @@
-//! Who holds a lease: a process, told apart from a later one of the same number by its start time, its boot and its process namespace.
+//! Who holds a lease: a process, told apart from a later one of the same number by its start time,
+//! its boot and its process namespace.
 
 use serde::{Deserialize, Serialize};
 
 /// A process that holds a lease, or wants to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// The user.
     pub user: String,
     /// The machine's name.
     pub host: String,
@@ -15,7 +15,8 @@ pub struct Holder {
     pub started: u64,
     /// What was typed, for people.
     pub command: String,
-    /// The kernel's id of this boot: the same for all containers of a machine, another after a reboot.
+    /// The kernel's id of this boot: the same for all containers of a machine, another after a
+    /// reboot.
     pub boot: String,
     /// The namespace that the process's number belongs to.
     pub pid_namespace: String,
@@ -55,7 +56,8 @@ impl Holder {
         self.boot == this_boot()
     }
 
-    /// Looks at the process. Only [`ProcessState::Running`] and [`ProcessState::Stopped`] say that `pid` may be sent a signal.
+    /// Looks at the process. Only [`ProcessState::Running`] and [`ProcessState::Stopped`] say that
+    /// `pid` may be sent a signal.
     pub fn process(&self) -> ProcessState {
         if !self.shares_kernel() || self.pid_namespace != this_namespace() {
             return ProcessState::Elsewhere;
@@ -88,11 +90,15 @@ fn look_at(pid: u32) -> Option<(char, u64)> {
 }
 
 fn this_boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
 }
 
 fn this_namespace() -> String {
-    std::fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
+    std::fs::read_link("/proc/self/ns/pid")
+        .map(|link| link.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -113,8 +119,14 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(holder.process(), ProcessState::Stopped);
-        assert_eq!(Holder { boot: "another".into(), ..holder.clone() }.process(), ProcessState::Elsewhere);
-        assert_eq!(Holder { pid_namespace: "another".into(), ..holder.clone() }.process(), ProcessState::Elsewhere);
+        assert_eq!(
+            Holder { boot: "another".into(), ..holder.clone() }.process(),
+            ProcessState::Elsewhere
+        );
+        assert_eq!(
+            Holder { pid_namespace: "another".into(), ..holder.clone() }.process(),
+            ProcessState::Elsewhere
+        );
 
         child.kill().unwrap();
         child.wait().unwrap();

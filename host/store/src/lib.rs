@@ -1,13 +1,19 @@
-//! The embedded store: journal, releases, artifacts, lease, mailbox and the small memory of plugins, in one folder with one `SQLite` file.
+//! The embedded store: journal, releases, artifacts, lease, mailbox and the small memory of
+//! plugins, in one folder with one `SQLite` file.
 //!
 //! Invariants of this crate:
-//! - An entry of the journal, the state that follows from it and the row of its deployment are one transaction, synced before `append` returns.
-//! - Nothing is appended under a fence that is not the newest of its scope, whoever comes back from the dead.
-//! - Entries are only ever added, each chained to the one before it in its scope by hash: the journal is the audit log.
-//! - A write that has begun ends whole even if its caller stops waiting; the same append again adds nothing.
+//! - An entry of the journal, the state that follows from it and the row of its deployment are one
+//!   transaction, synced before `append` returns.
+//! - Nothing is appended under a fence that is not the newest of its scope, whoever comes back from
+//!   the dead.
+//! - Entries are only ever added, each chained to the one before it in its scope by hash: the
+//!   journal is the audit log.
+//! - A write that has begun ends whole even if its caller stops waiting; the same append again adds
+//!   nothing.
 //! - A lock of a process ends with the process: no lock file ever needs cleaning up.
 //! - An artifact is either whole under its digest or not there.
-//! - Nothing here reads arguments, the environment or the terminal: paths and names come in as values.
+//! - Nothing here reads arguments, the environment or the terminal: paths and names come in as
+//!   values.
 
 mod append;
 mod artifacts;

@@ -1,7 +1,8 @@
 //! The small memory of plugins: a few values per plugin and scope.
 //!
-//! Invariant: a database that can't be written stops no plugin. Routes are put back even then, and a switcher remembers what it is about to do. This
-//! process keeps the value instead, until it is written or somebody else has written another; it ends with the process.
+//! Invariant: a database that can't be written stops no plugin. Routes are put back even then, and
+//! a switcher remembers what it is about to do. This process keeps the value instead, until it is
+//! written or somebody else has written another; it ends with the process.
 
 use crate::database::{Problem, from_sql};
 use crate::store::{EmbeddedStore, ensure_scope};
@@ -49,35 +50,56 @@ impl Unwritten {
     /// Keeps a value. Tells whether it is the first of its place; none where it would be too much.
     fn keep(&self, place: Place, held: Held) -> Option<bool> {
         let mut all = self.all();
-        let size = |key: &str, held: &Held| held.value.as_ref().map_or(0, |value| key.len() + value.len());
-        let others = all.iter().filter(|(other, _)| other.0 == place.0 && other.1 == place.1 && other.2 != place.2);
-        let total = others.map(|(other, held)| size(&other.2, held)).sum::<usize>() + size(&place.2, &held);
+        let size =
+            |key: &str, held: &Held| held.value.as_ref().map_or(0, |value| key.len() + value.len());
+        let others = all
+            .iter()
+            .filter(|(other, _)| other.0 == place.0 && other.1 == place.1 && other.2 != place.2);
+        let total =
+            others.map(|(other, held)| size(&other.2, held)).sum::<usize>() + size(&place.2, &held);
         (total as u64 <= LIMIT_BYTES).then(|| all.insert(place, held).is_none())
     }
 }
 
 impl EmbeddedStore {
     /// Reads a value.
-    pub(crate) async fn recall(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+    pub(crate) async fn recall(
+        &self,
+        plugin: &str,
+        scope: &Scope,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, Fault> {
         let written = self.read(plugin, scope, key).await?;
         Ok(self.unwritten.or(written, &(plugin.to_owned(), scope.clone(), key.to_owned())))
     }
 
     async fn read(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault> {
-        let found: Result<Option<(Vec<u8>,)>, _> =
-            sqlx::query_as("SELECT value FROM memory JOIN scope ON scope.id = memory.scope WHERE plugin = ? AND service = ? AND environment = ? AND key = ?")
-                .bind(plugin)
-                .bind(scope.service.as_str())
-                .bind(scope.environment.as_str())
-                .bind(key)
-                .fetch_optional(self.database.readers())
-                .await;
-        let found = found.map_err(|error| self.database.unreadable(&format!("the memory of plugin `{plugin}` can't be read"), &error))?;
+        let found: Result<Option<(Vec<u8>,)>, _> = sqlx::query_as(
+            "SELECT value FROM memory JOIN scope ON scope.id = memory.scope WHERE plugin = ? AND \
+             service = ? AND environment = ? AND key = ?",
+        )
+        .bind(plugin)
+        .bind(scope.service.as_str())
+        .bind(scope.environment.as_str())
+        .bind(key)
+        .fetch_optional(self.database.readers())
+        .await;
+        let found = found.map_err(|error| {
+            self.database
+                .unreadable(&format!("the memory of plugin `{plugin}` can't be read"), &error)
+        })?;
         Ok(found.map(|(value,)| value))
     }
 
-    /// Sets or removes a value, within the limit. One that the database does not take is kept by this process.
-    pub(crate) async fn remember(&self, plugin: &str, scope: &Scope, key: &str, value: Option<&[u8]>) -> Result<(), Fault> {
+    /// Sets or removes a value, within the limit. One that the database does not take is kept by
+    /// this process.
+    pub(crate) async fn remember(
+        &self,
+        plugin: &str,
+        scope: &Scope,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<(), Fault> {
         let place = (plugin.to_owned(), scope.clone(), key.to_owned());
         let attempted = format!("the memory of plugin `{plugin}` can't be written");
         let fault = match self.write(plugin, scope, key, value).await {
@@ -85,7 +107,9 @@ impl EmbeddedStore {
                 self.unwritten.all().remove(&place);
                 return Ok(());
             }
-            Err(refused @ Problem::Fault(_)) => return Err(self.database.unwritable(&attempted, refused)),
+            Err(refused @ Problem::Fault(_)) => {
+                return Err(self.database.unwritable(&attempted, refused));
+            }
             Err(problem @ Problem::Sql(_)) => self.database.unwritable(&attempted, problem),
         };
         let Ok(over) = self.read(plugin, scope, key).await else { return Err(fault) };
@@ -97,25 +121,53 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    async fn write(&self, plugin: &str, scope: &Scope, key: &str, value: Option<&[u8]>) -> Result<(), Problem> {
-        let (of_plugin, of_scope, of_key, new) = (plugin.to_owned(), scope.clone(), key.to_owned(), value.map(<[u8]>::to_vec));
+    async fn write(
+        &self,
+        plugin: &str,
+        scope: &Scope,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<(), Problem> {
+        let (of_plugin, of_scope, of_key, new) =
+            (plugin.to_owned(), scope.clone(), key.to_owned(), value.map(<[u8]>::to_vec));
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let row = ensure_scope(connection, &of_scope).await?;
                 let Some(new) = new else {
-                    let remove = sqlx::query("DELETE FROM memory WHERE plugin = ? AND scope = ? AND key = ?");
+                    let remove = sqlx::query(
+                        "DELETE FROM memory WHERE plugin = ? AND scope = ? AND key = ?",
+                    );
                     remove.bind(&of_plugin).bind(row).bind(&of_key).execute(connection).await?;
                     return Ok(());
                 };
-                let others = "SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(value)), 0) FROM memory WHERE plugin = ? AND scope = ? AND key <> ?";
-                let (others,): (i64,) = sqlx::query_as(others).bind(&of_plugin).bind(row).bind(&of_key).fetch_one(&mut *connection).await?;
+                let others = "SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(value)), 0) \
+                              FROM memory WHERE plugin = ? AND scope = ? AND key <> ?";
+                let (others,): (i64,) = sqlx::query_as(others)
+                    .bind(&of_plugin)
+                    .bind(row)
+                    .bind(&of_key)
+                    .fetch_one(&mut *connection)
+                    .await?;
                 let total = from_sql(others) + (of_key.len() + new.len()) as u64;
                 if total > LIMIT_BYTES {
-                    let message = format!("plugin `{of_plugin}` may not remember `{of_key}` in {of_scope}: it would take {total} of {LIMIT_BYTES} bytes");
-                    return Err(Problem::Fault(Fault::new(FaultKind::Rejected, message).hint("the plugin has to remember less, or remove keys first")));
+                    let message = format!(
+                        "plugin `{of_plugin}` may not remember `{of_key}` in {of_scope}: it would \
+                         take {total} of {LIMIT_BYTES} bytes"
+                    );
+                    return Err(Problem::Fault(
+                        Fault::new(FaultKind::Rejected, message)
+                            .hint("the plugin has to remember less, or remove keys first"),
+                    ));
                 }
-                let put = "INSERT INTO memory (plugin, scope, key, value) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
-                sqlx::query(put).bind(&of_plugin).bind(row).bind(&of_key).bind(new).execute(connection).await?;
+                let put = "INSERT INTO memory (plugin, scope, key, value) VALUES (?, ?, ?, ?) ON \
+                           CONFLICT DO UPDATE SET value = excluded.value";
+                sqlx::query(put)
+                    .bind(&of_plugin)
+                    .bind(row)
+                    .bind(&of_key)
+                    .bind(new)
+                    .execute(connection)
+                    .await?;
                 Ok(())
             })
         });
@@ -132,7 +184,10 @@ mod tests {
     use sqlx::AssertSqlSafe;
 
     async fn pragma(store: &EmbeddedStore, pragma: &str) {
-        sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA {pragma}"))).execute(store.database.writer()).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA {pragma}")))
+            .execute(store.database.writer())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -142,7 +197,12 @@ mod tests {
         let store = sample::store(folder.path()).await;
         store.set("p", &shop, "a", Some(b"1")).await.unwrap();
         store.set("p", &shop, "b", Some(b"1")).await.unwrap();
-        for (scope, key, value) in [(&shop, "a", Some(b"2".as_slice())), (&shop, "a", Some(b"3")), (&shop, "b", None), (&other, "a", Some(b"4"))] {
+        for (scope, key, value) in [
+            (&shop, "a", Some(b"2".as_slice())),
+            (&shop, "a", Some(b"3")),
+            (&shop, "b", None),
+            (&other, "a", Some(b"4")),
+        ] {
             // Of the connection, which is replaced after it has refused.
             pragma(&store, "query_only = ON").await;
             store.set("p", scope, key, value).await.unwrap();
@@ -164,7 +224,8 @@ mod tests {
     async fn what_another_process_writes_counts_more_than_what_was_kept() {
         let folder = tempfile::tempdir().unwrap();
         let shop = sample::scope("shop");
-        let (store, elsewhere) = (sample::store(folder.path()).await, sample::store(folder.path()).await);
+        let (store, elsewhere) =
+            (sample::store(folder.path()).await, sample::store(folder.path()).await);
         pragma(&store, "query_only = ON").await;
         store.set("p", &shop, "a", Some(b"kept")).await.unwrap();
         elsewhere.set("p", &shop, "a", Some(b"newer")).await.unwrap();
@@ -176,7 +237,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shop = sample::scope("shop");
         let store = sample::store(folder.path()).await;
-        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(store.database.writer()).await.unwrap();
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+            .fetch_one(store.database.writer())
+            .await
+            .unwrap();
         pragma(&store, &format!("max_page_count = {pages}")).await;
         store.set("p", &shop, "a", Some(&vec![7; 40_000])).await.unwrap();
         assert_eq!(store.get("p", &shop, "a").await.unwrap().unwrap().len(), 40_000);
@@ -201,9 +265,15 @@ mod tests {
         store.close().await;
 
         let store = sample::store(folder.path()).await;
-        assert_eq!(store.get("nginx-switch", &shop, "since").await.unwrap().as_deref(), Some(b"3".as_slice()));
+        assert_eq!(
+            store.get("nginx-switch", &shop, "since").await.unwrap().as_deref(),
+            Some(b"3".as_slice())
+        );
         assert_eq!(store.get("nginx-switch", &other, "since").await.unwrap(), None);
-        assert_eq!(store.get("alb-switch", &shop, "since").await.unwrap().as_deref(), Some(b"\0\xff".as_slice()));
+        assert_eq!(
+            store.get("alb-switch", &shop, "since").await.unwrap().as_deref(),
+            Some(b"\0\xff".as_slice())
+        );
     }
 
     #[tokio::test]

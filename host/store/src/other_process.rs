@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// Says to a copy of this test program that it is a child, and which folder it shares with its parent.
+/// Says to a copy of this test program that it is a child, and which folder it shares with its
+/// parent.
 const CHILD: &str = "AGENTE_STORE_TEST_CHILD";
 
 /// The folder that is shared with the parent, if this process is a child.
@@ -59,7 +60,8 @@ impl Other {
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .unwrap();
     }
 
     /// Ends the child as hard as can be, and waits until it is gone.

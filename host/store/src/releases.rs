@@ -10,65 +10,99 @@ use agente_engine::release::{Artifact, Release, RuntimeSpec};
 
 impl EmbeddedStore {
     /// Makes the next release of a scope. Always a new number; two calls at once get two.
-    pub async fn create_release(&self, scope: &Scope, artifact: Artifact, runtime: RuntimeSpec) -> Result<Release, Fault> {
+    pub async fn create_release(
+        &self,
+        scope: &Scope,
+        artifact: Artifact,
+        runtime: RuntimeSpec,
+    ) -> Result<Release, Fault> {
         let of_scope = scope.clone();
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let row = ensure_scope(connection, &of_scope).await?;
-                let (number,): (i64,) =
-                    sqlx::query_as("SELECT coalesce(max(number), 0) + 1 FROM release WHERE scope = ?").bind(row).fetch_one(&mut *connection).await?;
+                let (number,): (i64,) = sqlx::query_as(
+                    "SELECT coalesce(max(number), 0) + 1 FROM release WHERE scope = ?",
+                )
+                .bind(row)
+                .fetch_one(&mut *connection)
+                .await?;
                 let created = Timestamp(clock::now().0);
-                let release = Release { scope: of_scope, number: ReleaseNumber(from_sql(number)), artifact, runtime, created };
+                let release = Release {
+                    scope: of_scope,
+                    number: ReleaseNumber(from_sql(number)),
+                    artifact,
+                    runtime,
+                    created,
+                };
                 let digest = match &release.artifact {
                     Artifact::File { digest, .. } => Some(digest.as_str().to_owned()),
                     Artifact::Image { .. } | Artifact::Adopted => None,
                 };
-                let body =
-                    serde_json::to_string(&release).map_err(|error| Fault::new(FaultKind::Internal, "a release can't be written as JSON").because(&error))?;
-                sqlx::query("INSERT INTO release (scope, number, artifact_digest, body, created) VALUES (?, ?, ?, ?, ?)")
-                    .bind(row)
-                    .bind(number)
-                    .bind(digest)
-                    .bind(body)
-                    .bind(to_sql(created.0))
-                    .execute(connection)
-                    .await?;
+                let body = serde_json::to_string(&release).map_err(|error| {
+                    Fault::new(FaultKind::Internal, "a release can't be written as JSON")
+                        .because(&error)
+                })?;
+                sqlx::query(
+                    "INSERT INTO release (scope, number, artifact_digest, body, created) VALUES \
+                     (?, ?, ?, ?, ?)",
+                )
+                .bind(row)
+                .bind(number)
+                .bind(digest)
+                .bind(body)
+                .bind(to_sql(created.0))
+                .execute(connection)
+                .await?;
                 Ok(release)
             })
         });
-        written.await.map_err(|problem| self.database.unwritable(&format!("the release of {scope} was not made"), problem))
+        written.await.map_err(|problem| {
+            self.database.unwritable(&format!("the release of {scope} was not made"), problem)
+        })
     }
 
     /// A release by its number.
-    pub async fn release(&self, scope: &Scope, number: ReleaseNumber) -> Result<Option<Release>, Fault> {
-        let row: Result<Option<(String,)>, _> =
-            sqlx::query_as("SELECT body FROM release JOIN scope ON scope.id = release.scope WHERE service = ? AND environment = ? AND number = ?")
-                .bind(scope.service.as_str())
-                .bind(scope.environment.as_str())
-                .bind(to_sql(number.0))
-                .fetch_optional(self.database.readers())
-                .await;
-        let row = row.map_err(|error| self.database.unreadable(&format!("release {number} of {scope} can't be read"), &error))?;
+    pub async fn release(
+        &self,
+        scope: &Scope,
+        number: ReleaseNumber,
+    ) -> Result<Option<Release>, Fault> {
+        let row: Result<Option<(String,)>, _> = sqlx::query_as(
+            "SELECT body FROM release JOIN scope ON scope.id = release.scope WHERE service = ? \
+             AND environment = ? AND number = ?",
+        )
+        .bind(scope.service.as_str())
+        .bind(scope.environment.as_str())
+        .bind(to_sql(number.0))
+        .fetch_optional(self.database.readers())
+        .await;
+        let row = row.map_err(|error| {
+            self.database.unreadable(&format!("release {number} of {scope} can't be read"), &error)
+        })?;
         row.map(|(body,)| read(scope, &body)).transpose()
     }
 
     /// The releases of a scope, newest first, at most `limit`.
     pub async fn releases(&self, scope: &Scope, limit: u32) -> Result<Vec<Release>, Fault> {
         let rows: Result<Vec<(String,)>, _> = sqlx::query_as(
-            "SELECT body FROM release JOIN scope ON scope.id = release.scope WHERE service = ? AND environment = ? ORDER BY number DESC LIMIT ?",
+            "SELECT body FROM release JOIN scope ON scope.id = release.scope WHERE service = ? \
+             AND environment = ? ORDER BY number DESC LIMIT ?",
         )
         .bind(scope.service.as_str())
         .bind(scope.environment.as_str())
         .bind(limit)
         .fetch_all(self.database.readers())
         .await;
-        let rows = rows.map_err(|error| self.database.unreadable(&format!("the releases of {scope} can't be read"), &error))?;
+        let rows = rows.map_err(|error| {
+            self.database.unreadable(&format!("the releases of {scope} can't be read"), &error)
+        })?;
         rows.into_iter().map(|(body,)| read(scope, &body)).collect()
     }
 }
 
 fn read(scope: &Scope, body: &str) -> Result<Release, Fault> {
-    serde_json::from_str(body).map_err(|error| faults::unreadable_row(&format!("a release of {scope}"), &error))
+    serde_json::from_str(body)
+        .map_err(|error| faults::unreadable_row(&format!("a release of {scope}"), &error))
 }
 
 #[cfg(test)]
@@ -85,7 +119,18 @@ mod tests {
         let tasks: Vec<_> = (0..20)
             .map(|number| {
                 let store = stores[number % 2].clone();
-                tokio::spawn(async move { store.create_release(&sample::scope("shop"), Artifact::Adopted, sample::runtime()).await.unwrap().number.0 })
+                tokio::spawn(async move {
+                    store
+                        .create_release(
+                            &sample::scope("shop"),
+                            Artifact::Adopted,
+                            sample::runtime(),
+                        )
+                        .await
+                        .unwrap()
+                        .number
+                        .0
+                })
             })
             .collect();
         let mut numbers = BTreeSet::new();
@@ -93,7 +138,10 @@ mod tests {
             numbers.insert(task.await.unwrap());
         }
         assert_eq!(numbers, (1..=20).collect());
-        let other = stores[0].create_release(&sample::scope("other"), Artifact::Adopted, sample::runtime()).await.unwrap();
+        let other = stores[0]
+            .create_release(&sample::scope("other"), Artifact::Adopted, sample::runtime())
+            .await
+            .unwrap();
         assert_eq!(other.number, ReleaseNumber(1), "each scope counts for itself");
     }
 
@@ -102,8 +150,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let scope = sample::scope("shop");
         let store = sample::store(folder.path()).await;
-        let first = store.create_release(&scope, sample::file_artifact('a'), sample::runtime()).await.unwrap();
-        let second = store.create_release(&scope, sample::file_artifact('a'), sample::runtime()).await.unwrap();
+        let first = store
+            .create_release(&scope, sample::file_artifact('a'), sample::runtime())
+            .await
+            .unwrap();
+        let second = store
+            .create_release(&scope, sample::file_artifact('a'), sample::runtime())
+            .await
+            .unwrap();
         assert_eq!(second.number, ReleaseNumber(2), "the same artifact still makes a new release");
         store.close().await;
 

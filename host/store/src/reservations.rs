@@ -1,6 +1,8 @@
-//! Reservations: the addresses in the plans of open deployments, which nobody else may choose although nothing listens there yet.
+//! Reservations: the addresses in the plans of open deployments, which nobody else may choose
+//! although nothing listens there yet.
 //!
-//! Who chooses holds one lock of the store from looking at them until the own plan is in the journal, where the next one sees it.
+//! Who chooses holds one lock of the store from looking at them until the own plan is in the
+//! journal, where the next one sees it.
 
 use crate::faults;
 use crate::file_lock::{FileLock, LockKind};
@@ -30,11 +32,25 @@ impl EmbeddedStore {
     pub async fn reservation_turn(&self) -> Result<ReservationTurn, Fault> {
         let attempted = "addresses can't be reserved";
         let path = self.directory.locks().join("reservations.lock");
-        let lock = FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, Some(Instant::now() + LONGEST)).await;
-        let lock = lock.map_err(|error| faults::lock(attempted, &error))?.map(|lock| ReservationTurn { _lock: lock });
+        let lock = FileLock::take(
+            &path,
+            self.lock_mode(),
+            LockKind::Exclusive,
+            Some(Instant::now() + LONGEST),
+        )
+        .await;
+        let lock = lock
+            .map_err(|error| faults::lock(attempted, &error))?
+            .map(|lock| ReservationTurn { _lock: lock });
         lock.ok_or_else(|| {
-            let message = format!("{attempted}: another deployment has been choosing its own for {} s", LONGEST.as_secs());
-            Fault::new(FaultKind::TimedOut, message).hint(format!("see who has `{}` open: `fuser -v` names the process", path.display()))
+            let message = format!(
+                "{attempted}: another deployment has been choosing its own for {} s",
+                LONGEST.as_secs()
+            );
+            Fault::new(FaultKind::TimedOut, message).hint(format!(
+                "see who has `{}` open: `fuser -v` names the process",
+                path.display()
+            ))
         })
     }
 
@@ -63,7 +79,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = sample::store(folder.path()).await;
         let turn = store.reservation_turn().await.unwrap();
-        assert!(tokio::time::timeout(Duration::from_millis(30), store.reservation_turn()).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(30), store.reservation_turn())
+                .await
+                .is_err()
+        );
         drop(turn);
         store.reservation_turn().await.unwrap();
     }
@@ -76,7 +96,10 @@ mod tests {
         let planned = sample::plan("d-1", &sample::scope("shop"), 1).backends;
         assert_eq!(store.reserved_elsewhere(&sample::scope("cart")).await.unwrap(), planned);
         assert_eq!(store.reserved_elsewhere(&sample::scope("shop")).await.unwrap(), []);
-        opened.append(&Event::Closed { outcome: sample::promoted() }, &sample::closed_state()).await.unwrap();
+        opened
+            .append(&Event::Closed { outcome: sample::promoted() }, &sample::closed_state())
+            .await
+            .unwrap();
         assert_eq!(store.reserved_elsewhere(&sample::scope("cart")).await.unwrap(), []);
     }
 }

@@ -5,9 +5,13 @@ use crate::holder::Holder;
 use crate::lease::Lease;
 use crate::store::EmbeddedStore;
 use agente_engine::journal::{Event, Outcome};
-use agente_engine::names::{BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp};
+use agente_engine::names::{
+    BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
+};
 use agente_engine::plan::{DeploymentKind, Plan};
-use agente_engine::policy::{DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Policy, Strategy, Timeouts};
+use agente_engine::policy::{
+    DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Policy, Strategy, Timeouts,
+};
 use agente_engine::ports::{AppendError, Fence, Store};
 use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
 use agente_engine::route::{Backend, Routes, Slot};
@@ -18,11 +22,19 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(crate) fn scope(service: &str) -> Scope {
-    Scope { service: ServiceName::new(service).unwrap(), environment: EnvironmentName::new("production").unwrap() }
+    Scope {
+        service: ServiceName::new(service).unwrap(),
+        environment: EnvironmentName::new("production").unwrap(),
+    }
 }
 
 pub(crate) fn directory(root: &Path) -> StateDirectory {
-    StateDirectory::resolve(&StateInputs { explicit: Some(root.to_owned()), machine_locks: None, ..StateInputs::default() }).unwrap()
+    StateDirectory::resolve(&StateInputs {
+        explicit: Some(root.to_owned()),
+        machine_locks: None,
+        ..StateInputs::default()
+    })
+    .unwrap()
 }
 
 pub(crate) async fn store(root: &Path) -> EmbeddedStore {
@@ -30,7 +42,11 @@ pub(crate) async fn store(root: &Path) -> EmbeddedStore {
 }
 
 pub(crate) async fn store_with_locks(root: &Path, machine_locks: Option<&Path>) -> EmbeddedStore {
-    let inputs = StateInputs { explicit: Some(root.to_owned()), machine_locks: machine_locks.map(Path::to_owned), ..StateInputs::default() };
+    let inputs = StateInputs {
+        explicit: Some(root.to_owned()),
+        machine_locks: machine_locks.map(Path::to_owned),
+        ..StateInputs::default()
+    };
     EmbeddedStore::open(StateDirectory::resolve(&inputs).unwrap()).await.unwrap()
 }
 
@@ -39,7 +55,10 @@ pub(crate) fn holder() -> Holder {
 }
 
 pub(crate) fn file_artifact(digit: char) -> Artifact {
-    Artifact::File { digest: Digest::new(format!("sha256:{}", digit.to_string().repeat(64))).unwrap(), name: "shop".into() }
+    Artifact::File {
+        digest: Digest::new(format!("sha256:{}", digit.to_string().repeat(64))).unwrap(),
+        name: "shop".into(),
+    }
 }
 
 pub(crate) fn runtime() -> RuntimeSpec {
@@ -47,13 +66,19 @@ pub(crate) fn runtime() -> RuntimeSpec {
         command: vec!["./shop".into(), "127.0.0.1:{port}".into()],
         instances: 1,
         ports: PortRange { first: 18_100, last: 18_199 },
-        env: BTreeMap::from([("DB".to_owned(), EnvValue::Secret("db".into())), ("MODE".to_owned(), EnvValue::Plain("“fast”\n".into()))]),
+        env: BTreeMap::from([
+            ("DB".to_owned(), EnvValue::Secret("db".into())),
+            ("MODE".to_owned(), EnvValue::Plain("“fast”\n".into())),
+        ]),
         stop_grace: Duration::from_millis(1_500),
     })
 }
 
 pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
-    let backends = vec![Backend { id: BackendId(format!("{}-blue-r{number}-0", scope.service)), address: "127.0.0.1:18100".into() }];
+    let backends = vec![Backend {
+        id: BackendId(format!("{}-blue-r{number}-0", scope.service)),
+        address: "127.0.0.1:18100".into(),
+    }];
     let release = Release {
         scope: scope.clone(),
         number: ReleaseNumber(number),
@@ -62,7 +87,15 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
         created: Timestamp(1_700_000_000_000),
     };
     let minute = Duration::from_mins(1);
-    let timeouts = Timeouts { preflight: minute, launch: minute, healthy: minute, shift: minute, validate: minute, undo: minute, decide: minute };
+    let timeouts = Timeouts {
+        preflight: minute,
+        launch: minute,
+        healthy: minute,
+        shift: minute,
+        validate: minute,
+        undo: minute,
+        decide: minute,
+    };
     let policy = Policy {
         strategy: Strategy::BlueGreen,
         analysis: None,
@@ -70,7 +103,11 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
         checks: Vec::new(),
         probe: None,
         bake: Duration::ZERO,
-        drain: DrainPolicy { timeout: minute, on_timeout: OnDrainTimeout::Keep, accept_weak_evidence: false },
+        drain: DrainPolicy {
+            timeout: minute,
+            on_timeout: OnDrainTimeout::Keep,
+            accept_weak_evidence: false,
+        },
         keep_previous: KeepPrevious::UntilNext,
         timeouts,
         candidate_overrides: Vec::new(),
@@ -112,7 +149,14 @@ pub(crate) fn open_state(deployment: &DeploymentId) -> ServiceState {
 
 pub(crate) fn closed_state() -> ServiceState {
     let backends = plan("d-none", &scope("shop"), 1).backends;
-    let standing = Standing { release: ReleaseNumber(1), slot: Slot::Blue, backends, adopted: false, stop_grace: Duration::from_secs(10), since: Timestamp(5) };
+    let standing = Standing {
+        release: ReleaseNumber(1),
+        slot: Slot::Blue,
+        backends,
+        adopted: false,
+        stop_grace: Duration::from_secs(10),
+        since: Timestamp(5),
+    };
     ServiceState { stable: Some(standing), ..ServiceState::default() }
 }
 
@@ -132,7 +176,11 @@ impl Opened {
         self.lease.fence()
     }
 
-    pub(crate) async fn append(&self, event: &Event, state: &ServiceState) -> Result<(), AppendError> {
+    pub(crate) async fn append(
+        &self,
+        event: &Event,
+        state: &ServiceState,
+    ) -> Result<(), AppendError> {
         self.store.append(&self.deployment, self.fence(), event, state).await
     }
 
@@ -141,7 +189,10 @@ impl Opened {
         self.append(&Event::Closed { outcome: promoted() }, &closed_state()).await.unwrap();
         let deployment = DeploymentId(id.into());
         let opened = Event::Opened { plan: Box::new(plan(id, self.lease.scope(), number)) };
-        self.store.append(&deployment, self.fence(), &opened, &open_state(&deployment)).await.unwrap();
+        self.store
+            .append(&deployment, self.fence(), &opened, &open_state(&deployment))
+            .await
+            .unwrap();
         deployment
     }
 }

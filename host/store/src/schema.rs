@@ -1,6 +1,7 @@
 //! The tables, in one place, and how a file comes to have them.
 //!
-//! A file of version `n` gets the texts from the `n`-th on, in one transaction. A published text never changes; a new version is a new text.
+//! A file of version `n` gets the texts from the `n`-th on, in one transaction. A published text
+//! never changes; a new version is a new text.
 
 use sqlx::{Connection, SqliteConnection};
 
@@ -106,7 +107,8 @@ CREATE TABLE memory (
 ";
 
 const VERSION_2: &str = "
--- What a run of a deployment counted beside the journal. One row per holder of the lease, replaced as it counts on.
+-- What a run of a deployment counted beside the journal. One row per holder of the lease, \
+                         replaced as it counts on.
 CREATE TABLE run (
     deployment TEXT NOT NULL REFERENCES deployment (id),
     fence INTEGER NOT NULL,
@@ -117,7 +119,11 @@ CREATE TABLE run (
 ";
 
 /// The version that this host writes.
-#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the number of texts above")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the number of texts above"
+)]
 pub(crate) const VERSION: i32 = VERSIONS.len() as i32;
 
 /// What a file is to us.
@@ -135,11 +141,19 @@ pub(crate) enum Found {
 
 /// Looks at a file. Changes nothing.
 pub(crate) async fn look(connection: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
-    let (version,): (i32,) = sqlx::query_as("PRAGMA user_version").fetch_one(&mut *connection).await?;
-    let (application,): (i32,) = sqlx::query_as("PRAGMA application_id").fetch_one(&mut *connection).await?;
+    let (version,): (i32,) =
+        sqlx::query_as("PRAGMA user_version").fetch_one(&mut *connection).await?;
+    let (application,): (i32,) =
+        sqlx::query_as("PRAGMA application_id").fetch_one(&mut *connection).await?;
     if application != APPLICATION_ID {
-        let (tables,): (i64,) = sqlx::query_as("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
-        return Ok(if tables == 0 && version == 0 && application == 0 { Found::Behind(0) } else { Found::Foreign });
+        let (tables,): (i64,) = sqlx::query_as("SELECT count(*) FROM sqlite_schema")
+            .fetch_one(&mut *connection)
+            .await?;
+        return Ok(if tables == 0 && version == 0 && application == 0 {
+            Found::Behind(0)
+        } else {
+            Found::Foreign
+        });
     }
     Ok(match version.cmp(&VERSION) {
         std::cmp::Ordering::Less => Found::Behind(version.max(0)),
@@ -149,7 +163,10 @@ pub(crate) async fn look(connection: &mut SqliteConnection) -> Result<Found, sql
 }
 
 /// Brings a file from version `from` to ours. The caller keeps other processes from doing the same.
-pub(crate) async fn bring_up(connection: &mut SqliteConnection, from: i32) -> Result<(), sqlx::Error> {
+pub(crate) async fn bring_up(
+    connection: &mut SqliteConnection,
+    from: i32,
+) -> Result<(), sqlx::Error> {
     // Stays with the file. Outside the transaction, which can't change it.
     sqlx::raw_sql("PRAGMA journal_mode = WAL").execute(&mut *connection).await?;
     let mut transaction = connection.begin_with("BEGIN EXCLUSIVE").await?;
@@ -159,9 +176,14 @@ pub(crate) async fn bring_up(connection: &mut SqliteConnection, from: i32) -> Re
     if from == 0 {
         let store = hex::encode(rand::random::<[u8; 16]>());
         let created = crate::database::to_sql(crate::clock::now().0);
-        sqlx::query("INSERT INTO identity (only_row, store, created) VALUES (1, ?, ?)").bind(store).bind(created).execute(&mut *transaction).await?;
+        sqlx::query("INSERT INTO identity (only_row, store, created) VALUES (1, ?, ?)")
+            .bind(store)
+            .bind(created)
+            .execute(&mut *transaction)
+            .await?;
     }
-    let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
+    let marks =
+        format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
     sqlx::raw_sql(sqlx::AssertSqlSafe(marks)).execute(&mut *transaction).await?;
     transaction.commit().await
 }
@@ -182,15 +204,24 @@ mod tests {
         store.close().await;
         // As the first version left it.
         let path = sample::directory(folder.path()).database();
-        let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap();
-        sqlx::raw_sql("DROP TABLE run; PRAGMA user_version = 1;").execute(&mut connection).await.unwrap();
+        let mut connection =
+            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path))
+                .await
+                .unwrap();
+        sqlx::raw_sql("DROP TABLE run; PRAGMA user_version = 1;")
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
 
         let store = EmbeddedStore::open(sample::directory(folder.path())).await.unwrap();
         assert_eq!(store.id(), id);
         assert_eq!(store.entries(&open.deployment).await.unwrap(), entries);
         assert_eq!(store.figures(&sample::scope("shop")).await.unwrap(), []);
-        let (version,): (i32,) = sqlx::query_as("PRAGMA user_version").fetch_one(store.database.readers()).await.unwrap();
+        let (version,): (i32,) = sqlx::query_as("PRAGMA user_version")
+            .fetch_one(store.database.readers())
+            .await
+            .unwrap();
         assert_eq!(version, VERSION);
     }
 }

@@ -1,7 +1,9 @@
-//! Locks of targets: changes of one NGINX take turns, whichever service, store or user they come from.
+//! Locks of targets: changes of one NGINX take turns, whichever service, store or user they come
+//! from.
 //!
-//! The lock is taken twice: in the machine's folder for locks, where there is one, and in the store's own, which all users of the store can open.
-//! Always in this order, so that nobody waits for nobody.
+//! The lock is taken twice: in the machine's folder for locks, where there is one, and in the
+//! store's own, which all users of the store can open. Always in this order, so that nobody waits
+//! for nobody.
 
 use crate::faults;
 use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
@@ -21,12 +23,19 @@ impl EmbeddedStore {
         let attempted = format!("the target `{key}` can't be locked");
         let name = file_name(key);
         let of_machine = match self.directory.machine_locks() {
-            Some(folder) => take_of_machine(folder.join(&name)).await.map_err(|error| faults::lock(&attempted, &error))?,
+            Some(folder) => take_of_machine(folder.join(&name))
+                .await
+                .map_err(|error| faults::lock(&attempted, &error))?,
             None => None,
         };
-        let of_store = FileLock::take(&self.directory.locks().join(&name), self.lock_mode(), LockKind::Exclusive, None)
-            .await
-            .map_err(|error| faults::lock(&attempted, &error))?;
+        let of_store = FileLock::take(
+            &self.directory.locks().join(&name),
+            self.lock_mode(),
+            LockKind::Exclusive,
+            None,
+        )
+        .await
+        .map_err(|error| faults::lock(&attempted, &error))?;
         // Freed in the order in which they were taken: whoever waits for the second has the first.
         Ok(TargetLock::new((of_machine, of_store)))
     }
@@ -35,7 +44,12 @@ impl EmbeddedStore {
 /// Takes the machine's lock; none where its folder can't be used by us.
 async fn take_of_machine(path: PathBuf) -> Result<Option<FileLock>, FileLockError> {
     match FileLock::take(&path, MACHINE_MODE, LockKind::Exclusive, None).await {
-        Err(FileLockError::Io { source, .. }) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+        Err(FileLockError::Io { source, .. })
+            if matches!(
+                source.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
             Ok(None)
         }
         other => other,
@@ -64,7 +78,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_target_is_one_holders_at_a_time_across_stores_and_targets_do_not_meet() {
-        let (machine, first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (machine, first, second) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
         let first = sample::store_with_locks(first.path(), Some(machine.path())).await;
         let second = sample::store_with_locks(second.path(), Some(machine.path())).await;
         let held = first.lock_target("nginx:/etc/nginx").await.unwrap();
@@ -78,7 +96,8 @@ mod tests {
     #[tokio::test]
     async fn without_a_machine_wide_folder_the_stores_own_lock_holds() {
         let folder = tempfile::tempdir().unwrap();
-        let store = sample::store_with_locks(folder.path(), Some(&folder.path().join("missing"))).await;
+        let store =
+            sample::store_with_locks(folder.path(), Some(&folder.path().join("missing"))).await;
         let held = store.lock_target("nginx").await.unwrap();
         assert!(!is_free(&store, "nginx").await);
         drop(held);
@@ -107,7 +126,10 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let store = sample::store(folder.path()).await;
-        let mut other = Other::start("target_lock::tests::a_target_is_free_as_soon_as_its_killed_holder_is_gone", folder.path());
+        let mut other = Other::start(
+            "target_lock::tests::a_target_is_free_as_soon_as_its_killed_holder_is_gone",
+            folder.path(),
+        );
         assert_eq!(other.says(), "held");
         assert!(!is_free(&store, "nginx").await);
         other.kill();

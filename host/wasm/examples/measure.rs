@@ -1,13 +1,19 @@
-//! Measures what a plugin costs: `measure <packed component> [<its section of the manifest as JSON>]`.
+//! Measures what a plugin costs: `measure <packed component> [<its section of the manifest as
+//! JSON>]`.
 //!
-//! Prints medians as JSON: loading with and without the cache, a fresh instance with one call, a call on a warm instance.
+//! Prints medians as JSON: loading with and without the cache, a fresh instance with one call, a
+//! call on a warm instance.
 
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
 use agente_engine::ports::{
-    CommandOutput, CommandSpec, Commands, ConnectionInfo, PluginMemory, ProcessError, ProcessInfo, ProcessTarget, SecretValue, Secrets,
+    CommandOutput, CommandSpec, Commands, ConnectionInfo, PluginMemory, ProcessError, ProcessInfo,
+    ProcessTarget, SecretValue, Secrets,
 };
-use agente_wasm::{Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadInput, PluginHost, PluginLog, PluginMessage, inspect};
+use agente_wasm::{
+    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadInput, PluginHost, PluginLog,
+    PluginMessage, inspect,
+};
 use async_trait::async_trait;
 use std::error::Error;
 use std::io::Write as _;
@@ -21,10 +27,13 @@ const ROUNDS: usize = 101;
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let path = args.next().ok_or("usage: measure <packed component> [<configuration as JSON>]")?;
-    let config: serde_json::Value = serde_json::from_str(&args.next().unwrap_or_else(|| "{}".to_owned()))?;
+    let config: serde_json::Value =
+        serde_json::from_str(&args.next().unwrap_or_else(|| "{}".to_owned()))?;
     let folder = tempfile::tempdir()?;
     let load = async |cache: bool| -> Result<_, Box<dyn Error>> {
-        let host = PluginHost::new(&HostOptions { cache_folder: cache.then(|| folder.path().join("cache")) })?;
+        let host = PluginHost::new(&HostOptions {
+            cache_folder: cache.then(|| folder.path().join("cache")),
+        })?;
         let input = input(Path::new(&path), &config)?;
         let started = Instant::now();
         let plugin = host.load(input).await?;
@@ -85,7 +94,10 @@ fn input(path: &Path, config: &serde_json::Value) -> Result<LoadInput<'static>, 
         kind: None,
         config: config.clone(),
         specs: Vec::new(),
-        scope: Scope { service: ServiceName::new("shop")?, environment: EnvironmentName::new("production")? },
+        scope: Scope {
+            service: ServiceName::new("shop")?,
+            environment: EnvironmentName::new("production")?,
+        },
         store_id: "store".to_owned(),
         grant: GrantSource::Everything,
         effects: Effects {
@@ -123,11 +135,22 @@ impl Secrets for Nothing {
 
 #[async_trait]
 impl PluginMemory for Nothing {
-    async fn get(&self, _plugin: &str, _scope: &Scope, _key: &str) -> Result<Option<Vec<u8>>, Fault> {
+    async fn get(
+        &self,
+        _plugin: &str,
+        _scope: &Scope,
+        _key: &str,
+    ) -> Result<Option<Vec<u8>>, Fault> {
         Ok(None)
     }
 
-    async fn set(&self, _plugin: &str, _scope: &Scope, _key: &str, _value: Option<&[u8]>) -> Result<(), Fault> {
+    async fn set(
+        &self,
+        _plugin: &str,
+        _scope: &Scope,
+        _key: &str,
+        _value: Option<&[u8]>,
+    ) -> Result<(), Fault> {
         Err(refused())
     }
 }
@@ -142,7 +165,10 @@ impl Commands for Nothing {
         Err(ProcessError::Other(refused()))
     }
 
-    async fn connections(&self, _target: &ProcessTarget) -> Result<Vec<ConnectionInfo>, ProcessError> {
+    async fn connections(
+        &self,
+        _target: &ProcessTarget,
+    ) -> Result<Vec<ConnectionInfo>, ProcessError> {
         Err(ProcessError::Other(refused()))
     }
 
@@ -154,7 +180,12 @@ impl Commands for Nothing {
         Err(refused())
     }
 
-    async fn log_since(&self, _path: &str, _mark: u64, _max_bytes: usize) -> Result<Vec<u8>, Fault> {
+    async fn log_since(
+        &self,
+        _path: &str,
+        _mark: u64,
+        _max_bytes: usize,
+    ) -> Result<Vec<u8>, Fault> {
         Err(refused())
     }
 }

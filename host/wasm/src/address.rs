@@ -1,6 +1,8 @@
-//! Names and addresses of the network: how they are written, and which of them lead where a plugin has no business.
+//! Names and addresses of the network: how they are written, and which of them lead where a plugin
+//! has no business.
 //!
-//! A name is only half of a decision: what it resolves to is judged too, and the connection is made to that very address.
+//! A name is only half of a decision: what it resolves to is judged too, and the connection is made
+//! to that very address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,7 +33,14 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bracketed = self.host.contains(':');
-        write!(f, "{}://{}{}{}", self.scheme, if bracketed { "[" } else { "" }, self.host, if bracketed { "]" } else { "" })?;
+        write!(
+            f,
+            "{}://{}{}{}",
+            self.scheme,
+            if bracketed { "[" } else { "" },
+            self.host,
+            if bracketed { "]" } else { "" }
+        )?;
         match (self.scheme.as_str(), self.port) {
             ("http", 80) | ("https", 443) => Ok(()),
             (_, port) => write!(f, ":{port}"),
@@ -39,7 +48,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The port of an authority, or its scheme's own; nothing for a scheme that has none of ours, and for a port that is no number of one.
+/// The port of an authority, or its scheme's own; nothing for a scheme that has none of ours, and
+/// for a port that is no number of one.
 pub(crate) fn port_of(authority: &http::uri::Authority, scheme: &str) -> Option<u16> {
     let written = authority.as_str().len() > authority.host().len();
     match (authority.port_u16(), scheme) {
@@ -50,7 +60,8 @@ pub(crate) fn port_of(authority: &http::uri::Authority, scheme: &str) -> Option<
     }
 }
 
-/// Lower case, without the brackets of an IPv6 address and without the dot at the end of an absolute name.
+/// Lower case, without the brackets of an IPv6 address and without the dot at the end of an
+/// absolute name.
 pub(crate) fn plain_host(host: &str) -> String {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
@@ -110,7 +121,14 @@ pub(crate) fn class_of(address: IpAddr) -> AddressClass {
 fn class_of_v4(address: Ipv4Addr) -> AddressClass {
     let [a, b, c, _] = address.octets();
     // The last one looks public: Azure's WireServer.
-    if matches!(address.octets(), [169, 254, 169, 254] | [169, 254, 170, 2 | 23] | [192, 0, 0, 192] | [100, 100, 100, 200] | [168, 63, 129, 16]) {
+    if matches!(
+        address.octets(),
+        [169, 254, 169, 254]
+            | [169, 254, 170, 2 | 23]
+            | [192, 0, 0, 192]
+            | [100, 100, 100, 200]
+            | [168, 63, 129, 16]
+    ) {
         AddressClass::Metadata
     } else if a == 127 || a == 0 {
         // 0.0.0.0/8 reaches this machine when one connects to it.
@@ -119,7 +137,12 @@ fn class_of_v4(address: Ipv4Addr) -> AddressClass {
         AddressClass::LinkLocal
     } else if address.is_multicast() || address.is_broadcast() {
         AddressClass::Unusable
-    } else if address.is_private() || (a == 100 && (64..128).contains(&b)) || (a, b, c) == (192, 0, 0) || (a == 198 && (18..20).contains(&b)) || a >= 240 {
+    } else if address.is_private()
+        || (a == 100 && (64..128).contains(&b))
+        || (a, b, c) == (192, 0, 0)
+        || (a == 198 && (18..20).contains(&b))
+        || a >= 240
+    {
         AddressClass::Private
     } else {
         AddressClass::Public
@@ -128,7 +151,9 @@ fn class_of_v4(address: Ipv4Addr) -> AddressClass {
 
 fn class_of_v6(address: Ipv6Addr) -> AddressClass {
     let [first, ..] = address.segments();
-    if address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254) || address == Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254) {
+    if address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+        || address == Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)
+    {
         AddressClass::Metadata
     } else if address.is_loopback() || address.is_unspecified() {
         AddressClass::Loopback
@@ -143,7 +168,8 @@ fn class_of_v6(address: Ipv6Addr) -> AddressClass {
     }
 }
 
-/// The IPv4 address inside an IPv6 one: mapped, compatible, translated (NAT64, also the local prefix), 6to4 and Teredo's client.
+/// The IPv4 address inside an IPv6 one: mapped, compatible, translated (NAT64, also the local
+/// prefix), 6to4 and Teredo's client.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -214,7 +240,9 @@ mod tests {
         ] {
             assert_eq!(Origin::parse(text).unwrap().to_string(), expected);
         }
-        for wrong in ["lb.internal", "ftp://a", "https://user@a", "https://", "//a", "http://a:99999"] {
+        for wrong in
+            ["lb.internal", "ftp://a", "https://user@a", "https://", "//a", "http://a:99999"]
+        {
             assert_eq!(Origin::parse(wrong), None, "{wrong}");
         }
     }

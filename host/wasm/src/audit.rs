@@ -1,4 +1,5 @@
-//! The trail of effects: each one that a plugin asked for, allowed or not, without secrets and bounded.
+//! The trail of effects: each one that a plugin asked for, allowed or not, without secrets and
+//! bounded.
 
 use crate::broker::Phase;
 use agente_engine::names::PluginName;
@@ -8,22 +9,20 @@ use std::time::Duration;
 /// How long the words of one effect may be.
 pub(crate) const MAX_EFFECT_BYTES: usize = 512;
 
-/// How many effects of one operation that change nothing are recorded, and how many that were denied; the others are counted. What changes something
-/// and each program always are, for nothing that came before may hide them.
+/// How many effects of one operation that change nothing are recorded, and how many that were
+/// denied; the others are counted. What changes something and each program always are, for nothing
+/// that came before may hide them.
 pub(crate) const MAX_EFFECTS: u32 = 1000;
 
 /// One effect that a plugin asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EffectRecord {
-    /// Who asked.
     pub plugin: PluginName,
-    /// Its version.
     pub version: String,
     /// The deployment; empty outside one.
     pub deployment: String,
     /// The operation: `apply`, `observe`, `check` …
     pub operation: &'static str,
-    /// The phase.
     pub phase: Phase,
     /// In words, without secrets, at most 512 bytes.
     pub effect: String,
@@ -97,7 +96,6 @@ pub struct CallRecord {
     pub operation: &'static str,
     /// From its beginning to its answer, its own instance included.
     pub took: Duration,
-    /// How it ended.
     pub end: CallEnd,
 }
 
@@ -143,7 +141,6 @@ impl LogLevel {
 /// A message of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PluginMessage {
-    /// Whose.
     pub plugin: PluginName,
     /// The operation it belongs to.
     pub operation: &'static str,

@@ -1,4 +1,5 @@
-//! What the contract becomes in Rust: generated, one module per world. Nothing here decides anything.
+//! What the contract becomes in Rust: generated, one module per world. Nothing here decides
+//! anything.
 
 /// What the host offers, and the exports that every plugin has.
 pub(crate) mod any {

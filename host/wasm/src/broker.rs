@@ -1,7 +1,8 @@
 //! The one place that allows an effect.
 //!
-//! *Effective = requested ∩ granted*: an effect is allowed when a rule of the request **and** a rule of the grant cover it, and the phase permits it.
-//! Adapters hold no policy; they ask here, and do what they were allowed and nothing else. Nothing here does an effect.
+//! *Effective = requested ∩ granted*: an effect is allowed when a rule of the request **and** a
+//! rule of the grant cover it, and the phase permits it. Adapters hold no policy; they ask here,
+//! and do what they were allowed and nothing else. Nothing here does an effect.
 
 mod denied;
 mod egress;
@@ -63,7 +64,6 @@ pub enum Effect {
         env: Vec<String>,
         /// The folder it is to run in.
         cwd: Option<String>,
-        /// Where.
         place: String,
     },
     /// Look at the processes of a target.
@@ -77,11 +77,9 @@ pub enum Effect {
     },
     /// Read the end of a log.
     ReadLog(String),
-    /// Connect.
     Connect {
         /// The host, plain.
         host: String,
-        /// The port.
         port: u16,
     },
     /// Send an HTTP request.
@@ -90,18 +88,14 @@ pub enum Effect {
         scheme: String,
         /// The host, plain.
         host: String,
-        /// The port.
         port: u16,
-        /// The method.
         method: String,
     },
     /// Get a handle of a secret.
     OpenSecret(String),
     /// Send a secret.
     SendSecret {
-        /// Which.
         name: String,
-        /// How.
         way: SecretUse,
         /// To which host.
         host: String,
@@ -145,9 +139,13 @@ impl fmt::Display for Effect {
             Effect::Signal { of, signal } => write!(f, "send {signal} to the process of `{of}`"),
             Effect::ReadLog(path) => write!(f, "read the log `{path}`"),
             Effect::Connect { host, port } => write!(f, "connect to `{host}:{port}`"),
-            Effect::Request { scheme, host, port, method } => write!(f, "send {method} to `{scheme}://{host}:{port}`"),
+            Effect::Request { scheme, host, port, method } => {
+                write!(f, "send {method} to `{scheme}://{host}:{port}`")
+            }
             Effect::OpenSecret(name) => write!(f, "use the secret `{name}`"),
-            Effect::SendSecret { name, way, host } => write!(f, "send the secret `{name}` in {way} to `{host}`"),
+            Effect::SendSecret { name, way, host } => {
+                write!(f, "send the secret `{name}` in {way} to `{host}`")
+            }
             Effect::PassSecret(name) => write!(f, "give the secret `{name}` to a program"),
             Effect::RevealSecret(name) => write!(f, "read the value of the secret `{name}`"),
             Effect::Recall(key) => write!(f, "read `{key}` of its memory"),
@@ -207,7 +205,12 @@ impl Broker {
     }
 
     /// Decides on an effect.
-    pub fn authorize(&self, phase: Phase, circumstances: &Circumstances, effect: &Effect) -> Result<Allowed, Denied> {
+    pub fn authorize(
+        &self,
+        phase: Phase,
+        circumstances: &Circumstances,
+        effect: &Effect,
+    ) -> Result<Allowed, Denied> {
         if phase == Phase::Closed {
             return Err(self.denied(effect, DeniedBecause::Closed));
         }
@@ -228,24 +231,38 @@ impl Broker {
         Err(self.denied(effect, because))
     }
 
-    /// The file that an effect trusts and that the plugin may write itself: a program of the host, or a pid file.
+    /// The file that an effect trusts and that the plugin may write itself: a program of the host,
+    /// or a pid file.
     fn own_file(&self, effect: &Effect, allowed: &Allowed) -> Option<PathBuf> {
         let trusted: Vec<&str> = match (effect, allowed) {
             // The first word is the operator's prefix, where there is one.
-            (Effect::Run { program, place, .. }, Allowed::Command { argv, .. }) if place == "host" => {
+            (Effect::Run { program, place, .. }, Allowed::Command { argv, .. })
+                if place == "host" =>
+            {
                 argv.first().into_iter().chain([program]).map(String::as_str).collect()
             }
-            (Effect::LookAtProcesses(of) | Effect::Signal { of, .. }, _) => of.strip_prefix("pid-file:").into_iter().collect(),
+            (Effect::LookAtProcesses(of) | Effect::Signal { of, .. }, _) => {
+                of.strip_prefix("pid-file:").into_iter().collect()
+            }
             _ => return None,
         };
         let mut entries = trusted.into_iter().flat_map(|path| stands_for(Path::new(path)));
-        let own = |entry: &PathBuf| [&self.requested, &self.granted].iter().all(|set| files::may_change(&set.files, entry));
+        let own = |entry: &PathBuf| {
+            [&self.requested, &self.granted].iter().all(|set| files::may_change(&set.files, entry))
+        };
         entries.find(own)
     }
 
     /// Judges the address that an allowed name resolved to.
-    pub(crate) fn judge_address(&self, reach: Reach, effect: &Effect, address: std::net::IpAddr) -> Result<(), Denied> {
-        reach.judge(address).map_err(|class| self.denied(effect, DeniedBecause::Address { address, class: class.to_string() }))
+    pub(crate) fn judge_address(
+        &self,
+        reach: Reach,
+        effect: &Effect,
+        address: std::net::IpAddr,
+    ) -> Result<(), Denied> {
+        reach.judge(address).map_err(|class| {
+            self.denied(effect, DeniedBecause::Address { address, class: class.to_string() })
+        })
     }
 
     /// Whether the request and the grant give some secret's value to the plugin itself.
@@ -256,12 +273,17 @@ impl Broker {
     /// Whether a name in a program's environment stands for a secret.
     pub(crate) fn passes(&self, name: &str) -> bool {
         // Either of them: what only one of them names must be denied, not passed over.
-        [&self.requested, &self.granted].iter().any(|set| secrets(set, name, SecretUse::Env).next().is_some())
+        [&self.requested, &self.granted]
+            .iter()
+            .any(|set| secrets(set, name, SecretUse::Env).next().is_some())
     }
 
     /// Whether some secret may go to a host in the body of a request.
     pub(crate) fn sends_in_bodies(&self, circumstances: &Circumstances, host: &str) -> bool {
-        let granted = |rule: &SecretRule| rule.uses.contains(&SecretUse::Body) && rule.hosts.iter().any(|granted| host_granted(granted, host, circumstances));
+        let granted = |rule: &SecretRule| {
+            rule.uses.contains(&SecretUse::Body)
+                && rule.hosts.iter().any(|granted| host_granted(granted, host, circumstances))
+        };
         [&self.requested, &self.granted].iter().all(|set| set.secrets.iter().any(granted))
     }
 
@@ -281,13 +303,19 @@ impl Allowed {
     /// What both allow.
     fn and(self, other: Allowed) -> Allowed {
         match (self, other) {
-            (Allowed::Egress { reach, ca, client_certificate }, Allowed::Egress { reach: other, ca: other_ca, client_certificate: other_certificate }) => {
+            (
+                Allowed::Egress { reach, ca, client_certificate },
                 Allowed::Egress {
-                    reach: reach.and(other),
-                    ca: ca.filter(|ca| other_ca.as_ref() == Some(ca)),
-                    client_certificate: client_certificate.filter(|own| other_certificate.as_ref() == Some(own)),
-                }
-            }
+                    reach: other,
+                    ca: other_ca,
+                    client_certificate: other_certificate,
+                },
+            ) => Allowed::Egress {
+                reach: reach.and(other),
+                ca: ca.filter(|ca| other_ca.as_ref() == Some(ca)),
+                client_certificate: client_certificate
+                    .filter(|own| other_certificate.as_ref() == Some(own)),
+            },
             // A command, a variable and a path are the grant's, which may say how.
             (_, granted) => granted,
         }
@@ -295,7 +323,12 @@ impl Allowed {
 }
 
 /// Whether some rule of a set covers an effect. An error without a reason means that no rule does.
-fn covered(set: &Capabilities, phase: Phase, circumstances: &Circumstances, effect: &Effect) -> Result<Allowed, Option<DeniedBecause>> {
+fn covered(
+    set: &Capabilities,
+    phase: Phase,
+    circumstances: &Circumstances,
+    effect: &Effect,
+) -> Result<Allowed, Option<DeniedBecause>> {
     let any = |found: bool| if found { Ok(Allowed::AsAsked) } else { Err(None) };
     match effect {
         Effect::ReadFile(path) => files::read(&set.files, path),
@@ -314,33 +347,49 @@ fn covered(set: &Capabilities, phase: Phase, circumstances: &Circumstances, effe
             if rules.peek().is_none() {
                 return Err(None);
             }
-            let permitted = rules.find(|rule| phase == Phase::Write || rule.phase == ExecPhase::Read);
+            let permitted =
+                rules.find(|rule| phase == Phase::Write || rule.phase == ExecPhase::Read);
             let rule = permitted.ok_or(Some(DeniedBecause::ReadPhase))?;
-            Ok(Allowed::Command { argv: rule.prefix.iter().chain([program]).chain(args).cloned().collect(), phase: rule.phase })
+            Ok(Allowed::Command {
+                argv: rule.prefix.iter().chain([program]).chain(args).cloned().collect(),
+                phase: rule.phase,
+            })
         }
         Effect::LookAtProcesses(of) => any(set.process.iter().any(|rule| rule.of == *of)),
-        Effect::Signal { of, signal } => any(set.process.iter().any(|rule| rule.of == *of && rule.signals.contains(signal))),
+        Effect::Signal { of, signal } => {
+            any(set.process.iter().any(|rule| rule.of == *of && rule.signals.contains(signal)))
+        }
         Effect::ReadLog(path) => any(set.logs.iter().any(|rule| rule.path == *path)),
         Effect::Connect { host, port } => egress::connect(&set.tcp, circumstances, host, *port),
-        Effect::Request { scheme, host, port, method } => egress::request(&set.net, circumstances, scheme, host, *port, method),
-        Effect::OpenSecret(name) => any(set.secrets.iter().any(|rule| rule.name == *name)),
-        Effect::SendSecret { name, way, host } => {
-            any(secrets(set, name, *way).any(|rule| rule.hosts.iter().any(|granted| host_granted(granted, host, circumstances))))
+        Effect::Request { scheme, host, port, method } => {
+            egress::request(&set.net, circumstances, scheme, host, *port, method)
         }
-        Effect::PassSecret(name) => secrets(set, name, SecretUse::Env).next().map_or(Err(None), |rule| Ok(Allowed::Variable(rule.variable()))),
+        Effect::OpenSecret(name) => any(set.secrets.iter().any(|rule| rule.name == *name)),
+        Effect::SendSecret { name, way, host } => any(secrets(set, name, *way).any(|rule| {
+            rule.hosts.iter().any(|granted| host_granted(granted, host, circumstances))
+        })),
+        Effect::PassSecret(name) => secrets(set, name, SecretUse::Env)
+            .next()
+            .map_or(Err(None), |rule| Ok(Allowed::Variable(rule.variable()))),
         Effect::RevealSecret(name) => any(secrets(set, name, SecretUse::Reveal).next().is_some()),
         // Its own memory is nobody else's business; it is bounded by the port.
         Effect::Recall(_) | Effect::Remember(_) => Ok(Allowed::AsAsked),
     }
 }
 
-fn secrets<'a>(set: &'a Capabilities, name: &'a str, way: SecretUse) -> impl Iterator<Item = &'a SecretRule> {
+fn secrets<'a>(
+    set: &'a Capabilities,
+    name: &'a str,
+    way: SecretUse,
+) -> impl Iterator<Item = &'a SecretRule> {
     set.secrets.iter().filter(move |rule| rule.name == name && rule.uses.contains(&way))
 }
 
 fn host_granted(granted: &str, host: &str, circumstances: &Circumstances) -> bool {
     match granted {
-        "@backends" => circumstances.backends.iter().any(|address| crate::address::host_and_port(address).is_some_and(|(backend, _)| backend == host)),
+        "@backends" => circumstances.backends.iter().any(|address| {
+            crate::address::host_and_port(address).is_some_and(|(backend, _)| backend == host)
+        }),
         "@public" => public_origin(circumstances).is_some_and(|origin| origin.host == host),
         granted => granted == host,
     }

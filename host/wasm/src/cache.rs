@@ -1,18 +1,25 @@
 //! Compiled components, kept between runs.
 //!
-//! Loading compiled code trusts it as our own, so a file is only used when all of this holds, on every load:
+//! Loading compiled code trusts it as our own, so a file is only used when all of this holds, on
+//! every load:
 //!
-//! - the folder is this user's and nobody else can enter it; the file is this user's alone, and no link;
-//! - its bytes have the right authentication code: keyed BLAKE3, with a random key that lies in the same folder. The key is a different one for each file
-//!   name, so that one component's code can't stand for another's;
+//! - the folder is this user's and nobody else can enter it; the file is this user's alone, and no
+//!   link;
+//! - its bytes have the right authentication code: keyed BLAKE3, with a random key that lies in the
+//!   same folder. The key is a different one for each file name, so that one component's code can't
+//!   stand for another's;
 //! - its name fits: made of the component's digest, the compiler's settings and our version;
-//! - what is mapped is the very file that was proven, by its descriptor: a file that takes its name meanwhile is not looked at.
+//! - what is mapped is the very file that was proven, by its descriptor: a file that takes its name
+//!   meanwhile is not looked at.
 //!
-//! Which component a path held last is remembered, so that its code can be proven while the component is still being read. That is a guess and no more: the
-//! code is used only once the component's digest is known to be the guessed one. With it stands a keyed BLAKE3 of the component's bytes under that digest:
-//! bytes that have it are the ones whose SHA-256 was taken before, and it is four times as fast to take.
+//! Which component a path held last is remembered, so that its code can be proven while the
+//! component is still being read. That is a guess and no more: the code is used only once the
+//! component's digest is known to be the guessed one. With it stands a keyed BLAKE3 of the
+//! component's bytes under that digest: bytes that have it are the ones whose SHA-256 was taken
+//! before, and it is four times as fast to take.
 //!
-//! Whatever is not as it should be is deleted and compiled again. A failing cache never fails a load.
+//! Whatever is not as it should be is deleted and compiled again. A failing cache never fails a
+//! load.
 
 use agente_engine::names::Digest;
 use sha2::{Digest as _, Sha256};
@@ -20,7 +27,9 @@ use std::fs;
 use std::hash::{Hash as _, Hasher};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -72,7 +81,8 @@ impl Cache {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
         let path = folder.join("key");
-        let known = read_private(&path).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
+        let known =
+            read_private(&path).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
         let key = if let Some(key) = known {
             key
         } else {
@@ -89,7 +99,9 @@ impl Cache {
         let (code, proof) = self.paths(engine, digest);
         let proven = open_private(&code).and_then(|mut file| {
             let found = self.proof_of(&code, &mut file)?;
-            let told = read_private(&proof).ok().and_then(|bytes| <[u8; blake3::OUT_LEN]>::try_from(bytes).ok());
+            let told = read_private(&proof)
+                .ok()
+                .and_then(|bytes| <[u8; blake3::OUT_LEN]>::try_from(bytes).ok());
             Ok(told.is_some_and(|told| found == told).then_some(file))
         });
         let file = match proven {
@@ -116,7 +128,8 @@ impl Cache {
         }
     }
 
-    /// The compiled component of what a path held last, with its digest: to be used only if it still holds that.
+    /// The compiled component of what a path held last, with its digest: to be used only if it
+    /// still holds that.
     pub(crate) fn guess(&self, engine: &Engine, component: &Path) -> Option<(Digest, Component)> {
         let (digest, _) = self.remembered(component)?;
         let compiled = self.load(engine, &digest)?;
@@ -126,7 +139,8 @@ impl Cache {
     /// Remembers what a path holds.
     pub(crate) fn remember(&self, component: &Path, bytes: &[u8], digest: &Digest) {
         let text = format!("{digest} {}", self.proof_of_component(bytes, digest).to_hex());
-        if let Err(error) = write_private(&self.folder, &self.memory_of(component), text.as_bytes()) {
+        if let Err(error) = write_private(&self.folder, &self.memory_of(component), text.as_bytes())
+        {
             tracing::debug!(folder = %self.folder.display(), %error, "what was loaded could not be remembered");
         }
     }
@@ -145,12 +159,16 @@ impl Cache {
 
     /// The authentication code of a component's bytes, with a key for its digest alone.
     fn proof_of_component(&self, bytes: &[u8], digest: &Digest) -> blake3::Hash {
-        blake3::keyed_hash(blake3::keyed_hash(&self.key, digest.as_str().as_bytes()).as_bytes(), bytes)
+        blake3::keyed_hash(
+            blake3::keyed_hash(&self.key, digest.as_str().as_bytes()).as_bytes(),
+            bytes,
+        )
     }
 
     fn memory_of(&self, component: &Path) -> PathBuf {
         let path = std::path::absolute(component).unwrap_or_else(|_| component.to_owned());
-        self.folder.join(format!("{}.last", blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex()))
+        self.folder
+            .join(format!("{}.last", blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex()))
     }
 
     /// Keeps a compiled component.
@@ -158,9 +176,14 @@ impl Cache {
         let (code, proof) = self.paths(engine, digest);
         let keep = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             let bytes = component.serialize().map_err(|error| format!("{error:#}"))?;
-            // Code before proof: a crash between the two leaves a file that is not proven and is made again.
+            // Code before proof: a crash between the two leaves a file that is not proven and is
+            // made again.
             write_private(&self.folder, &code, &bytes)?;
-            write_private(&self.folder, &proof, self.proof_of(&code, &mut bytes.as_slice())?.as_bytes())?;
+            write_private(
+                &self.folder,
+                &proof,
+                self.proof_of(&code, &mut bytes.as_slice())?.as_bytes(),
+            )?;
             Ok(())
         };
         if let Err(error) = keep() {
@@ -168,8 +191,13 @@ impl Cache {
         }
     }
 
-    /// The authentication code of a file's bytes, with a key for its name alone. Compare it with `==`, which takes the same time whatever differs.
-    fn proof_of(&self, code: &Path, bytes: &mut dyn std::io::Read) -> std::io::Result<blake3::Hash> {
+    /// The authentication code of a file's bytes, with a key for its name alone. Compare it with
+    /// `==`, which takes the same time whatever differs.
+    fn proof_of(
+        &self,
+        code: &Path,
+        bytes: &mut dyn std::io::Read,
+    ) -> std::io::Result<blake3::Hash> {
         let name = code.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
         let mut hasher = blake3::Hasher::new_keyed(blake3::keyed_hash(&self.key, name).as_bytes());
         let mut buffer = vec![0; PROOF_BUFFER_BYTES];
@@ -201,16 +229,23 @@ fn forget(code: &Path, proof: &Path) {
 
 #[expect(unsafe_code, reason = "loading compiled code; its bytes were just proven to be ours")]
 fn deserialize(engine: &Engine, file: &fs::File) -> wasmtime::Result<Component> {
-    // SAFETY: the open file was written by this user's host from the output of the same compiler, as its authentication code proves, and stands in a
-    // folder that nobody else can enter. By its descriptor it is the same one whatever has happened to its name.
+    // SAFETY: the open file was written by this user's host from the output of the same compiler,
+    // as its authentication code proves, and stands in a folder that nobody else can enter. By
+    // its descriptor it is the same one whatever has happened to its name.
     unsafe { Component::deserialize_file(engine, format!("/proc/self/fd/{}", file.as_raw_fd())) }
 }
 
 /// Opens a file that belongs to this user and that nobody else can use; follows no link.
 fn open_private(path: &Path) -> std::io::Result<fs::File> {
-    let file = fs::File::options().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+    let file = fs::File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
     let found = file.metadata()?;
-    if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
+    if !found.is_file()
+        || found.uid() != rustix::process::geteuid().as_raw()
+        || found.mode() & 0o077 != 0
+    {
         return Err(std::io::Error::other("it is not a file of this user alone"));
     }
     Ok(file)

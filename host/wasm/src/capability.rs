@@ -1,7 +1,7 @@
 //! What a plugin may do outside its sandbox, one rule per thing.
 //!
-//! The same shapes are used in a plugin's request (`plugin.toml`) and in the operator's grant (`agente.lock`). A set only ever allows: what no rule
-//! names is denied.
+//! The same shapes are used in a plugin's request (`plugin.toml`) and in the operator's grant
+//! (`agente.lock`). A set only ever allows: what no rule names is denied.
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -83,7 +83,8 @@ fn is_on_the_host(place: &str) -> bool {
 pub struct ExecRule {
     /// Its absolute path.
     pub program: String,
-    /// One pattern per argument, `*` in it standing for any text; `**` as the last one allows any further arguments.
+    /// One pattern per argument, `*` in it standing for any text; `**` as the last one allows any
+    /// further arguments.
     #[serde(default)]
     pub args: Vec<String>,
     /// From which phase on.
@@ -91,13 +92,15 @@ pub struct ExecRule {
     /// `host`, `container:<name>` or `release`.
     #[serde(default = "on_the_host", skip_serializing_if = "is_on_the_host")]
     pub place: String,
-    /// Names of environment variables, or of secrets granted for `env`, that may be in its environment.
+    /// Names of environment variables, or of secrets granted for `env`, that may be in its
+    /// environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// The working folder it may ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
-    /// Only in a grant: what the operator puts before the command, such as `["sudo", "-n"]`. The first must be found by its absolute path.
+    /// Only in a grant: what the operator puts before the command, such as `["sudo", "-n"]`. The
+    /// first must be found by its absolute path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefix: Vec<String>,
 }
@@ -157,7 +160,8 @@ pub struct NetRule {
     /// A PEM file of certificate authorities to trust beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// A PEM file with the certificate that is shown to the server, and its key. Only the host reads it.
+    /// A PEM file with the certificate that is shown to the server, and its key. Only the host
+    /// reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<String>,
 }
@@ -360,7 +364,9 @@ impl Capabilities {
         for rule in &self.process {
             lines.extend(rule.lines());
         }
-        lines.extend(self.logs.iter().map(|rule| format!("read the new lines of the log `{}`", rule.path)));
+        lines.extend(
+            self.logs.iter().map(|rule| format!("read the new lines of the log `{}`", rule.path)),
+        );
         lines.extend(self.tcp.iter().map(ToString::to_string));
         for rule in &self.net {
             lines.extend(rule.lines());
@@ -399,9 +405,11 @@ impl fmt::Display for FilesRule {
     }
 }
 
-/// A word of a command; in quotes where it could be taken for several, so that two rules never read alike.
+/// A word of a command; in quotes where it could be taken for several, so that two rules never read
+/// alike.
 fn word_of(word: &str) -> Cow<'_, str> {
-    let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '`'));
+    let plain = !word.is_empty()
+        && !word.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '`'));
     if plain { Cow::Borrowed(word) } else { Cow::Owned(format!("{word:?}")) }
 }
 
@@ -437,7 +445,11 @@ impl fmt::Display for ExecRule {
 impl ProcessRule {
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("look at the processes and connections of `{}`", self.of)];
-        lines.extend(self.signals.iter().map(|signal| format!("send {signal} to the process of `{}`", self.of)));
+        lines.extend(
+            self.signals
+                .iter()
+                .map(|signal| format!("send {signal} to the process of `{}`", self.of)),
+        );
         lines
     }
 }
@@ -479,8 +491,14 @@ impl SecretRule {
         self.uses
             .iter()
             .map(|way| match way {
-                SecretUse::Header | SecretUse::Body => format!("use the secret `{}` in {way} toward {}", self.name, self.hosts.join(", ")),
-                SecretUse::Env => format!("use the secret `{}` as {} in the {way}", self.name, self.variable()),
+                SecretUse::Header | SecretUse::Body => format!(
+                    "use the secret `{}` in {way} toward {}",
+                    self.name,
+                    self.hosts.join(", ")
+                ),
+                SecretUse::Env => {
+                    format!("use the secret `{}` as {} in the {way}", self.name, self.variable())
+                }
                 SecretUse::Reveal => format!("read the secret `{}` in {way}", self.name),
             })
             .collect()
@@ -538,8 +556,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "connect to `db.internal:5432`, also at a private address, and send anything, also while only looking",
-                "connect to the backends of the deployment and send anything, also while only looking",
+                "connect to `db.internal:5432`, also at a private address, and send anything, \
+                 also while only looking",
+                "connect to the backends of the deployment and send anything, also while only \
+                 looking",
                 "look at the processes and connections of `pid-file:/run/nginx.pid`",
                 "read and write the files of the folder `/etc/nginx/conf.d`",
                 "read the secret `lb-token` in clear text",

@@ -1,4 +1,5 @@
-//! A health check of contract 0.1 as the engine's port. Whatever goes wrong with asking is `errored`, never healthy and never unhealthy.
+//! A health check of contract 0.1 as the engine's port. Whatever goes wrong with asking is
+//! `errored`, never healthy and never unhealthy.
 
 use crate::audit::{CallEnd, CallFault};
 use crate::bindings::any::agente::types::types as wit;
@@ -58,7 +59,12 @@ impl WasmChecker {
 
     /// Judges a check's own table.
     pub async fn check_spec(&self, spec: &Value) -> Result<Vec<ConfigProblem>, Fault> {
-        let operation = Arc::new(self.plugin.operation("check-spec", Phase::Closed, &self.context, Duration::from_secs(10)));
+        let operation = Arc::new(self.plugin.operation(
+            "check-spec",
+            Phase::Closed,
+            &self.context,
+            Duration::from_secs(10),
+        ));
         let pre = self.exports()?;
         let spec = spec.to_string();
         let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
@@ -72,11 +78,18 @@ impl WasmChecker {
         Ok(problems.into_iter().map(|(path, message)| ConfigProblem { path, message }).collect())
     }
 
-    async fn try_ask(&self, subject: &Subject, spec: &Value, timeout: Duration) -> Result<Verdict, Fault> {
+    async fn try_ask(
+        &self,
+        subject: &Subject,
+        spec: &Value,
+        timeout: Duration,
+    ) -> Result<Verdict, Fault> {
         let backends = subject.backends.iter().map(|backend| backend.address.as_str());
         let mut context = self.context.clone();
         context.public_url = subject.public_url.clone().or(context.public_url);
-        let operation = Arc::new(self.plugin.operation("check", Phase::Read, &context, timeout).with_backends(backends));
+        let operation = Arc::new(
+            self.plugin.operation("check", Phase::Read, &context, timeout).with_backends(backends),
+        );
         let pre = self.exports()?;
         let (subject, spec) = (write_subject(subject), spec.to_string());
         let whose = self.plugin.whose();
@@ -97,18 +110,28 @@ impl WasmChecker {
             "inconclusive" => VerdictKind::Inconclusive,
             other => {
                 operation.note_end(CallEnd::Faulted(CallFault::Unfit));
-                let message = format!("the plugin {whose} answered `check` with something that the contract does not know: the outcome `{other}`");
+                let message = format!(
+                    "the plugin {whose} answered `check` with something that the contract does \
+                     not know: the outcome `{other}`"
+                );
                 return Err(Fault::new(FaultKind::PluginCrashed, message));
             }
         };
         // Not a number is no measurement.
-        Ok(Verdict { kind, value: verdict.value.filter(|value| value.is_finite()), reason: operation.redact(verdict.reason) })
+        Ok(Verdict {
+            kind,
+            value: verdict.value.filter(|value| value.is_finite()),
+            reason: operation.redact(verdict.reason),
+        })
     }
 
     fn exports(&self) -> Result<&CheckerPluginPre<Guest>, Fault> {
         match &self.plugin.0.exports {
             Exports::Checker(pre, _) => Ok(pre),
-            Exports::Switcher(_) => Err(Fault::new(FaultKind::Internal, format!("the plugin {} is not a health check", self.plugin.whose()))),
+            Exports::Switcher(_) => Err(Fault::new(
+                FaultKind::Internal,
+                format!("the plugin {} is not a health check", self.plugin.whose()),
+            )),
         }
     }
 }

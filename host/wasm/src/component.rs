@@ -1,4 +1,5 @@
-//! A component's bytes, read without running them: the embedded request, what it imports and exports, its digest.
+//! A component's bytes, read without running them: the embedded request, what it imports and
+//! exports, its digest.
 //!
 //! The request travels inside the component, so that one digest covers code and request alike.
 
@@ -19,7 +20,9 @@ pub enum ComponentError {
     #[error("it is not a WebAssembly file")]
     NotWasm,
     /// They are a core module.
-    #[error("it is a core WebAssembly module, not a component; build it for the target `wasm32-wasip2`")]
+    #[error(
+        "it is a core WebAssembly module, not a component; build it for the target `wasm32-wasip2`"
+    )]
     NotAComponent,
     /// They end too early.
     #[error("the component is cut off; fetch or build it again")]
@@ -28,7 +31,10 @@ pub enum ComponentError {
     #[error("the component is damaged")]
     Damaged(#[source] wasmparser::BinaryReaderError),
     /// They carry no request.
-    #[error("the component carries no request; embed its plugin.toml with `agente-host plugin pack <component> --request plugin.toml`")]
+    #[error(
+        "the component carries no request; embed its plugin.toml with `agente-host plugin pack \
+         <component> --request plugin.toml`"
+    )]
     NoRequest,
     /// They carry a request that can't be read.
     #[error("the request in the component can't be used")]
@@ -40,7 +46,8 @@ pub enum ComponentError {
 pub struct Inspection {
     /// The request it carries.
     pub request: PluginRequest,
-    /// The names of its imports, such as `agente:host/files@0.1.0`. Evidence, not a request: many tools import what a plugin never uses.
+    /// The names of its imports, such as `agente:host/files@0.1.0`. Evidence, not a request: many
+    /// tools import what a plugin never uses.
     pub imports: Vec<String>,
     /// The names of its exports.
     pub exports: Vec<String>,
@@ -50,7 +57,8 @@ pub struct Inspection {
     pub size_bytes: u64,
 }
 
-/// Embeds a request into a component, in place of an earlier one. The same input gives the same bytes.
+/// Embeds a request into a component, in place of an earlier one. The same input gives the same
+/// bytes.
 pub fn pack(component: &[u8], plugin_toml: &str) -> Result<Vec<u8>, ComponentError> {
     PluginRequest::parse(plugin_toml).map_err(ComponentError::BadRequest)?;
     let parts = Parts::read(component)?;
@@ -61,7 +69,8 @@ pub fn pack(component: &[u8], plugin_toml: &str) -> Result<Vec<u8>, ComponentErr
         kept = section.end;
     }
     packed.extend_from_slice(component.get(kept..).unwrap_or_default());
-    let section = CustomSection { name: REQUEST_SECTION.into(), data: plugin_toml.as_bytes().into() };
+    let section =
+        CustomSection { name: REQUEST_SECTION.into(), data: plugin_toml.as_bytes().into() };
     packed.push(section.id());
     section.encode(&mut packed);
     Ok(packed)
@@ -73,7 +82,10 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, ComponentError> {
 }
 
 /// The same where its digest may be known; it is asked for only if the bytes are a plugin's.
-pub(crate) fn inspect_known(component: &[u8], digest: impl FnOnce(&[u8]) -> Digest) -> Result<Inspection, ComponentError> {
+pub(crate) fn inspect_known(
+    component: &[u8],
+    digest: impl FnOnce(&[u8]) -> Digest,
+) -> Result<Inspection, ComponentError> {
     let mut parts = Parts::read(component)?;
     let text = parts.request.ok_or(ComponentError::NoRequest)?;
     let text = std::str::from_utf8(text).map_err(|_| ComponentError::NoRequest)?;
@@ -81,7 +93,13 @@ pub(crate) fn inspect_known(component: &[u8], digest: impl FnOnce(&[u8]) -> Dige
     // In an order of their own: the linker's says nothing and is not always the same.
     parts.imports.sort();
     parts.exports.sort();
-    Ok(Inspection { request, imports: parts.imports, exports: parts.exports, digest: digest(component), size_bytes: component.len() as u64 })
+    Ok(Inspection {
+        request,
+        imports: parts.imports,
+        exports: parts.exports,
+        digest: digest(component),
+        size_bytes: component.len() as u64,
+    })
 }
 
 /// The digest of a component's bytes.
@@ -108,7 +126,12 @@ impl<'a> Parts<'a> {
         if !bytes.starts_with(b"\0asm") {
             return Err(ComponentError::NotWasm);
         }
-        let mut parts = Parts { request: None, request_sections: Vec::new(), imports: Vec::new(), exports: Vec::new() };
+        let mut parts = Parts {
+            request: None,
+            request_sections: Vec::new(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+        };
         let mut parser = Parser::new(0);
         let mut at = 0;
         loop {
@@ -120,9 +143,13 @@ impl<'a> Parts<'a> {
             let start = at;
             at += consumed;
             match payload {
-                Payload::Version { encoding: Encoding::Module, .. } => return Err(ComponentError::NotAComponent),
-                Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
-                    // The outer parser has counted the nested bytes already; they are ours to step over.
+                Payload::Version { encoding: Encoding::Module, .. } => {
+                    return Err(ComponentError::NotAComponent);
+                }
+                Payload::ModuleSection { unchecked_range, .. }
+                | Payload::ComponentSection { unchecked_range, .. } => {
+                    // The outer parser has counted the nested bytes already; they are ours to step
+                    // over.
                     let length = unchecked_range.end.saturating_sub(unchecked_range.start);
                     at = at.saturating_add(length);
                     if at > bytes.len() {
@@ -135,12 +162,16 @@ impl<'a> Parts<'a> {
                 }
                 Payload::ComponentImportSection(section) => {
                     for import in section {
-                        parts.imports.push(import.map_err(ComponentError::Damaged)?.name.name.to_owned());
+                        parts
+                            .imports
+                            .push(import.map_err(ComponentError::Damaged)?.name.name.to_owned());
                     }
                 }
                 Payload::ComponentExportSection(section) => {
                     for export in section {
-                        parts.exports.push(export.map_err(ComponentError::Damaged)?.name.name.to_owned());
+                        parts
+                            .exports
+                            .push(export.map_err(ComponentError::Damaged)?.name.name.to_owned());
                     }
                 }
                 Payload::End(_) => return Ok(parts),

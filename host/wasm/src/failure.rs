@@ -28,7 +28,8 @@ fn code_of(kind: FaultKind) -> &'static str {
     }
 }
 
-/// The kind of fault that a contract's word means; one that the contract doesn't know is a plain failure.
+/// The kind of fault that a contract's word means; one that the contract doesn't know is a plain
+/// failure.
 pub(crate) fn kind_of(code: &str) -> FaultKind {
     match code {
         "invalid-config" => FaultKind::InvalidConfig,
@@ -45,7 +46,13 @@ pub(crate) fn kind_of(code: &str) -> FaultKind {
 impl Failure {
     pub(crate) fn new(kind: FaultKind, message: impl Into<String>) -> Self {
         let retryable = matches!(kind, FaultKind::Unavailable | FaultKind::TimedOut);
-        Self { code: code_of(kind).to_owned(), retryable, message: message.into(), hint: None, labels: Vec::new() }
+        Self {
+            code: code_of(kind).to_owned(),
+            retryable,
+            message: message.into(),
+            hint: None,
+            labels: Vec::new(),
+        }
     }
 
     /// The host could not do what was allowed.
@@ -89,7 +96,13 @@ impl From<Fault> for Failure {
             message.push_str(": ");
             message.push_str(&cause);
         }
-        Self { code: code_of(fault.kind).to_owned(), retryable: fault.retryable, message, hint: fault.hint, labels: Vec::new() }
+        Self {
+            code: code_of(fault.kind).to_owned(),
+            retryable: fault.retryable,
+            message,
+            hint: fault.hint,
+            labels: Vec::new(),
+        }
     }
 }
 

@@ -1,7 +1,10 @@
-//! What stands behind one instance of a plugin: its operation, its meters, its handles. The imports of the contract convert and pass on.
+//! What stands behind one instance of a plugin: its operation, its meters, its handles. The imports
+//! of the contract convert and pass on.
 
 use crate::audit::LogLevel;
-use crate::bindings::any::agente::host::{config, context, exec, files, log, memory, process, reveal, secrets, tcp};
+use crate::bindings::any::agente::host::{
+    config, context, exec, files, log, memory, process, reveal, secrets, tcp,
+};
 use crate::bindings::any::agente::types::types::{self, Failure};
 use crate::broker::Effect;
 use crate::effects::http::Egress;
@@ -38,7 +41,8 @@ impl Guest {
     pub(crate) fn new(operation: Arc<Operation>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        // Nothing is in it: no environment, no arguments, no folders, no network. Output becomes log lines.
+        // Nothing is in it: no environment, no arguments, no folders, no network. Output becomes
+        // log lines.
         let wasi = WasiCtx::builder()
             .stdout(Lines::new(Arc::clone(&operation), LogLevel::Info))
             .stderr(Lines::new(Arc::clone(&operation), LogLevel::Warn))
@@ -101,7 +105,12 @@ impl WasiHttpView for Guest {
 impl types::Host for Guest {}
 
 impl log::Host for Guest {
-    async fn log(&mut self, level: String, message: String, fields: types::Labels) -> wasmtime::Result<()> {
+    async fn log(
+        &mut self,
+        level: String,
+        message: String,
+        fields: types::Labels,
+    ) -> wasmtime::Result<()> {
         self.operation.message(LogLevel::from_word(&level), message, fields);
         Ok(())
     }
@@ -109,7 +118,11 @@ impl log::Host for Guest {
     async fn progress(&mut self, percent: Option<u8>, note: String) -> wasmtime::Result<()> {
         let note = crate::audit::cut(self.operation.redact(note), 200);
         let household = &self.operation.household;
-        household.effects.log.progress(&household.plugin, percent.map(|percent| percent.min(100)), &note);
+        household.effects.log.progress(
+            &household.plugin,
+            percent.map(|percent| percent.min(100)),
+            &note,
+        );
         Ok(())
     }
 }
@@ -124,7 +137,10 @@ impl context::Host for Guest {
             environment: household.scope.environment.to_string(),
             phase: operation.phase.as_str().to_owned(),
             remaining_ms: u64::try_from(operation.remaining().as_millis()).unwrap_or(u64::MAX),
-            labels: vec![("store".to_owned(), household.store_id.clone()), ("backends".to_owned(), operation.circumstances.backends.join(","))],
+            labels: vec![
+                ("store".to_owned(), household.store_id.clone()),
+                ("backends".to_owned(), operation.circumstances.backends.join(",")),
+            ],
         })
     }
 
@@ -141,7 +157,10 @@ impl config::Host for Guest {
 
 fn check_key(key: &str) -> Result<(), Failure> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
-        return Err(Failure::new(FaultKind::InvalidConfig, format!("a key of the memory has 1 to {MAX_KEY_BYTES} bytes")));
+        return Err(Failure::new(
+            FaultKind::InvalidConfig,
+            format!("a key of the memory has 1 to {MAX_KEY_BYTES} bytes"),
+        ));
     }
     Ok(())
 }
@@ -152,17 +171,29 @@ impl memory::Host for Guest {
             check_key(&key)?;
             operation.authorize(&Effect::Recall(key.clone()))?;
             let household = &operation.household;
-            Ok(household.effects.memory.get(household.plugin.as_str(), &household.scope, &key).await?)
+            Ok(household
+                .effects
+                .memory
+                .get(household.plugin.as_str(), &household.scope, &key)
+                .await?)
         })
         .await
     }
 
-    async fn set(&mut self, key: String, value: Option<Vec<u8>>) -> wasmtime::Result<Result<(), Failure>> {
+    async fn set(
+        &mut self,
+        key: String,
+        value: Option<Vec<u8>>,
+    ) -> wasmtime::Result<Result<(), Failure>> {
         self.work(|operation: Arc<Operation>| async move {
             check_key(&key)?;
             operation.authorize(&Effect::Remember(key.clone()))?;
             let household = &operation.household;
-            Ok(household.effects.memory.set(household.plugin.as_str(), &household.scope, &key, value.as_deref()).await?)
+            Ok(household
+                .effects
+                .memory
+                .set(household.plugin.as_str(), &household.scope, &key, value.as_deref())
+                .await?)
         })
         .await
     }
@@ -173,7 +204,10 @@ impl files::Host for Guest {
         self.work(|operation| async move { effects::files::read(&operation, path).await }).await
     }
 
-    async fn stat(&mut self, path: String) -> wasmtime::Result<Result<Option<files::Entry>, Failure>> {
+    async fn stat(
+        &mut self,
+        path: String,
+    ) -> wasmtime::Result<Result<Option<files::Entry>, Failure>> {
         self.work(|operation| async move { effects::files::look_at(&operation, path).await }).await
     }
 
@@ -181,8 +215,16 @@ impl files::Host for Guest {
         self.work(|operation| async move { effects::files::list(&operation, path).await }).await
     }
 
-    async fn replace(&mut self, path: String, bytes: Vec<u8>, mode: u32) -> wasmtime::Result<Result<(), Failure>> {
-        self.work(|operation| async move { effects::files::replace(&operation, path, bytes, mode).await }).await
+    async fn replace(
+        &mut self,
+        path: String,
+        bytes: Vec<u8>,
+        mode: u32,
+    ) -> wasmtime::Result<Result<(), Failure>> {
+        self.work(|operation| async move {
+            effects::files::replace(&operation, path, bytes, mode).await
+        })
+        .await
     }
 
     async fn remove(&mut self, path: String) -> wasmtime::Result<Result<bool, Failure>> {
@@ -191,14 +233,24 @@ impl files::Host for Guest {
 }
 
 impl tcp::HostConnection for Guest {
-    async fn read(&mut self, connection: Resource<Connection>, max_bytes: u32, timeout_ms: u32) -> wasmtime::Result<Result<Vec<u8>, Failure>> {
+    async fn read(
+        &mut self,
+        connection: Resource<Connection>,
+        max_bytes: u32,
+        timeout_ms: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Failure>> {
         let since = Instant::now();
         let read = self.table.get_mut(&connection)?.read(max_bytes, timeout_ms).await;
         self.cpu.host_worked(since);
         Ok(read)
     }
 
-    async fn write(&mut self, connection: Resource<Connection>, bytes: Vec<u8>, timeout_ms: u32) -> wasmtime::Result<Result<(), Failure>> {
+    async fn write(
+        &mut self,
+        connection: Resource<Connection>,
+        bytes: Vec<u8>,
+        timeout_ms: u32,
+    ) -> wasmtime::Result<Result<(), Failure>> {
         let since = Instant::now();
         let written = self.table.get_mut(&connection)?.write(&bytes, timeout_ms).await;
         self.cpu.host_worked(since);
@@ -212,8 +264,17 @@ impl tcp::HostConnection for Guest {
 }
 
 impl tcp::Host for Guest {
-    async fn connect(&mut self, host: String, port: u16, timeout_ms: u32) -> wasmtime::Result<Result<Resource<Connection>, Failure>> {
-        let connected = self.work(|operation| async move { effects::tcp::connect(&operation, &host, port, timeout_ms).await }).await?;
+    async fn connect(
+        &mut self,
+        host: String,
+        port: u16,
+        timeout_ms: u32,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Failure>> {
+        let connected = self
+            .work(|operation| async move {
+                effects::tcp::connect(&operation, &host, port, timeout_ms).await
+            })
+            .await?;
         Ok(match connected {
             Ok(connection) => Ok(self.table.push(connection)?),
             Err(failure) => Err(failure),
@@ -233,7 +294,10 @@ impl secrets::HostSecret for Guest {
 }
 
 impl secrets::Host for Guest {
-    async fn open(&mut self, name: String) -> wasmtime::Result<Result<Resource<OpenSecret>, Failure>> {
+    async fn open(
+        &mut self,
+        name: String,
+    ) -> wasmtime::Result<Result<Resource<OpenSecret>, Failure>> {
         Ok(match self.secrets.open(&self.operation, &name) {
             Ok(secret) => Ok(self.table.push(secret)?),
             Err(failure) => Err(failure),
@@ -242,36 +306,73 @@ impl secrets::Host for Guest {
 }
 
 impl reveal::Host for Guest {
-    async fn reveal(&mut self, secret: Resource<OpenSecret>) -> wasmtime::Result<Result<String, Failure>> {
+    async fn reveal(
+        &mut self,
+        secret: Resource<OpenSecret>,
+    ) -> wasmtime::Result<Result<String, Failure>> {
         let name = self.table.get(&secret)?.name.clone();
-        self.work(|operation: Arc<Operation>| async move { effects::secrets::reveal(&operation, &name).await }).await
+        self.work(|operation: Arc<Operation>| async move {
+            effects::secrets::reveal(&operation, &name).await
+        })
+        .await
     }
 }
 
 impl exec::Host for Guest {
-    async fn run(&mut self, command: exec::Command) -> wasmtime::Result<Result<exec::Output, Failure>> {
-        self.work(|operation: Arc<Operation>| async move { programs::run(&operation, command).await }).await
+    async fn run(
+        &mut self,
+        command: exec::Command,
+    ) -> wasmtime::Result<Result<exec::Output, Failure>> {
+        self.work(
+            |operation: Arc<Operation>| async move { programs::run(&operation, command).await },
+        )
+        .await
     }
 }
 
 impl process::Host for Guest {
     async fn tree(&mut self, of: String) -> wasmtime::Result<Result<Vec<process::Info>, Failure>> {
-        self.work(|operation: Arc<Operation>| async move { programs::tree(&operation, of).await }).await
+        self.work(|operation: Arc<Operation>| async move { programs::tree(&operation, of).await })
+            .await
     }
 
-    async fn connections(&mut self, of: String) -> wasmtime::Result<Result<Vec<process::Connection>, Failure>> {
-        self.work(|operation: Arc<Operation>| async move { programs::connections(&operation, of).await }).await
+    async fn connections(
+        &mut self,
+        of: String,
+    ) -> wasmtime::Result<Result<Vec<process::Connection>, Failure>> {
+        self.work(
+            |operation: Arc<Operation>| async move { programs::connections(&operation, of).await },
+        )
+        .await
     }
 
-    async fn signal(&mut self, of: String, signal: String) -> wasmtime::Result<Result<(), Failure>> {
-        self.work(|operation: Arc<Operation>| async move { programs::signal(&operation, of, signal).await }).await
+    async fn signal(
+        &mut self,
+        of: String,
+        signal: String,
+    ) -> wasmtime::Result<Result<(), Failure>> {
+        self.work(|operation: Arc<Operation>| async move {
+            programs::signal(&operation, of, signal).await
+        })
+        .await
     }
 
     async fn log_mark(&mut self, path: String) -> wasmtime::Result<Result<u64, Failure>> {
-        self.work(|operation: Arc<Operation>| async move { programs::log_mark(&operation, path).await }).await
+        self.work(
+            |operation: Arc<Operation>| async move { programs::log_mark(&operation, path).await },
+        )
+        .await
     }
 
-    async fn log_since(&mut self, path: String, mark: u64, max_bytes: u32) -> wasmtime::Result<Result<Vec<u8>, Failure>> {
-        self.work(|operation: Arc<Operation>| async move { programs::log_since(&operation, path, mark, max_bytes).await }).await
+    async fn log_since(
+        &mut self,
+        path: String,
+        mark: u64,
+        max_bytes: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Failure>> {
+        self.work(|operation: Arc<Operation>| async move {
+            programs::log_since(&operation, path, mark, max_bytes).await
+        })
+        .await
     }
 }

@@ -1,4 +1,5 @@
-//! The plugin host: one compiler, one clock of ticks, one cache and one set of imports for all plugins of the process.
+//! The plugin host: one compiler, one clock of ticks, one cache and one set of imports for all
+//! plugins of the process.
 
 use crate::bindings::any::agente::host as imports;
 use crate::cache::{Cache, Compiled};
@@ -17,7 +18,8 @@ use wasmtime::{Config, Engine};
 /// How the host is set up.
 #[derive(Debug, Clone, Default)]
 pub struct HostOptions {
-    /// Where compiled plugins are kept, a folder for this purpose alone; none to compile each time.
+    /// Where compiled plugins are kept, a folder for this purpose alone; none to compile each
+    /// time.
     pub cache_folder: Option<PathBuf>,
 }
 
@@ -54,15 +56,25 @@ impl PluginHost {
         let wrong = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
         let mut config = Config::new();
         config.epoch_interruption(true);
-        // Both are for backtraces into guests, which stripped plugins don't have; without them compiled code is a third smaller to read and prove.
+        // Both are for backtraces into guests, which stripped plugins don't have; without them
+        // compiled code is a third smaller to read and prove.
         config.generate_address_map(false).native_unwind_info(false);
         let engine = Engine::new(&config).map_err(wrong)?;
         let linker = linker(&engine).map_err(wrong)?;
         let mut revealing = linker.clone();
-        imports::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut revealing, |guest| guest).map_err(wrong)?;
+        imports::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut revealing, |guest| guest)
+            .map_err(wrong)?;
         let ticker = start_ticker(&engine)?;
         let cache = options.cache_folder.as_deref().and_then(Cache::open);
-        Ok(Self(Arc::new(Shared { engine, ticker, cache, compiling: Mutex::default(), linker, revealing, tls: Tls::default() })))
+        Ok(Self(Arc::new(Shared {
+            engine,
+            ticker,
+            cache,
+            compiling: Mutex::default(),
+            linker,
+            revealing,
+            tls: Tls::default(),
+        })))
     }
 }
 
@@ -82,7 +94,8 @@ impl Shared {
         self.cache.as_ref()?.guess(&self.engine, path)
     }
 
-    /// The digest of what stands at a path: known where that is what stood there last, else taken and remembered.
+    /// The digest of what stands at a path: known where that is what stood there last, else taken
+    /// and remembered.
     pub(crate) fn digest_of(&self, path: &Path, bytes: &[u8]) -> Digest {
         let known = self.cache.as_ref().and_then(|cache| cache.digest_of(path, bytes));
         known.unwrap_or_else(|| {
@@ -95,13 +108,23 @@ impl Shared {
     }
 
     /// Takes a component from the cache, or compiles and keeps it. Takes long and blocks.
-    pub(crate) fn compile(&self, bytes: &[u8], digest: &Digest) -> wasmtime::Result<(Component, Compiled)> {
+    pub(crate) fn compile(
+        &self,
+        bytes: &[u8],
+        digest: &Digest,
+    ) -> wasmtime::Result<(Component, Compiled)> {
         let cached = || self.cache.as_ref().and_then(|cache| cache.load(&self.engine, digest));
         if let Some(component) = cached() {
             return Ok((component, Compiled::Cached));
         }
         // Whoever asks for the same component meanwhile waits here and finds it in the cache.
-        let turn = Arc::clone(self.compiling.lock().unwrap_or_else(PoisonError::into_inner).entry(digest.clone()).or_default());
+        let turn = Arc::clone(
+            self.compiling
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(digest.clone())
+                .or_default(),
+        );
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = cached() {
             return Ok((component, Compiled::Cached));
@@ -128,7 +151,10 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     imports::secrets::add_to_linker::<_, HasSelf<Guest>>(&mut linker, guest)?;
     imports::exec::add_to_linker::<_, HasSelf<Guest>>(&mut linker, guest)?;
     imports::process::add_to_linker::<_, HasSelf<Guest>>(&mut linker, guest)?;
-    crate::bindings::any::agente::types::types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, guest)?;
+    crate::bindings::any::agente::types::types::add_to_linker::<_, HasSelf<Guest>>(
+        &mut linker,
+        guest,
+    )?;
     Ok(linker)
 }
 
@@ -142,5 +168,8 @@ fn start_ticker(engine: &Engine) -> Result<JoinHandle<()>, HostError> {
             std::thread::sleep(TICK);
         }
     };
-    std::thread::Builder::new().name("plugin-ticks".to_owned()).spawn(tick).map_err(HostError::Ticker)
+    std::thread::Builder::new()
+        .name("plugin-ticks".to_owned())
+        .spawn(tick)
+        .map_err(HostError::Ticker)
 }

@@ -1,10 +1,15 @@
-//! The plugin host: loads WebAssembly plugins and lets them do what they were granted, and nothing else.
+//! The plugin host: loads WebAssembly plugins and lets them do what they were granted, and nothing
+//! else.
 //!
 //! Invariants of this crate:
-//! - a plugin's request travels inside its component; the operator's grant lies in `agente.lock`; *effective = requested ∩ granted*;
-//! - every effect of every plugin passes [`Broker::authorize`], which also records it; adapters convert and hold no policy;
-//! - each operation runs on a fresh instance with its own budgets, which is gone when the operation ends;
-//! - this crate does files, TCP and HTTP itself; programs, processes, logs, secrets and memory are done through the engine's ports.
+//! - a plugin's request travels inside its component; the operator's grant lies in `agente.lock`;
+//!   *effective = requested ∩ granted*;
+//! - every effect of every plugin passes [`Broker::authorize`], which also records it; adapters
+//!   convert and hold no policy;
+//! - each operation runs on a fresh instance with its own budgets, which is gone when the operation
+//!   ends;
+//! - this crate does files, TCP and HTTP itself; programs, processes, logs, secrets and memory are
+//!   done through the engine's ports.
 
 mod address;
 mod audit;
@@ -28,11 +33,14 @@ mod plugin;
 mod request;
 mod switcher;
 
-pub use audit::{Audit, CallEnd, CallFault, CallRecord, EffectRecord, LogLevel, PluginLog, PluginMessage};
+pub use audit::{
+    Audit, CallEnd, CallFault, CallRecord, EffectRecord, LogLevel, PluginLog, PluginMessage,
+};
 pub use broker::{Allowed, Broker, Circumstances, Denied, DeniedBecause, Effect, Phase, Reach};
 pub use cache::Compiled;
 pub use capability::{
-    Access, Capabilities, ExecPhase, ExecRule, FilesRule, LimitsRule, LogRule, NetRule, ProcessRule, SecretRule, SecretUse, Size, Span, TcpRule,
+    Access, Capabilities, ExecPhase, ExecRule, FilesRule, LimitsRule, LogRule, NetRule,
+    ProcessRule, SecretRule, SecretUse, Size, Span, TcpRule,
 };
 pub use checker::WasmChecker;
 pub use component::{ComponentError, Inspection, REQUEST_SECTION, digest_of, inspect, pack};

@@ -1,6 +1,8 @@
-//! Budgets of one operation: computing time, time by the clock, memory, tables, handles, bytes per call. Each has its own error.
+//! Budgets of one operation: computing time, time by the clock, memory, tables, handles, bytes per
+//! call. Each has its own error.
 //!
-//! Computing time is counted in ticks of the engine's epoch (10 ms). A tick that passed while the host worked for the guest is not counted.
+//! Computing time is counted in ticks of the engine's epoch (10 ms). A tick that passed while the
+//! host worked for the guest is not counted.
 
 use crate::capability::{LimitsRule, Size, Span};
 use std::time::{Duration, Instant};
@@ -40,7 +42,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         // 64 MiB hold a Python or JavaScript interpreter; 8 MiB refuse both.
-        Self { memory: Size::mebibytes(64), cpu: Span::seconds(2), wall: Span::seconds(60), hostcall: Size::mebibytes(8), connections: 8 }
+        Self {
+            memory: Size::mebibytes(64),
+            cpu: Span::seconds(2),
+            wall: Span::seconds(60),
+            hostcall: Size::mebibytes(8),
+            connections: 8,
+        }
     }
 }
 
@@ -75,7 +83,6 @@ pub enum OverBudget {
     /// Computing time.
     #[error("it computed for more than {0}")]
     Cpu(Span),
-    /// Memory.
     #[error("it needs more than {0} of memory")]
     Memory(Size),
     /// Entries of tables.
@@ -84,7 +91,6 @@ pub enum OverBudget {
     /// Bytes of one call.
     #[error("it passed more than {0} in one call")]
     Hostcall(Size),
-    /// Handles.
     #[error("it holds more than {MAX_HANDLES} handles")]
     Handles,
 }
@@ -94,11 +100,18 @@ impl OverBudget {
     pub fn hint(&self) -> Option<String> {
         let (key, value) = match self {
             OverBudget::Cpu(span) => ("cpu", Span::from(span.duration() * 2).to_string()),
-            OverBudget::Memory(size) => ("memory", Size::mebibytes(size.bytes() / 1024 / 1024 * 2).to_string()),
-            OverBudget::Hostcall(size) => ("hostcall", Size::mebibytes(size.bytes() / 1024 / 1024 * 2).to_string()),
+            OverBudget::Memory(size) => {
+                ("memory", Size::mebibytes(size.bytes() / 1024 / 1024 * 2).to_string())
+            }
+            OverBudget::Hostcall(size) => {
+                ("hostcall", Size::mebibytes(size.bytes() / 1024 / 1024 * 2).to_string())
+            }
             OverBudget::Tables | OverBudget::Handles => return None,
         };
-        Some(format!("if the plugin needs more, `limits = {{ {key} = \"{value}\" }}` in plugin.toml and in the grant gives it"))
+        Some(format!(
+            "if the plugin needs more, `limits = {{ {key} = \"{value}\" }}` in plugin.toml and in \
+             the grant gives it"
+        ))
     }
 }
 
@@ -117,17 +130,28 @@ impl MemoryMeter {
 }
 
 impl ResourceLimiter for MemoryMeter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
         if total as u64 > self.limit.bytes() {
-            // A refusal would look like any crash of the guest's allocator; an error names the budget.
+            // A refusal would look like any crash of the guest's allocator; an error names the
+            // budget.
             return Err(OverBudget::Memory(self.limit).into());
         }
         self.memory_bytes = total;
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.table_elements.saturating_sub(current).saturating_add(desired);
         if total > MAX_TABLE_ELEMENTS {
             return Err(OverBudget::Tables.into());
@@ -154,7 +178,8 @@ impl ResourceLimiter for MemoryMeter {
 pub(crate) struct CpuMeter {
     limit: Span,
     ticks: u128,
-    /// The host has just worked for the guest for a tick or more: the next tick to be seen is the host's.
+    /// The host has just worked for the guest for a tick or more: the next tick to be seen is the
+    /// host's.
     waited: bool,
 }
 
@@ -176,7 +201,11 @@ impl CpuMeter {
             return Ok(());
         }
         self.ticks += 1;
-        if self.ticks * TICK.as_millis() > self.limit.duration().as_millis() { Err(OverBudget::Cpu(self.limit)) } else { Ok(()) }
+        if self.ticks * TICK.as_millis() > self.limit.duration().as_millis() {
+            Err(OverBudget::Cpu(self.limit))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -186,7 +215,11 @@ mod tests {
 
     #[test]
     fn a_limit_is_the_smaller_of_request_and_grant() {
-        let requested = LimitsRule { memory: Some(Size::mebibytes(256)), cpu: Some(Span::seconds(10)), ..LimitsRule::default() };
+        let requested = LimitsRule {
+            memory: Some(Size::mebibytes(256)),
+            cpu: Some(Span::seconds(10)),
+            ..LimitsRule::default()
+        };
         let granted = LimitsRule { memory: Some(Size::mebibytes(128)), ..LimitsRule::default() };
         let limits = Limits::both(&requested, &granted);
         assert_eq!(limits.memory, Size::mebibytes(128));
@@ -200,7 +233,10 @@ mod tests {
         assert!(meter.memory_growing(0, 256 * 1024, None).is_ok());
         assert!(meter.memory_growing(256 * 1024, 512 * 1024, None).is_ok());
         let error = meter.memory_growing(0, 64 * 1024, None).unwrap_err();
-        assert_eq!(error.downcast_ref::<OverBudget>(), Some(&OverBudget::Memory(Size::mebibytes(1))));
+        assert_eq!(
+            error.downcast_ref::<OverBudget>(),
+            Some(&OverBudget::Memory(Size::mebibytes(1)))
+        );
     }
 
     #[test]

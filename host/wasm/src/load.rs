@@ -1,6 +1,8 @@
-//! Admission: read → digest and grant → static read → compile → instance with everything denied → `describe` and `check-config` → admitted.
+//! Admission: read → digest and grant → static read → compile → instance with everything denied →
+//! `describe` and `check-config` → admitted.
 //!
-//! Each layer has its own error with its own fix, and nothing of a plugin runs before its grant is found.
+//! Each layer has its own error with its own fix, and nothing of a plugin runs before its grant is
+//! found.
 
 use crate::bindings::any::{AnyPlugin, AnyPluginPre};
 use crate::bindings::health::CheckerPlugin;
@@ -14,7 +16,9 @@ use crate::host::PluginHost;
 use crate::limits::{Limits, OverBudget};
 use crate::lock_file::{Difference, Grant, LockFile};
 use crate::operation::{Effects, Household, Operation, OperationContext};
-use crate::plugin::{Admitted, CallError, Description, Exports, LoadTimes, METRICS, Plugin, bounded, exports, store};
+use crate::plugin::{
+    Admitted, CallError, Description, Exports, LoadTimes, METRICS, Plugin, bounded, exports, store,
+};
 use crate::request::{PluginKind, RequestError};
 use agente_engine::names::{Digest, PluginName, Scope};
 use serde_json::Value;
@@ -52,7 +56,8 @@ pub enum GrantSource<'a> {
     Lock(&'a LockFile),
     /// Everything it asks for: for `plugin add`, which asks the operator afterwards, and for tests.
     Everything,
-    /// Nothing that it could use, for nothing is filled in, and its configuration is not judged: only to read how it describes itself.
+    /// Nothing that it could use, for nothing is filled in, and its configuration is not judged:
+    /// only to read how it describes itself.
     Nothing,
     /// This one, whatever it is an answer to: for tests.
     Only(&'a Capabilities),
@@ -83,9 +88,7 @@ pub struct LoadInput<'a> {
 /// A refusal for want of a grant, with all that is needed to give one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotGranted {
-    /// The plugin.
     pub plugin: PluginName,
-    /// Its version.
     pub version: String,
     /// For whom it was to run.
     pub scope: Scope,
@@ -110,13 +113,24 @@ impl NotGranted {
 
     /// The command that grants it.
     pub fn command(&self) -> String {
-        format!("agente-host plugin add {} --env {} --yes", shell_word(&self.path.display().to_string()), self.scope.environment)
+        format!(
+            "agente-host plugin add {} --env {} --yes",
+            shell_word(&self.path.display().to_string()),
+            self.scope.environment
+        )
     }
 }
 
 fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | '=' | ':' | '@' | '%');
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    let plain = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(c, '/' | '.' | '-' | '_' | '+' | '=' | ':' | '@' | '%')
+    };
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Something wrong with a plugin's section of the manifest.
@@ -134,36 +148,28 @@ pub enum LoadError {
     /// The file could not be read.
     #[error("the plugin `{plugin}` was not found: `{}` can't be read", path.display())]
     NotFound {
-        /// The plugin.
         plugin: PluginName,
-        /// The path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// The file is not a plugin.
     #[error("`{}` is not a plugin", path.display())]
     NotAPlugin {
-        /// The path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: ComponentError,
     },
     /// Its request doesn't fit the manifest.
     #[error("the request of the plugin `{plugin}` can't be filled in from the manifest")]
     Request {
-        /// The plugin.
         plugin: PluginName,
-        /// Why.
         #[source]
         source: RequestError,
     },
     /// It was built against another contract, or for another purpose.
     #[error("the plugin `{plugin}` has the wrong contract: {why}")]
     WrongContract {
-        /// The plugin.
         plugin: PluginName,
         /// What doesn't fit.
         why: String,
@@ -173,34 +179,24 @@ pub enum LoadError {
     NotGranted(Box<NotGranted>),
     /// It could not be compiled.
     #[error("the plugin `{plugin}` can't be compiled: {why}")]
-    Compile {
-        /// The plugin.
-        plugin: PluginName,
-        /// Why.
-        why: String,
-    },
+    Compile { plugin: PluginName, why: String },
     /// It used up a budget while it was admitted.
     #[error("the plugin `{plugin}` used up its budget while it was admitted")]
     OverBudget {
-        /// The plugin.
         plugin: PluginName,
-        /// Which.
         #[source]
         source: OverBudget,
     },
     /// It trapped or hung while it was admitted.
     #[error("the plugin `{plugin}` failed while it was admitted")]
     Crashed {
-        /// The plugin.
         plugin: PluginName,
-        /// How.
         #[source]
         source: CallError,
     },
     /// It refused its section of the manifest.
     #[error("the plugin `{plugin}` refuses its configuration")]
     ConfigRefused {
-        /// The plugin.
         plugin: PluginName,
         /// What is wrong with it.
         problems: Vec<ConfigProblem>,
@@ -211,19 +207,33 @@ impl LoadError {
     /// What to type or change.
     pub fn hint(&self) -> Option<String> {
         match self {
-            LoadError::NotFound { plugin, .. } => {
-                Some(format!("set `path` in `[plugins.{plugin}]`, or build it; shipped plugins are found by name beside the program"))
+            LoadError::NotFound { plugin, .. } => Some(format!(
+                "set `path` in `[plugins.{plugin}]`, or build it; shipped plugins are found by \
+                 name beside the program"
+            )),
+            LoadError::NotAPlugin { .. } => Some(
+                "a plugin is a component for `wasm32-wasip2` with its plugin.toml packed into it"
+                    .to_owned(),
+            ),
+            LoadError::Request { plugin, .. } => {
+                Some(format!("change the named value in `[plugins.{plugin}.config]`"))
             }
-            LoadError::NotAPlugin { .. } => Some("a plugin is a component for `wasm32-wasip2` with its plugin.toml packed into it".to_owned()),
-            LoadError::Request { plugin, .. } => Some(format!("change the named value in `[plugins.{plugin}.config]`")),
-            LoadError::WrongContract { .. } => {
-                Some(format!("this is agente-host {}; build the plugin against its `wit/`, or use the host it was built for", env!("CARGO_PKG_VERSION")))
+            LoadError::WrongContract { .. } => Some(format!(
+                "this is agente-host {}; build the plugin against its `wit/`, or use the host it \
+                 was built for",
+                env!("CARGO_PKG_VERSION")
+            )),
+            LoadError::NotGranted(refused) => {
+                Some(format!("read what it asks for, then grant it with `{}`", refused.command()))
             }
-            LoadError::NotGranted(refused) => Some(format!("read what it asks for, then grant it with `{}`", refused.command())),
             LoadError::Compile { .. } => Some("fetch or build the component again".to_owned()),
             LoadError::OverBudget { source, .. } => source.hint(),
-            LoadError::Crashed { .. } => Some("this is a defect of the plugin; tell its author".to_owned()),
-            LoadError::ConfigRefused { plugin, .. } => Some(format!("change the named values in `[plugins.{plugin}.config]`")),
+            LoadError::Crashed { .. } => {
+                Some("this is a defect of the plugin; tell its author".to_owned())
+            }
+            LoadError::ConfigRefused { plugin, .. } => {
+                Some(format!("change the named values in `[plugins.{plugin}.config]`"))
+            }
         }
     }
 }
@@ -233,18 +243,25 @@ impl PluginHost {
     pub async fn load(&self, input: LoadInput<'_>) -> Result<Plugin, LoadError> {
         let started = Instant::now();
         let plugin = input.name.clone();
-        let not_found = |source| LoadError::NotFound { plugin: plugin.clone(), path: input.path.clone(), source };
+        let not_found = |source| LoadError::NotFound {
+            plugin: plugin.clone(),
+            path: input.path.clone(),
+            source,
+        };
         // The compiled code of what was there last is proven beside reading what is there now.
         let (shared, path) = (Arc::clone(&self.0), input.path.clone());
         let guess = tokio::task::spawn_blocking(move || shared.guess(&path));
         let bytes = tokio::fs::read(&input.path).await.map_err(not_found)?;
-        let inspection =
-            inspect_known(&bytes, |bytes| self.0.digest_of(&input.path, bytes)).map_err(|source| LoadError::NotAPlugin { path: input.path.clone(), source })?;
+        let inspection = inspect_known(&bytes, |bytes| self.0.digest_of(&input.path, bytes))
+            .map_err(|source| LoadError::NotAPlugin { path: input.path.clone(), source })?;
         check_contract(&input, &inspection)?;
         let wrong_request = |source| LoadError::Request { plugin: plugin.clone(), source };
         let describe_only = matches!(input.grant, GrantSource::Nothing);
-        let asks =
-            if describe_only { inspection.request.asks.clone() } else { inspection.request.resolve(&input.config, &input.specs).map_err(wrong_request)? };
+        let asks = if describe_only {
+            inspection.request.asks.clone()
+        } else {
+            inspection.request.resolve(&input.config, &input.specs).map_err(wrong_request)?
+        };
         let granted = granted(&input, &inspection, &asks)?;
         let read = started.elapsed();
 
@@ -252,11 +269,16 @@ impl PluginHost {
         let cant_compile = |why: String| LoadError::Compile { plugin: plugin.clone(), why };
         let guess = guess.await.map_err(|error| cant_compile(error.to_string()))?;
         let (component, compiled) = match guess {
-            Some((guessed, component)) if guessed == inspection.digest => (component, Compiled::Cached),
+            Some((guessed, component)) if guessed == inspection.digest => {
+                (component, Compiled::Cached)
+            }
             _ => {
                 let (shared, digest) = (Arc::clone(&self.0), inspection.digest.clone());
-                let compiled = tokio::task::spawn_blocking(move || shared.compile(&bytes, &digest)).await;
-                compiled.map_err(|error| cant_compile(error.to_string()))?.map_err(|error| cant_compile(format!("{error:#}")))?
+                let compiled =
+                    tokio::task::spawn_blocking(move || shared.compile(&bytes, &digest)).await;
+                compiled
+                    .map_err(|error| cant_compile(error.to_string()))?
+                    .map_err(|error| cant_compile(format!("{error:#}")))?
             }
         };
         let compile = compiling.elapsed();
@@ -264,12 +286,20 @@ impl PluginHost {
         let admitting = Instant::now();
         let header = inspection.request.plugin;
         let broker = Broker::new(input.name, asks.clone(), granted.clone());
-        if !broker.reveals() && inspection.imports.iter().any(|name| name.starts_with("agente:host/reveal@")) {
-            let why = "it imports `agente:host/reveal`, which is there only for a plugin that is granted a secret with `use = [\"reveal\"]`".to_owned();
+        if !broker.reveals()
+            && inspection.imports.iter().any(|name| name.starts_with("agente:host/reveal@"))
+        {
+            let why = "it imports `agente:host/reveal`, which is there only for a plugin that is \
+                       granted a secret with `use = [\"reveal\"]`"
+                .to_owned();
             return Err(LoadError::WrongContract { plugin, why });
         }
-        let wrong_contract = |error: wasmtime::Error| LoadError::WrongContract { plugin: plugin.clone(), why: format!("{error:#}") };
-        let pre = self.0.linker(broker.reveals()).instantiate_pre(&component).map_err(wrong_contract)?;
+        let wrong_contract = |error: wasmtime::Error| LoadError::WrongContract {
+            plugin: plugin.clone(),
+            why: format!("{error:#}"),
+        };
+        let pre =
+            self.0.linker(broker.reveals()).instantiate_pre(&component).map_err(wrong_contract)?;
         let any = AnyPluginPre::new(pre.clone()).map_err(wrong_contract)?;
         let gives_metrics = inspection.exports.iter().any(|name| same_track(METRICS, name));
         let exports = exports(header.kind, gives_metrics, pre).map_err(wrong_contract)?;
@@ -278,7 +308,11 @@ impl PluginHost {
             version: header.version.clone(),
             scope: input.scope,
             store_id: input.store_id,
-            config_json: if input.config.is_null() { "{}".to_owned() } else { input.config.to_string() },
+            config_json: if input.config.is_null() {
+                "{}".to_owned()
+            } else {
+                input.config.to_string()
+            },
             limits: Limits::both(&asks.limits, &granted.limits),
             broker,
             effects: input.effects,
@@ -318,42 +352,77 @@ async fn admit(admitted: &Admitted, judge_config: bool) -> Result<Description, L
         CallError::OverBudget(source) => LoadError::OverBudget { plugin: plugin.clone(), source },
         source => LoadError::Crashed { plugin: plugin.clone(), source },
     };
-    let operation = Arc::new(Operation::new(Arc::clone(&admitted.household), "check-config", Phase::Closed, OperationContext::default(), ADMISSION));
+    let operation = Arc::new(Operation::new(
+        Arc::clone(&admitted.household),
+        "check-config",
+        Phase::Closed,
+        OperationContext::default(),
+        ADMISSION,
+    ));
     let mut store = store(&admitted.shared, &operation).map_err(crashed)?;
-    let instance = match bounded(&operation, admitted.any.instance_pre().instantiate_async(&mut store)).await {
+    let instance = match bounded(
+        &operation,
+        admitted.any.instance_pre().instantiate_async(&mut store),
+    )
+    .await
+    {
         // What goes wrong without a trap goes wrong in linking.
-        Err(CallError::Unfit(why)) => return Err(LoadError::WrongContract { plugin: plugin.clone(), why }),
+        Err(CallError::Unfit(why)) => {
+            return Err(LoadError::WrongContract { plugin: plugin.clone(), why });
+        }
         instance => instance.map_err(crashed)?,
     };
     // Only here do exports of the wrong type show: linking alone doesn't compare them.
-    let wrong_contract = |error: wasmtime::Error| LoadError::WrongContract { plugin: plugin.clone(), why: format!("{error:#}") };
+    let wrong_contract = |error: wasmtime::Error| LoadError::WrongContract {
+        plugin: plugin.clone(),
+        why: format!("{error:#}"),
+    };
     let guest = AnyPlugin::new(&mut store, &instance).map_err(wrong_contract)?;
     match &admitted.exports {
         Exports::Switcher(_) => SwitcherPlugin::new(&mut store, &instance).map(drop),
         Exports::Checker(_, None) => CheckerPlugin::new(&mut store, &instance).map(drop),
-        Exports::Checker(_, Some(_)) => CheckerPlugin::new(&mut store, &instance).map(drop).and_then(|()| MetricsPlugin::new(&mut store, &instance).map(drop)),
+        Exports::Checker(_, Some(_)) => CheckerPlugin::new(&mut store, &instance)
+            .map(drop)
+            .and_then(|()| MetricsPlugin::new(&mut store, &instance).map(drop)),
     }
     .map_err(wrong_contract)?;
     let meta = guest.agente_plugin_meta();
     let text = bounded(&operation, meta.call_describe(&mut store)).await.map_err(crashed)?;
-    let description: Description = serde_json::from_str(&text)
-        .map_err(|error| LoadError::WrongContract { plugin: plugin.clone(), why: format!("its description is not what the contract asks for: {error}") })?;
+    let description: Description =
+        serde_json::from_str(&text).map_err(|error| LoadError::WrongContract {
+            plugin: plugin.clone(),
+            why: format!("its description is not what the contract asks for: {error}"),
+        })?;
     let header = &admitted.header;
-    if (&description.name, &description.version, description.kind) != (&header.name, &header.version, header.kind) {
+    if (&description.name, &description.version, description.kind)
+        != (&header.name, &header.version, header.kind)
+    {
         let why = format!(
-            "it describes itself as {} {} ({}), and its request says {} {} ({}); pack it with its own plugin.toml",
-            description.name, description.version, description.kind, header.name, header.version, header.kind
+            "it describes itself as {} {} ({}), and its request says {} {} ({}); pack it with its \
+             own plugin.toml",
+            description.name,
+            description.version,
+            description.kind,
+            header.name,
+            header.version,
+            header.kind
         );
         return Err(LoadError::WrongContract { plugin: plugin.clone(), why });
     }
     if !judge_config {
         return Ok(description);
     }
-    let problems = bounded(&operation, meta.call_check_config(&mut store, &admitted.household.config_json)).await.map_err(crashed)?;
+    let problems =
+        bounded(&operation, meta.call_check_config(&mut store, &admitted.household.config_json))
+            .await
+            .map_err(crashed)?;
     if problems.is_empty() {
         return Ok(description);
     }
-    let problems = problems.into_iter().map(|problem| ConfigProblem { path: problem.path, message: problem.message }).collect();
+    let problems = problems
+        .into_iter()
+        .map(|problem| ConfigProblem { path: problem.path, message: problem.message })
+        .collect();
     Err(LoadError::ConfigRefused { plugin: plugin.clone(), problems })
 }
 
@@ -364,18 +433,32 @@ fn check_contract(input: &LoadInput<'_>, inspection: &Inspection) -> Result<(), 
         return wrong(format!("it is a {}, and a {kind} is needed here", header.kind));
     }
     if !header.contract.starts_with(&format!("{}@", header.kind.package())) {
-        return wrong(format!("its request names the contract `{}`, and a {} has `{}`", header.contract, header.kind, header.kind.package()));
+        return wrong(format!(
+            "its request names the contract `{}`, and a {} has `{}`",
+            header.contract,
+            header.kind,
+            header.kind.package()
+        ));
     }
-    if let Some(unknown) = inspection.imports.iter().find(|name| name.starts_with("agente:") && !SERVED.iter().any(|served| same_track(served, name))) {
+    if let Some(unknown) = inspection.imports.iter().find(|name| {
+        name.starts_with("agente:") && !SERVED.iter().any(|served| same_track(served, name))
+    }) {
         return wrong(format!("it needs `{unknown}`, which this host does not offer"));
     }
     for needed in ["agente:plugin/meta", header.kind.interface()] {
         let served = SERVED.iter().filter(|served| served.starts_with(&format!("{needed}@")));
-        if !served.clone().any(|served| inspection.exports.iter().any(|name| same_track(served, name))) {
+        if !served
+            .clone()
+            .any(|served| inspection.exports.iter().any(|name| same_track(served, name)))
+        {
             let served: Vec<&str> = served.copied().collect();
-            let found = inspection.exports.iter().find(|name| name.starts_with(&format!("{needed}@")));
+            let found =
+                inspection.exports.iter().find(|name| name.starts_with(&format!("{needed}@")));
             return match found {
-                Some(found) => wrong(format!("it exports `{found}`, and this host calls `{}`", served.join("`, `"))),
+                Some(found) => wrong(format!(
+                    "it exports `{found}`, and this host calls `{}`",
+                    served.join("`, `")
+                )),
                 None => wrong(format!("it does not export `{}`", served.join("` or `"))),
             };
         }
@@ -383,7 +466,8 @@ fn check_contract(input: &LoadInput<'_>, inspection: &Inspection) -> Result<(), 
     Ok(())
 }
 
-/// Whether two versions of an interface are meant to fit: the same major version, and the same minor one below 1.
+/// Whether two versions of an interface are meant to fit: the same major version, and the same
+/// minor one below 1.
 fn same_track(served: &str, name: &str) -> bool {
     let track = |name: &str| {
         let (interface, version) = name.split_once('@')?;
@@ -394,7 +478,11 @@ fn same_track(served: &str, name: &str) -> bool {
     track(served).is_some() && track(served) == track(name)
 }
 
-fn granted(input: &LoadInput<'_>, inspection: &Inspection, asks: &Capabilities) -> Result<Capabilities, LoadError> {
+fn granted(
+    input: &LoadInput<'_>,
+    inspection: &Inspection,
+    asks: &Capabilities,
+) -> Result<Capabilities, LoadError> {
     let grant: Option<&Grant> = match input.grant {
         GrantSource::Everything | GrantSource::Nothing => return Ok(asks.clone()),
         GrantSource::Only(granted) => return Ok(granted.clone()),

@@ -1,9 +1,11 @@
-//! `agente.lock`: what the operator granted, per plugin and environment, bound to the digest of the component.
+//! `agente.lock`: what the operator granted, per plugin and environment, bound to the digest of the
+//! component.
 //!
-//! A grant remembers what it was an answer to: when the plugin's bytes or the request (with the manifest's values filled in) change, it no longer
-//! holds and the operator is asked again. A grant that was narrowed by hand goes on holding: *effective = requested ∩ granted*.
-//! Only `plugin add` and `plugin remove` write the file; a deployment never does. They change one grant under a lock, and only as it was when somebody
-//! decided about it.
+//! A grant remembers what it was an answer to: when the plugin's bytes or the request (with the
+//! manifest's values filled in) change, it no longer holds and the operator is asked again. A grant
+//! that was narrowed by hand goes on holding: *effective = requested ∩ granted*. Only `plugin add`
+//! and `plugin remove` write the file; a deployment never does. They change one grant under a lock,
+//! and only as it was when somebody decided about it.
 
 use crate::capability::Capabilities;
 use agente_engine::names::{Digest, EnvironmentName, PluginName};
@@ -16,7 +18,8 @@ use std::path::{Path, PathBuf};
 /// The version of the file's form.
 const VERSION: u32 = 1;
 
-const HEADING: &str = "# Written by `agente-host plugin add` and `plugin remove`. What each plugin was granted, per environment.\n\n";
+const HEADING: &str = "# Written by `agente-host plugin add` and `plugin remove`. What each \
+                       plugin was granted, per environment.\n\n";
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,16 +51,13 @@ pub enum LockFileError {
     /// It could not be read.
     #[error("the lock file `{}` can't be read", path.display())]
     Read {
-        /// Its path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// It is not what we write.
     #[error("the lock file `{}` is damaged; restore it from version control, or remove it and grant again with `agente-host plugin add`", path.display())]
     Syntax {
-        /// Its path.
         path: PathBuf,
         /// Where and why.
         #[source]
@@ -66,7 +66,6 @@ pub enum LockFileError {
     /// A later host wrote it.
     #[error("the lock file `{}` has version {found}; this host knows version {VERSION}: use the host that wrote it", path.display())]
     Version {
-        /// Its path.
         path: PathBuf,
         /// Its version.
         found: u32,
@@ -74,25 +73,20 @@ pub enum LockFileError {
     /// It could not be written.
     #[error("the lock file `{}` can't be written", path.display())]
     Write {
-        /// Its path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// It could not be locked.
     #[error("the folder of the lock file `{}` can't be locked", path.display())]
     Lock {
-        /// Its path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// Somebody else was faster.
     #[error("the grant of `{plugin}` for {environment} in `{}` was changed meanwhile; nothing was written", path.display())]
     Changed {
-        /// Its path.
         path: PathBuf,
         /// Whose grant.
         plugin: PluginName,
@@ -102,9 +96,7 @@ pub enum LockFileError {
     /// It could not be put into its form.
     #[error("the lock file `{}` can't be put into words", path.display())]
     Form {
-        /// Its path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Box<toml::ser::Error>,
     },
@@ -124,7 +116,8 @@ impl Grant {
 
     /// How a plugin as it is now differs from what was granted.
     pub fn difference(&self, digest: &Digest, asks: &Capabilities) -> Option<Difference> {
-        let digest_changed = (self.digest != *digest).then(|| (self.digest.clone(), digest.clone()));
+        let digest_changed =
+            (self.digest != *digest).then(|| (self.digest.clone(), digest.clone()));
         let request_changed = self.asked != digest_of_request(asks);
         (digest_changed.is_some() || request_changed).then(|| {
             let next = Self::of_all("", digest.clone(), asks.clone()).keeping_prefixes_of(self);
@@ -132,11 +125,14 @@ impl Grant {
         })
     }
 
-    /// The same grant with what the operator had put before a command (`prefix`) kept for the same command, for it says how and not whether.
+    /// The same grant with what the operator had put before a command (`prefix`) kept for the same
+    /// command, for it says how and not whether.
     #[must_use]
     pub fn keeping_prefixes_of(mut self, earlier: &Grant) -> Self {
         for rule in &mut self.granted.exec {
-            let same = earlier.granted.exec.iter().find(|old| (&old.program, &old.args, &old.place) == (&rule.program, &rule.args, &rule.place));
+            let same = earlier.granted.exec.iter().find(|old| {
+                (&old.program, &old.args, &old.place) == (&rule.program, &rule.args, &rule.place)
+            });
             if let Some(old) = same.filter(|_| rule.prefix.is_empty()) {
                 rule.prefix.clone_from(&old.prefix);
             }
@@ -144,11 +140,16 @@ impl Grant {
         self
     }
 
-    /// What changes when another grant takes the place of this one; nothing where it allows the same to the same component under the same request.
+    /// What changes when another grant takes the place of this one; nothing where it allows the
+    /// same to the same component under the same request.
     pub fn replaced_by(&self, next: &Grant) -> Option<Difference> {
-        let digest = (self.digest != next.digest).then(|| (self.digest.clone(), next.digest.clone()));
+        let digest =
+            (self.digest != next.digest).then(|| (self.digest.clone(), next.digest.clone()));
         let difference = Difference::between(digest, &self.granted, &next.granted);
-        let same = self.asked == next.asked && difference.digest.is_none() && difference.more.is_empty() && difference.less.is_empty();
+        let same = self.asked == next.asked
+            && difference.digest.is_none()
+            && difference.more.is_empty()
+            && difference.less.is_empty();
         (!same).then_some(difference)
     }
 }
@@ -165,18 +166,32 @@ pub struct Difference {
 }
 
 impl Difference {
-    fn between(digest: Option<(Digest, Digest)>, granted: &Capabilities, asks: &Capabilities) -> Self {
+    fn between(
+        digest: Option<(Digest, Digest)>,
+        granted: &Capabilities,
+        asks: &Capabilities,
+    ) -> Self {
         let (granted, asks) = (granted.lines(), asks.lines());
-        Self { digest, more: asks.difference(&granted).cloned().collect(), less: granted.difference(&asks).cloned().collect() }
+        Self {
+            digest,
+            more: asks.difference(&granted).cloned().collect(),
+            less: granted.difference(&asks).cloned().collect(),
+        }
     }
 
     /// For people: `+` and `-` before each line.
     pub fn lines(&self) -> Vec<String> {
-        let digest = self.digest.iter().map(|(granted, found)| format!("component {} instead of {}", found.short(), granted.short()));
+        let digest = self.digest.iter().map(|(granted, found)| {
+            format!("component {} instead of {}", found.short(), granted.short())
+        });
         let more = self.more.iter().map(|line| format!("+ {line}"));
         let less = self.less.iter().map(|line| format!("- {line}"));
         let lines: Vec<String> = digest.chain(more).chain(less).collect();
-        if lines.is_empty() { vec!["only in what it asks for; it is granted all of that already".to_owned()] } else { lines }
+        if lines.is_empty() {
+            vec!["only in what it asks for; it is granted all of that already".to_owned()]
+        } else {
+            lines
+        }
     }
 }
 
@@ -190,12 +205,16 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Locks the folder of the file, for the file itself is replaced and one beside it would be committed by mistake. Dropping what is returned unlocks it.
+/// Locks the folder of the file, for the file itself is replaced and one beside it would be
+/// committed by mistake. Dropping what is returned unlocks it.
 fn lock_folder(path: &Path) -> std::io::Result<std::fs::File> {
     use rustix::io::Errno;
     let folder = std::fs::File::open(folder_of(path))?;
-    match rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)) {
-        // A network file system that can't lock a folder: there the comparison with what was seen must do.
+    match rustix::io::retry_on_intr(|| {
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
+    }) {
+        // A network file system that can't lock a folder: there the comparison with what was seen
+        // must do.
         Ok(()) | Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL) => Ok(folder),
         Err(error) => Err(error.into()),
     }
@@ -206,10 +225,15 @@ impl LockFile {
     pub fn read(path: &Path) -> Result<Self, LockFileError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(source) => return Err(LockFileError::Read { path: path.to_owned(), source }),
         };
-        let file: Self = toml::from_str(&text).map_err(|source| LockFileError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        let file: Self = toml::from_str(&text).map_err(|source| LockFileError::Syntax {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
         if file.version != VERSION {
             return Err(LockFileError::Version { path: path.to_owned(), found: file.version });
         }
@@ -218,11 +242,16 @@ impl LockFile {
 
     /// Writes the file as one step: sorted, the same bytes for the same grants.
     pub fn write(&self, path: &Path) -> Result<(), LockFileError> {
-        let text = toml::to_string(self).map_err(|source| LockFileError::Form { path: path.to_owned(), source: Box::new(source) })?;
+        let text = toml::to_string(self).map_err(|source| LockFileError::Form {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
         let folder = folder_of(path);
         let write = || {
-            let mut file =
-                tempfile::Builder::new().prefix(".agente.lock.").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
+            let mut file = tempfile::Builder::new()
+                .prefix(".agente.lock.")
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+                .tempfile_in(folder)?;
             file.write_all(HEADING.as_bytes())?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
@@ -232,16 +261,28 @@ impl LockFile {
         write().map_err(|source| LockFileError::Write { path: path.to_owned(), source })
     }
 
-    /// Puts `next` in the place of the grant that was `seen`, or takes that away. All other grants stay as they are in the file by now.
+    /// Puts `next` in the place of the grant that was `seen`, or takes that away. All other grants
+    /// stay as they are in the file by now.
     ///
     /// # Errors
     ///
     /// Returns [`LockFileError::Changed`] where the grant is not the one that was seen any more.
-    pub fn change(path: &Path, plugin: &PluginName, environment: &EnvironmentName, seen: Option<&Grant>, next: Option<Grant>) -> Result<(), LockFileError> {
-        let _turn = lock_folder(path).map_err(|source| LockFileError::Lock { path: path.to_owned(), source })?;
+    pub fn change(
+        path: &Path,
+        plugin: &PluginName,
+        environment: &EnvironmentName,
+        seen: Option<&Grant>,
+        next: Option<Grant>,
+    ) -> Result<(), LockFileError> {
+        let _turn = lock_folder(path)
+            .map_err(|source| LockFileError::Lock { path: path.to_owned(), source })?;
         let mut file = Self::read(path)?;
         if file.grant(plugin, environment) != seen {
-            return Err(LockFileError::Changed { path: path.to_owned(), plugin: plugin.clone(), environment: environment.clone() });
+            return Err(LockFileError::Changed {
+                path: path.to_owned(),
+                plugin: plugin.clone(),
+                environment: environment.clone(),
+            });
         }
         match next {
             Some(grant) => file.set(plugin.clone(), environment.clone(), grant),
@@ -257,7 +298,9 @@ impl LockFile {
 
     /// All grants, sorted.
     pub fn grants(&self) -> impl Iterator<Item = (&PluginName, &EnvironmentName, &Grant)> {
-        self.plugins.iter().flat_map(|(plugin, environments)| environments.iter().map(move |(environment, grant)| (plugin, environment, grant)))
+        self.plugins.iter().flat_map(|(plugin, environments)| {
+            environments.iter().map(move |(environment, grant)| (plugin, environment, grant))
+        })
     }
 
     /// Sets the grant of a plugin in an environment.
@@ -304,8 +347,20 @@ mod tests {
         let path = folder.path().join("agente.lock");
         let (plugin, environment) = names();
         let mut lock = LockFile::default();
-        lock.set(plugin.clone(), environment.clone(), Grant::of_all("plugins/nginx-switch.wasm", digest_of(b"a"), capabilities("/etc/nginx/conf.d")));
-        lock.set(PluginName::new("a").unwrap(), environment.clone(), Grant::of_all("a.wasm", digest_of(b"b"), Capabilities::default()));
+        lock.set(
+            plugin.clone(),
+            environment.clone(),
+            Grant::of_all(
+                "plugins/nginx-switch.wasm",
+                digest_of(b"a"),
+                capabilities("/etc/nginx/conf.d"),
+            ),
+        );
+        lock.set(
+            PluginName::new("a").unwrap(),
+            environment.clone(),
+            Grant::of_all("a.wasm", digest_of(b"b"), Capabilities::default()),
+        );
         lock.write(&path).unwrap();
         let first = std::fs::read_to_string(&path).unwrap();
         let again = LockFile::read(&path).unwrap();
@@ -313,7 +368,11 @@ mod tests {
         again.write(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
         assert!(first.find("plugins.a.") < first.find("plugins.nginx-switch."), "{first}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "a temporary file was left"
+        );
     }
 
     #[test]
@@ -322,9 +381,16 @@ mod tests {
         assert_eq!(grant.difference(&digest_of(b"a"), &capabilities("/etc/nginx/conf.d")), None);
 
         let moved = grant.difference(&digest_of(b"a"), &capabilities("/srv/conf.d")).unwrap();
-        assert_eq!(moved.lines(), ["+ read and write the files of the folder `/srv/conf.d`", "- read and write the files of the folder `/etc/nginx/conf.d`"]);
+        assert_eq!(
+            moved.lines(),
+            [
+                "+ read and write the files of the folder `/srv/conf.d`",
+                "- read and write the files of the folder `/etc/nginx/conf.d`"
+            ]
+        );
 
-        let rebuilt = grant.difference(&digest_of(b"b"), &capabilities("/etc/nginx/conf.d")).unwrap();
+        let rebuilt =
+            grant.difference(&digest_of(b"b"), &capabilities("/etc/nginx/conf.d")).unwrap();
         assert_eq!(rebuilt.lines().len(), 1, "{:?}", rebuilt.lines());
 
         let mut narrowed = grant;
@@ -336,12 +402,16 @@ mod tests {
     fn the_operators_prefix_survives_an_upgrade() {
         let mut first = Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc"));
         first.granted.exec[1].prefix = vec!["/usr/bin/sudo".to_owned(), "-n".to_owned()];
-        let next = Grant::of_all("x.wasm", digest_of(b"b"), capabilities("/etc")).keeping_prefixes_of(&first);
+        let next = Grant::of_all("x.wasm", digest_of(b"b"), capabilities("/etc"))
+            .keeping_prefixes_of(&first);
         assert_eq!(next.granted.exec[1].prefix, ["/usr/bin/sudo", "-n"]);
         assert!(next.granted.exec[0].prefix.is_empty());
         // It is kept, so it is no difference.
         assert_eq!(first.replaced_by(&next).unwrap().lines().len(), 1);
-        assert_eq!(first.difference(&digest_of(b"b"), &capabilities("/etc")).unwrap().lines().len(), 1);
+        assert_eq!(
+            first.difference(&digest_of(b"b"), &capabilities("/etc")).unwrap().lines().len(),
+            1
+        );
         let mut other = next.clone();
         other.granted.exec[1].prefix = vec!["/usr/bin/doas".to_owned()];
         assert_eq!(other.clone().keeping_prefixes_of(&first), other);
@@ -354,7 +424,10 @@ mod tests {
         let mut narrowed = whole.clone();
         narrowed.granted.tcp.clear();
         let restored = narrowed.replaced_by(&whole).unwrap();
-        assert_eq!(restored.more.into_iter().collect::<Vec<_>>(), whole.granted.tcp.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(
+            restored.more.into_iter().collect::<Vec<_>>(),
+            whole.granted.tcp.iter().map(ToString::to_string).collect::<Vec<_>>()
+        );
         let mut other_request = capabilities("/etc");
         other_request.tcp.clear();
         let asks_less = Grant::of_all("x.wasm", digest_of(b"a"), other_request);
@@ -366,7 +439,11 @@ mod tests {
     fn a_grant_is_removed_once() {
         let (plugin, environment) = names();
         let mut lock = LockFile::default();
-        lock.set(plugin.clone(), environment.clone(), Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc")));
+        lock.set(
+            plugin.clone(),
+            environment.clone(),
+            Grant::of_all("x.wasm", digest_of(b"a"), capabilities("/etc")),
+        );
         assert!(lock.remove(&plugin, Some(&environment)));
         assert!(!lock.remove(&plugin, None));
     }
@@ -377,15 +454,27 @@ mod tests {
         let path = folder.path().join("agente.lock");
         let (plugin, environment) = names();
         let grant = |folder: &str| Grant::of_all("x.wasm", digest_of(b"a"), capabilities(folder));
-        let change = |seen: Option<&Grant>, next: Option<Grant>| LockFile::change(&path, &plugin, &environment, seen, next);
+        let change = |seen: Option<&Grant>, next: Option<Grant>| {
+            LockFile::change(&path, &plugin, &environment, seen, next)
+        };
         change(None, Some(grant("/a"))).unwrap();
         // Somebody else granted, changed or revoked it while a person was asked.
         assert!(matches!(change(None, Some(grant("/b"))), Err(LockFileError::Changed { .. })));
         assert!(matches!(change(Some(&grant("/b")), None), Err(LockFileError::Changed { .. })));
         change(Some(&grant("/a")), None).unwrap();
-        assert!(matches!(change(Some(&grant("/a")), Some(grant("/b"))), Err(LockFileError::Changed { .. })), "a revoked grant came back");
+        assert!(
+            matches!(
+                change(Some(&grant("/a")), Some(grant("/b"))),
+                Err(LockFileError::Changed { .. })
+            ),
+            "a revoked grant came back"
+        );
         assert_eq!(LockFile::read(&path).unwrap(), LockFile::default());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "something was left beside the file");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "something was left beside the file"
+        );
     }
 
     #[test]

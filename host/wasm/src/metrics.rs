@@ -1,5 +1,6 @@
-//! A source of metrics of contract 0.1 as the engine's port. What a plugin answers is judged before the engine sees it: numbers that are none, times
-//! that run backwards and more data than any analysis needs are faults.
+//! A source of metrics of contract 0.1 as the engine's port. What a plugin answers is judged before
+//! the engine sees it: numbers that are none, times that run backwards and more data than any
+//! analysis needs are faults.
 
 use crate::bindings::metrics::MetricsPluginPre;
 use crate::bindings::metrics::exports::agente::health::metrics as guest;
@@ -49,8 +50,17 @@ impl WasmMetrics {
     }
 
     /// Judges a query's own table. It runs with every effect denied.
-    pub async fn check_query(&self, spec: &Value, wanted: Wanted) -> Result<Vec<ConfigProblem>, Fault> {
-        let operation = Arc::new(self.plugin.operation("check-query", Phase::Closed, &self.context, Duration::from_secs(10)));
+    pub async fn check_query(
+        &self,
+        spec: &Value,
+        wanted: Wanted,
+    ) -> Result<Vec<ConfigProblem>, Fault> {
+        let operation = Arc::new(self.plugin.operation(
+            "check-query",
+            Phase::Closed,
+            &self.context,
+            Duration::from_secs(10),
+        ));
         let pre = self.exports()?;
         let spec = spec.to_string();
         let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
@@ -67,14 +77,20 @@ impl WasmMetrics {
     fn exports(&self) -> Result<&MetricsPluginPre<Guest>, Fault> {
         match &self.plugin.0.exports {
             Exports::Checker(_, Some(pre)) => Ok(pre),
-            Exports::Checker(_, None) | Exports::Switcher(_) => {
-                Err(Fault::new(FaultKind::Internal, format!("the plugin {} is no source of metrics", self.plugin.whose())))
-            }
+            Exports::Checker(_, None) | Exports::Switcher(_) => Err(Fault::new(
+                FaultKind::Internal,
+                format!("the plugin {} is no source of metrics", self.plugin.whose()),
+            )),
         }
     }
 
-    /// What becomes of a plugin's own failure: only a source that did not answer may answer later without anybody changing anything.
-    fn failed(&self, operation: &Operation, failure: crate::bindings::any::agente::types::types::Failure) -> Fault {
+    /// What becomes of a plugin's own failure: only a source that did not answer may answer later
+    /// without anybody changing anything.
+    fn failed(
+        &self,
+        operation: &Operation,
+        failure: crate::bindings::any::agente::types::types::Failure,
+    ) -> Fault {
         let mut fault = said_no(operation, &self.plugin.whose(), failure);
         fault.retryable &= matches!(fault.kind, FaultKind::Unavailable | FaultKind::TimedOut);
         fault
@@ -89,25 +105,40 @@ impl WasmMetrics {
 fn judged(answer: guest::Reading) -> Result<Reading, String> {
     let points: usize = answer.series.iter().map(|series| series.points.len()).sum();
     if answer.series.len() > MAX_SERIES {
-        return Err(format!("{} series, and {MAX_SERIES} is the most that one answer may have", answer.series.len()));
+        return Err(format!(
+            "{} series, and {MAX_SERIES} is the most that one answer may have",
+            answer.series.len()
+        ));
     }
     if points > MAX_POINTS {
-        return Err(format!("{points} points, and {MAX_POINTS} is the most that one answer may have"));
+        return Err(format!(
+            "{points} points, and {MAX_POINTS} is the most that one answer may have"
+        ));
     }
-    let series = answer.series.into_iter().map(judged_series).collect::<Result<Vec<_>, String>>()?;
+    let series =
+        answer.series.into_iter().map(judged_series).collect::<Result<Vec<_>, String>>()?;
     Ok(Reading { series, doubts: answer.doubts.into_iter().take(MAX_DOUBTS).collect() })
 }
 
 fn judged_series(series: guest::Series) -> Result<Series, String> {
     let named = |labels: &[(String, String)]| {
-        let labels: Vec<String> = labels.iter().take(8).map(|(name, value)| format!("{name}={value:?}")).collect();
+        let labels: Vec<String> =
+            labels.iter().take(8).map(|(name, value)| format!("{name}={value:?}")).collect();
         format!("the series {{{}}}", labels.join(", "))
     };
     if let Some((at, value)) = series.points.iter().find(|(_, value)| !value.is_finite()) {
-        return Err(format!("{} holds `{value}` at {at}, which is not a number to judge by", named(&series.labels)));
+        return Err(format!(
+            "{} holds `{value}` at {at}, which is not a number to judge by",
+            named(&series.labels)
+        ));
     }
-    if let Some([(before, _), (after, _)]) = series.points.array_windows().find(|[(before, _), (after, _)]| before >= after) {
-        return Err(format!("the times of {} run backwards, from {before} to {after}", named(&series.labels)));
+    if let Some([(before, _), (after, _)]) =
+        series.points.array_windows().find(|[(before, _), (after, _)]| before >= after)
+    {
+        return Err(format!(
+            "the times of {} run backwards, from {before} to {after}",
+            named(&series.labels)
+        ));
     }
     let mut points = Vec::with_capacity(series.points.len());
     for (at, value) in series.points {
@@ -118,9 +149,20 @@ fn judged_series(series: guest::Series) -> Result<Series, String> {
 
 #[async_trait]
 impl MetricSource for WasmMetrics {
-    async fn read(&self, query: &MetricQuery, wanted: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault> {
+    async fn read(
+        &self,
+        query: &MetricQuery,
+        wanted: Wanted,
+        subject: &Subject,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Reading, Fault> {
         let backends = subject.backends.iter().map(|backend| backend.address.as_str());
-        let operation = Arc::new(self.plugin.operation("query", Phase::Read, &self.context, query.timeout).with_backends(backends));
+        let operation = Arc::new(
+            self.plugin
+                .operation("query", Phase::Read, &self.context, query.timeout)
+                .with_backends(backends),
+        );
         let pre = self.exports()?;
         let (subject, spec) = (write_subject(subject), query.spec.to_string());
         let whose = self.plugin.whose();
@@ -128,20 +170,29 @@ impl MetricSource for WasmMetrics {
         let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
         let answer = bounded(&operation, async {
             let exports = pre.instantiate_async(&mut store).await?;
-            exports.agente_health_metrics().call_query(&mut store, &subject, &spec, word(wanted), from.0, to.0).await
+            exports
+                .agente_health_metrics()
+                .call_query(&mut store, &subject, &spec, word(wanted), from.0, to.0)
+                .await
         })
         .await
         .map_err(crashed)?;
         let answer = answer.map_err(|failure| self.failed(&operation, failure))?;
         let reading = judged(answer).map_err(|why| {
-            let message = operation.redact(format!("the plugin {whose} answered `query` with something that can't be used: {why}"));
+            let message = operation.redact(format!(
+                "the plugin {whose} answered `query` with something that can't be used: {why}"
+            ));
             Fault::new(FaultKind::PluginCrashed, message)
         })?;
-        Ok(Reading { doubts: reading.doubts.into_iter().map(|doubt| operation.redact(doubt)).collect(), ..reading })
+        Ok(Reading {
+            doubts: reading.doubts.into_iter().map(|doubt| operation.redact(doubt)).collect(),
+            ..reading
+        })
     }
 
     async fn missing(&self, query: &MetricQuery) -> Result<Vec<String>, Fault> {
-        let operation = Arc::new(self.plugin.operation("missing", Phase::Read, &self.context, query.timeout));
+        let operation =
+            Arc::new(self.plugin.operation("missing", Phase::Read, &self.context, query.timeout));
         let pre = self.exports()?;
         let spec = query.spec.to_string();
         let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
@@ -161,8 +212,14 @@ mod tests {
     use super::*;
 
     fn reading(series: u64, points: u64) -> guest::Reading {
-        let one = || guest::Series { labels: Vec::new(), points: (0..points).map(|at| (at, 1.0)).collect() };
-        guest::Reading { series: (0..series).map(|_| one()).collect(), doubts: vec!["odd".to_owned(); 50] }
+        let one = || guest::Series {
+            labels: Vec::new(),
+            points: (0..points).map(|at| (at, 1.0)).collect(),
+        };
+        guest::Reading {
+            series: (0..series).map(|_| one()).collect(),
+            doubts: vec!["odd".to_owned(); 50],
+        }
     }
 
     #[test]

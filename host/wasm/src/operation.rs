@@ -1,6 +1,10 @@
-//! One call of a plugin: on whose behalf, in which phase, until when. All effects of the call go through here to the broker and the audit trail.
+//! One call of a plugin: on whose behalf, in which phase, until when. All effects of the call go
+//! through here to the broker and the audit trail.
 
-use crate::audit::{Audit, CallEnd, CallRecord, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginLog, PluginMessage, cut};
+use crate::audit::{
+    Audit, CallEnd, CallRecord, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginLog,
+    PluginMessage, cut,
+};
 use crate::broker::{Allowed, Broker, Circumstances, Denied, Effect, Phase};
 use crate::limits::Limits;
 use agente_engine::names::{PluginName, Scope};
@@ -42,7 +46,8 @@ pub struct Effects {
 pub struct OperationContext {
     /// The deployment's id; empty outside one.
     pub deployment: String,
-    /// `host:port` of each backend of the deployment. Those that an operation itself carries are added.
+    /// `host:port` of each backend of the deployment. Those that an operation itself carries are
+    /// added.
     pub backends: Vec<String>,
     /// The service's public URL.
     pub public_url: Option<String>,
@@ -75,7 +80,8 @@ pub(crate) struct Operation {
     pub(crate) context: OperationContext,
     pub(crate) deadline: Instant,
     pub(crate) circumstances: Circumstances,
-    /// Refuses the connection that is one too many, never waits: a guest that holds all of them would wait for itself.
+    /// Refuses the connection that is one too many, never waits: a guest that holds all of them
+    /// would wait for itself.
     pub(crate) connections: Arc<Semaphore>,
     secrets: Mutex<Vec<SecretValue>>,
     harmless_seen: AtomicU32,
@@ -94,10 +100,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Operation {
-    pub(crate) fn new(household: Arc<Household>, name: &'static str, phase: Phase, context: OperationContext, wall: Duration) -> Self {
+    pub(crate) fn new(
+        household: Arc<Household>,
+        name: &'static str,
+        phase: Phase,
+        context: OperationContext,
+        wall: Duration,
+    ) -> Self {
         let wall = wall.min(household.limits.wall.duration());
         let connections = Arc::new(Semaphore::new(household.limits.connections as usize));
-        let circumstances = Circumstances { backends: context.backends.clone(), public_url: context.public_url.clone() };
+        let circumstances = Circumstances {
+            backends: context.backends.clone(),
+            public_url: context.public_url.clone(),
+        };
         Self {
             household,
             name,
@@ -119,7 +134,8 @@ impl Operation {
         }
     }
 
-    /// Notes how the call ended. What is found out about its answer later replaces that; the time stays that of the answer.
+    /// Notes how the call ended. What is found out about its answer later replaces that; the time
+    /// stays that of the answer.
     pub(crate) fn note_end(&self, end: CallEnd) {
         let mut noted = lock(&self.end);
         let took = noted.map_or_else(|| self.began.elapsed(), |(took, _)| took);
@@ -163,7 +179,12 @@ impl Operation {
     }
 
     /// Asks the broker about the address that an allowed name stands for.
-    pub(crate) fn judge_address(&self, reach: crate::broker::Reach, effect: &Effect, address: std::net::IpAddr) -> Result<(), Denied> {
+    pub(crate) fn judge_address(
+        &self,
+        reach: crate::broker::Reach,
+        effect: &Effect,
+        address: std::net::IpAddr,
+    ) -> Result<(), Denied> {
         let answer = self.household.broker.judge_address(reach, effect, address);
         if let Err(denied) = &answer {
             self.record_denied(effect, denied);
@@ -185,12 +206,17 @@ impl Operation {
 
     /// Records how many effects beyond the limits there were.
     fn record_rest(&self) {
-        let rest = |seen: &AtomicU32| Some(seen.load(Ordering::Relaxed).saturating_sub(MAX_EFFECTS)).filter(|&rest| rest > 0);
+        let rest = |seen: &AtomicU32| {
+            Some(seen.load(Ordering::Relaxed).saturating_sub(MAX_EFFECTS)).filter(|&rest| rest > 0)
+        };
         if let Some(rest) = rest(&self.harmless_seen) {
             self.record(format!("{rest} more effects that change nothing"), None);
         }
         if let Some(rest) = rest(&self.denied_seen) {
-            self.record(format!("{rest} more effects"), Some(format!("only the first {MAX_EFFECTS} of an operation are told one by one")));
+            self.record(
+                format!("{rest} more effects"),
+                Some(format!("only the first {MAX_EFFECTS} of an operation are told one by one")),
+            );
         }
     }
 
@@ -232,7 +258,13 @@ impl Operation {
     /// Masks the secrets of the operation.
     pub(crate) fn redact(&self, text: String) -> String {
         let secrets = lock(&self.secrets);
-        secrets.iter().fold(text, |text, secret| if text.contains(secret.expose()) { text.replace(secret.expose(), "[redacted]") } else { text })
+        secrets.iter().fold(text, |text, secret| {
+            if text.contains(secret.expose()) {
+                text.replace(secret.expose(), "[redacted]")
+            } else {
+                text
+            }
+        })
     }
 
     /// Passes a message of the plugin on.
@@ -241,10 +273,21 @@ impl Operation {
         if seen > MAX_MESSAGES {
             return;
         }
-        let message = if seen == MAX_MESSAGES { format!("more than {MAX_MESSAGES} messages; the others are not shown") } else { message };
+        let message = if seen == MAX_MESSAGES {
+            format!("more than {MAX_MESSAGES} messages; the others are not shown")
+        } else {
+            message
+        };
         let tidy = |text: String| cut(self.redact(text), MAX_MESSAGE_BYTES);
-        let fields = fields.into_iter().take(32).map(|(name, value)| (tidy(name), tidy(value))).collect();
-        self.household.effects.log.write(PluginMessage { plugin: self.household.plugin.clone(), operation: self.name, level, message: tidy(message), fields });
+        let fields =
+            fields.into_iter().take(32).map(|(name, value)| (tidy(name), tidy(value))).collect();
+        self.household.effects.log.write(PluginMessage {
+            plugin: self.household.plugin.clone(),
+            operation: self.name,
+            level,
+            message: tidy(message),
+            fields,
+        });
     }
 
     /// Passes a line on that the plugin wrote to its standard output or error.
@@ -269,8 +312,15 @@ impl Operation {
 impl Drop for Operation {
     fn drop(&mut self) {
         self.record_rest();
-        let (took, end) = lock(&self.end).unwrap_or_else(|| (self.began.elapsed(), CallEnd::Dropped));
+        let (took, end) =
+            lock(&self.end).unwrap_or_else(|| (self.began.elapsed(), CallEnd::Dropped));
         let plugin = self.household.plugin.clone();
-        self.household.effects.audit.called(CallRecord { plugin, deployment: self.context.deployment.clone(), operation: self.name, took, end });
+        self.household.effects.audit.called(CallRecord {
+            plugin,
+            deployment: self.context.deployment.clone(),
+            operation: self.name,
+            took,
+            end,
+        });
     }
 }

@@ -1,18 +1,21 @@
 //! Paths of rules, and whether a path stands under one.
 //!
-//! Two readings must agree before a path is allowed: as it is written, and as it really is once each link on the way is followed.
+//! Two readings must agree before a path is allowed: as it is written, and as it really is once
+//! each link on the way is followed.
 
 use std::path::{Component, Path, PathBuf};
 
 /// Whether a text is an absolute path without `.`, `..`, doubled slashes or a NUL.
 pub(crate) fn is_plain_absolute(path: &str) -> bool {
-    path.starts_with('/') && path.len() <= 4096 && !path.contains('\0') && (path == "/" || path.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")))
+    path.starts_with('/')
+        && path.len() <= 4096
+        && !path.contains('\0')
+        && (path == "/" || path.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")))
 }
 
 /// A path pattern of a rule: one path, the files of a folder, or everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PathPattern {
-    /// Exactly this.
     Exact(PathBuf),
     /// The entries of this folder.
     Entries(PathBuf),
@@ -32,7 +35,8 @@ impl PathPattern {
         }
     }
 
-    /// The same pattern with the links on the way followed, as far as it exists. A link at the end of an exact path stays.
+    /// The same pattern with the links on the way followed, as far as it exists. A link at the end
+    /// of an exact path stays.
     pub(crate) fn real(&self) -> Self {
         match self {
             Self::Exact(path) => Self::Exact(real_parent(path)),
@@ -41,7 +45,8 @@ impl PathPattern {
         }
     }
 
-    /// As [`Self::real`], and a link at the end of an exact path is followed too: the operator named that very path, whatever it stands for.
+    /// As [`Self::real`], and a link at the end of an exact path is followed too: the operator
+    /// named that very path, whatever it stands for.
     pub(crate) fn followed(&self) -> Self {
         match self {
             Self::Exact(path) => Self::Exact(followed(path)),
@@ -88,8 +93,8 @@ pub(crate) fn followed(path: &Path) -> PathBuf {
 /// How many links the kernel follows before it gives up.
 const MAX_LINKS: usize = 40;
 
-/// Each entry of a folder that a path stands for: its own, and those that a chain of links at its end leads to. Who may write one of them decides what
-/// the path stands for.
+/// Each entry of a folder that a path stands for: its own, and those that a chain of links at its
+/// end leads to. Who may write one of them decides what the path stands for.
 pub(crate) fn stands_for(path: &Path) -> Vec<PathBuf> {
     let mut entries = vec![real_parent(path)];
     while let Some(last) = entries.last().filter(|_| entries.len() <= MAX_LINKS) {
@@ -138,8 +143,14 @@ pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
 /// Whether arguments match a rule's patterns, one by one; `**` at the end takes any further ones.
 pub(crate) fn arguments_match(patterns: &[String], args: &[String]) -> bool {
     match patterns.split_last() {
-        Some((last, patterns)) if last == "**" => args.len() >= patterns.len() && patterns.iter().zip(args).all(|(pattern, arg)| wildcard(pattern, arg)),
-        _ => patterns.len() == args.len() && patterns.iter().zip(args).all(|(pattern, arg)| wildcard(pattern, arg)),
+        Some((last, patterns)) if last == "**" => {
+            args.len() >= patterns.len()
+                && patterns.iter().zip(args).all(|(pattern, arg)| wildcard(pattern, arg))
+        }
+        _ => {
+            patterns.len() == args.len()
+                && patterns.iter().zip(args).all(|(pattern, arg)| wildcard(pattern, arg))
+        }
     }
 }
 
@@ -176,10 +187,18 @@ mod tests {
 
     #[test]
     fn wildcards_stand_for_any_text_and_nothing_else_is_special() {
-        for (pattern, text) in [("*", ""), ("a*", "abc"), ("*.conf", "x.conf"), ("a*b*c", "a-b-b-c"), ("[x]?", "[x]?"), ("", "")] {
+        for (pattern, text) in [
+            ("*", ""),
+            ("a*", "abc"),
+            ("*.conf", "x.conf"),
+            ("a*b*c", "a-b-b-c"),
+            ("[x]?", "[x]?"),
+            ("", ""),
+        ] {
             assert!(wildcard(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("a", "ab"), ("a*b", "a"), ("ab*ba", "aba"), ("?", "a"), ("", "a")] {
+        for (pattern, text) in [("a", "ab"), ("a*b", "a"), ("ab*ba", "aba"), ("?", "a"), ("", "a")]
+        {
             assert!(!wildcard(pattern, text), "{pattern} {text}");
         }
     }

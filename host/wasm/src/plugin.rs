@@ -1,4 +1,5 @@
-//! An admitted plugin. Each operation gets a fresh instance, which is gone when the operation ends, however it ends.
+//! An admitted plugin. Each operation gets a fresh instance, which is gone when the operation ends,
+//! however it ends.
 
 use crate::audit::{CallEnd, CallFault};
 use crate::bindings::any::{AnyPlugin, AnyPluginPre};
@@ -28,9 +29,7 @@ use wasmtime::{Store, UpdateDeadline};
 /// How a plugin describes itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// What it is for.
     pub kind: PluginKind,
@@ -104,10 +103,7 @@ pub enum CallError {
     OverBudget(#[source] OverBudget),
     /// It took too long by the clock.
     #[error("it did not answer within {limit}")]
-    TimedOut {
-        /// The limit.
-        limit: Span,
-    },
+    TimedOut { limit: Span },
     /// It, or an answer of it, doesn't fit the contract.
     #[error("it does not fit the contract: {0}")]
     Unfit(String),
@@ -131,16 +127,27 @@ impl CallError {
     /// As a fault of the engine; `whose` names the plugin and its version.
     pub(crate) fn into_fault(self, whose: &str, operation: &str) -> Fault {
         let kind = match &self {
-            CallError::Trapped { .. } | CallError::OverBudget(_) | CallError::Unfit(_) => FaultKind::PluginCrashed,
+            CallError::Trapped { .. } | CallError::OverBudget(_) | CallError::Unfit(_) => {
+                FaultKind::PluginCrashed
+            }
             CallError::TimedOut { .. } => FaultKind::TimedOut,
             CallError::Host(_) => FaultKind::Internal,
         };
-        let mut fault = Fault::new(kind, format!("the plugin {whose} did not finish `{operation}`: {self}"));
+        let mut fault =
+            Fault::new(kind, format!("the plugin {whose} did not finish `{operation}`: {self}"));
         match self {
-            CallError::Trapped { last_words, .. } => fault.causes = last_words.into_iter().map(|line| format!("it wrote: {line}")).collect(),
+            CallError::Trapped { last_words, .. } => {
+                fault.causes =
+                    last_words.into_iter().map(|line| format!("it wrote: {line}")).collect();
+            }
             CallError::OverBudget(budget) => fault.hint = budget.hint(),
             CallError::TimedOut { .. } => {
-                fault = fault.hint("see whether its target answers; `limits = { wall = … }` in plugin.toml and in the grant gives it more time").retryable();
+                fault = fault
+                    .hint(
+                        "see whether its target answers; `limits = { wall = … }` in plugin.toml \
+                         and in the grant gives it more time",
+                    )
+                    .retryable();
             }
             CallError::Unfit(_) | CallError::Host(_) => {}
         }
@@ -149,13 +156,20 @@ impl CallError {
 }
 
 /// A store for one operation, armed with its budgets.
-pub(crate) fn store(shared: &Shared, operation: &Arc<Operation>) -> Result<Store<Guest>, CallError> {
+pub(crate) fn store(
+    shared: &Shared,
+    operation: &Arc<Operation>,
+) -> Result<Store<Guest>, CallError> {
     if !shared.is_ticking() {
-        return Err(CallError::Host("the thread that counts the time of plugins has ended".to_owned()));
+        return Err(CallError::Host(
+            "the thread that counts the time of plugins has ended".to_owned(),
+        ));
     }
     let mut store = Store::new(&shared.engine, Guest::new(Arc::clone(operation)));
     store.limiter(|guest| &mut guest.memory);
-    store.set_hostcall_fuel(usize::try_from(operation.household.limits.hostcall.bytes()).unwrap_or(usize::MAX));
+    store.set_hostcall_fuel(
+        usize::try_from(operation.household.limits.hostcall.bytes()).unwrap_or(usize::MAX),
+    );
     store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut context| {
@@ -166,7 +180,10 @@ pub(crate) fn store(shared: &Shared, operation: &Arc<Operation>) -> Result<Store
 }
 
 /// Runs a call within the operation's time, and tells its failures apart.
-pub(crate) async fn bounded<R>(operation: &Operation, call: impl Future<Output = wasmtime::Result<R>>) -> Result<R, CallError> {
+pub(crate) async fn bounded<R>(
+    operation: &Operation,
+    call: impl Future<Output = wasmtime::Result<R>>,
+) -> Result<R, CallError> {
     let started = Instant::now();
     let limit = operation.remaining();
     let answer = match tokio::time::timeout(limit, call).await {
@@ -174,10 +191,16 @@ pub(crate) async fn bounded<R>(operation: &Operation, call: impl Future<Output =
         Ok(Err(error)) => Err(told_apart(operation, &error)),
         Err(_) => {
             tracing::debug!(plugin = %operation.household.plugin, operation = operation.name, elapsed = ?started.elapsed(), "a plugin took too long");
-            Err(CallError::TimedOut { limit: Span::from(Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1))) })
+            Err(CallError::TimedOut {
+                limit: Span::from(Duration::from_millis(
+                    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1),
+                )),
+            })
         }
     };
-    operation.note_end(answer.as_ref().err().map_or(CallEnd::Answered, |error| CallEnd::Faulted(error.class())));
+    operation.note_end(
+        answer.as_ref().err().map_or(CallEnd::Answered, |error| CallEnd::Faulted(error.class())),
+    );
     answer
 }
 
@@ -190,11 +213,16 @@ fn told_apart(operation: &Operation, error: &wasmtime::Error) -> CallError {
     if text.contains("too much data is being copied between the host and the guest") {
         return CallError::OverBudget(OverBudget::Hostcall(operation.household.limits.hostcall));
     }
-    if text.contains("resource table has no free keys") || text.contains("too many handles") || text.contains("handle table") {
+    if text.contains("resource table has no free keys")
+        || text.contains("too many handles")
+        || text.contains("handle table")
+    {
         return CallError::OverBudget(OverBudget::Handles);
     }
     match error.downcast_ref::<wasmtime::Trap>() {
-        Some(trap) => CallError::Trapped { trap: trap.to_string(), last_words: operation.last_words() },
+        Some(trap) => {
+            CallError::Trapped { trap: trap.to_string(), last_words: operation.last_words() }
+        }
         None => CallError::Unfit(text),
     }
 }
@@ -247,12 +275,14 @@ impl Plugin {
 
     /// As a traffic switcher; none if it is of another kind.
     pub fn switcher(&self, context: OperationContext) -> Option<WasmSwitcher> {
-        matches!(self.0.exports, Exports::Switcher(_)).then(|| WasmSwitcher::new(self.clone(), context))
+        matches!(self.0.exports, Exports::Switcher(_))
+            .then(|| WasmSwitcher::new(self.clone(), context))
     }
 
     /// As a health check; none if it is of another kind.
     pub fn checker(&self, context: OperationContext) -> Option<WasmChecker> {
-        matches!(self.0.exports, Exports::Checker(..)).then(|| WasmChecker::new(self.clone(), context))
+        matches!(self.0.exports, Exports::Checker(..))
+            .then(|| WasmChecker::new(self.clone(), context))
     }
 
     /// As a source of metrics.
@@ -264,8 +294,12 @@ impl Plugin {
         match &self.0.exports {
             Exports::Checker(_, Some(_)) => Ok(WasmMetrics::new(self.clone(), context)),
             Exports::Checker(_, None) | Exports::Switcher(_) => {
-                let message = format!("the plugin {} gives no numbers for analysis: it does not export `{METRICS}`", self.whose());
-                Err(Fault::new(FaultKind::Unsupported, message).hint("name a plugin that does; `prometheus-health` comes with the program"))
+                let message = format!(
+                    "the plugin {} gives no numbers for analysis: it does not export `{METRICS}`",
+                    self.whose()
+                );
+                Err(Fault::new(FaultKind::Unsupported, message)
+                    .hint("name a plugin that does; `prometheus-health` comes with the program"))
             }
         }
     }
@@ -276,13 +310,20 @@ impl Plugin {
         bounded(&operation, warm.describe_text()).await
     }
 
-    /// An instance that is kept for many calls: what the call itself costs. For measurements; operations never share an instance.
+    /// An instance that is kept for many calls: what the call itself costs. For measurements;
+    /// operations never share an instance.
     pub async fn warm(&self) -> Result<WarmInstance, CallError> {
         Ok(self.instance().await?.0)
     }
 
     async fn instance(&self) -> Result<(WarmInstance, Arc<Operation>), CallError> {
-        let operation = Arc::new(Operation::new(Arc::clone(&self.0.household), "describe", Phase::Closed, OperationContext::default(), Duration::MAX));
+        let operation = Arc::new(Operation::new(
+            Arc::clone(&self.0.household),
+            "describe",
+            Phase::Closed,
+            OperationContext::default(),
+            Duration::MAX,
+        ));
         let mut store = store(&self.0.shared, &operation)?;
         let exports = bounded(&operation, self.0.any.instantiate_async(&mut store)).await?;
         Ok((WarmInstance { store, exports }, operation))
@@ -293,7 +334,13 @@ impl Plugin {
         format!("`{}` {}", self.0.household.plugin, self.0.household.version)
     }
 
-    pub(crate) fn operation(&self, name: &'static str, phase: Phase, context: &OperationContext, wall: Duration) -> Operation {
+    pub(crate) fn operation(
+        &self,
+        name: &'static str,
+        phase: Phase,
+        context: &OperationContext,
+        wall: Duration,
+    ) -> Operation {
         Operation::new(Arc::clone(&self.0.household), name, phase, context.clone(), wall)
     }
 }
@@ -315,12 +362,18 @@ impl WarmInstance {
     }
 }
 
-/// Links nothing anew: the imports were resolved once, when the plugin was loaded. `gives_metrics`: whether it exports them.
-pub(crate) fn exports(kind: PluginKind, gives_metrics: bool, pre: InstancePre<Guest>) -> wasmtime::Result<Exports> {
+/// Links nothing anew: the imports were resolved once, when the plugin was loaded. `gives_metrics`:
+/// whether it exports them.
+pub(crate) fn exports(
+    kind: PluginKind,
+    gives_metrics: bool,
+    pre: InstancePre<Guest>,
+) -> wasmtime::Result<Exports> {
     Ok(match kind {
         PluginKind::TrafficSwitcher => Exports::Switcher(SwitcherPluginPre::new(pre)?),
         PluginKind::HealthCheck => {
-            let metrics = if gives_metrics { Some(MetricsPluginPre::new(pre.clone())?) } else { None };
+            let metrics =
+                if gives_metrics { Some(MetricsPluginPre::new(pre.clone())?) } else { None };
             Exports::Checker(CheckerPluginPre::new(pre)?, metrics)
         }
     })

@@ -1,13 +1,18 @@
 //! A plugin's request: who it is and what it asks for, as its author wrote it in `plugin.toml`.
 //!
-//! An author can't know a user's paths and hosts. So any text of a rule may name `${config.<path>}`, a value of the plugin's section of the
-//! manifest, and `${spec.<path>}`, a value of the own table of each check that uses the plugin; `:-` gives a default
-//! (`${config.program:-/usr/sbin/nginx}`). A rule that names a value which is not set is not asked for; a list gives one rule for each of its values.
-//! `@backends` and `@public` stay as they are and are filled in by the host for each operation.
+//! An author can't know a user's paths and hosts. So any text of a rule may name
+//! `${config.<path>}`, a value of the plugin's section of the manifest, and `${spec.<path>}`, a
+//! value of the own table of each check that uses the plugin; `:-` gives a default (`${config.
+//! program:-/usr/sbin/nginx}`). A rule that names a value which is not set is not asked for; a list
+//! gives one rule for each of its values. `@backends` and `@public` stay as they are and are filled
+//! in by the host for each operation.
 //!
-//! No text of a request has a control character, before its values are filled in and after: what the operator reads is what it says.
+//! No text of a request has a control character, before its values are filled in and after: what
+//! the operator reads is what it says.
 
-use crate::capability::{Capabilities, ExecRule, FilesRule, LogRule, NetRule, ProcessRule, SecretRule, TcpRule};
+use crate::capability::{
+    Capabilities, ExecRule, FilesRule, LogRule, NetRule, ProcessRule, SecretRule, TcpRule,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -53,9 +58,7 @@ impl fmt::Display for PluginKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PluginHeader {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// What it is for.
     pub kind: PluginKind,
@@ -85,13 +88,19 @@ pub enum RequestError {
     #[error("the request has no table `[plugin]` with `name`, `version`, `kind` and `contract`")]
     NoHeader,
     /// A `${…}` that is not closed or names nothing that can be named.
-    #[error("`{text}` in the request names a value in a way the host does not know; write `${{config.<path>}}` or `${{config.<path>:-<default>}}`")]
+    #[error(
+        "`{text}` in the request names a value in a way the host does not know; write \
+         `${{config.<path>}}` or `${{config.<path>:-<default>}}`"
+    )]
     BadReference {
         /// The text of the rule.
         text: String,
     },
     /// A value that a rule names is a table.
-    #[error("`{text}` in the request names `{path}`, which is a table in the manifest; it must be a text, a number or a list of them")]
+    #[error(
+        "`{text}` in the request names `{path}`, which is a table in the manifest; it must be a \
+         text, a number or a list of them"
+    )]
     NotAText {
         /// The text of the rule.
         text: String,
@@ -100,34 +109,36 @@ pub enum RequestError {
     },
     /// A path that is not absolute, once its values are filled in.
     #[error("the request asks for `{path}`, which is not an absolute path without `..`")]
-    NotAbsolute {
-        /// The path.
-        path: String,
-    },
+    NotAbsolute { path: String },
     /// A rule that could never match.
     #[error("the request has a rule that means nothing: {0}")]
     Meaningless(String),
     /// A text that a terminal would not show as it is.
-    #[error("the request has a control character in {text:?}, which could make a terminal show something else; remove it")]
-    ControlCharacter {
-        /// The text.
-        text: String,
-    },
+    #[error(
+        "the request has a control character in {text:?}, which could make a terminal show \
+         something else; remove it"
+    )]
+    ControlCharacter { text: String },
 }
 
-/// Whether a terminal acts on a character instead of showing it: the controls, the ends of lines that are none, and what turns the direction of text.
+/// Whether a terminal acts on a character instead of showing it: the controls, the ends of lines
+/// that are none, and what turns the direction of text.
 pub fn acts_on_terminal(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl PluginRequest {
     /// Reads a `plugin.toml`.
     pub fn parse(text: &str) -> Result<Self, RequestError> {
-        let mut table: toml::Table = toml::from_str(text).map_err(|error| RequestError::Syntax(Box::new(error)))?;
+        let mut table: toml::Table =
+            toml::from_str(text).map_err(|error| RequestError::Syntax(Box::new(error)))?;
         readable_table(&table)?;
         let header = table.remove("plugin").ok_or(RequestError::NoHeader)?;
         let plugin = header.try_into().map_err(|error| RequestError::Syntax(Box::new(error)))?;
-        let asks = toml::Value::Table(table).try_into().map_err(|error| RequestError::Syntax(Box::new(error)))?;
+        let asks = toml::Value::Table(table)
+            .try_into()
+            .map_err(|error| RequestError::Syntax(Box::new(error)))?;
         Ok(Self { plugin, asks })
     }
 
@@ -162,7 +173,12 @@ impl PluginRequest {
             }
         }
         for rule in &asks.tcp {
-            resolved.tcp.extend(values.fill(&rule.address)?.into_iter().map(|address| TcpRule { address, private: rule.private }));
+            resolved.tcp.extend(
+                values
+                    .fill(&rule.address)?
+                    .into_iter()
+                    .map(|address| TcpRule { address, private: rule.private }),
+            );
         }
         for rule in &asks.net {
             // A file that isn't configured is no reason not to ask for the server.
@@ -174,14 +190,25 @@ impl PluginRequest {
             for origin in values.fill(&rule.origin)? {
                 let origin = origin_of(&origin)?;
                 let (methods, private) = (rule.methods.clone(), rule.private);
-                resolved.net.push(NetRule { origin, methods, private, ca: ca.clone(), client_certificate: client_certificate.clone() });
+                resolved.net.push(NetRule {
+                    origin,
+                    methods,
+                    private,
+                    ca: ca.clone(),
+                    client_certificate: client_certificate.clone(),
+                });
             }
         }
         for rule in &asks.secrets {
             let Some(hosts) = values.fill_all(&rule.hosts)? else { continue };
             let hosts: Vec<String> = hosts.iter().map(|host| host_of(host)).collect();
             for name in values.fill(&rule.name)? {
-                resolved.secrets.push(SecretRule { name, uses: rule.uses.clone(), hosts: hosts.clone(), variable: rule.variable.clone() });
+                resolved.secrets.push(SecretRule {
+                    name,
+                    uses: rule.uses.clone(),
+                    hosts: hosts.clone(),
+                    variable: rule.variable.clone(),
+                });
             }
         }
         Ok(resolved)
@@ -189,7 +216,11 @@ impl PluginRequest {
 }
 
 fn readable(text: &str) -> Result<(), RequestError> {
-    if text.contains(acts_on_terminal) { Err(RequestError::ControlCharacter { text: text.to_owned() }) } else { Ok(()) }
+    if text.contains(acts_on_terminal) {
+        Err(RequestError::ControlCharacter { text: text.to_owned() })
+    } else {
+        Ok(())
+    }
 }
 
 fn readable_value(value: &toml::Value) -> Result<(), RequestError> {
@@ -197,7 +228,10 @@ fn readable_value(value: &toml::Value) -> Result<(), RequestError> {
         toml::Value::String(text) => readable(text),
         toml::Value::Array(values) => values.iter().try_for_each(readable_value),
         toml::Value::Table(table) => readable_table(table),
-        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) | toml::Value::Datetime(_) => Ok(()),
+        toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Datetime(_) => Ok(()),
     }
 }
 
@@ -206,14 +240,20 @@ fn readable_table(table: &toml::Table) -> Result<(), RequestError> {
 }
 
 fn absolute(path: &str) -> Result<(), RequestError> {
-    if crate::paths::is_plain_absolute(path) { Ok(()) } else { Err(RequestError::NotAbsolute { path: path.to_owned() }) }
+    if crate::paths::is_plain_absolute(path) {
+        Ok(())
+    } else {
+        Err(RequestError::NotAbsolute { path: path.to_owned() })
+    }
 }
 
 fn target(of: &str) -> Result<(), RequestError> {
     match of.split_once(':') {
         Some(("pid-file", path)) => absolute(path),
         Some(("container", name)) if !name.is_empty() => Ok(()),
-        _ => Err(RequestError::Meaningless(format!("`{of}` is neither `pid-file:<path>` nor `container:<name>`"))),
+        _ => Err(RequestError::Meaningless(format!(
+            "`{of}` is neither `pid-file:<path>` nor `container:<name>`"
+        ))),
     }
 }
 
@@ -222,16 +262,21 @@ fn origin_of(text: &str) -> Result<String, RequestError> {
     if text.starts_with('@') {
         return match text {
             "@backends" | "@public" => Ok(text.to_owned()),
-            _ => Err(RequestError::Meaningless(format!("`{text}` is neither `@backends` nor `@public`"))),
+            _ => Err(RequestError::Meaningless(format!(
+                "`{text}` is neither `@backends` nor `@public`"
+            ))),
         };
     }
-    crate::address::Origin::parse(text)
-        .map(|origin| origin.to_string())
-        .ok_or_else(|| RequestError::Meaningless(format!("`{text}` is not an origin such as `https://lb.internal:8443`")))
+    crate::address::Origin::parse(text).map(|origin| origin.to_string()).ok_or_else(|| {
+        RequestError::Meaningless(format!(
+            "`{text}` is not an origin such as `https://lb.internal:8443`"
+        ))
+    })
 }
 
 fn host_of(text: &str) -> String {
-    crate::address::Origin::parse(text).map_or_else(|| text.to_ascii_lowercase(), |origin| origin.host)
+    crate::address::Origin::parse(text)
+        .map_or_else(|| text.to_ascii_lowercase(), |origin| origin.host)
 }
 
 struct Values<'a> {
@@ -247,13 +292,21 @@ impl Values<'_> {
         while let Some(start) = rest.find("${") {
             let (before, reference) = rest.split_at(start);
             let bad = || RequestError::BadReference { text: text.to_owned() };
-            let (reference, after) = reference.get(2..).unwrap_or_default().split_once('}').ok_or_else(bad)?;
-            let (path, default) = reference.split_once(":-").map_or((reference, None), |(path, default)| (path, Some(default)));
+            let (reference, after) =
+                reference.get(2..).unwrap_or_default().split_once('}').ok_or_else(bad)?;
+            let (path, default) = reference
+                .split_once(":-")
+                .map_or((reference, None), |(path, default)| (path, Some(default)));
             let mut values = self.look_up(path, text).ok_or_else(bad)??;
             if values.is_empty() {
                 values.extend(default.map(str::to_owned));
             }
-            filled = filled.iter().flat_map(|so_far| values.iter().map(move |value| format!("{so_far}{before}{value}"))).collect();
+            filled = filled
+                .iter()
+                .flat_map(|so_far| {
+                    values.iter().map(move |value| format!("{so_far}{before}{value}"))
+                })
+                .collect();
             rest = after;
         }
         for text in &mut filled {
@@ -279,9 +332,14 @@ impl Values<'_> {
 
     fn fill_exec(&self, rule: &ExecRule) -> Result<Vec<ExecRule>, RequestError> {
         if !rule.prefix.is_empty() {
-            return Err(RequestError::Meaningless("`prefix` of `exec` is the operator's to give, in `agente.lock`".to_owned()));
+            return Err(RequestError::Meaningless(
+                "`prefix` of `exec` is the operator's to give, in `agente.lock`".to_owned(),
+            ));
         }
-        let (Some(args), Some(env)) = (self.fill_all(&rule.args)?, self.fill_all(&rule.env)?) else { return Ok(Vec::new()) };
+        let (Some(args), Some(env)) = (self.fill_all(&rule.args)?, self.fill_all(&rule.env)?)
+        else {
+            return Ok(Vec::new());
+        };
         let cwd = match &rule.cwd {
             None => None,
             Some(cwd) => match self.fill(cwd)?.into_iter().next() {
@@ -291,8 +349,12 @@ impl Values<'_> {
         };
         let mut rules = Vec::new();
         for place in self.fill(&rule.place)? {
-            if !matches!(place.as_str(), "host" | "release") && place.strip_prefix("container:").is_none_or(str::is_empty) {
-                return Err(RequestError::Meaningless(format!("`{place}` is no place; write `host`, `release` or `container:<name>`")));
+            if !matches!(place.as_str(), "host" | "release")
+                && place.strip_prefix("container:").is_none_or(str::is_empty)
+            {
+                return Err(RequestError::Meaningless(format!(
+                    "`{place}` is no place; write `host`, `release` or `container:<name>`"
+                )));
             }
             for program in self.fill(&rule.program)? {
                 absolute(&program)?;
@@ -322,7 +384,12 @@ impl Values<'_> {
             let found = path.split('.').try_fold(value, |value, key| value.get(key));
             match texts_of(found) {
                 Some(values) => texts.extend(values),
-                None => return Some(Err(RequestError::NotAText { text: text.to_owned(), path: path.to_owned() })),
+                None => {
+                    return Some(Err(RequestError::NotAText {
+                        text: text.to_owned(),
+                        path: path.to_owned(),
+                    }));
+                }
             }
         }
         Some(Ok(texts))
@@ -336,9 +403,11 @@ fn texts_of(value: Option<&Value>) -> Option<Vec<String>> {
         Some(Value::String(text)) if text.is_empty() => Some(Vec::new()),
         Some(Value::String(text)) => Some(vec![text.clone()]),
         Some(value @ (Value::Number(_) | Value::Bool(_))) => Some(vec![value.to_string()]),
-        Some(Value::Array(values)) => {
-            values.iter().map(|value| texts_of(Some(value)).filter(|texts| texts.len() == 1)).collect::<Option<Vec<_>>>().map(|v| v.concat())
-        }
+        Some(Value::Array(values)) => values
+            .iter()
+            .map(|value| texts_of(Some(value)).filter(|texts| texts.len() == 1))
+            .collect::<Option<Vec<_>>>()
+            .map(|v| v.concat()),
         Some(Value::Object(_)) => None,
     }
 }
@@ -382,12 +451,16 @@ mod tests {
     fn values_of_the_manifest_are_filled_in_and_unset_ones_leave_the_rule_out() {
         let request = PluginRequest::parse(REQUEST).unwrap();
         let config = json!({ "folder": "/etc/nginx/conf.d", "peers": ["a:1", "b:2"], "url": "https://Prom.Internal:443/query?x=1" });
-        let resolved = request.resolve(&config, &[json!({ "address": "127.0.0.1:6379" }), json!({})]).unwrap();
+        let resolved =
+            request.resolve(&config, &[json!({ "address": "127.0.0.1:6379" }), json!({})]).unwrap();
         assert_eq!(resolved.files[0].path, "/etc/nginx/conf.d/*");
         assert_eq!(resolved.exec[0].program, "/usr/sbin/nginx");
         assert_eq!(resolved.exec[0].args, ["-t", "-c", "/etc/nginx/nginx.conf"]);
         assert!(resolved.process.is_empty());
-        assert_eq!(resolved.tcp.iter().map(|rule| rule.address.as_str()).collect::<Vec<_>>(), ["a:1", "b:2", "127.0.0.1:6379"]);
+        assert_eq!(
+            resolved.tcp.iter().map(|rule| rule.address.as_str()).collect::<Vec<_>>(),
+            ["a:1", "b:2", "127.0.0.1:6379"]
+        );
         assert_eq!(resolved.net[0].origin, "https://prom.internal");
     }
 
@@ -395,9 +468,18 @@ mod tests {
     fn a_value_can_not_lead_out_of_an_absolute_path() {
         let request = PluginRequest::parse(REQUEST).unwrap();
         for folder in ["conf.d", "/etc/nginx/../../root"] {
-            assert!(matches!(request.resolve(&json!({ "folder": folder }), &[]), Err(RequestError::NotAbsolute { .. })), "{folder}");
+            assert!(
+                matches!(
+                    request.resolve(&json!({ "folder": folder }), &[]),
+                    Err(RequestError::NotAbsolute { .. })
+                ),
+                "{folder}"
+            );
         }
-        assert!(request.resolve(&json!({ "folder": "" }), &[]).unwrap().files.is_empty(), "an empty folder became the root");
+        assert!(
+            request.resolve(&json!({ "folder": "" }), &[]).unwrap().files.is_empty(),
+            "an empty folder became the root"
+        );
     }
 
     #[test]
@@ -412,14 +494,23 @@ mod tests {
         ] {
             assert!(REQUEST.contains(text));
             let refused = PluginRequest::parse(&REQUEST.replace(text, hostile)).unwrap_err();
-            assert!(matches!(refused, RequestError::ControlCharacter { .. }), "{hostile}: {refused}");
+            assert!(
+                matches!(refused, RequestError::ControlCharacter { .. }),
+                "{hostile}: {refused}"
+            );
             assert!(!refused.to_string().contains(acts_on_terminal), "{refused}");
         }
         let request = PluginRequest::parse(REQUEST).unwrap();
-        for config in
-            [json!({ "folder": "/etc/\u{1b}[2K" }), json!({ "main": "/etc/a\nb" }), json!({ "container": "a\u{7f}" }), json!({ "peers": ["a:1", "b\t:1"] })]
-        {
-            assert!(matches!(request.resolve(&config, &[]), Err(RequestError::ControlCharacter { .. })), "{config}");
+        for config in [
+            json!({ "folder": "/etc/\u{1b}[2K" }),
+            json!({ "main": "/etc/a\nb" }),
+            json!({ "container": "a\u{7f}" }),
+            json!({ "peers": ["a:1", "b\t:1"] }),
+        ] {
+            assert!(
+                matches!(request.resolve(&config, &[]), Err(RequestError::ControlCharacter { .. })),
+                "{config}"
+            );
         }
     }
 
@@ -428,9 +519,14 @@ mod tests {
         assert!(matches!(PluginRequest::parse("tcp = []"), Err(RequestError::NoHeader)));
         let unknown = format!("{REQUEST}\n[[network]]\nhost = \"a\"");
         assert!(matches!(PluginRequest::parse(&unknown), Err(RequestError::Syntax(_))));
-        let request = PluginRequest::parse(&REQUEST.replace("${config.folder}", "${home}")).unwrap();
+        let request =
+            PluginRequest::parse(&REQUEST.replace("${config.folder}", "${home}")).unwrap();
         assert!(matches!(request.resolve(&json!({}), &[]), Err(RequestError::BadReference { .. })));
-        let prefixed = REQUEST.replace("phase = \"read\"", "phase = \"read\"\nprefix = [\"/usr/bin/sudo\"]");
-        assert!(matches!(PluginRequest::parse(&prefixed).unwrap().resolve(&json!({}), &[]), Err(RequestError::Meaningless(_))));
+        let prefixed =
+            REQUEST.replace("phase = \"read\"", "phase = \"read\"\nprefix = [\"/usr/bin/sudo\"]");
+        assert!(matches!(
+            PluginRequest::parse(&prefixed).unwrap().resolve(&json!({}), &[]),
+            Err(RequestError::Meaningless(_))
+        ));
     }
 }

@@ -1,7 +1,8 @@
 //! A traffic switcher of contract 0.1 as the engine's port. It converts and holds no policy.
 //!
-//! A trap or a deadline during `apply` leaves the effect unknown. A failure that the plugin itself reports is a refusal only where the broker allowed
-//! it nothing that changes anything; else the effect is unknown too, whatever the plugin says about it.
+//! A trap or a deadline during `apply` leaves the effect unknown. A failure that the plugin itself
+//! reports is a refusal only where the broker allowed it nothing that changes anything; else the
+//! effect is unknown too, whatever the plugin says about it.
 
 use crate::audit::{CallEnd, CallFault};
 use crate::bindings::any::agente::types::types as wit;
@@ -12,7 +13,9 @@ use crate::operation::{Operation, OperationContext};
 use crate::plugin::{CallError, Exports, Plugin, bounded, store};
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::names::{BackendId, OpId, ReleaseNumber};
-use agente_engine::ports::{Desired, Drained, Features, Fence, Observed, ObservedState, TrafficSwitcher};
+use agente_engine::ports::{
+    Desired, Drained, Features, Fence, Observed, ObservedState, TrafficSwitcher,
+};
 use agente_engine::route::{Backend, Override, OverrideBy, Route, Routes, Slot};
 use agente_engine::weight::Weight;
 use async_trait::async_trait;
@@ -26,7 +29,8 @@ pub struct WasmSwitcher {
     context: OperationContext,
 }
 
-/// Runs one exported function on a fresh instance. The outer error says that there was no answer, the inner one is the plugin's own.
+/// Runs one exported function on a fresh instance. The outer error says that there was no answer,
+/// the inner one is the plugin's own.
 macro_rules! call {
     ($switcher:ident, $operation:ident, $function:ident $(, $argument:expr)*) => {{
         let whose = $switcher.plugin.whose();
@@ -60,20 +64,38 @@ impl WasmSwitcher {
         Self { plugin: self.plugin.clone(), context }
     }
 
-    fn operation(&self, name: &'static str, phase: Phase, desired: Option<&Desired>) -> Arc<Operation> {
-        Arc::new(self.plugin.operation(name, phase, &self.context, Duration::MAX).with_backends(desired.into_iter().flat_map(addresses)))
+    fn operation(
+        &self,
+        name: &'static str,
+        phase: Phase,
+        desired: Option<&Desired>,
+    ) -> Arc<Operation> {
+        Arc::new(
+            self.plugin
+                .operation(name, phase, &self.context, Duration::MAX)
+                .with_backends(desired.into_iter().flat_map(addresses)),
+        )
     }
 
     fn malformed(&self, operation: &Operation, what: &str) -> Fault {
         operation.note_end(CallEnd::Faulted(CallFault::Unfit));
         Fault::new(
             FaultKind::PluginCrashed,
-            format!("the plugin {} answered `{}` with something that the contract does not know: {what}", self.plugin.whose(), operation.name),
+            format!(
+                "the plugin {} answered `{}` with something that the contract does not know: \
+                 {what}",
+                self.plugin.whose(),
+                operation.name
+            ),
         )
         .hint("this is a defect of the plugin; tell its author")
     }
 
-    fn read_observed(&self, operation: &Operation, observed: guest::Observed) -> Result<Observed, Fault> {
+    fn read_observed(
+        &self,
+        operation: &Operation,
+        observed: guest::Observed,
+    ) -> Result<Observed, Fault> {
         let state = match observed.state.as_str() {
             "converged" => ObservedState::Converged,
             "pending" => ObservedState::Pending,
@@ -113,7 +135,11 @@ impl TrafficSwitcher for WasmSwitcher {
         Ok(Features {
             names: features.names,
             lock_key: features.lock_key,
-            warnings: features.warnings.into_iter().map(|warning| operation.redact(warning)).collect(),
+            warnings: features
+                .warnings
+                .into_iter()
+                .map(|warning| operation.redact(warning))
+                .collect(),
             identity_header: label(&features.labels, "public-identity-header"),
         })
     }
@@ -128,7 +154,9 @@ impl TrafficSwitcher for WasmSwitcher {
         let operation = self.operation("apply", Phase::Write, Some(desired));
         let wanted = write_desired(desired);
         match call!(self, operation, call_apply, &op.0, &wanted) {
-            Ok(Ok(observed)) => self.read_observed(&operation, observed).map_err(|fault| Failure::Unknown { fault }),
+            Ok(Ok(observed)) => {
+                self.read_observed(&operation, observed).map_err(|fault| Failure::Unknown { fault })
+            }
             Ok(Err(fault)) if operation.has_touched() => Err(Failure::Unknown { fault }),
             Ok(Err(fault)) => Err(Failure::Refused { fault }),
             Err(fault) => Err(Failure::Unknown { fault }),
@@ -150,7 +178,12 @@ impl TrafficSwitcher for WasmSwitcher {
             "draining" => false,
             other => return Err(self.malformed(&operation, &format!("the state `{other}`"))),
         };
-        Ok(Drained { done, remaining: drained.remaining, evidence: drained.evidence, message: operation.redact(drained.message) })
+        Ok(Drained {
+            done,
+            remaining: drained.remaining,
+            evidence: drained.evidence,
+            message: operation.redact(drained.message),
+        })
     }
 }
 
@@ -175,11 +208,18 @@ pub(crate) fn said_no(operation: &Operation, whose: &str, failure: wit::Failure)
 }
 
 fn addresses(desired: &Desired) -> impl Iterator<Item = &str> {
-    desired.routes.routes.iter().flat_map(|route| route.backends.iter().map(|backend| backend.address.as_str()))
+    desired
+        .routes
+        .routes
+        .iter()
+        .flat_map(|route| route.backends.iter().map(|backend| backend.address.as_str()))
 }
 
 pub(crate) fn label(labels: &wit::Labels, name: &str) -> Option<String> {
-    labels.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone())
+    labels
+        .iter()
+        .find(|(key, value)| key == name && !value.is_empty())
+        .map(|(_, value)| value.clone())
 }
 
 pub(crate) fn write_backend(backend: &Backend) -> wit::Backend {
@@ -195,7 +235,11 @@ fn write_desired(desired: &Desired) -> wit::Desired {
         slot: route.slot.as_str().to_owned(),
         weight: route.weight.basis_points(),
         backends: route.backends.iter().map(write_backend).collect(),
-        labels: route.release.map(|release| ("release".to_owned(), release.0.to_string())).into_iter().collect(),
+        labels: route
+            .release
+            .map(|release| ("release".to_owned(), release.0.to_string()))
+            .into_iter()
+            .collect(),
     });
     let overrides = desired.routes.overrides.iter().map(|rule| wit::MatchRule {
         slot: rule.slot.as_str().to_owned(),
@@ -207,21 +251,36 @@ fn write_desired(desired: &Desired) -> wit::Desired {
         value: rule.value.clone(),
         labels: Vec::new(),
     });
-    wit::Desired { fence: desired.fence.0, routes: routes.collect(), overrides: overrides.collect(), labels }
+    wit::Desired {
+        fence: desired.fence.0,
+        routes: routes.collect(),
+        overrides: overrides.collect(),
+        labels,
+    }
 }
 
 fn read_slot(slot: &str) -> Result<Slot, String> {
-    Slot::BOTH.into_iter().find(|known| known.as_str() == slot).ok_or_else(|| format!("the slot `{slot}`"))
+    Slot::BOTH
+        .into_iter()
+        .find(|known| known.as_str() == slot)
+        .ok_or_else(|| format!("the slot `{slot}`"))
 }
 
 fn read_route(route: wit::Route) -> Result<Route, String> {
     let slot = read_slot(&route.slot)?;
-    let weight = Weight::from_basis_points(route.weight).map_err(|_| format!("the weight {} of {slot}", route.weight))?;
+    let weight = Weight::from_basis_points(route.weight)
+        .map_err(|_| format!("the weight {} of {slot}", route.weight))?;
     let release = match label(&route.labels, "release") {
         None => None,
-        Some(text) => Some(ReleaseNumber(text.parse().map_err(|_| format!("the release `{text}` of {slot}"))?)),
+        Some(text) => Some(ReleaseNumber(
+            text.parse().map_err(|_| format!("the release `{text}` of {slot}"))?,
+        )),
     };
-    let backends = route.backends.into_iter().map(|backend| Backend { id: BackendId(backend.id), address: backend.address }).collect();
+    let backends = route
+        .backends
+        .into_iter()
+        .map(|backend| Backend { id: BackendId(backend.id), address: backend.address })
+        .collect();
     Ok(Route { slot, weight, release, backends })
 }
 

@@ -1,7 +1,8 @@
 //! Asks every target and gives one verdict.
 //!
-//! Healthy means that every target met every expectation. A target that refuses the connection, ends it early or does not answer in time is
-//! *unhealthy*: it was asked. *Errored* is only what could not be asked: a refused effect, an address that is none.
+//! Healthy means that every target met every expectation. A target that refuses the connection,
+//! ends it early or does not answer in time is *unhealthy*: it was asked. *Errored* is only what
+//! could not be asked: a refused effect, an address that is none.
 
 use crate::config::Config;
 use crate::expectation::{milliseconds, quoted, unmet};
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant};
 /// How much of a body is read.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// How much of the operation's time is kept back, so that a verdict leaves before the host's own limit.
+/// How much of the operation's time is kept back, so that a verdict leaves before the host's own
+/// limit.
 const KEPT_BACK: Duration = Duration::from_millis(50);
 
 /// A time limit that the host kept may end this much before ours: it counts whole milliseconds.
@@ -32,17 +34,34 @@ enum Asked {
 }
 
 /// Asks once, within the time that the host leaves.
-pub fn check<H: Host>(host: &H, config: &Config, subject: &Subject, spec: &Spec) -> Result<Verdict, Failure> {
+pub fn check<H: Host>(
+    host: &H,
+    config: &Config,
+    subject: &Subject,
+    spec: &Spec,
+) -> Result<Verdict, Failure> {
     check_within(host, config, subject, spec, host.context().remaining.saturating_sub(KEPT_BACK))
 }
 
 /// Asks once, within a limit that all targets share.
-pub fn check_within<H: Host>(host: &H, config: &Config, subject: &Subject, spec: &Spec, total: Duration) -> Result<Verdict, Failure> {
+pub fn check_within<H: Host>(
+    host: &H,
+    config: &Config,
+    subject: &Subject,
+    spec: &Spec,
+    total: Duration,
+) -> Result<Verdict, Failure> {
     let started = Instant::now();
     if let Some(header) = &spec.release_header
         && subject.release == 0
     {
-        return Ok(Verdict::new(Outcome::Errored, format!("`release_header` wants the number of a release in `{header}`, but this check is of no release")));
+        return Ok(Verdict::new(
+            Outcome::Errored,
+            format!(
+                "`release_header` wants the number of a release in `{header}`, but this check is \
+                 of no release"
+            ),
+        ));
     }
     let targets = match targets(spec, subject) {
         Ok(targets) => targets,
@@ -51,7 +70,8 @@ pub fn check_within<H: Host>(host: &H, config: &Config, subject: &Subject, spec:
     if spec.host.is_some() && !config.secrets.is_empty() {
         return Ok(Verdict::new(
             Outcome::Errored,
-            "a check with `host` goes over a plain connection, where no secret can be put into a header; take `host` out",
+            "a check with `host` goes over a plain connection, where no secret can be put into a \
+             header; take `host` out",
         ));
     }
     let headers = config.headers(host)?;
@@ -66,9 +86,18 @@ pub fn check_within<H: Host>(host: &H, config: &Config, subject: &Subject, spec:
 }
 
 /// Asks one target within a limit.
-fn ask<H: Host>(host: &H, target: &Target, spec: &Spec, release: u64, headers: &[(String, String)], limit: Duration) -> Asked {
+fn ask<H: Host>(
+    host: &H,
+    target: &Target,
+    spec: &Spec,
+    release: u64,
+    headers: &[(String, String)],
+    limit: Duration,
+) -> Asked {
     if limit.is_zero() {
-        return Asked::Unaskable("no time was left to ask it; give the check a longer `timeout`".to_owned());
+        return Asked::Unaskable(
+            "no time was left to ask it; give the check a longer `timeout`".to_owned(),
+        );
     }
     let request = Request {
         method: spec.method.as_str().to_owned(),
@@ -86,30 +115,62 @@ fn ask<H: Host>(host: &H, target: &Target, spec: &Spec, release: u64, headers: &
         None => host.http(&request),
     };
     match answer {
-        Ok(answer) => Asked::Answered { latency: answer.elapsed, status: answer.status, unmet: unmet(spec, release, &answer) },
-        Err(error @ (HttpError::BadUrl { .. } | HttpError::Denied { .. })) => Asked::Unaskable(error.to_string()),
-        Err(HttpError::Timeout { phase, limit, .. }) => {
-            Asked::Silent(format!("it did not {phase} within {}, the time this check had for it", milliseconds(limit)))
+        Ok(answer) => Asked::Answered {
+            latency: answer.elapsed,
+            status: answer.status,
+            unmet: unmet(spec, release, &answer),
+        },
+        Err(error @ (HttpError::BadUrl { .. } | HttpError::Denied { .. })) => {
+            Asked::Unaskable(error.to_string())
         }
-        Err(HttpError::Connect { detail, .. }) => Asked::Silent(format!("it can't be connected to: {}", plain(&detail))),
-        Err(HttpError::Ended { detail, .. }) => Asked::Silent(format!("it ended the connection before the answer was complete: {}", plain(&detail))),
-        Err(HttpError::Protocol { detail, .. }) => Asked::Silent(format!("it did not answer in HTTP: {}", plain(&detail))),
+        Err(HttpError::Timeout { phase, limit, .. }) => Asked::Silent(format!(
+            "it did not {phase} within {}, the time this check had for it",
+            milliseconds(limit)
+        )),
+        Err(HttpError::Connect { detail, .. }) => {
+            Asked::Silent(format!("it can't be connected to: {}", plain(&detail)))
+        }
+        Err(HttpError::Ended { detail, .. }) => Asked::Silent(format!(
+            "it ended the connection before the answer was complete: {}",
+            plain(&detail)
+        )),
+        Err(HttpError::Protocol { detail, .. }) => {
+            Asked::Silent(format!("it did not answer in HTTP: {}", plain(&detail)))
+        }
     }
 }
 
-/// Asks a backend with a `Host` header of its own, which `wasi:http` does not let a guest set: over a plain connection.
-fn ask_as<H: Host>(host: &H, target: &Target, name: &str, request: Request) -> Result<Response, HttpError> {
+/// Asks a backend with a `Host` header of its own, which `wasi:http` does not let a guest set: over
+/// a plain connection.
+fn ask_as<H: Host>(
+    host: &H,
+    target: &Target,
+    name: &str,
+    request: Request,
+) -> Result<Response, HttpError> {
     let started = Instant::now();
     let authority = target.authority.clone();
     let (address, port) = target.host_and_port();
     let limit = request.total_timeout;
     let mut stream = host.connect(address, port, limit).map_err(|failure| match failure.code {
-        Code::Denied => HttpError::Denied { authority: authority.clone(), detail: with_hint(&failure) },
-        Code::InvalidConfig => HttpError::BadUrl { url: authority.clone(), detail: failure.message },
-        _ if started.elapsed() + ROUNDING >= limit => HttpError::Timeout { authority: authority.clone(), phase: "accept a connection".to_owned(), limit },
+        Code::Denied => {
+            HttpError::Denied { authority: authority.clone(), detail: with_hint(&failure) }
+        }
+        Code::InvalidConfig => {
+            HttpError::BadUrl { url: authority.clone(), detail: failure.message }
+        }
+        _ if started.elapsed() + ROUNDING >= limit => HttpError::Timeout {
+            authority: authority.clone(),
+            phase: "accept a connection".to_owned(),
+            limit,
+        },
         _ => HttpError::Connect { authority: authority.clone(), detail: failure.message },
     })?;
-    let named = Request { authority: name.to_owned(), total_timeout: limit.saturating_sub(started.elapsed()), ..request };
+    let named = Request {
+        authority: name.to_owned(),
+        total_timeout: limit.saturating_sub(started.elapsed()),
+        ..request
+    };
     let mut answer = over(&mut stream, &named)?;
     answer.elapsed = started.elapsed();
     Ok(answer)
@@ -157,7 +218,10 @@ fn verdict(spec: &Spec, asked: &[(&Target, Asked)]) -> Verdict {
     };
     let mut verdict = Verdict::new(outcome, reason).label("asked", asked.len().to_string());
     if let Some(slowest) = slowest {
-        verdict = verdict.value(slowest.as_secs_f64() * 1000.0).label("unit", "ms").label("latency-ms", slowest.as_millis().to_string());
+        verdict = verdict
+            .value(slowest.as_secs_f64() * 1000.0)
+            .label("unit", "ms")
+            .label("latency-ms", slowest.as_millis().to_string());
     }
     if let Some(limit) = spec.max_latency {
         verdict = verdict.label("limit", limit.as_millis().to_string());
@@ -165,8 +229,16 @@ fn verdict(spec: &Spec, asked: &[(&Target, Asked)]) -> Verdict {
     verdict
 }
 
-fn healthy_reason(spec: &Spec, asked: &[(&Target, Asked)], statuses: &[u16], slowest: Option<Duration>) -> String {
-    let limit = spec.max_latency.map(|limit| format!(" (limit {})", milliseconds(limit))).unwrap_or_default();
+fn healthy_reason(
+    spec: &Spec,
+    asked: &[(&Target, Asked)],
+    statuses: &[u16],
+    slowest: Option<Duration>,
+) -> String {
+    let limit = spec
+        .max_latency
+        .map(|limit| format!(" (limit {})", milliseconds(limit)))
+        .unwrap_or_default();
     let time = milliseconds(slowest.unwrap_or_default());
     let path = asked.first().map_or("/", |(target, _)| target.path.as_str());
     let mut distinct = statuses.to_vec();
@@ -174,7 +246,15 @@ fn healthy_reason(spec: &Spec, asked: &[(&Target, Asked)], statuses: &[u16], slo
     distinct.dedup();
     let status = distinct.iter().map(u16::to_string).collect::<Vec<_>>().join(" and ");
     match asked {
-        [(target, _)] => format!("{} answered `{} {path}` with {status} in {time}{limit}", target.label, spec.method.as_str()),
-        _ => format!("all {} backends answered `{} {path}` with {status}, the slowest in {time}{limit}", asked.len(), spec.method.as_str()),
+        [(target, _)] => format!(
+            "{} answered `{} {path}` with {status} in {time}{limit}",
+            target.label,
+            spec.method.as_str()
+        ),
+        _ => format!(
+            "all {} backends answered `{} {path}` with {status}, the slowest in {time}{limit}",
+            asked.len(),
+            spec.method.as_str()
+        ),
     }
 }

@@ -8,7 +8,17 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Headers that belong to the connection, or that are set by other means.
-const RESERVED: [&str; 9] = ["connection", "content-length", "host", "http2-settings", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"];
+const RESERVED: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
 
 /// What every request of this plugin carries.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -18,13 +28,16 @@ pub struct Config {
     /// The `User-Agent` header. Default: `agente-host-health/` and the plugin's version.
     #[serde(default)]
     pub user_agent: Option<String>,
-    /// Headers by name. `{name}` in a value stands for a secret that `secrets` lists: `authorization = "Bearer {health-token}"`.
+    /// Headers by name. `{name}` in a value stands for a secret that `secrets` lists:
+    /// `authorization = "Bearer {health-token}"`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Names of secrets of the manifest that `headers` uses. The plugin never sees their values: the host puts them in as a request leaves.
+    /// Names of secrets of the manifest that `headers` uses. The plugin never sees their values:
+    /// the host puts them in as a request leaves.
     #[serde(default)]
     pub secrets: Vec<String>,
-    /// Absolute path of a PEM file of certificate authorities to trust beside the system's, for `https`. The host reads it.
+    /// Absolute path of a PEM file of certificate authorities to trust beside the system's, for
+    /// `https`. The host reads it.
     #[serde(default)]
     pub ca: Option<String>,
 }
@@ -58,7 +71,8 @@ impl Config {
         if let Some(agent) = &self.user_agent
             && (agent.is_empty() || !is_header_value(agent))
         {
-            problems.push(Problem::new("user_agent", "must be a text of one line that is not empty"));
+            problems
+                .push(Problem::new("user_agent", "must be a text of one line that is not empty"));
         }
         if let Some(path) = &self.ca
             && !path.starts_with('/')
@@ -66,12 +80,20 @@ impl Config {
             problems.push(Problem::new("ca", format!("`{path}` is not an absolute path")));
         }
         for (name, value) in &self.headers {
-            problems.extend(self.header_problem(name, value).map(|message| Problem::new(format!("headers.{name}"), message)));
+            problems.extend(
+                self.header_problem(name, value)
+                    .map(|message| Problem::new(format!("headers.{name}"), message)),
+            );
         }
         for (index, secret) in self.secrets.iter().enumerate() {
             if !self.headers.values().any(|value| parts(value).contains(&Part::Secret(secret))) {
-                problems
-                    .push(Problem::new(format!("secrets.{index}"), format!("no header uses it; write `{{{secret}}}` where its value belongs, or take it out")));
+                problems.push(Problem::new(
+                    format!("secrets.{index}"),
+                    format!(
+                        "no header uses it; write `{{{secret}}}` where its value belongs, or take \
+                         it out"
+                    ),
+                ));
             }
         }
         problems
@@ -82,23 +104,32 @@ impl Config {
             return Some(format!("`{name}` is not the name of a header"));
         }
         match name.to_ascii_lowercase().as_str() {
-            "host" => return Some("can't be set here; use `host` in the table of the check".to_owned()),
+            "host" => {
+                return Some("can't be set here; use `host` in the table of the check".to_owned());
+            }
             "user-agent" => return Some("can't be set here; use `user_agent`".to_owned()),
-            lower if RESERVED.contains(&lower) => return Some("can't be set: it belongs to the connection".to_owned()),
+            lower if RESERVED.contains(&lower) => {
+                return Some("can't be set: it belongs to the connection".to_owned());
+            }
             _ => {}
         }
         if !is_header_value(value) {
             return Some("must be one line without spaces at its ends".to_owned());
         }
         parts(value).into_iter().find_map(|part| match part {
-            Part::Secret(secret) if !self.secrets.iter().any(|listed| listed == secret) => Some(format!("`{{{secret}}}` names no entry of `secrets`")),
+            Part::Secret(secret) if !self.secrets.iter().any(|listed| listed == secret) => {
+                Some(format!("`{{{secret}}}` names no entry of `secrets`"))
+            }
             Part::Secret(_) | Part::Text(_) => None,
         })
     }
 
-    /// The headers that every request carries. For a secret that is its placeholder, which the host swaps as the request leaves.
+    /// The headers that every request carries. For a secret that is its placeholder, which the host
+    /// swaps as the request leaves.
     pub fn headers<H: Host>(&self, host: &H) -> Result<Vec<(String, String)>, Failure> {
-        let agent = self.user_agent.clone().unwrap_or_else(|| concat!("agente-host-health/", env!("CARGO_PKG_VERSION")).to_owned());
+        let agent = self.user_agent.clone().unwrap_or_else(|| {
+            concat!("agente-host-health/", env!("CARGO_PKG_VERSION")).to_owned()
+        });
         let mut headers = vec![("user-agent".to_owned(), agent)];
         for (name, value) in &self.headers {
             let mut filled = String::new();
@@ -106,7 +137,11 @@ impl Config {
                 match part {
                     Part::Text(text) => filled.push_str(text),
                     Part::Secret(secret) => {
-                        let opened = host.secret(secret).map_err(|failure| failure.while_doing(format!("the header `{name}` needs the secret `{secret}`")))?;
+                        let opened = host.secret(secret).map_err(|failure| {
+                            failure.while_doing(format!(
+                                "the header `{name}` needs the secret `{secret}`"
+                            ))
+                        })?;
                         filled.push_str(&opened.placeholder());
                     }
                 }
@@ -136,10 +171,17 @@ mod tests {
         let host = NativeHost::new("shop", "production").with_secret("token", "hunter2");
         let placeholder = host.secret("token").unwrap().placeholder();
         let sent = config.headers(&host).unwrap();
-        assert!(sent.contains(&("authorization".to_owned(), format!("Bearer {placeholder}!"))), "{sent:?}");
+        assert!(
+            sent.contains(&("authorization".to_owned(), format!("Bearer {placeholder}!"))),
+            "{sent:?}"
+        );
         assert!(!format!("{sent:?}").contains("hunter2"));
         let failure = config.headers(&NativeHost::new("shop", "production")).unwrap_err();
-        assert!(failure.message.contains("`authorization`") || failure.message.contains("`Authorization`"), "{failure}");
+        assert!(
+            failure.message.contains("`authorization`")
+                || failure.message.contains("`Authorization`"),
+            "{failure}"
+        );
     }
 
     #[test]
@@ -147,7 +189,18 @@ mod tests {
         let told = problems(
             r#"{"user_agent": "", "ca": "ca.pem", "secrets": ["unused"], "headers": {"a b": "1", "Host": "x", "x-c": "1\r\nx-d: 2", "x-e": "{token}"}}"#,
         );
-        assert_eq!(told, ["user_agent", "ca", "headers.Host", "headers.a b", "headers.x-c", "headers.x-e", "secrets.0"]);
+        assert_eq!(
+            told,
+            [
+                "user_agent",
+                "ca",
+                "headers.Host",
+                "headers.a b",
+                "headers.x-c",
+                "headers.x-e",
+                "secrets.0"
+            ]
+        );
         assert_eq!(problems(r#"{"headers": {"x": 5}}"#), ["headers.x"]);
         assert_eq!(problems(r#"{"agent": "x"}"#).len(), 1);
     }

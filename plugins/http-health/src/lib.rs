@@ -1,7 +1,9 @@
-//! The plugin `http-health`: asks backends, or the service's public URL, over HTTP, and compares the answers with what the check expects.
+//! The plugin `http-health`: asks backends, or the service's public URL, over HTTP, and compares
+//! the answers with what the check expects.
 //!
-//! Invariants: every question is asked on a connection of its own and no redirect is followed; an answer is complete or it counts as none; nothing
-//! that could not be asked is ever called unhealthy, and nothing that was not answered as expected is ever called healthy.
+//! Invariants: every question is asked on a connection of its own and no redirect is followed; an
+//! answer is complete or it counts as none; nothing that could not be asked is ever called
+//! unhealthy, and nothing that was not answered as expected is ever called healthy.
 
 pub mod check;
 pub mod config;
@@ -12,7 +14,9 @@ pub mod target;
 use crate::config::Config;
 use crate::spec::{Spec, SpecTable};
 use agente_plugin_sdk::health::Outcome;
-use agente_plugin_sdk::{Description, Failure, HealthCheck, Host, Plugin, Problem, Subject, Verdict};
+use agente_plugin_sdk::{
+    Description, Failure, HealthCheck, Host, Plugin, Problem, Subject, Verdict,
+};
 use std::borrow::Cow;
 
 /// The plugin.
@@ -23,8 +27,15 @@ impl Plugin for HttpHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        let summary = "Asks backends or a URL over HTTP and compares status, headers, JSON fields, text and latency with what is expected.";
-        Description::new::<Config>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), "health-check", summary).with_spec::<SpecTable>()
+        let summary = "Asks backends or a URL over HTTP and compares status, headers, JSON \
+                       fields, text and latency with what is expected.";
+        Description::new::<Config>(
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            "health-check",
+            summary,
+        )
+        .with_spec::<SpecTable>()
     }
 
     fn description() -> Cow<'static, str> {
@@ -43,12 +54,23 @@ impl HealthCheck for HttpHealth {
         Spec::read(spec).err().unwrap_or_default()
     }
 
-    fn check<H: Host>(host: &H, config: &Config, subject: &Subject, spec: &SpecTable) -> Result<Verdict, Failure> {
+    fn check<H: Host>(
+        host: &H,
+        config: &Config,
+        subject: &Subject,
+        spec: &SpecTable,
+    ) -> Result<Verdict, Failure> {
         match Spec::read(spec) {
             Ok(spec) => check::check(host, config, subject, &spec),
             Err(problems) => {
-                let told: Vec<String> = problems.into_iter().map(|problem| format!("`{}`: {}", problem.path, problem.message)).collect();
-                Ok(Verdict::new(Outcome::Errored, format!("the check's table is wrong at {}", told.join("; "))))
+                let told: Vec<String> = problems
+                    .into_iter()
+                    .map(|problem| format!("`{}`: {}", problem.path, problem.message))
+                    .collect();
+                Ok(Verdict::new(
+                    Outcome::Errored,
+                    format!("the check's table is wrong at {}", told.join("; ")),
+                ))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A check's own table in the manifest: what is asked, and what must be answered.
 //!
-//! [`SpecTable`] is the wire form and has the right shape; a [`Spec`] that exists is valid. What is wrong with the values is told all at once, each
-//! with its place.
+//! [`SpecTable`] is the wire form and has the right shape; a [`Spec`] that exists is valid. What is
+//! wrong with the values is told all at once, each with its place.
 
 use crate::target::parse_url;
 use agente_plugin_sdk::Problem;
@@ -18,13 +18,15 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "The table of a check by http-health")]
 pub struct SpecTable {
-    /// Path and query. Default: that of the public URL where the check is of the outside, else `/`.
+    /// Path and query. Default: that of the public URL where the check is of the outside, else
+    /// `/`.
     #[serde(default)]
     pub path: Option<String>,
     /// The request's method: a check only looks, so nothing but `GET` and `HEAD`. Default: `GET`.
     #[serde(default)]
     pub method: Method,
-    /// The statuses that are good: one (`200`), a range (`"200-299"`), or a list of those. Redirects are not followed. Default: `"200-299"`.
+    /// The statuses that are good: one (`200`), a range (`"200-299"`), or a list of those.
+    /// Redirects are not followed. Default: `"200-299"`.
     #[serde(default)]
     #[schemars(with = "Option<StatusForm>")]
     pub status: Option<Value>,
@@ -41,7 +43,8 @@ pub struct SpecTable {
     /// How long a complete answer may take: `"500ms"`, `"2s"`.
     #[serde(default)]
     pub max_latency: Option<String>,
-    /// The `Host` header for backends instead of the address's own. Such a check goes over a plain connection and carries no secret.
+    /// The `Host` header for backends instead of the address's own. Such a check goes over a plain
+    /// connection and carries no secret.
     #[serde(default)]
     pub host: Option<String>,
     /// The response header that must hold the number of the release that is asked about.
@@ -55,7 +58,10 @@ pub struct SpecTable {
 /// The shape of `status`, for the schema.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used; messages of an untagged enum would name no cause")]
+#[expect(
+    dead_code,
+    reason = "only its schema is used; messages of an untagged enum would name no cause"
+)]
 enum StatusForm {
     One(u16),
     Range(String),
@@ -148,7 +154,13 @@ impl fmt::Display for Statuses {
         let shown: Vec<String> = self
             .0
             .iter()
-            .map(|range| if range.start() == range.end() { range.start().to_string() } else { format!("{} to {}", range.start(), range.end()) })
+            .map(|range| {
+                if range.start() == range.end() {
+                    range.start().to_string()
+                } else {
+                    format!("{} to {}", range.start(), range.end())
+                }
+            })
             .collect();
         f.write_str(&shown.join(" or "))
     }
@@ -190,16 +202,40 @@ impl Spec {
     pub fn read(table: &SpecTable) -> Result<Spec, Vec<Problem>> {
         let mut problems = contradictions(table);
         let spec = Spec {
-            path: checked(table.path.as_deref(), "path", is_path, "it begins with `/` and has no space, `#` or non-ASCII character", &mut problems),
+            path: checked(
+                table.path.as_deref(),
+                "path",
+                is_path,
+                "it begins with `/` and has no space, `#` or non-ASCII character",
+                &mut problems,
+            ),
             method: table.method,
             status: read_status(table.status.as_ref(), &mut problems),
             headers: read_headers(&table.headers, &mut problems),
             json: read_json(&table.json, &mut problems),
-            body_contains: checked(table.body_contains.as_deref(), "body_contains", |text| !text.is_empty(), "an empty text is in every body", &mut problems),
+            body_contains: checked(
+                table.body_contains.as_deref(),
+                "body_contains",
+                |text| !text.is_empty(),
+                "an empty text is in every body",
+                &mut problems,
+            ),
             max_latency: read_duration(table.max_latency.as_deref(), "max_latency", &mut problems),
-            host: checked(table.host.as_deref(), "host", is_host, "write for example `shop.example` or `shop.example:8080`", &mut problems),
-            release_header: checked(table.release_header.as_deref(), "release_header", is_header_name, "it must be the name of a header", &mut problems)
-                .map(|name| name.to_ascii_lowercase()),
+            host: checked(
+                table.host.as_deref(),
+                "host",
+                is_host,
+                "write for example `shop.example` or `shop.example:8080`",
+                &mut problems,
+            ),
+            release_header: checked(
+                table.release_header.as_deref(),
+                "release_header",
+                is_header_name,
+                "it must be the name of a header",
+                &mut problems,
+            )
+            .map(|name| name.to_ascii_lowercase()),
             url: table.url.clone(),
         };
         if let Some(Err(message)) = table.url.as_deref().map(parse_url) {
@@ -220,16 +256,22 @@ fn contradictions(table: &SpecTable) -> Vec<Problem> {
     let mut problems = Vec::new();
     if table.url.is_some() {
         if table.path.is_some() {
-            problems.push(Problem::new("path", "`url` holds the path already; take out `path` or `url`"));
+            problems.push(Problem::new(
+                "path",
+                "`url` holds the path already; take out `path` or `url`",
+            ));
         }
         if table.host.is_some() {
             problems.push(Problem::new("host", "is for backends; `url` has a name of its own"));
         }
     }
     if table.method == Method::Head {
-        for (key, given) in [("json", !table.json.is_empty()), ("body_contains", table.body_contains.is_some())] {
+        for (key, given) in
+            [("json", !table.json.is_empty()), ("body_contains", table.body_contains.is_some())]
+        {
             if given {
-                problems.push(Problem::new(key, "an answer to HEAD has no body; use the method `GET`"));
+                problems
+                    .push(Problem::new(key, "an answer to HEAD has no body; use the method `GET`"));
             }
         }
     }
@@ -237,7 +279,13 @@ fn contradictions(table: &SpecTable) -> Vec<Problem> {
 }
 
 /// Passes a text on if it is good.
-fn checked(text: Option<&str>, place: &str, good: impl Fn(&str) -> bool, wanted: &str, problems: &mut Vec<Problem>) -> Option<String> {
+fn checked(
+    text: Option<&str>,
+    place: &str,
+    good: impl Fn(&str) -> bool,
+    wanted: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<String> {
     let text = text?;
     if good(text) {
         return Some(text.to_owned());
@@ -251,7 +299,13 @@ fn read_duration(text: Option<&str>, place: &str, problems: &mut Vec<Problem>) -
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Some(duration),
         _ => {
-            problems.push(Problem::new(place, format!("`{text}` is not a duration above zero; write for example \"500ms\", \"2s\" or \"1m\"")));
+            problems.push(Problem::new(
+                place,
+                format!(
+                    "`{text}` is not a duration above zero; write for example \"500ms\", \"2s\" \
+                     or \"1m\""
+                ),
+            ));
             None
         }
     }
@@ -271,7 +325,10 @@ pub fn type_name(value: &Value) -> &'static str {
 
 /// Whether a text can be the name of a header (RFC 9110, 5.6.2).
 pub fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// Whether a text can be the value of a header.
@@ -285,13 +342,16 @@ pub fn is_path(path: &str) -> bool {
 }
 
 fn is_host(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
 fn read_status(value: Option<&Value>, problems: &mut Vec<Problem>) -> Statuses {
     let read = match value {
         None => return Statuses::default(),
-        Some(Value::Array(list)) if list.is_empty() => Err("the list is empty; no status would be good".to_owned()),
+        Some(Value::Array(list)) if list.is_empty() => {
+            Err("the list is empty; no status would be good".to_owned())
+        }
         Some(Value::Array(list)) => list.iter().map(status_range).collect(),
         Some(single) => status_range(single).map(|range| vec![range]),
     };
@@ -308,21 +368,36 @@ fn read_status(value: Option<&Value>, problems: &mut Vec<Problem>) -> Statuses {
 fn status_range(value: &Value) -> Result<RangeInclusive<u16>, String> {
     let what = "a status from 100 to 599, a range such as \"200-299\", or a list of those";
     let read = match value {
-        Value::Number(number) => number.as_u64().and_then(|status| u16::try_from(status).ok()).map(|status| status..=status),
+        Value::Number(number) => number
+            .as_u64()
+            .and_then(|status| u16::try_from(status).ok())
+            .map(|status| status..=status),
         Value::String(text) => match text.split_once('-') {
-            Some((first, last)) => first.trim().parse().ok().zip(last.trim().parse().ok()).map(|(first, last): (u16, u16)| first..=last),
+            Some((first, last)) => first
+                .trim()
+                .parse()
+                .ok()
+                .zip(last.trim().parse().ok())
+                .map(|(first, last): (u16, u16)| first..=last),
             None => text.trim().parse().ok().map(|status: u16| status..=status),
         },
         other => return Err(format!("must be {what}, not {}", type_name(other))),
     };
     match read {
-        Some(range) if range.start() > range.end() => Err(format!("the range {value} is reversed; write \"{}-{}\"", range.end(), range.start())),
+        Some(range) if range.start() > range.end() => Err(format!(
+            "the range {value} is reversed; write \"{}-{}\"",
+            range.end(),
+            range.start()
+        )),
         Some(range) if *range.start() >= 100 && *range.end() <= 599 => Ok(range),
         _ => Err(format!("{value} is not {what}")),
     }
 }
 
-fn read_headers(table: &BTreeMap<String, Value>, problems: &mut Vec<Problem>) -> Vec<HeaderExpectation> {
+fn read_headers(
+    table: &BTreeMap<String, Value>,
+    problems: &mut Vec<Problem>,
+) -> Vec<HeaderExpectation> {
     let mut headers = Vec::new();
     for (name, value) in table {
         let place = format!("headers.{name}");
@@ -343,10 +418,12 @@ fn read_text(value: &Value) -> Result<Text, String> {
     let what = "the exact value as a text, or {\"contains\": \"…\"}";
     match value {
         Value::String(text) => Ok(Text::Equals(text.clone())),
-        Value::Object(object) => match (object.len(), object.get("contains").and_then(Value::as_str)) {
-            (1, Some(part)) if !part.is_empty() => Ok(Text::Contains(part.to_owned())),
-            _ => Err(format!("must be {what}")),
-        },
+        Value::Object(object) => {
+            match (object.len(), object.get("contains").and_then(Value::as_str)) {
+                (1, Some(part)) if !part.is_empty() => Ok(Text::Contains(part.to_owned())),
+                _ => Err(format!("must be {what}")),
+            }
+        }
         other => Err(format!("must be {what}, not {}", type_name(other))),
     }
 }
@@ -358,7 +435,10 @@ fn read_json(table: &BTreeMap<String, Value>, problems: &mut Vec<Problem>) -> Ve
             fields.push(JsonExpectation { pointer: pointer.clone(), value: value.clone() });
         } else {
             let right = pointer.replace('.', "/");
-            problems.push(Problem::new(format!("json.{pointer}"), format!("`{pointer}` is not a JSON pointer; write \"/{right}\"")));
+            problems.push(Problem::new(
+                format!("json.{pointer}"),
+                format!("`{pointer}` is not a JSON pointer; write \"/{right}\""),
+            ));
         }
     }
     fields
@@ -373,7 +453,11 @@ mod tests {
     }
 
     fn problems(json: &str) -> Vec<(String, String)> {
-        read(json).expect_err("the table was taken").into_iter().map(|problem| (problem.path, problem.message)).collect()
+        read(json)
+            .expect_err("the table was taken")
+            .into_iter()
+            .map(|problem| (problem.path, problem.message))
+            .collect()
     }
 
     #[test]
@@ -385,13 +469,35 @@ mod tests {
 
     #[test]
     fn statuses_are_one_a_list_or_a_range() {
-        let cases =
-            [("200", "200"), ("[200, 204]", "200 or 204"), (r#""200-299""#, "200 to 299"), (r#"["200-299", 404]"#, "200 to 299 or 404"), (r#""401""#, "401")];
+        let cases = [
+            ("200", "200"),
+            ("[200, 204]", "200 or 204"),
+            (r#""200-299""#, "200 to 299"),
+            (r#"["200-299", 404]"#, "200 to 299 or 404"),
+            (r#""401""#, "401"),
+        ];
         for (given, shown) in cases {
-            assert_eq!(read(&format!(r#"{{"status": {given}}}"#)).unwrap().status.to_string(), shown);
+            assert_eq!(
+                read(&format!(r#"{{"status": {given}}}"#)).unwrap().status.to_string(),
+                shown
+            );
         }
-        for bad in ["99", "600", "[]", r#""299-200""#, r#""ok""#, "true", r#""200-""#, "2.5", "[200, null]"] {
-            assert_eq!(problems(&format!(r#"{{"status": {bad}}}"#)).first().map(|p| p.0.as_str()), Some("status"), "{bad} was taken");
+        for bad in [
+            "99",
+            "600",
+            "[]",
+            r#""299-200""#,
+            r#""ok""#,
+            "true",
+            r#""200-""#,
+            "2.5",
+            "[200, null]",
+        ] {
+            assert_eq!(
+                problems(&format!(r#"{{"status": {bad}}}"#)).first().map(|p| p.0.as_str()),
+                Some("status"),
+                "{bad} was taken"
+            );
         }
     }
 
@@ -402,8 +508,18 @@ mod tests {
                 "max_latency": "500", "host": "a b", "release_header": "", "body_contains": "", "status": 20}"#,
         );
         let places: Vec<&str> = told.iter().map(|(path, _)| path.as_str()).collect();
-        let wanted =
-            ["body_contains", "headers.x version", "headers.x-a", "headers.x-b", "host", "json.db.ok", "max_latency", "path", "release_header", "status"];
+        let wanted = [
+            "body_contains",
+            "headers.x version",
+            "headers.x-a",
+            "headers.x-b",
+            "host",
+            "json.db.ok",
+            "max_latency",
+            "path",
+            "release_header",
+            "status",
+        ];
         assert_eq!(places, wanted);
         assert!(told.iter().any(|(_, message)| message.contains("write \"/db/ok\"")));
     }
@@ -413,8 +529,14 @@ mod tests {
         let told = problems(r#"{"method": "POST"}"#);
         assert_eq!(told.first().map(|p| p.0.as_str()), Some("method"));
         assert!(told.iter().any(|(_, message)| message.contains("`GET` or `HEAD`")), "{told:?}");
-        assert!(problems(r#"{"pth": 1}"#).iter().any(|(_, message)| message.contains("`pth`") && message.contains("`path`")));
-        for bad in ["[1]", "{", "5", r#"{"scheme": "https"}"#, r#"{"path": 5}"#, r#"{"headers": []}"#] {
+        assert!(
+            problems(r#"{"pth": 1}"#)
+                .iter()
+                .any(|(_, message)| message.contains("`pth`") && message.contains("`path`"))
+        );
+        for bad in
+            ["[1]", "{", "5", r#"{"scheme": "https"}"#, r#"{"path": 5}"#, r#"{"headers": []}"#]
+        {
             assert_eq!(problems(bad).len(), 1, "{bad}");
         }
     }
@@ -422,7 +544,8 @@ mod tests {
     #[test]
     fn contradictions_are_told() {
         assert_eq!(problems(r#"{"method": "HEAD", "json": {"/ok": true}}"#).len(), 1);
-        let told = problems(r#"{"url": "http://queue.internal/health", "path": "/", "host": "queue"}"#);
+        let told =
+            problems(r#"{"url": "http://queue.internal/health", "path": "/", "host": "queue"}"#);
         assert_eq!(told.iter().map(|p| p.0.as_str()).collect::<Vec<_>>(), ["host", "path"]);
         assert_eq!(problems(r#"{"url": "queue.internal"}"#).len(), 1);
     }

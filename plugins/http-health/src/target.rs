@@ -60,15 +60,21 @@ pub fn targets(spec: &Spec, subject: &Subject) -> Result<Vec<Target>, String> {
     }
     if let Some(url) = label(&subject.labels, "url") {
         if let Some(host) = &spec.host {
-            return Err(format!("`host = \"{host}\"` is for backends, and this check asks the public URL, which has a name of its own"));
+            return Err(format!(
+                "`host = \"{host}\"` is for backends, and this check asks the public URL, which \
+                 has a name of its own"
+            ));
         }
-        let public = parse_url(url).map_err(|message| format!("the service's public URL: {message}"))?;
+        let public =
+            parse_url(url).map_err(|message| format!("the service's public URL: {message}"))?;
         let path = spec.path.clone().unwrap_or_else(|| public.path.clone());
         let label = format!("`{}://{}{path}`", public.scheme.as_str(), public.authority);
         return Ok(vec![Target { label, path, ..public }]);
     }
     if subject.backends.is_empty() {
-        return Err("there is nobody to ask: no backend, no public URL, and no `url` in the check's table".to_owned());
+        return Err("there is nobody to ask: no backend, no public URL, and no `url` in the \
+                    check's table"
+            .to_owned());
     }
     subject.backends.iter().map(|asked| backend(spec, asked)).collect()
 }
@@ -79,7 +85,12 @@ fn backend(spec: &Spec, asked: &Backend) -> Result<Target, String> {
         return Err(format!("the address `{address}` of the backend `{id}` is not `host:port`"));
     }
     let path = spec.path.clone().unwrap_or_else(|| "/".to_owned());
-    Ok(Target { label: format!("`{id}` ({address})"), scheme: Scheme::Http, authority: address.clone(), path })
+    Ok(Target {
+        label: format!("`{id}` ({address})"),
+        scheme: Scheme::Http,
+        authority: address.clone(),
+        path,
+    })
 }
 
 /// Reads an `http` or `https` URL without user, password and fragment.
@@ -91,7 +102,11 @@ pub fn parse_url(url: &str) -> Result<Target, String> {
     let (scheme, rest) = match url.split_once("://") {
         Some(("http", rest)) => (Scheme::Http, rest),
         Some(("https", rest)) => (Scheme::Https, rest),
-        _ => return Err(format!("`{url}` is not a URL of a check; it begins with `http://` or `https://`")),
+        _ => {
+            return Err(format!(
+                "`{url}` is not a URL of a check; it begins with `http://` or `https://`"
+            ));
+        }
     };
     let (authority, path) = match rest.find(['/', '?']) {
         Some(at) => rest.split_at(at),
@@ -99,13 +114,19 @@ pub fn parse_url(url: &str) -> Result<Target, String> {
     };
     let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
     if authority.contains('@') {
-        return Err(format!("`{}://…@…` holds a user name or password; put them into a header of the plugin's section, as a secret", scheme.as_str()));
+        return Err(format!(
+            "`{}://…@…` holds a user name or password; put them into a header of the plugin's \
+             section, as a secret",
+            scheme.as_str()
+        ));
     }
     if !is_authority(authority) {
         return Err(format!("`{authority}` in `{url}` is not `host` or `host:port`"));
     }
     if !is_path(&path) {
-        return Err(format!("`{path}` in `{url}` is not a path; it has no space, `#` or non-ASCII character"));
+        return Err(format!(
+            "`{path}` in `{url}` is not a path; it has no space, `#` or non-ASCII character"
+        ));
     }
     Ok(Target { label: String::new(), scheme, authority: authority.to_owned(), path })
 }
@@ -129,7 +150,8 @@ fn is_authority(authority: &str) -> bool {
     let host_is_good = if authority.starts_with('[') {
         host.parse::<std::net::Ipv6Addr>().is_ok()
     } else {
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
     };
     host_is_good && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
@@ -143,15 +165,28 @@ mod tests {
     }
 
     fn subject(url: Option<&str>) -> Subject {
-        let backends = [("a", "127.0.0.1:1"), ("b", "[::1]:2")].map(|(id, address)| Backend { id: id.into(), address: address.into(), labels: Vec::new() });
-        Subject { slot: "blue".into(), release: 2, backends: backends.into(), labels: url.map(|url| ("url".to_owned(), url.to_owned())).into_iter().collect() }
+        let backends = [("a", "127.0.0.1:1"), ("b", "[::1]:2")].map(|(id, address)| Backend {
+            id: id.into(),
+            address: address.into(),
+            labels: Vec::new(),
+        });
+        Subject {
+            slot: "blue".into(),
+            release: 2,
+            backends: backends.into(),
+            labels: url.map(|url| ("url".to_owned(), url.to_owned())).into_iter().collect(),
+        }
     }
 
     #[test]
     fn each_backend_is_asked_at_the_path() {
         let asked = targets(&spec(r#"{"path": "/readyz?full=1"}"#), &subject(None)).unwrap();
-        let places: Vec<String> = asked.iter().map(|t| format!("{} {}{}", t.label, t.authority, t.path)).collect();
-        assert_eq!(places, ["`a` (127.0.0.1:1) 127.0.0.1:1/readyz?full=1", "`b` ([::1]:2) [::1]:2/readyz?full=1"]);
+        let places: Vec<String> =
+            asked.iter().map(|t| format!("{} {}{}", t.label, t.authority, t.path)).collect();
+        assert_eq!(
+            places,
+            ["`a` (127.0.0.1:1) 127.0.0.1:1/readyz?full=1", "`b` ([::1]:2) [::1]:2/readyz?full=1"]
+        );
     }
 
     #[test]
@@ -160,14 +195,23 @@ mod tests {
         let own_path = targets(&spec("{}"), &public).unwrap();
         assert_eq!(own_path.iter().map(|t| t.path.as_str()).collect::<Vec<_>>(), ["/start"]);
         let with_path = targets(&spec(r#"{"path": "/healthz"}"#), &public).unwrap();
-        assert_eq!(with_path.iter().map(|t| t.label.as_str()).collect::<Vec<_>>(), ["`https://shop.example:8443/healthz`"]);
+        assert_eq!(
+            with_path.iter().map(|t| t.label.as_str()).collect::<Vec<_>>(),
+            ["`https://shop.example:8443/healthz`"]
+        );
         let other = targets(&spec(r#"{"url": "http://queue?deep=1"}"#), &public).unwrap();
-        assert_eq!(other.iter().map(|t| (t.authority.as_str(), t.path.as_str())).collect::<Vec<_>>(), [("queue", "/?deep=1")]);
+        assert_eq!(
+            other.iter().map(|t| (t.authority.as_str(), t.path.as_str())).collect::<Vec<_>>(),
+            [("queue", "/?deep=1")]
+        );
     }
 
     #[test]
     fn an_authority_is_taken_apart() {
-        let parts = |url: &str| parse_url(url).map(|target| (target.host_and_port().0.to_owned(), target.host_and_port().1));
+        let parts = |url: &str| {
+            parse_url(url)
+                .map(|target| (target.host_and_port().0.to_owned(), target.host_and_port().1))
+        };
         assert_eq!(parts("http://[::1]:8080/"), Ok(("::1".to_owned(), 8080)));
         assert_eq!(parts("http://[::1]/"), Ok(("::1".to_owned(), 80)));
         assert_eq!(parts("https://shop.example"), Ok(("shop.example".to_owned(), 443)));

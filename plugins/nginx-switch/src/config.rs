@@ -9,7 +9,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The folder for our files, one per service and environment. NGINX's own configuration has `include <directory>/*.conf;` in its `http` block.
+    /// The folder for our files, one per service and environment. NGINX's own configuration has
+    /// `include <directory>/*.conf;` in its `http` block.
     pub directory: String,
     /// The program, on the host or inside the container.
     #[serde(default = "default_nginx")]
@@ -26,13 +27,16 @@ pub struct Config {
     /// The error log of the `main` level. For a container its output is read instead.
     #[serde(default = "default_error_log")]
     pub error_log: String,
-    /// The loopback address where NGINX tells which configuration it has loaded. One for all services of this NGINX.
+    /// The loopback address where NGINX tells which configuration it has loaded. One for all
+    /// services of this NGINX.
     #[serde(default = "default_marker")]
     pub marker: String,
-    /// The address that NGINX listens on for that, where it differs from the one that we connect to: a container with a published port.
+    /// The address that NGINX listens on for that, where it differs from the one that we connect
+    /// to: a container with a published port.
     #[serde(default)]
     pub marker_listen: Option<String>,
-    /// The container that NGINX runs in; `directory` is then the host's side of a bind mount of a whole folder.
+    /// The container that NGINX runs in; `directory` is then the host's side of a bind mount of a
+    /// whole folder.
     #[serde(default)]
     pub container: Option<String>,
     /// What `directory` is called inside the container.
@@ -82,7 +86,8 @@ pub enum Sticky {
 pub struct Upstream {
     /// Idle connections that each worker keeps open; 0 keeps none.
     pub keepalive: u32,
-    /// How long an idle one is kept: less than the backend keeps its own, else requests are lost when the backend closes first.
+    /// How long an idle one is kept: less than the backend keeps its own, else requests are lost
+    /// when the backend closes first.
     pub keepalive_timeout: String,
     /// After how many failures a backend is left out for ten seconds; 0 never leaves one out.
     pub max_fails: u32,
@@ -92,7 +97,8 @@ pub struct Upstream {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drain {
-    /// While old workers are kept alive by somebody else's long requests: for how long no connection to the slot's backends must have been seen.
+    /// While old workers are kept alive by somebody else's long requests: for how long no
+    /// connection to the slot's backends must have been seen.
     pub quiet: String,
 }
 
@@ -136,12 +142,17 @@ impl Config {
 
     /// The target, as the host's process functions name it.
     pub fn target(&self) -> String {
-        self.container.as_ref().map_or_else(|| format!("pid-file:{}", self.pid_file), |name| format!("container:{name}"))
+        self.container.as_ref().map_or_else(
+            || format!("pid-file:{}", self.pid_file),
+            |name| format!("container:{name}"),
+        )
     }
 
     /// Where the master writes what it could not do.
     pub fn log(&self) -> String {
-        self.container.as_ref().map_or_else(|| self.error_log.clone(), |name| format!("container:{name}"))
+        self.container
+            .as_ref()
+            .map_or_else(|| self.error_log.clone(), |name| format!("container:{name}"))
     }
 
     /// The folder, as NGINX sees it.
@@ -184,20 +195,42 @@ impl Config {
         ];
         for (key, path) in paths {
             if let Some(path) = path.filter(|path| !is_plain_path(path)) {
-                wrong(key, format!("`{}` is not an absolute path of letters, digits and `/ . _ - + @`, without `..`", path.escape_debug()));
+                wrong(
+                    key,
+                    format!(
+                        "`{}` is not an absolute path of letters, digits and `/ . _ - + @`, \
+                         without `..`",
+                        path.escape_debug()
+                    ),
+                );
             }
         }
-        for (key, address) in [("marker", Some(&self.marker)), ("marker_listen", self.marker_listen.as_ref())] {
+        for (key, address) in
+            [("marker", Some(&self.marker)), ("marker_listen", self.marker_listen.as_ref())]
+        {
             if let Some(address) = address.filter(|address| !is_address(address)) {
-                wrong(key, format!("`{}` is not `host:port`, such as `127.0.0.1:18999`", address.escape_debug()));
+                wrong(
+                    key,
+                    format!(
+                        "`{}` is not `host:port`, such as `127.0.0.1:18999`",
+                        address.escape_debug()
+                    ),
+                );
             }
         }
         if let Some(name) = &self.container {
             if !is_word(name, "_.-", 128) {
-                wrong("container", format!("`{}` is not the name of a container", name.escape_debug()));
+                wrong(
+                    "container",
+                    format!("`{}` is not the name of a container", name.escape_debug()),
+                );
             }
             if self.container_directory.is_none() {
-                wrong("container_directory", "is needed with `container`: what `directory` is called inside the container".into());
+                wrong(
+                    "container_directory",
+                    "is needed with `container`: what `directory` is called inside the container"
+                        .into(),
+                );
             }
         } else if self.container_directory.is_some() {
             wrong("container_directory", "means nothing without `container`".into());
@@ -205,14 +238,35 @@ impl Config {
         if let Sticky::Cookie(name) = &self.sticky
             && !is_word(name, "_", 64)
         {
-            wrong("sticky.cookie", format!("`{}` is not a name that NGINX can read: use letters, digits and `_`", name.escape_debug()));
+            wrong(
+                "sticky.cookie",
+                format!(
+                    "`{}` is not a name that NGINX can read: use letters, digits and `_`",
+                    name.escape_debug()
+                ),
+            );
         }
         if self.upstream.keepalive > 10_000 {
-            wrong("upstream.keepalive", format!("{} idle connections per worker are too many; 10000 at most", self.upstream.keepalive));
+            wrong(
+                "upstream.keepalive",
+                format!(
+                    "{} idle connections per worker are too many; 10000 at most",
+                    self.upstream.keepalive
+                ),
+            );
         }
-        for (key, span) in [("upstream.keepalive_timeout", &self.upstream.keepalive_timeout), ("drain.quiet", &self.drain.quiet)] {
+        for (key, span) in [
+            ("upstream.keepalive_timeout", &self.upstream.keepalive_timeout),
+            ("drain.quiet", &self.drain.quiet),
+        ] {
             if seconds(span).is_none_or(|seconds| seconds == 0) {
-                wrong(key, format!("`{}` is not a time of one second or more, such as `4s` or `1m`", span.escape_debug()));
+                wrong(
+                    key,
+                    format!(
+                        "`{}` is not a time of one second or more, such as `4s` or `1m`",
+                        span.escape_debug()
+                    ),
+                );
             }
         }
         problems
@@ -234,21 +288,34 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
 
 /// Letters, digits and the given further characters.
 pub(crate) fn is_word(text: &str, further: &str, max_length: usize) -> bool {
-    !text.is_empty() && text.len() <= max_length && text.chars().all(|character| character.is_ascii_alphanumeric() || further.contains(character))
+    !text.is_empty()
+        && text.len() <= max_length
+        && text
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || further.contains(character))
 }
 
 fn is_plain_path(path: &str) -> bool {
-    path.starts_with('/') && is_word(path, "/._-+@", 1024) && !path.split('/').any(|part| part == "..")
+    path.starts_with('/')
+        && is_word(path, "/._-+@", 1024)
+        && !path.split('/').any(|part| part == "..")
 }
 
 /// `host:port`, the host a name, an IPv4 address or an IPv6 address in brackets.
 pub(crate) fn is_address(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
-    let port_fits = !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    let port_fits = !port.is_empty()
+        && port.len() <= 5
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port > 0);
     let host_fits = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+        Some(rest) => {
+            rest.strip_suffix(']').is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())
+        }
         // A name in figures that is no address, such as `127.0.0.300`, would be looked up by name.
-        None if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => host.parse::<std::net::Ipv4Addr>().is_ok(),
+        None if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+            host.parse::<std::net::Ipv4Addr>().is_ok()
+        }
         None => is_word(host, ".-_", 253) && !host.starts_with(['.', '-']),
     };
     port_fits && host_fits
@@ -277,23 +344,53 @@ mod tests {
             r#"{ "directory": "agente", "conf": "/etc/nginx/$x.conf", "marker": "127.0.0.300:18999", "container": "a b", "sticky": { "cookie": "u-id" },
                  "upstream": { "keepalive_timeout": "4" }, "drain": { "quiet": "0s" } }"#,
         );
-        let paths: Vec<String> = config.problems().into_iter().map(|problem| problem.path).collect();
-        assert_eq!(paths, ["directory", "conf", "marker", "container", "container_directory", "sticky.cookie", "upstream.keepalive_timeout", "drain.quiet"]);
+        let paths: Vec<String> =
+            config.problems().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(
+            paths,
+            [
+                "directory",
+                "conf",
+                "marker",
+                "container",
+                "container_directory",
+                "sticky.cookie",
+                "upstream.keepalive_timeout",
+                "drain.quiet"
+            ]
+        );
     }
 
     #[test]
     fn an_unknown_key_is_turned_down_with_its_name() {
-        let problem = parse::<Config>(r#"{ "directory": "/a", "upstream": { "keep": 1 } }"#).unwrap_err();
+        let problem =
+            parse::<Config>(r#"{ "directory": "/a", "upstream": { "keep": 1 } }"#).unwrap_err();
         assert!(problem.path.starts_with("upstream"), "{problem:?}");
         assert!(problem.message.contains("`keep`"), "{problem:?}");
     }
 
     #[test]
     fn addresses_have_a_grammar() {
-        for good in ["127.0.0.1:1", "[::1]:8080", "shop-blue:80", "localhost:65535", "db.internal:443"] {
+        for good in
+            ["127.0.0.1:1", "[::1]:8080", "shop-blue:80", "localhost:65535", "db.internal:443"]
+        {
             assert!(is_address(good), "{good}");
         }
-        for bad in ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:80", "[::1]", "a b:80", "x;y:80", "1.2.3:80", "-x:80", "x:+80", "x:", ":80", "$x:80"] {
+        for bad in [
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "::1:80",
+            "[::1]",
+            "a b:80",
+            "x;y:80",
+            "1.2.3:80",
+            "-x:80",
+            "x:+80",
+            "x:",
+            ":80",
+            "$x:80",
+        ] {
             assert!(!is_address(bad), "{bad}");
         }
     }

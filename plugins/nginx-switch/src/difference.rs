@@ -1,4 +1,5 @@
-//! The difference of two texts as a unified diff. One algorithm of the library and no more: all of them would be half of the component.
+//! The difference of two texts as a unified diff. One algorithm of the library and no more: all of
+//! them would be half of the component.
 
 use similar::algorithms::{Capture, Replace, myers};
 use similar::{DiffOp, DiffTag};
@@ -12,7 +13,8 @@ const CONTEXT: usize = 3;
 pub fn unified(path: &str, now: &str, then: &str) -> String {
     let (old, new) = (lines(now), lines(then));
     let mut capture = Replace::new(Capture::new());
-    let Ok(()) = myers::diff(&mut capture, old.as_slice(), 0..old.len(), new.as_slice(), 0..new.len());
+    let Ok(()) =
+        myers::diff(&mut capture, old.as_slice(), 0..old.len(), new.as_slice(), 0..new.len());
     let mut text = String::new();
     for hunk in capture.into_inner().into_grouped_ops(CONTEXT) {
         let (Some(first), Some(last)) = (hunk.first(), hunk.last()) else { continue };
@@ -33,7 +35,8 @@ fn lines(text: &str) -> Vec<&str> {
     text.split_inclusive('\n').collect()
 }
 
-/// A range of lines as diffs write it: the first counts from 1, an empty range names the line before it.
+/// A range of lines as diffs write it: the first counts from 1, an empty range names the line
+/// before it.
 fn span(start: usize, end: usize) -> String {
     match end - start {
         0 => format!("{start},0"),
@@ -70,13 +73,18 @@ mod tests {
         let then = now.replace("5\n", "five\n").replace("19\n", "").replace("20\n", "20");
         assert_eq!(
             unified("/f", &now, &then),
-            "--- /f (now)\n+++ /f (then)\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n@@ -12,9 +12,8 @@\n 12\n 13\n 14\n-15\n+1five\n 16\n 17\n 18\n-19\n-20\n+20\n\\ No newline at end of file\n"
+            "--- /f (now)\n+++ /f (then)\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n@@ \
+             -12,9 +12,8 @@\n 12\n 13\n 14\n-15\n+1five\n 16\n 17\n 18\n-19\n-20\n+20\n\\ No \
+             newline at end of file\n"
         );
     }
 
     #[test]
     fn a_new_file_and_a_removed_one() {
-        assert_eq!(unified("/f", "", "a\nb\n"), "--- /f (now)\n+++ /f (then)\n@@ -0,0 +1,2 @@\n+a\n+b\n");
+        assert_eq!(
+            unified("/f", "", "a\nb\n"),
+            "--- /f (now)\n+++ /f (then)\n@@ -0,0 +1,2 @@\n+a\n+b\n"
+        );
         assert_eq!(unified("/f", "a\n", ""), "--- /f (now)\n+++ /f (then)\n@@ -1 +0,0 @@\n-a\n");
         assert_eq!(unified("/f", "a\n", "a\n"), "");
     }

@@ -1,4 +1,5 @@
-//! What `nginx -T` prints: the configuration that stands on the disk, file by file. Never what is loaded.
+//! What `nginx -T` prints: the configuration that stands on the disk, file by file. Never what is
+//! loaded.
 
 /// One directive with the names of the blocks around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +50,8 @@ impl Dump {
                 }
             }
         }
-        dump.directives = dump.files.iter().flat_map(|(path, text)| directives(path, text)).collect();
+        dump.directives =
+            dump.files.iter().flat_map(|(path, text)| directives(path, text)).collect();
         dump
     }
 
@@ -65,18 +67,27 @@ impl Dump {
 
     /// Whether an `include` would take up the file at `path`.
     pub fn includes(&self, path: &str) -> bool {
-        let folder = self.files.first().map_or("", |(main, _)| main.rsplit_once('/').map_or("", |(folder, _)| folder));
+        let folder = self
+            .files
+            .first()
+            .map_or("", |(main, _)| main.rsplit_once('/').map_or("", |(folder, _)| folder));
         self.all("include").any(|include| {
             let pattern = include.word(1);
-            if pattern.starts_with('/') { matches(pattern, path) } else { matches(&format!("{folder}/{pattern}"), path) }
+            if pattern.starts_with('/') {
+                matches(pattern, path)
+            } else {
+                matches(&format!("{folder}/{pattern}"), path)
+            }
         })
     }
 }
 
-/// Reads the directives of one file. Blocks in another language, such as Lua, come out as directives that mean nothing here.
+/// Reads the directives of one file. Blocks in another language, such as Lua, come out as
+/// directives that mean nothing here.
 fn directives(file: &str, text: &str) -> Vec<Directive> {
     let mut found = Vec::new();
-    let (mut words, mut word, mut inside): (Vec<String>, Option<String>, Vec<String>) = (Vec::new(), None, Vec::new());
+    let (mut words, mut word, mut inside): (Vec<String>, Option<String>, Vec<String>) =
+        (Vec::new(), None, Vec::new());
     let mut quote = None;
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
@@ -115,7 +126,11 @@ fn directives(file: &str, text: &str) -> Vec<Directive> {
                 if !words.is_empty() {
                     let outside = inside.len().saturating_sub(usize::from(character == '{'));
                     let inside = inside.get(..outside).unwrap_or_default().to_vec();
-                    found.push(Directive { words: std::mem::take(&mut words), inside, file: file.to_owned() });
+                    found.push(Directive {
+                        words: std::mem::take(&mut words),
+                        inside,
+                        file: file.to_owned(),
+                    });
                 }
                 if character == '}' {
                     inside.pop();
@@ -149,9 +164,12 @@ pub fn matches(pattern: &str, path: &str) -> bool {
 fn part_matches(pattern: &[char], part: &[char]) -> bool {
     match pattern.split_first() {
         None => part.is_empty(),
-        Some(('*', rest)) => (0..=part.len()).any(|skip| part.get(skip..).is_some_and(|part| part_matches(rest, part))),
+        Some(('*', rest)) => (0..=part.len())
+            .any(|skip| part.get(skip..).is_some_and(|part| part_matches(rest, part))),
         Some(('[', rest)) => {
-            let Some(end) = rest.iter().position(|character| *character == ']') else { return false };
+            let Some(end) = rest.iter().position(|character| *character == ']') else {
+                return false;
+            };
             let (set, rest) = rest.split_at(end);
             let Some((first, part)) = part.split_first() else { return false };
             let (negated, set) = match set.split_first() {
@@ -160,7 +178,9 @@ fn part_matches(pattern: &[char], part: &[char]) -> bool {
             };
             in_set(set, *first) != negated && part_matches(rest.get(1..).unwrap_or_default(), part)
         }
-        Some((wanted, rest)) => part.split_first().is_some_and(|(first, part)| (*wanted == '?' || wanted == first) && part_matches(rest, part)),
+        Some((wanted, rest)) => part.split_first().is_some_and(|(first, part)| {
+            (*wanted == '?' || wanted == first) && part_matches(rest, part)
+        }),
     }
 }
 

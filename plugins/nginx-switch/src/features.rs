@@ -1,4 +1,5 @@
-//! What this NGINX can do, whether it can be used, and what the operator should know before the first switch.
+//! What this NGINX can do, whether it can be used, and what the operator should know before the
+//! first switch.
 
 use crate::config::{Reload, Sticky, seconds};
 use crate::dump::Dump;
@@ -14,19 +15,32 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
     folder(target)?;
     let version = nginx::version(target.host, config)?;
     if version < OLDEST {
-        return Err(Failure::unsupported(format!("NGINX {version} is too old; {OLDEST} is the oldest that is supported")).hint("install a newer NGINX"));
+        return Err(Failure::unsupported(format!(
+            "NGINX {version} is too old; {OLDEST} is the oldest that is supported"
+        ))
+        .hint("install a newer NGINX"));
     }
     let running = workers::find(target.host, config)?;
-    if config.reload == Reload::Signal && label(&running.master.labels, "signalable") == Some("false") {
-        let message =
-            format!("the user that runs agente-host may not send signals to NGINX's master (process {}), and `reload` is `signal`", running.master.pid);
-        return Err(Failure::new(Code::Denied, message).hint(format!("set `reload = \"command\"`, and {}", nginx::AS_THE_MASTER)));
+    if config.reload == Reload::Signal
+        && label(&running.master.labels, "signalable") == Some("false")
+    {
+        let message = format!(
+            "the user that runs agente-host may not send signals to NGINX's master (process {}), \
+             and `reload` is `signal`",
+            running.master.pid
+        );
+        return Err(Failure::new(Code::Denied, message)
+            .hint(format!("set `reload = \"command\"`, and {}", nginx::AS_THE_MASTER)));
     }
     let mut warnings = Vec::new();
     let dump = match target.dump()? {
         Dumped::Whole(dump) => Some(dump),
         Dumped::TooLong => {
-            warnings.push("NGINX's configuration is too long to be looked through: whether our file is included will be seen when it is written".into());
+            warnings.push(
+                "NGINX's configuration is too long to be looked through: whether our file is \
+                 included will be seen when it is written"
+                    .into(),
+            );
             None
         }
         // Our own file is replaced as a whole by the next change.
@@ -35,21 +49,34 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
             None
         }
         // The operator's server was changed before our file was there to define what it uses.
-        Dumped::Invalid(message) if message.contains(&format!("unknown \"{}_", target.names.base())) => {
+        Dumped::Invalid(message)
+            if message.contains(&format!("unknown \"{}_", target.names.base())) =>
+        {
             // Where it is there, it is not taken up.
             if target.bytes()?.is_some()
                 && let Some(failure) = target.exclusion(Inclusion::NotIncluded)
             {
                 return Err(failure);
             }
-            warnings.push(format!("NGINX's configuration is not valid before the first routes are in force: {message}"));
+            warnings.push(format!(
+                "NGINX's configuration is not valid before the first routes are in force: \
+                 {message}"
+            ));
             None
         }
         Dumped::Invalid(message) => return Err(invalid(target, &message)),
     };
     let mut labels = Labels::new();
     labels.push(("version".into(), version.to_string()));
-    labels.push(("workers".into(), running.workers.iter().filter(|worker| !workers::is_shutting_down(worker)).count().to_string()));
+    labels.push((
+        "workers".into(),
+        running
+            .workers
+            .iter()
+            .filter(|worker| !workers::is_shutting_down(worker))
+            .count()
+            .to_string(),
+    ));
     if let Some(dump) = &dump {
         usable(target, dump)?;
         version_warnings(version, dump, &mut warnings);
@@ -58,10 +85,14 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
         routing(target, dump, &mut warnings, &mut labels);
     }
     if let Err(failure) = target.host.log_mark(&config.log()) {
-        warnings.push(format!("the error log can't be read, so a reload that NGINX refuses is noticed only by its time limit: {failure}"));
+        warnings.push(format!(
+            "the error log can't be read, so a reload that NGINX refuses is noticed only by its \
+             time limit: {failure}"
+        ));
     }
 
-    let mut names: Vec<String> = ["weights", "header", "cookie", "fence", "drain"].map(str::to_owned).to_vec();
+    let mut names: Vec<String> =
+        ["weights", "header", "cookie", "fence", "drain"].map(str::to_owned).to_vec();
     if config.sticky != Sticky::None {
         names.push("sticky".into());
     }
@@ -76,14 +107,20 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
 }
 
 fn invalid<H: Host>(target: &Target<'_, H>, message: &str) -> Failure {
-    let failure = Failure::rejected(format!("NGINX's configuration `{}` is not valid as it stands: {message}", target.config.conf));
-    failure.hint(nginx::hint(message).unwrap_or_else(|| "mend it first; nothing was changed".into()))
+    let failure = Failure::rejected(format!(
+        "NGINX's configuration `{}` is not valid as it stands: {message}",
+        target.config.conf
+    ));
+    failure
+        .hint(nginx::hint(message).unwrap_or_else(|| "mend it first; nothing was changed".into()))
 }
 
 /// Whether a file of ours would take effect in this configuration, and in this NGINX.
 fn usable<H: Host>(target: &Target<'_, H>, dump: &Dump) -> Result<(), Failure> {
     let bytes = target.bytes()?;
-    if let Some(failure) = target.exclusion(target.inclusion(dump, bytes.as_deref().and_then(first_line))) {
+    if let Some(failure) =
+        target.exclusion(target.inclusion(dump, bytes.as_deref().and_then(first_line)))
+    {
         return Err(failure);
     }
     if let Some(failure) = target.names_taken(dump) {
@@ -94,15 +131,23 @@ fn usable<H: Host>(target: &Target<'_, H>, dump: &Dump) -> Result<(), Failure> {
 
 fn folder<H: Host>(target: &Target<'_, H>) -> Result<(), Failure> {
     let folder = target.config.directory.trim_end_matches('/');
-    let wrong =
-        |message: String| Err(Failure::invalid_config(message).hint(format!("`install -d -m 2775 -g <group> {folder}`, the group one that runs agente-host")));
+    let wrong = |message: String| {
+        Err(Failure::invalid_config(message).hint(format!(
+            "`install -d -m 2775 -g <group> {folder}`, the group one that runs agente-host"
+        )))
+    };
     match target.host.stat(folder)? {
         None => wrong(format!("the folder `{folder}` does not exist")),
-        Some(entry) if entry.kind == "file" || entry.kind == "other" => wrong(format!("`{folder}` is not a folder")),
-        Some(entry) if label(&entry.labels, "writable") == Some("false") => {
-            Err(Failure::new(Code::Denied, format!("the user that runs agente-host may not write into `{folder}`"))
-                .hint(format!("give the folder to its group: `chgrp <group> {folder} && chmod 2775 {folder}`")))
+        Some(entry) if entry.kind == "file" || entry.kind == "other" => {
+            wrong(format!("`{folder}` is not a folder"))
         }
+        Some(entry) if label(&entry.labels, "writable") == Some("false") => Err(Failure::new(
+            Code::Denied,
+            format!("the user that runs agente-host may not write into `{folder}`"),
+        )
+        .hint(format!(
+            "give the folder to its group: `chgrp <group> {folder} && chmod 2775 {folder}`"
+        ))),
         Some(_) => Ok(()),
     }
 }
@@ -113,13 +158,23 @@ fn same_instance<H: Host>(target: &Target<'_, H>, dump: &Dump) -> Result<(), Fai
     if config.container.is_some() {
         return Ok(());
     }
-    let said = dump.all("pid").find(|pid| pid.inside.is_empty()).map(|pid| pid.word(1)).filter(|path| path.starts_with('/'));
+    let said = dump
+        .all("pid")
+        .find(|pid| pid.inside.is_empty())
+        .map(|pid| pid.word(1))
+        .filter(|path| path.starts_with('/'));
     match said {
         // `/var/run` is a link to `/run` everywhere.
-        Some(said) if said.trim_start_matches("/var") != config.pid_file.trim_start_matches("/var") => {
-            Err(Failure::conflict(format!("`{}` writes its pid to `{said}`, and `pid_file` is `{}`: that may be another NGINX", config.conf, config.pid_file))
-                .hint(format!("set `pid_file = \"{said}\"`"))
-                .label("reason", "other-instance"))
+        Some(said)
+            if said.trim_start_matches("/var") != config.pid_file.trim_start_matches("/var") =>
+        {
+            Err(Failure::conflict(format!(
+                "`{}` writes its pid to `{said}`, and `pid_file` is `{}`: that may be another \
+                 NGINX",
+                config.conf, config.pid_file
+            ))
+            .hint(format!("set `pid_file = \"{said}\"`"))
+            .label("reason", "other-instance"))
         }
         _ => Ok(()),
     }
@@ -127,14 +182,23 @@ fn same_instance<H: Host>(target: &Target<'_, H>, dump: &Dump) -> Result<(), Fai
 
 fn version_warnings(version: Version, dump: &Dump, warnings: &mut Vec<String>) {
     if version < WHOLE_ANSWERS {
-        warnings.push(format!("NGINX {version} may cut a proxied answer at a reload; {WHOLE_ANSWERS} and later do not"));
+        warnings.push(format!(
+            "NGINX {version} may cut a proxied answer at a reload; {WHOLE_ANSWERS} and later do \
+             not"
+        ));
     }
     if version < KEEPALIVE_MIN_TIMEOUT {
         warnings.push(format!(
-            "keep-alive clients may see resets at each switch: NGINX {version} closes idle connections when it reloads; {KEEPALIVE_MIN_TIMEOUT} and later have `keepalive_min_timeout`"
+            "keep-alive clients may see resets at each switch: NGINX {version} closes idle \
+             connections when it reloads; {KEEPALIVE_MIN_TIMEOUT} and later have \
+             `keepalive_min_timeout`"
         ));
     } else if dump.all("keepalive_min_timeout").next().is_none() {
-        warnings.push("keep-alive clients may see resets at each switch: put `keepalive_min_timeout 5s;` into the `http` block".into());
+        warnings.push(
+            "keep-alive clients may see resets at each switch: put `keepalive_min_timeout 5s;` \
+             into the `http` block"
+                .into(),
+        );
     }
 }
 
@@ -143,7 +207,10 @@ fn shutdown_warnings(dump: &Dump, warnings: &mut Vec<String>) {
         let limit = limit.word(1);
         let short = seconds(limit).is_none_or(|seconds| seconds < 60);
         let short = if short { ", which is shorter than a usual drain" } else { "" };
-        warnings.push(format!("`worker_shutdown_timeout {limit}` cuts requests that are still open {limit} after a switch{short}"));
+        warnings.push(format!(
+            "`worker_shutdown_timeout {limit}` cuts requests that are still open {limit} after a \
+             switch{short}"
+        ));
     }
 }
 
@@ -151,33 +218,62 @@ fn log_warnings<H: Host>(target: &Target<'_, H>, dump: &Dump, warnings: &mut Vec
     if target.config.container.is_some() {
         return;
     }
-    let main = dump.all("error_log").find(|log| log.inside.is_empty()).map(|log| log.word(1)).filter(|path| path.starts_with('/'));
+    let main = dump
+        .all("error_log")
+        .find(|log| log.inside.is_empty())
+        .map(|log| log.word(1))
+        .filter(|path| path.starts_with('/'));
     if let Some(path) = main.filter(|path| *path != target.config.error_log) {
-        warnings.push(format!("NGINX writes its errors to `{path}`, and `error_log` is `{}`: why a reload fails would not be known", target.config.error_log));
+        warnings.push(format!(
+            "NGINX writes its errors to `{path}`, and `error_log` is `{}`: why a reload fails \
+             would not be known",
+            target.config.error_log
+        ));
     }
 }
 
 /// Whether the operator's servers use our variables already.
-fn routing<H: Host>(target: &Target<'_, H>, dump: &Dump, warnings: &mut Vec<String>, labels: &mut Labels) {
+fn routing<H: Host>(
+    target: &Target<'_, H>,
+    dump: &Dump,
+    warnings: &mut Vec<String>,
+    labels: &mut Labels,
+) {
     let uses = |word: &str, what: &str| {
         let name = target.names.variable(what);
         word.contains(&format!("${name}")) || word.contains(&format!("${{{name}}}"))
     };
     let theirs = || dump.directives.iter().filter(|directive| directive.file != target.seen_path);
     let (pool, slot) = (target.names.variable("pool"), target.names.variable("slot"));
-    let routed = theirs().any(|directive| directive.name().ends_with("_pass") && directive.words.iter().any(|word| uses(word, "pool")));
+    let routed = theirs().any(|directive| {
+        directive.name().ends_with("_pass") && directive.words.iter().any(|word| uses(word, "pool"))
+    });
     labels.push(("routed".into(), routed.to_string()));
     if !routed {
-        warnings.push(format!("no server sends requests to the slots yet: `proxy_pass http://${pool};` does, once the first routes are in force"));
+        warnings.push(format!(
+            "no server sends requests to the slots yet: `proxy_pass http://${pool};` does, once \
+             the first routes are in force"
+        ));
     }
-    let header = theirs().find(|directive| directive.name() == "add_header" && uses(directive.word(2), "slot"));
+    let header = theirs()
+        .find(|directive| directive.name() == "add_header" && uses(directive.word(2), "slot"));
     match header {
         Some(header) => labels.push(("public-identity-header".into(), header.word(1).to_owned())),
-        None => warnings.push(format!("answers don't tell their slot: `add_header X-Agente-Slot ${slot} always;` beside the `proxy_pass` makes them")),
+        None => warnings.push(format!(
+            "answers don't tell their slot: `add_header X-Agente-Slot ${slot} always;` beside the \
+             `proxy_pass` makes them"
+        )),
     }
-    let hidden =
-        theirs().any(|directive| directive.name() == "proxy_pass" && directive.word(1).contains(target.names.base()) && !uses(directive.word(1), "pool"));
+    let hidden = theirs().any(|directive| {
+        directive.name() == "proxy_pass"
+            && directive.word(1).contains(target.names.base())
+            && !uses(directive.word(1), "pool")
+    });
     if hidden {
-        warnings.push(format!("a `proxy_pass` names an upstream of {} itself and so does not follow the weights: use `${pool}`", target.names.scope()));
+        warnings.push(format!(
+            "a `proxy_pass` names an upstream of {} itself and so does not follow the weights: \
+             use `${pool}`",
+            target.names.scope()
+        ));
     }
 }

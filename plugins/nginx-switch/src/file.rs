@@ -17,7 +17,6 @@ pub enum OnDisk {
     Ours {
         /// What it says.
         snapshot: Snapshot,
-        /// Its digest.
         digest: String,
     },
 }

@@ -1,10 +1,12 @@
 //! Which backends have left the routes, and which workers may still hold requests for them.
 //!
 //! Invariants:
-//! - Whoever left later waits for every worker that whoever left earlier waits for and that still runs, so the workers stand here once, each with
-//!   the first leave that saw it, not once per backend.
-//! - Its JSON form has a bound. Beyond it the backends that left first are forgotten: their workers are gone first, too, and of a backend that is
-//!   not here the workers that are shutting down are believed to hold requests.
+//! - Whoever left later waits for every worker that whoever left earlier waits for and that still
+//!   runs, so the workers stand here once, each with the first leave that saw it, not once per
+//!   backend.
+//! - Its JSON form has a bound. Beyond it the backends that left first are forgotten: their workers
+//!   are gone first, too, and of a backend that is not here the workers that are shutting down are
+//!   believed to hold requests.
 
 use crate::workers::{Running, Worker};
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Half of the 64 KiB that a plugin can remember; the workers of the last change stand beside it.
 const MOST_BYTES: usize = 32 * 1024;
 
-/// `[4294967295,18446744073709551615,4294967295],` at most; an earlier leave and milliseconds of this century take less.
+/// `[4294967295,18446744073709551615,4294967295],` at most; an earlier leave and milliseconds of
+/// this century take less.
 const WORKER_BYTES: usize = 48;
 
 /// `"":{"at":4294967295,"quiet_since_ms":18446744073709551615},` beside the address.
@@ -23,7 +26,8 @@ const ADDRESS_BYTES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Leaving {
-    /// Each worker that was there when something left, by pid and how long after its master it started, with the number of the first such leave.
+    /// Each worker that was there when something left, by pid and how long after its master it
+    /// started, with the number of the first such leave.
     workers: Vec<(u32, u64, u32)>,
     /// By address.
     addresses: BTreeMap<String, Left>,
@@ -56,10 +60,25 @@ impl Leaving {
         self.workers.retain(|(_, _, since)| *since <= last);
     }
 
-    /// The backends leave, or leave anew; these workers may hold requests for them. Workers that do not run any more are forgotten.
-    pub fn leave(&mut self, addresses: impl IntoIterator<Item = String>, workers: &[Worker], running: &Running) {
-        self.workers.retain(|(pid, after_ms, _)| running.find(&Worker { pid: *pid, after_ms: *after_ms }).is_some());
-        let at = self.workers.iter().map(|(_, _, since)| *since).chain(self.addresses.values().map(|left| left.at)).max().unwrap_or(0).saturating_add(1);
+    /// The backends leave, or leave anew; these workers may hold requests for them. Workers that do
+    /// not run any more are forgotten.
+    pub fn leave(
+        &mut self,
+        addresses: impl IntoIterator<Item = String>,
+        workers: &[Worker],
+        running: &Running,
+    ) {
+        self.workers.retain(|(pid, after_ms, _)| {
+            running.find(&Worker { pid: *pid, after_ms: *after_ms }).is_some()
+        });
+        let at = self
+            .workers
+            .iter()
+            .map(|(_, _, since)| *since)
+            .chain(self.addresses.values().map(|left| left.at))
+            .max()
+            .unwrap_or(0)
+            .saturating_add(1);
         let mut any = false;
         for address in addresses {
             self.addresses.insert(address, Left { at, quiet_since_ms: None });
@@ -75,18 +94,31 @@ impl Leaving {
     pub fn wait_for(&mut self, workers: &[Worker]) {
         let Some(last) = self.addresses.values().map(|left| left.at).max() else { return };
         for worker in workers {
-            if !self.workers.iter().any(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms }.is(worker)) {
+            if !self
+                .workers
+                .iter()
+                .any(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms }.is(worker))
+            {
                 self.workers.push((worker.pid, worker.after_ms, last));
             }
         }
         self.bound();
     }
 
-    /// The workers that still run and may hold requests for any of the backends that are known here.
+    /// The workers that still run and may hold requests for any of the backends that are known
+    /// here.
     pub fn workers(&self, addresses: &[String], running: &Running) -> Vec<Worker> {
-        let last = addresses.iter().filter_map(|address| self.addresses.get(address)).map(|left| left.at).max().unwrap_or(0);
+        let last = addresses
+            .iter()
+            .filter_map(|address| self.addresses.get(address))
+            .map(|left| left.at)
+            .max()
+            .unwrap_or(0);
         let waited_for = self.workers.iter().filter(|(_, _, since)| *since <= last);
-        waited_for.map(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms }).filter(|worker| running.find(worker).is_some()).collect()
+        waited_for
+            .map(|(pid, after_ms, _)| Worker { pid: *pid, after_ms: *after_ms })
+            .filter(|worker| running.find(worker).is_some())
+            .collect()
     }
 
     /// Takes down whether a connection to a backend was seen; tells whether that is news.
@@ -98,7 +130,8 @@ impl Leaving {
         news
     }
 
-    /// Since when none of the backends has had a connection; nothing where one has, or was not looked at.
+    /// Since when none of the backends has had a connection; nothing where one has, or was not
+    /// looked at.
     pub fn quiet_since_ms(&self, addresses: &[String]) -> Option<u64> {
         let mut last = None;
         for address in addresses {
@@ -109,8 +142,13 @@ impl Leaving {
 
     fn bound(&mut self) {
         loop {
-            let bytes = self.workers.len() * WORKER_BYTES + self.addresses.keys().map(|address| address.len() + ADDRESS_BYTES).sum::<usize>();
-            let first = self.addresses.iter().min_by_key(|(_, left)| left.at).map(|(address, _)| address.clone());
+            let bytes = self.workers.len() * WORKER_BYTES
+                + self.addresses.keys().map(|address| address.len() + ADDRESS_BYTES).sum::<usize>();
+            let first = self
+                .addresses
+                .iter()
+                .min_by_key(|(_, left)| left.at)
+                .map(|(address, _)| address.clone());
             match first {
                 Some(first) if bytes > MOST_BYTES => self.addresses.remove(&first),
                 Some(_) => return,
@@ -126,7 +164,13 @@ mod tests {
     use agente_plugin_sdk::host::Process;
 
     fn process(pid: u32) -> Process {
-        Process { pid, parent: 1, title: "nginx: worker process".into(), started_ms: u64::from(pid) * 10_000, labels: Vec::new() }
+        Process {
+            pid,
+            parent: 1,
+            title: "nginx: worker process".into(),
+            started_ms: u64::from(pid) * 10_000,
+            labels: Vec::new(),
+        }
     }
 
     fn running(pids: &[u32]) -> Running {
@@ -174,7 +218,10 @@ mod tests {
         assert!(leaving.seen("a:1", false, 5) && !leaving.seen("b:1", true, 5));
         assert_eq!(leaving.quiet_since_ms(&both), None);
         assert!(!leaving.seen("a:1", false, 7) && leaving.seen("b:1", false, 7));
-        assert_eq!((leaving.quiet_since_ms(&both), leaving.quiet_since_ms(&both[..1])), (Some(7), Some(5)));
+        assert_eq!(
+            (leaving.quiet_since_ms(&both), leaving.quiet_since_ms(&both[..1])),
+            (Some(7), Some(5))
+        );
         assert!(leaving.seen("a:1", true, 9));
         assert_eq!(leaving.quiet_since_ms(&both), None);
     }
@@ -184,7 +231,8 @@ mod tests {
         let mut leaving = Leaving::default();
         for round in 0..200_u32 {
             let pids: Vec<u32> = (round..round + 64).map(|pid| pid + 4_000_000).collect();
-            let address = |backend: u32| format!("{}-{round}-{backend}.internal:65535", "x".repeat(200));
+            let address =
+                |backend: u32| format!("{}-{round}-{backend}.internal:65535", "x".repeat(200));
             let running = running(&pids);
             leaving.leave((0..3).map(address), &running.remembered(), &running);
             for backend in 0..3 {
@@ -206,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_record_of_drains_by_slot_is_read_as_none() {
-        let old = r#"{ "blue": { "workers": [{ "pid": 1, "started_ms": 2 }], "quiet_since_ms": null } }"#;
+        let old =
+            r#"{ "blue": { "workers": [{ "pid": 1, "started_ms": 2 }], "quiet_since_ms": null } }"#;
         assert_eq!(serde_json::from_str::<Leaving>(old).unwrap(), Leaving::default());
     }
 }

@@ -1,13 +1,16 @@
 //! Switches traffic between the slots of a service behind open-source NGINX.
 //!
-//! The operator's configuration includes a folder; the plugin owns one file in it per service and environment. That file defines upstreams, the
-//! variables `$agente_<service>_<environment>_pool` and `…_slot` for the operator's `proxy_pass` and `add_header`, and a server on a loopback address
-//! that tells which generation is loaded.
+//! The operator's configuration includes a folder; the plugin owns one file in it per service and
+//! environment. That file defines upstreams, the variables `$agente_<service>_<environment>_pool`
+//! and `…_slot` for the operator's `proxy_pass` and `add_header`, and a server on a loopback
+//! address that tells which generation is loaded.
 //!
 //! Invariants:
-//! - NGINX's word is never taken for the deed: a test and a reload that end well are followed by looking at what runs ([`observe`]).
+//! - NGINX's word is never taken for the deed: a test and a reload that end well are followed by
+//!   looking at what runs ([`observe`]).
 //! - After a failure the file is as it was before ([`apply`]).
-//! - No text reaches the file that was not checked against a grammar ([`snapshot::check`], [`config`]).
+//! - No text reaches the file that was not checked against a grammar ([`snapshot::check`],
+//!   [`config`]).
 //! - Nothing is waited for: the host polls.
 
 pub mod apply;
@@ -34,7 +37,10 @@ pub mod workers;
 mod component;
 
 use agente_plugin_sdk::host::Host;
-use agente_plugin_sdk::{Backend, Description, Desired, Drained, Failure, Features, Observed, Plugin, Problem, TrafficSwitcher};
+use agente_plugin_sdk::{
+    Backend, Description, Desired, Drained, Failure, Features, Observed, Plugin, Problem,
+    TrafficSwitcher,
+};
 use config::Config;
 use std::borrow::Cow;
 use target::Target;
@@ -51,7 +57,8 @@ impl Plugin for NginxSwitch {
             "nginx-switch",
             env!("CARGO_PKG_VERSION"),
             "traffic-switcher",
-            "Switches traffic between the slots of a service behind open-source NGINX, on the host or in a container",
+            "Switches traffic between the slots of a service behind open-source NGINX, on the \
+             host or in a container",
         )
     }
 
@@ -74,11 +81,20 @@ impl TrafficSwitcher for NginxSwitch {
         let target = Target::new(host, config)?;
         let bytes = target.bytes()?.unwrap_or_default();
         let now = String::from_utf8_lossy(&bytes);
-        let then = if wanted.routes.is_empty() { String::new() } else { render::render(config, &target.names, wanted).text };
+        let then = if wanted.routes.is_empty() {
+            String::new()
+        } else {
+            render::render(config, &target.names, wanted).text
+        };
         Ok(difference::unified(&target.path, &now, &then))
     }
 
-    fn apply<H: Host>(host: &H, config: &Config, _op_id: &str, wanted: &Desired) -> Result<Observed, Failure> {
+    fn apply<H: Host>(
+        host: &H,
+        config: &Config,
+        _op_id: &str,
+        wanted: &Desired,
+    ) -> Result<Observed, Failure> {
         apply::apply(&Target::new(host, config)?, wanted)
     }
 
@@ -86,7 +102,13 @@ impl TrafficSwitcher for NginxSwitch {
         observe::observe(&Target::new(host, config)?)
     }
 
-    fn drain<H: Host>(host: &H, config: &Config, _op_id: &str, slot: &str, backends: &[Backend]) -> Result<Drained, Failure> {
+    fn drain<H: Host>(
+        host: &H,
+        config: &Config,
+        _op_id: &str,
+        slot: &str,
+        backends: &[Backend],
+    ) -> Result<Drained, Failure> {
         drain::drain(&Target::new(host, config)?, slot, backends)
     }
 }

@@ -17,7 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub enum Said {
     /// Nothing takes connections there.
     Nobody(String),
-    /// Something answers, but not with a marker of this service: another service's, none, or no NGINX of ours.
+    /// Something answers, but not with a marker of this service: another service's, none, or no
+    /// NGINX of ours.
     Other(String),
     /// A generation of this service.
     Loaded(Loaded),
@@ -28,7 +29,8 @@ pub enum Said {
 pub struct Loaded {
     /// What it says.
     pub snapshot: Snapshot,
-    /// The worker that answered, by the number that it has itself: another one than the host's where it runs in a container.
+    /// The worker that answered, by the number that it has itself: another one than the host's
+    /// where it runs in a container.
     pub worker: Option<u32>,
 }
 
@@ -53,7 +55,9 @@ pub fn ask<H: Host>(host: &H, config: &Config, names: &Names) -> Result<Said, Fa
                 continue;
             }
             (_, Some(now)) => generation = Some(now.to_owned()),
-            (_, None) => return Ok(Said::Other(format!("`{}` does not answer as a marker", config.marker))),
+            (_, None) => {
+                return Ok(Said::Other(format!("`{}` does not answer as a marker", config.marker)));
+            }
         }
         parts = said_parts.unwrap_or(1).min(64);
         worker = pid.or(worker);
@@ -64,7 +68,13 @@ pub fn ask<H: Host>(host: &H, config: &Config, names: &Names) -> Result<Said, Fa
         return Ok(Said::Other(format!("what `{}` answers can't be read", config.marker)));
     };
     if snapshot.service != names.service || snapshot.environment != names.environment {
-        return Ok(Said::Other(format!("`{}` answers for {}/{}, not for {}", config.marker, snapshot.service, snapshot.environment, names.scope())));
+        return Ok(Said::Other(format!(
+            "`{}` answers for {}/{}, not for {}",
+            config.marker,
+            snapshot.service,
+            snapshot.environment,
+            names.scope()
+        )));
     }
     Ok(Said::Loaded(Loaded { snapshot, worker }))
 }
@@ -75,32 +85,52 @@ enum Part {
     Text(String, Option<u32>),
 }
 
-fn ask_part<H: Host>(host: &H, config: &Config, names: &Names, index: usize) -> Result<Part, Failure> {
+fn ask_part<H: Host>(
+    host: &H,
+    config: &Config,
+    names: &Names,
+    index: usize,
+) -> Result<Part, Failure> {
     let address = &config.marker;
     let (name, port) = address
         .rsplit_once(':')
         .and_then(|(name, port)| Some((name, port.parse().ok()?)))
-        .ok_or_else(|| Failure::invalid_config(format!("the marker `{address}` is not `host:port`")))?;
+        .ok_or_else(|| {
+            Failure::invalid_config(format!("the marker `{address}` is not `host:port`"))
+        })?;
     let mut stream = match host.connect(name, port, TIMEOUT) {
         Ok(stream) => stream,
-        Err(failure) if matches!(failure.code, Code::Denied | Code::InvalidConfig) => return Err(failure.while_doing("asking NGINX what it has loaded")),
+        Err(failure) if matches!(failure.code, Code::Denied | Code::InvalidConfig) => {
+            return Err(failure.while_doing("asking NGINX what it has loaded"));
+        }
         Err(failure) => return Ok(Part::Nobody(failure.message)),
     };
-    let request = Request::new("GET", &format!("http://{}{}", names.marker_host(), part_path(index)))
-        .map_err(|error| Failure::failed(error.to_string()))?
-        .timeouts(TIMEOUT, TIMEOUT);
+    let request =
+        Request::new("GET", &format!("http://{}{}", names.marker_host(), part_path(index)))
+            .map_err(|error| Failure::failed(error.to_string()))?
+            .timeouts(TIMEOUT, TIMEOUT);
     match over(&mut stream, &request) {
         Ok(answer) if answer.status == 200 => {
             let pid = answer.header("x-nginx-pid").and_then(|pid| pid.parse().ok());
             Ok(Part::Text(answer.text(), pid))
         }
-        Ok(answer) => Ok(Part::Other(format!("`{address}` answers {} instead of the marker of {}", answer.status, names.scope()))),
-        Err(HttpError::Denied { detail, .. }) => Err(Failure::new(Code::Denied, detail).while_doing("asking NGINX what it has loaded")),
+        Ok(answer) => Ok(Part::Other(format!(
+            "`{address}` answers {} instead of the marker of {}",
+            answer.status,
+            names.scope()
+        ))),
+        Err(HttpError::Denied { detail, .. }) => {
+            Err(Failure::new(Code::Denied, detail).while_doing("asking NGINX what it has loaded"))
+        }
         Err(error) => Ok(Part::Other(error.to_string())),
     }
 }
 
 /// Whether anything takes connections at the marker's address.
 pub fn answers<H: Host>(host: &H, config: &Config) -> bool {
-    config.marker.rsplit_once(':').and_then(|(name, port)| host.connect(name, port.parse().ok()?, TIMEOUT).ok()).is_some()
+    config
+        .marker
+        .rsplit_once(':')
+        .and_then(|(name, port)| host.connect(name, port.parse().ok()?, TIMEOUT).ok())
+        .is_some()
 }

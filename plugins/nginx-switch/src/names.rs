@@ -1,4 +1,5 @@
-//! What everything of one service and environment is called. Nothing here may meet another service's names by chance.
+//! What everything of one service and environment is called. Nothing here may meet another
+//! service's names by chance.
 
 use crate::config::is_word;
 use agente_plugin_sdk::host::Context;
@@ -8,9 +9,7 @@ use sha2::{Digest, Sha256};
 /// Every name of one service and environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// The service.
     pub service: String,
-    /// The environment.
     pub environment: String,
     /// The store that asks; empty where the host names none.
     pub store: String,
@@ -26,19 +25,29 @@ impl Names {
         let name = |what: &str, text: &str| {
             let mut characters = text.chars();
             let begins = characters.next().is_some_and(|first| first.is_ascii_lowercase());
-            if begins && text.len() <= 31 && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            if begins
+                && text.len() <= 31
+                && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            {
                 Ok(text.to_owned())
             } else {
-                Err(Failure::invalid_config(format!("the {what} `{}` is not a name: `[a-z][a-z0-9-]*`, 31 characters at most", text.escape_debug())))
+                Err(Failure::invalid_config(format!(
+                    "the {what} `{}` is not a name: `[a-z][a-z0-9-]*`, 31 characters at most",
+                    text.escape_debug()
+                )))
             }
         };
         let service = name("service", &context.service)?;
         let environment = name("environment", &context.environment)?;
         let store = label(&context.labels, "store").unwrap_or_default().to_owned();
         if !store.is_empty() && !is_word(&store, "._:-", 128) {
-            return Err(Failure::invalid_config(format!("`{}` is not the id of a store", store.escape_debug())));
+            return Err(Failure::invalid_config(format!(
+                "`{}` is not the id of a store",
+                store.escape_debug()
+            )));
         }
-        let base = format!("agente_{}_{}", service.replace('-', "_"), environment.replace('-', "_"));
+        let base =
+            format!("agente_{}_{}", service.replace('-', "_"), environment.replace('-', "_"));
         Ok(Self { service, environment, store, base })
     }
 
@@ -52,7 +61,8 @@ impl Names {
         format!("{}_{slot}", self.base)
     }
 
-    /// A variable, without its `$`: `pool` and `slot` are for the operator's configuration, the rest is ours.
+    /// A variable, without its `$`: `pool` and `slot` are for the operator's configuration, the
+    /// rest is ours.
     pub fn variable(&self, what: &str) -> String {
         format!("{}_{what}", self.base)
     }

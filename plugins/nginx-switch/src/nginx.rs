@@ -11,8 +11,9 @@ use std::time::Duration;
 const TEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// What lets a host that runs as another user than NGINX's master test and reload it.
-pub const AS_THE_MASTER: &str =
-    "let the grant run NGINX as its master runs: `agente-host plugin add nginx-switch --exec-prefix 'sudo -n'`, with a fixed rule in sudoers";
+pub const AS_THE_MASTER: &str = "let the grant run NGINX as its master runs: `agente-host plugin \
+                                 add nginx-switch --exec-prefix 'sudo -n'`, with a fixed rule in \
+                                 sudoers";
 
 /// A version of NGINX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +30,9 @@ impl Version {
     /// From `nginx version: nginx/1.22.1 (…)`.
     pub fn read(text: &str) -> Option<Self> {
         let number = text.split_once('/')?.1;
-        let end = number.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(number.len());
+        let end = number
+            .find(|character: char| !character.is_ascii_digit() && character != '.')
+            .unwrap_or(number.len());
         let mut parts = number.get(..end)?.split('.').map(str::parse);
         match (parts.next()?, parts.next()?, parts.next()?) {
             (Ok(major), Ok(minor), Ok(patch)) => Some(Self(major, minor, patch)),
@@ -48,7 +51,10 @@ fn run<H: Host>(host: &H, config: &Config, args: Vec<String>) -> Result<Output, 
     let command = Command::new(&config.nginx, args).place(config.place()).wall(TEST_LIMIT);
     let output = host.run(&command)?;
     if label(&output.labels, "timed-out").is_some() {
-        return Err(Failure::unavailable(format!("`{}` did not end within {TEST_LIMIT:?}", spell(config, &command.args))));
+        return Err(Failure::unavailable(format!(
+            "`{}` did not end within {TEST_LIMIT:?}",
+            spell(config, &command.args)
+        )));
     }
     Ok(output)
 }
@@ -62,7 +68,10 @@ fn with_base(config: &Config, more: &[&str]) -> Vec<String> {
 /// A command as an operator would type it.
 fn spell(config: &Config, args: &[String]) -> String {
     let command = format!("{} {}", config.nginx, args.join(" "));
-    config.container.as_ref().map_or_else(|| command.clone(), |name| format!("docker exec {name} {command}"))
+    config
+        .container
+        .as_ref()
+        .map_or_else(|| command.clone(), |name| format!("docker exec {name} {command}"))
 }
 
 /// Asks for the version.
@@ -70,9 +79,19 @@ pub fn version<H: Host>(host: &H, config: &Config) -> Result<Version, Failure> {
     let output = run(host, config, vec!["-v".into()])?;
     let text = output.text();
     if output.status != Some(0) {
-        return Err(Failure::unavailable(format!("`{}` did not say its version: {}", spell(config, &["-v".into()]), text.trim())));
+        return Err(Failure::unavailable(format!(
+            "`{}` did not say its version: {}",
+            spell(config, &["-v".into()]),
+            text.trim()
+        )));
     }
-    Version::read(&text).ok_or_else(|| Failure::unsupported(format!("`{}` does not answer as NGINX: {}", spell(config, &["-v".into()]), text.trim())))
+    Version::read(&text).ok_or_else(|| {
+        Failure::unsupported(format!(
+            "`{}` does not answer as NGINX: {}",
+            spell(config, &["-v".into()]),
+            text.trim()
+        ))
+    })
 }
 
 /// Tests the configuration on the disk. The inner error is NGINX's own message.
@@ -122,8 +141,16 @@ pub fn reload<H: Host>(host: &H, config: &Config) -> Told {
     match run(host, config, args.clone()) {
         Ok(output) if output.status == Some(0) => Told::Yes,
         // The program sends the signal last: what it complains about by itself came before that.
-        Ok(output) if output.status.is_some() && output.text().lines().any(|line| is_grave(&line)) => Told::Refused(said(&output)),
-        Ok(output) => Told::Unknown(Failure::rejected(format!("`{}` failed: {}", spell(config, &args), said(&output)))),
+        Ok(output)
+            if output.status.is_some() && output.text().lines().any(|line| is_grave(&line)) =>
+        {
+            Told::Refused(said(&output))
+        }
+        Ok(output) => Told::Unknown(Failure::rejected(format!(
+            "`{}` failed: {}",
+            spell(config, &args),
+            said(&output)
+        ))),
         Err(failure) => Told::Unknown(failure),
     }
 }
@@ -135,13 +162,15 @@ fn is_grave(line: &&str) -> bool {
 /// What the program said, verbatim: the lines that say why it failed, or all where none does.
 fn said(output: &Output) -> String {
     let text = output.text();
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let because: Vec<&str> = lines.iter().copied().filter(is_grave).collect();
     match (because.is_empty(), lines.is_empty()) {
         (false, _) => because.join("\n"),
         (true, false) => lines.join("\n"),
         (true, true) => {
-            let signal = label(&output.labels, "signal").map_or_else(String::new, |signal| format!(", ended by signal {signal}"));
+            let signal = label(&output.labels, "signal")
+                .map_or_else(String::new, |signal| format!(", ended by signal {signal}"));
             format!("no message, exit status {:?}{signal}", output.status)
         }
     }
@@ -149,16 +178,23 @@ fn said(output: &Output) -> String {
 
 /// What to do about a message of NGINX, where that is known.
 pub fn hint(message: &str) -> Option<String> {
-    let directive = ["variables_hash_bucket_size", "map_hash_bucket_size", "server_names_hash_bucket_size", "variables_hash_max_size"]
-        .into_iter()
-        .find(|directive| message.contains(directive));
+    let directive = [
+        "variables_hash_bucket_size",
+        "map_hash_bucket_size",
+        "server_names_hash_bucket_size",
+        "variables_hash_max_size",
+    ]
+    .into_iter()
+    .find(|directive| message.contains(directive));
     if let Some(directive) = directive {
         return Some(format!("put `{directive} 128;` into the `http` block"));
     }
     if message.contains("Permission denied") {
         return Some(AS_THE_MASTER.into());
     }
-    message.contains("host not found in upstream").then(|| "use addresses, or names that the machine of NGINX can look up".into())
+    message
+        .contains("host not found in upstream")
+        .then(|| "use addresses, or names that the machine of NGINX can look up".into())
 }
 
 #[cfg(test)]
@@ -167,8 +203,16 @@ mod tests {
 
     #[test]
     fn the_reason_is_told_without_what_is_beside_it() {
-        let output = |text: &str| Output { status: Some(1), stdout: Vec::new(), stderr: text.into(), truncated: false, labels: Vec::new() };
-        let text = "[warn] the \"user\" directive\nnginx: the configuration file /c syntax is ok\n2026/11/22 [emerg] 7#7: open() failed\nnginx: configuration file /c test failed\n";
+        let output = |text: &str| Output {
+            status: Some(1),
+            stdout: Vec::new(),
+            stderr: text.into(),
+            truncated: false,
+            labels: Vec::new(),
+        };
+        let text = "[warn] the \"user\" directive\nnginx: the configuration file /c syntax is \
+                    ok\n2026/11/22 [emerg] 7#7: open() failed\nnginx: configuration file /c test \
+                    failed\n";
         assert_eq!(said(&output(text)), "2026/11/22 [emerg] 7#7: open() failed");
         assert_eq!(said(&output("sudo: a password is required\n")), "sudo: a password is required");
         assert_eq!(said(&output("")), "no message, exit status Some(1)");

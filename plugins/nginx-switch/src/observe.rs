@@ -1,7 +1,7 @@
 //! Looks at the running NGINX and says how it stands to our file.
 //!
-//! Loaded is only what the marker tells on fresh connections while no worker from before the last reload takes connections: in the moment after a
-//! reload both generations answer.
+//! Loaded is only what the marker tells on fresh connections while no worker from before the last
+//! reload takes connections: in the moment after a reload both generations answer.
 
 use crate::file::OnDisk;
 use crate::marker::{Loaded, Said};
@@ -18,7 +18,8 @@ use agente_plugin_sdk::{Failure, Labels, Observed};
 /// On how many fresh connections the marker must answer the same.
 const PROOFS: usize = 3;
 
-/// By then a reload has come into force or been refused, also where the log that would tell can't be read.
+/// By then a reload has come into force or been refused, also where the log that would tell can't
+/// be read.
 const LATE_MS: u64 = 5_000;
 
 /// What was found, before it is put into the contract's words.
@@ -51,9 +52,18 @@ pub fn observe<H: Host>(target: &Target<'_, H>) -> Result<Observed, Failure> {
         Said::Nobody(_) | Said::Other(_) => None,
     });
     let found = judge(target, &on_disk, bytes.as_deref(), &all, &running, &mut record)?;
-    let fence = [on_disk.snapshot(), loaded.as_ref().map(|loaded| &loaded.snapshot)].into_iter().flatten().map(|snapshot| snapshot.fence).max().unwrap_or(0);
+    let fence = [on_disk.snapshot(), loaded.as_ref().map(|loaded| &loaded.snapshot)]
+        .into_iter()
+        .flatten()
+        .map(|snapshot| snapshot.fence)
+        .max()
+        .unwrap_or(0);
     let in_force = loaded.map(|loaded| loaded.snapshot).unwrap_or_default();
-    let store = if in_force.store.is_empty() { on_disk.snapshot().map(|snapshot| snapshot.store.clone()).unwrap_or_default() } else { in_force.store.clone() };
+    let store = if in_force.store.is_empty() {
+        on_disk.snapshot().map(|snapshot| snapshot.store.clone()).unwrap_or_default()
+    } else {
+        in_force.store.clone()
+    };
     let mut labels = Labels::new();
     if !store.is_empty() {
         labels.push(("store".into(), store));
@@ -95,22 +105,42 @@ fn judge<H: Host>(
         change => (None, change),
     };
     if agreeing == all.len()
-        && let Some(lost) = lost.filter(|lost| !is_late(target, lost) && reload_failure(target, lost, Some(running.master.pid)).is_none())
+        && let Some(lost) = lost.filter(|lost| {
+            !is_late(target, lost)
+                && reload_failure(target, lost, Some(running.master.pid)).is_none()
+        })
     {
-        return Ok(finding(ObservedState::Pending, format!("NGINX may have been told to load the generation {}", spell(&lost.generation))));
+        return Ok(finding(
+            ObservedState::Pending,
+            format!("NGINX may have been told to load the generation {}", spell(&lost.generation)),
+        ));
     }
-    let accepting = change.filter(|change| !unchanged(target, change, running)).map_or(0, |change| accepting(change, running));
+    let accepting = change
+        .filter(|change| !unchanged(target, change, running))
+        .map_or(0, |change| accepting(change, running));
     if agreeing == all.len() && accepting == 0 {
         return settled(target, on_disk, running, record);
     }
-    if let Some(change) = record.change.as_ref().filter(|change| !change.done && change.generation == generation) {
+    if let Some(change) =
+        record.change.as_ref().filter(|change| !change.done && change.generation == generation)
+    {
         if let Some(words) = reload_failure(target, change, Some(running.master.pid)) {
-            return Ok(drifted("not-loaded", format!("NGINX did not load the generation {}: {words}", spell(generation))));
+            return Ok(drifted(
+                "not-loaded",
+                format!("NGINX did not load the generation {}: {words}", spell(generation)),
+            ));
         }
         let message = if agreeing == all.len() {
-            format!("generation {} answers, and {accepting} earlier workers still take connections", spell(generation))
+            format!(
+                "generation {} answers, and {accepting} earlier workers still take connections",
+                spell(generation)
+            )
         } else {
-            format!("generation {} answered {agreeing} of {} times after the reload", spell(generation), all.len())
+            format!(
+                "generation {} answered {agreeing} of {} times after the reload",
+                spell(generation),
+                all.len()
+            )
         };
         return Ok(finding(ObservedState::Pending, message));
     }
@@ -118,39 +148,76 @@ fn judge<H: Host>(
 }
 
 /// What our file alone, or its absence, already says.
-fn of_the_file<H: Host>(target: &Target<'_, H>, on_disk: &OnDisk, all: &[Said], record: &Record) -> Option<Finding> {
+fn of_the_file<H: Host>(
+    target: &Target<'_, H>,
+    on_disk: &OnDisk,
+    all: &[Said],
+    record: &Record,
+) -> Option<Finding> {
     let path = &target.path;
     let (service, environment) = (&target.names.service, &target.names.environment);
     match on_disk {
-        OnDisk::Foreign => Some(drifted("foreign", format!("`{path}` was not written by agente-host"))),
-        OnDisk::Edited(_) => Some(drifted("edited", format!("`{path}` was edited since it was written"))),
-        OnDisk::Ours { snapshot, .. } if snapshot.service != *service || snapshot.environment != *environment => {
-            Some(drifted("foreign", format!("`{path}` belongs to {}/{}", snapshot.service, snapshot.environment)))
+        OnDisk::Foreign => {
+            Some(drifted("foreign", format!("`{path}` was not written by agente-host")))
         }
-        OnDisk::Ours { snapshot, .. } if !target.names.store.is_empty() && snapshot.store != target.names.store => {
-            Some(drifted("foreign", format!("`{path}` belongs to the store `{}`; ours is `{}`", snapshot.store, target.names.store)))
+        OnDisk::Edited(_) => {
+            Some(drifted("edited", format!("`{path}` was edited since it was written")))
         }
-        OnDisk::Ours { digest, .. } if !record.knows(digest) => Some(drifted("edited", format!("`{path}` is not the file that was written last"))),
+        OnDisk::Ours { snapshot, .. }
+            if snapshot.service != *service || snapshot.environment != *environment =>
+        {
+            Some(drifted(
+                "foreign",
+                format!("`{path}` belongs to {}/{}", snapshot.service, snapshot.environment),
+            ))
+        }
+        OnDisk::Ours { snapshot, .. }
+            if !target.names.store.is_empty() && snapshot.store != target.names.store =>
+        {
+            Some(drifted(
+                "foreign",
+                format!(
+                    "`{path}` belongs to the store `{}`; ours is `{}`",
+                    snapshot.store, target.names.store
+                ),
+            ))
+        }
+        OnDisk::Ours { digest, .. } if !record.knows(digest) => {
+            Some(drifted("edited", format!("`{path}` is not the file that was written last")))
+        }
         OnDisk::Ours { .. } => None,
         OnDisk::Absent => {
-            let removed_by_us = record.applied.as_ref().is_some_and(String::is_empty) || record.intent.as_ref().is_some_and(String::is_empty);
+            let removed_by_us = record.applied.as_ref().is_some_and(String::is_empty)
+                || record.intent.as_ref().is_some_and(String::is_empty);
             let loaded = all.iter().any(|said| !generation_of(said).is_empty());
             match (record.applied.is_some() || loaded, removed_by_us) {
                 (true, true) if loaded => None,
-                (true, false) => Some(drifted("edited", format!("`{path}` was removed{}", if loaded { ", and NGINX still has it loaded" } else { "" }))),
-                _ => Some(finding(ObservedState::Absent, format!("there is no `{path}`, and NGINX tells of no {}", target.names.scope()))),
+                (true, false) => Some(drifted(
+                    "edited",
+                    format!(
+                        "`{path}` was removed{}",
+                        if loaded { ", and NGINX still has it loaded" } else { "" }
+                    ),
+                )),
+                _ => Some(finding(
+                    ObservedState::Absent,
+                    format!("there is no `{path}`, and NGINX tells of no {}", target.names.scope()),
+                )),
             }
         }
     }
 }
 
-/// A marker that is answered by a process that is not among the workers of the NGINX that was meant.
+/// A marker that is answered by a process that is not among the workers of the NGINX that was
+/// meant.
 fn stranger<H: Host>(target: &Target<'_, H>, all: &[Said], running: &Running) -> Option<Failure> {
     if target.config.container.is_some() {
         return None; // it has other pids there
     }
     let strange = |said: &Said, running: &Running| match said {
-        Said::Loaded(loaded) => loaded.worker.filter(|pid| running.workers.iter().all(|worker| worker.pid != *pid)),
+        Said::Loaded(loaded) => {
+            loaded.worker.filter(|pid| running.workers.iter().all(|worker| worker.pid != *pid))
+        }
         Said::Nobody(_) | Said::Other(_) => None,
     };
     all.iter().find_map(|said| strange(said, running))?;
@@ -158,37 +225,72 @@ fn stranger<H: Host>(target: &Target<'_, H>, all: &[Said], running: &Running) ->
     let said = target.said().ok()?;
     let pid = strange(&said, &workers::find(target.host, target.config).ok()?)?;
     let message = format!(
-        "the marker at `{}` is answered by process {pid}, which is no worker of the NGINX of `{}` (master {})",
+        "the marker at `{}` is answered by process {pid}, which is no worker of the NGINX of `{}` \
+         (master {})",
         target.config.marker, target.config.pid_file, running.master.pid
     );
-    let hint = "two NGINX share the marker's address: give each its own `marker`, or set `pid_file` and `conf` to the one that was meant";
+    let hint = "two NGINX share the marker's address: give each its own `marker`, or set \
+                `pid_file` and `conf` to the one that was meant";
     Some(Failure::conflict(message).hint(hint).label("reason", "other-instance"))
 }
 
-fn settled<H: Host>(target: &Target<'_, H>, on_disk: &OnDisk, running: &Running, record: &mut Record) -> Result<Finding, Failure> {
+fn settled<H: Host>(
+    target: &Target<'_, H>,
+    on_disk: &OnDisk,
+    running: &Running,
+    record: &mut Record,
+) -> Result<Finding, Failure> {
     let wanted = on_disk.snapshot();
     let generation = wanted.map_or("", |snapshot| snapshot.generation.as_str());
     if record.finish(generation, on_disk.digest(), running) {
         record.save(target.host)?;
     }
     let leaving = running.workers.iter().filter(|worker| is_shutting_down(worker)).count();
-    let leaving = if leaving == 0 { String::new() } else { format!("; {leaving} earlier workers finish their requests") };
+    let leaving = if leaving == 0 {
+        String::new()
+    } else {
+        format!("; {leaving} earlier workers finish their requests")
+    };
     Ok(match wanted {
-        Some(snapshot) => finding(ObservedState::Converged, format!("generation {} is in force: {}{leaving}", snapshot.generation, snapshot.weights())),
-        None => finding(ObservedState::Absent, format!("NGINX tells of no {} any more{leaving}", target.names.scope())),
+        Some(snapshot) => finding(
+            ObservedState::Converged,
+            format!(
+                "generation {} is in force: {}{leaving}",
+                snapshot.generation,
+                snapshot.weights()
+            ),
+        ),
+        None => finding(
+            ObservedState::Absent,
+            format!("NGINX tells of no {} any more{leaving}", target.names.scope()),
+        ),
     })
 }
 
 /// No change is under way, and yet NGINX has something else loaded than our file says.
-fn not_loaded<H: Host>(target: &Target<'_, H>, wanted: Option<&Snapshot>, bytes: Option<&[u8]>, all: &[Said]) -> Result<Finding, Failure> {
+fn not_loaded<H: Host>(
+    target: &Target<'_, H>,
+    wanted: Option<&Snapshot>,
+    bytes: Option<&[u8]>,
+    all: &[Said],
+) -> Result<Finding, Failure> {
     let Some(wanted) = wanted else {
-        return Ok(drifted("not-loaded", format!("`{}` is gone, and NGINX still has it loaded", target.path)));
+        return Ok(drifted(
+            "not-loaded",
+            format!("`{}` is gone, and NGINX still has it loaded", target.path),
+        ));
     };
     let said = all.iter().find(|said| generation_of(said) != wanted.generation);
     let words = match said {
         Some(Said::Loaded(loaded)) => {
             let generation = &loaded.snapshot.generation;
-            return Ok(drifted("not-loaded", format!("NGINX has loaded the generation {generation}, and `{}` is {}", target.path, wanted.generation)));
+            return Ok(drifted(
+                "not-loaded",
+                format!(
+                    "NGINX has loaded the generation {generation}, and `{}` is {}",
+                    target.path, wanted.generation
+                ),
+            ));
         }
         Some(Said::Nobody(why) | Said::Other(why)) => why.as_str(),
         None => "earlier workers still take connections",
@@ -197,11 +299,19 @@ fn not_loaded<H: Host>(target: &Target<'_, H>, wanted: Option<&Snapshot>, bytes:
         Dumped::Whole(dump) => target.inclusion(&dump, bytes.and_then(first_line)),
         Dumped::TooLong => Inclusion::Included,
         Dumped::Invalid(message) => {
-            return Ok(drifted("not-loaded", format!("`{}` is not loaded, and NGINX's configuration is not valid: {message}", target.path)));
+            return Ok(drifted(
+                "not-loaded",
+                format!(
+                    "`{}` is not loaded, and NGINX's configuration is not valid: {message}",
+                    target.path
+                ),
+            ));
         }
     };
     Ok(match target.exclusion(inclusion) {
-        Some(failure) if inclusion == Inclusion::NotIncluded => drifted("not-included", failure.message),
+        Some(failure) if inclusion == Inclusion::NotIncluded => {
+            drifted("not-included", failure.message)
+        }
         Some(failure) => drifted("not-loaded", failure.message),
         None => drifted("not-loaded", format!("NGINX has not loaded `{}`: {words}", target.path)),
     })
@@ -216,12 +326,20 @@ fn generation_of(said: &Said) -> &str {
 
 /// How many workers from before a change still take connections.
 fn accepting(change: &Change, running: &Running) -> usize {
-    change.workers.iter().filter_map(|worker| running.find(worker)).filter(|process| !is_shutting_down(process)).count()
+    change
+        .workers
+        .iter()
+        .filter_map(|worker| running.find(worker))
+        .filter(|process| !is_shutting_down(process))
+        .count()
 }
 
-/// Whether a change that went from a generation to the same one was refused: then the workers from before it have it loaded just as well.
+/// Whether a change that went from a generation to the same one was refused: then the workers from
+/// before it have it loaded just as well.
 fn unchanged<H: Host>(target: &Target<'_, H>, change: &Change, running: &Running) -> bool {
-    change.from == change.generation && (is_late(target, change) || reload_failure(target, change, Some(running.master.pid)).is_some())
+    change.from == change.generation
+        && (is_late(target, change)
+            || reload_failure(target, change, Some(running.master.pid)).is_some())
 }
 
 fn is_late<H: Host>(target: &Target<'_, H>, change: &Change) -> bool {

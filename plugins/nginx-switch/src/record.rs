@@ -11,7 +11,8 @@ const KEY: &str = "record";
 /// A little less than the 64 KiB that a plugin can remember.
 const MOST_BYTES: usize = 60 * 1024;
 
-/// Everything that is remembered of one service and environment. All of it may be lost: then less is known, and nothing is wrong.
+/// Everything that is remembered of one service and environment. All of it may be lost: then less
+/// is known, and nothing is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
@@ -32,13 +33,13 @@ pub struct Change {
     pub generation: String,
     /// The generation that was loaded before it; empty where there was none.
     pub from: String,
-    /// When.
     pub at_ms: u64,
     /// The end of the error log before it, where that could be read.
     pub log_mark: Option<u64>,
     /// The workers that ran before it.
     pub workers: Vec<Worker>,
-    /// Whether it was told for certain: a host that dies just before has not told it, and of a lost answer nobody knows.
+    /// Whether it was told for certain: a host that dies just before has not told it, and of a
+    /// lost answer nobody knows.
     pub told: bool,
     /// Whether it was seen in force.
     pub done: bool,
@@ -51,9 +52,13 @@ impl Record {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
-    /// Keeps the record; where an NGINX of very many workers makes it too large, without what has left the routes.
+    /// Keeps the record; where an NGINX of very many workers makes it too large, without what has
+    /// left the routes.
     pub fn save<H: Host>(&self, host: &H) -> Result<(), Failure> {
-        let json = |record: &Self| serde_json::to_vec(record).map_err(|error| Failure::failed(format!("the record has no JSON form: {error}")));
+        let json = |record: &Self| {
+            serde_json::to_vec(record)
+                .map_err(|error| Failure::failed(format!("the record has no JSON form: {error}")))
+        };
         let mut bytes = json(self)?;
         if bytes.len() > MOST_BYTES {
             bytes = json(&Self { drains: Leaving::default(), ..self.clone() })?;
@@ -69,22 +74,34 @@ impl Record {
         }
     }
 
-    /// The generation of our file, which has this digest, was seen in force. Tells whether that is news.
+    /// The generation of our file, which has this digest, was seen in force. Tells whether that is
+    /// news.
     pub fn finish(&mut self, generation: &str, digest: &str, running: &Running) -> bool {
-        let Some(change) = self.change.as_mut().filter(|change| !change.done && change.generation == generation) else { return false };
+        let Some(change) =
+            self.change.as_mut().filter(|change| !change.done && change.generation == generation)
+        else {
+            return false;
+        };
         change.done = true;
-        // Those of an earlier reload that NGINX had not begun when the workers were taken: they loaded what this change took back.
-        let overlooked = running.leaving().into_iter().filter(|worker| !change.workers.iter().any(|known| known.is(worker)));
+        // Those of an earlier reload that NGINX had not begun when the workers were taken: they
+        // loaded what this change took back.
+        let overlooked = running
+            .leaving()
+            .into_iter()
+            .filter(|worker| !change.workers.iter().any(|known| known.is(worker)));
         self.drains.wait_for(&overlooked.collect::<Vec<_>>());
         (self.applied, self.intent) = (Some(digest.to_owned()), None);
         true
     }
 
-    /// Whether a file with this digest is one that we left or were about to leave. Without a record any file of ours is.
+    /// Whether a file with this digest is one that we left or were about to leave. Without a record
+    /// any file of ours is.
     pub fn knows(&self, digest: &str) -> bool {
         match (&self.applied, &self.intent) {
             (None, None) => true,
-            (applied, intent) => applied.as_deref() == Some(digest) || intent.as_deref() == Some(digest),
+            (applied, intent) => {
+                applied.as_deref() == Some(digest) || intent.as_deref() == Some(digest)
+            }
         }
     }
 }
@@ -96,23 +113,49 @@ mod tests {
     use agente_plugin_sdk::native::NativeHost;
 
     fn process(pid: u32) -> Process {
-        Process { pid, parent: 1, title: "nginx: worker process".into(), started_ms: 1_700_000_000_000 + u64::from(pid), labels: Vec::new() }
+        Process {
+            pid,
+            parent: 1,
+            title: "nginx: worker process".into(),
+            started_ms: 1_700_000_000_000 + u64::from(pid),
+            labels: Vec::new(),
+        }
     }
 
-    /// A record in the middle of a change, with `count` workers and a backend that left before them.
+    /// A record in the middle of a change, with `count` workers and a backend that left before
+    /// them.
     fn record(count: u32) -> Record {
-        let running = Running { master: Process { started_ms: 0, ..process(1) }, workers: (1_000_000..1_000_000 + count).map(process).collect() };
+        let running = Running {
+            master: Process { started_ms: 0, ..process(1) },
+            workers: (1_000_000..1_000_000 + count).map(process).collect(),
+        };
         let workers = running.remembered();
         let mut record = Record { applied: Some("digest".into()), ..Record::default() };
-        record.drains.leave(["10.0.0.1:80".to_owned()], workers.get(..600).unwrap_or(&workers), &running);
+        record.drains.leave(
+            ["10.0.0.1:80".to_owned()],
+            workers.get(..600).unwrap_or(&workers),
+            &running,
+        );
         let (generation, from) = ("new".to_owned(), "old".to_owned());
-        record.change = Some(Change { generation, from, at_ms: 1, log_mark: None, workers, told: true, done: false });
+        record.change = Some(Change {
+            generation,
+            from,
+            at_ms: 1,
+            log_mark: None,
+            workers,
+            told: true,
+            done: false,
+        });
         record
     }
 
     #[test]
-    fn a_worker_that_began_after_they_were_taken_and_is_leaving_when_the_change_settles_is_waited_for() {
-        let worker = |pid: u32, title: &str| Process { title: format!("nginx: worker process{title}"), ..process(pid) };
+    fn a_worker_that_began_after_they_were_taken_and_is_leaving_when_the_change_settles_is_waited_for()
+     {
+        let worker = |pid: u32, title: &str| Process {
+            title: format!("nginx: worker process{title}"),
+            ..process(pid)
+        };
         let running = |workers: Vec<Process>| Running { master: process(1), workers };
         let (first, candidate) = (["stable:80".to_owned()], ["candidate:80".to_owned()]);
         let mut record = Record::default();
@@ -121,12 +164,31 @@ mod tests {
         let before = running(vec![worker(20, "")]);
         record.drains.leave(candidate.clone(), &before.remembered(), &before);
         let (generation, from, workers) = ("old".to_owned(), "old".to_owned(), before.remembered());
-        record.change = Some(Change { generation, from, at_ms: 1, log_mark: None, workers, told: true, done: false });
+        record.change = Some(Change {
+            generation,
+            from,
+            at_ms: 1,
+            log_mark: None,
+            workers,
+            told: true,
+            done: false,
+        });
 
-        let after = running(vec![worker(20, " is shutting down"), worker(30, " is shutting down"), worker(40, "")]);
+        let after = running(vec![
+            worker(20, " is shutting down"),
+            worker(30, " is shutting down"),
+            worker(40, ""),
+        ]);
         assert!(!record.finish("another", "digest", &after));
         assert!(record.finish("old", "digest", &after));
-        let waited_for = |addresses: &[String]| record.drains.workers(addresses, &after).iter().map(|worker| worker.pid).collect::<Vec<_>>();
+        let waited_for = |addresses: &[String]| {
+            record
+                .drains
+                .workers(addresses, &after)
+                .iter()
+                .map(|worker| worker.pid)
+                .collect::<Vec<_>>()
+        };
         assert_eq!((waited_for(&candidate), waited_for(&first)), (vec![20, 30], Vec::new()));
         let again = running(vec![worker(50, " is shutting down")]);
         assert!(!record.finish("old", "digest", &again), "once is enough");

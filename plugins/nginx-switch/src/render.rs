@@ -1,8 +1,10 @@
-//! The file for one service and environment, from the routes. Pure: the same input gives the same bytes.
+//! The file for one service and environment, from the routes. Pure: the same input gives the same
+//! bytes.
 //!
-//! Layout: a first line with the digest of all that follows, the generation in comments, one upstream per slot that has backends, the maps that lead
-//! from a request to a slot and from there to an upstream, and the server that tells which generation is loaded. Upstreams per slot, never one for
-//! both: NGINX would hide a dead candidate by asking the other side.
+//! Layout: a first line with the digest of all that follows, the generation in comments, one
+//! upstream per slot that has backends, the maps that lead from a request to a slot and from there
+//! to an upstream, and the server that tells which generation is loaded. Upstreams per slot, never
+//! one for both: NGINX would hide a dead candidate by asking the other side.
 
 use crate::config::{Config, Sticky};
 use crate::names::Names;
@@ -40,7 +42,9 @@ pub fn render(config: &Config, names: &Names, wanted: &Desired) -> Rendered {
     generation.get(..16).unwrap_or(&generation).clone_into(&mut snapshot.generation);
 
     let mut rest = String::new();
-    rest.push_str("# Written as a whole by agente-host; what is edited here is reported and not kept.\n");
+    rest.push_str(
+        "# Written as a whole by agente-host; what is edited here is reported and not kept.\n",
+    );
     for line in snapshot.lines() {
         push(&mut rest, format_args!("# {line}"));
     }
@@ -61,13 +65,25 @@ fn body(config: &Config, names: &Names, snapshot: &Snapshot) -> String {
     for route in snapshot.routes.iter().filter(|route| !route.backends.is_empty()) {
         let name = names.upstream(&route.slot);
         push(&mut text, format_args!("upstream {name} {{"));
-        push(&mut text, format_args!("    zone {name} {}k;", 64 * route.backends.len().div_ceil(16)));
+        push(
+            &mut text,
+            format_args!("    zone {name} {}k;", 64 * route.backends.len().div_ceil(16)),
+        );
         for backend in &route.backends {
-            push(&mut text, format_args!("    server {} max_fails={};", backend.address, config.upstream.max_fails));
+            push(
+                &mut text,
+                format_args!(
+                    "    server {} max_fails={};",
+                    backend.address, config.upstream.max_fails
+                ),
+            );
         }
         if config.upstream.keepalive > 0 {
             push(&mut text, format_args!("    keepalive {};", config.upstream.keepalive));
-            push(&mut text, format_args!("    keepalive_timeout {};", config.upstream.keepalive_timeout));
+            push(
+                &mut text,
+                format_args!("    keepalive_timeout {};", config.upstream.keepalive_timeout),
+            );
         }
         text.push_str("}\n\n");
     }
@@ -102,11 +118,18 @@ fn split(config: &Config, names: &Names, snapshot: &Snapshot) -> String {
         Sticky::Address => "$remote_addr".to_owned(),
         Sticky::Cookie(cookie) => {
             let key = names.variable("key");
-            push(&mut text, format_args!("map $cookie_{cookie} ${key} {{\n    default $cookie_{cookie};\n    \"\" $remote_addr$http_user_agent;\n}}\n"));
+            push(
+                &mut text,
+                format_args!(
+                    "map $cookie_{cookie} ${key} {{\n    default $cookie_{cookie};\n    \"\" \
+                     $remote_addr$http_user_agent;\n}}\n"
+                ),
+            );
             format!("${key}")
         }
     };
-    // The order of slots never changes: a key's place on the line from 0 to 100 % stays, only the border moves, so growing moves nobody back.
+    // The order of slots never changes: a key's place on the line from 0 to 100 % stays, only the
+    // border moves, so growing moves nobody back.
     push(&mut text, format_args!("split_clients \"{}:{key}\" ${variable} {{", names.base()));
     for route in others {
         push(&mut text, format_args!("    {}% {};", percent(route.weight), route.slot));
@@ -121,21 +144,39 @@ fn overrides(names: &Names, snapshot: &Snapshot) -> String {
     let mut text = String::new();
     let mut otherwise = split_variable(names, snapshot);
     for (index, rule) in snapshot.overrides.iter().enumerate().rev() {
-        let variable = if index == 0 { names.variable("slot") } else { names.variable(&format!("rule_{}", index + 1)) };
+        let variable = if index == 0 {
+            names.variable("slot")
+        } else {
+            names.variable(&format!("rule_{}", index + 1))
+        };
         let (source, pattern) = matching(rule);
-        push(&mut text, format_args!("map {source} ${variable} {{\n    default ${otherwise};\n    \"{pattern}\" {};\n}}\n", rule.slot));
+        push(
+            &mut text,
+            format_args!(
+                "map {source} ${variable} {{\n    default ${otherwise};\n    \"{pattern}\" \
+                 {};\n}}\n",
+                rule.slot
+            ),
+        );
         otherwise = variable;
     }
     text
 }
 
-/// A regular expression, as plain texts are compared without regard to case, and a cookie's name may hold what no variable's name can.
+/// A regular expression, as plain texts are compared without regard to case, and a cookie's name
+/// may hold what no variable's name can.
 fn matching(rule: &MatchRule) -> (String, String) {
     let exact = |text: &str| text.replace('.', "\\.");
     if rule.by == "cookie" {
-        ("$http_cookie".into(), format!("~(?:^|; ?){}={}(?:;|$)", exact(&rule.name), exact(&rule.value)))
+        (
+            "$http_cookie".into(),
+            format!("~(?:^|; ?){}={}(?:;|$)", exact(&rule.name), exact(&rule.value)),
+        )
     } else {
-        (format!("$http_{}", rule.name.to_ascii_lowercase().replace('-', "_")), format!("~^{}$", exact(&rule.value)))
+        (
+            format!("$http_{}", rule.name.to_ascii_lowercase().replace('-', "_")),
+            format!("~^{}$", exact(&rule.value)),
+        )
     }
 }
 
@@ -151,12 +192,27 @@ fn marker(config: &Config, names: &Names, snapshot: &Snapshot) -> String {
         }
     }
     let mut text = String::new();
-    push(&mut text, format_args!("server {{\n    listen {};\n    server_name {};", config.listen(), names.marker_host()));
+    push(
+        &mut text,
+        format_args!(
+            "server {{\n    listen {};\n    server_name {};",
+            config.listen(),
+            names.marker_host()
+        ),
+    );
     text.push_str("    access_log off;\n    default_type text/plain;\n");
     for (index, part) in parts.iter().enumerate() {
         push(&mut text, format_args!("    location = {} {{", part_path(index)));
         text.push_str("        add_header X-Nginx-Pid $pid always;\n");
-        push(&mut text, format_args!("        return 200 \"parts {}\\npart {} {}\\n{part}\";\n    }}", parts.len(), index + 1, snapshot.generation));
+        push(
+            &mut text,
+            format_args!(
+                "        return 200 \"parts {}\\npart {} {}\\n{part}\";\n    }}",
+                parts.len(),
+                index + 1,
+                snapshot.generation
+            ),
+        );
     }
     text.push_str("    location / {\n        return 404;\n    }\n}\n");
     text
@@ -192,7 +248,14 @@ mod tests {
     }
 
     fn route(slot: &str, weight: u32, ports: &[u16]) -> Route {
-        let backends = ports.iter().map(|port| Backend { id: format!("{slot}-{port}"), address: format!("127.0.0.1:{port}"), labels: Vec::new() }).collect();
+        let backends = ports
+            .iter()
+            .map(|port| Backend {
+                id: format!("{slot}-{port}"),
+                address: format!("127.0.0.1:{port}"),
+                labels: Vec::new(),
+            })
+            .collect();
         Route { slot: slot.into(), weight, backends, labels: vec![("release".into(), "7".into())] }
     }
 
@@ -202,38 +265,74 @@ mod tests {
 
     #[test]
     fn a_canary_with_overrides() {
-        let mut wanted = wanted(route("blue", 9_050, &[18_100, 18_101]), route("green", 950, &[18_102]));
+        let mut wanted =
+            wanted(route("blue", 9_050, &[18_100, 18_101]), route("green", 950, &[18_102]));
         wanted.overrides = vec![
-            MatchRule { slot: "green".into(), by: "header".into(), name: "X-Canary".into(), value: "v1.2".into(), labels: Vec::new() },
-            MatchRule { slot: "blue".into(), by: "cookie".into(), name: "canary".into(), value: "never".into(), labels: Vec::new() },
+            MatchRule {
+                slot: "green".into(),
+                by: "header".into(),
+                name: "X-Canary".into(),
+                value: "v1.2".into(),
+                labels: Vec::new(),
+            },
+            MatchRule {
+                slot: "blue".into(),
+                by: "cookie".into(),
+                name: "canary".into(),
+                value: "never".into(),
+                labels: Vec::new(),
+            },
         ];
-        let rendered = render(&config(r#"{ "directory": "/etc/nginx/agente", "sticky": { "cookie": "uid" } }"#), &names(), &wanted);
+        let rendered = render(
+            &config(r#"{ "directory": "/etc/nginx/agente", "sticky": { "cookie": "uid" } }"#),
+            &names(),
+            &wanted,
+        );
         insta::assert_snapshot!("canary", rendered.text);
     }
 
     #[test]
     fn one_slot_alone() {
-        let rendered = render(&config(r#"{ "directory": "/etc/nginx/agente" }"#), &names(), &wanted(route("blue", 10_000, &[18_100]), route("green", 0, &[])));
+        let rendered = render(
+            &config(r#"{ "directory": "/etc/nginx/agente" }"#),
+            &names(),
+            &wanted(route("blue", 10_000, &[18_100]), route("green", 0, &[])),
+        );
         insta::assert_snapshot!("alone", rendered.text);
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let rendered = render(&config(r#"{ "directory": "/d" }"#), &names(), &wanted(route("blue", 1, &[1]), route("green", 9_999, &[2])));
-        let OnDisk::Ours { snapshot, digest } = OnDisk::read(Some(rendered.text.as_bytes())) else { panic!("not ours") };
+        let rendered = render(
+            &config(r#"{ "directory": "/d" }"#),
+            &names(),
+            &wanted(route("blue", 1, &[1]), route("green", 9_999, &[2])),
+        );
+        let OnDisk::Ours { snapshot, digest } = OnDisk::read(Some(rendered.text.as_bytes())) else {
+            panic!("not ours")
+        };
         assert_eq!((snapshot, digest), (rendered.snapshot, rendered.digest));
     }
 
     #[test]
     fn the_generation_follows_routes_and_configuration_and_not_the_token() {
         let base = wanted(route("blue", 10_000, &[1]), route("green", 0, &[2]));
-        let generation = |config: &Config, wanted: &Desired| render(config, &names(), wanted).snapshot.generation;
+        let generation = |config: &Config, wanted: &Desired| {
+            render(config, &names(), wanted).snapshot.generation
+        };
         let plain = config(r#"{ "directory": "/d" }"#);
         let first = generation(&plain, &base);
         assert_eq!(first, generation(&plain, &Desired { fence: 99, ..base.clone() }));
-        let reversed = Desired { routes: base.routes.iter().rev().cloned().collect(), ..base.clone() };
+        let reversed =
+            Desired { routes: base.routes.iter().rev().cloned().collect(), ..base.clone() };
         assert_eq!(first, generation(&plain, &reversed), "the order of slots is ours");
-        assert_ne!(first, generation(&config(r#"{ "directory": "/d", "upstream": { "keepalive": 8 } }"#), &base));
-        assert_ne!(first, generation(&plain, &wanted(route("blue", 10_000, &[3]), route("green", 0, &[2]))));
+        assert_ne!(
+            first,
+            generation(&config(r#"{ "directory": "/d", "upstream": { "keepalive": 8 } }"#), &base)
+        );
+        assert_ne!(
+            first,
+            generation(&plain, &wanted(route("blue", 10_000, &[3]), route("green", 0, &[2])))
+        );
     }
 }

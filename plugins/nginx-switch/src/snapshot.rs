@@ -1,7 +1,8 @@
 //! One generation as text: what stands in the comments of the file and what the marker answers.
 //!
-//! The same lines in both places, so that routes are read back the same way from the disk and from the running NGINX. A line is words between spaces;
-//! every word has been checked before it is written ([`check`]), and unknown lines are passed over when reading.
+//! The same lines in both places, so that routes are read back the same way from the disk and from
+//! the running NGINX. A line is words between spaces; every word has been checked before it is
+//! written ([`check`]), and unknown lines are passed over when reading.
 
 use crate::config::{is_address, is_word};
 use crate::names::Names;
@@ -19,7 +20,6 @@ pub const FULL: u32 = 10_000;
 pub struct Snapshot {
     /// Whose it is.
     pub service: String,
-    /// Where.
     pub environment: String,
     /// Its name: the same for the same routes under the same configuration.
     pub generation: String,
@@ -27,9 +27,7 @@ pub struct Snapshot {
     pub fence: u64,
     /// The store that owns the service; empty where none was named.
     pub store: String,
-    /// The routes.
     pub routes: Vec<Route>,
-    /// The overrides.
     pub overrides: Vec<MatchRule>,
 }
 
@@ -43,7 +41,8 @@ impl Snapshot {
             environment: names.environment.clone(),
             generation: String::new(),
             fence: wanted.fence,
-            store: label(&wanted.labels, "store").map_or_else(|| names.store.clone(), str::to_owned),
+            store: label(&wanted.labels, "store")
+                .map_or_else(|| names.store.clone(), str::to_owned),
             routes,
             overrides: wanted.overrides.clone(),
         }
@@ -51,27 +50,35 @@ impl Snapshot {
 
     /// What makes the generation: everything but its own name and the fence.
     pub fn lines_of_generation(&self) -> Vec<String> {
-        let mut lines = vec![format!("service {}", self.service), format!("environment {}", self.environment)];
+        let mut lines =
+            vec![format!("service {}", self.service), format!("environment {}", self.environment)];
         if !self.store.is_empty() {
             lines.push(format!("store {}", self.store));
         }
         for route in &self.routes {
-            let release = label(&route.labels, "release").map_or_else(String::new, |release| format!(" release {release}"));
+            let release = label(&route.labels, "release")
+                .map_or_else(String::new, |release| format!(" release {release}"));
             lines.push(format!("route {} {}{release}", route.slot, route.weight));
-            lines.extend(route.backends.iter().map(|backend| format!("backend {} {} {}", route.slot, backend.address, backend.id)));
+            lines.extend(route.backends.iter().map(|backend| {
+                format!("backend {} {} {}", route.slot, backend.address, backend.id)
+            }));
         }
-        lines.extend(self.overrides.iter().map(|rule| format!("override {} {} {} {}", rule.slot, rule.by, rule.name, rule.value)));
+        lines.extend(self.overrides.iter().map(|rule| {
+            format!("override {} {} {} {}", rule.slot, rule.by, rule.name, rule.value)
+        }));
         lines
     }
 
     /// All lines.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("generation {}", self.generation), format!("fence {}", self.fence)];
+        let mut lines =
+            vec![format!("generation {}", self.generation), format!("fence {}", self.fence)];
         lines.extend(self.lines_of_generation());
         lines
     }
 
-    /// Reads lines back; unknown ones are passed over. Nothing without a service, an environment and a generation.
+    /// Reads lines back; unknown ones are passed over. Nothing without a service, an environment
+    /// and a generation.
     pub fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut snapshot = Self::default();
         for line in lines {
@@ -80,18 +87,36 @@ impl Snapshot {
                 ["generation", generation] => (*generation).clone_into(&mut snapshot.generation),
                 ["fence", fence] => snapshot.fence = fence.parse().ok()?,
                 ["service", service] => (*service).clone_into(&mut snapshot.service),
-                ["environment", environment] => (*environment).clone_into(&mut snapshot.environment),
+                ["environment", environment] => {
+                    (*environment).clone_into(&mut snapshot.environment);
+                }
                 ["store", store] => (*store).clone_into(&mut snapshot.store),
                 ["route", slot, weight, rest @ ..] => {
                     let labels = match rest {
-                        ["release", release, ..] => vec![("release".to_owned(), (*release).to_owned())],
+                        ["release", release, ..] => {
+                            vec![("release".to_owned(), (*release).to_owned())]
+                        }
                         _ => Vec::new(),
                     };
-                    snapshot.routes.push(Route { slot: (*slot).to_owned(), weight: weight.parse().ok()?, backends: Vec::new(), labels });
+                    snapshot.routes.push(Route {
+                        slot: (*slot).to_owned(),
+                        weight: weight.parse().ok()?,
+                        backends: Vec::new(),
+                        labels,
+                    });
                 }
                 ["backend", slot, address, id] => {
-                    let backend = Backend { id: (*id).to_owned(), address: (*address).to_owned(), labels: Vec::new() };
-                    snapshot.routes.iter_mut().find(|route| route.slot == *slot)?.backends.push(backend);
+                    let backend = Backend {
+                        id: (*id).to_owned(),
+                        address: (*address).to_owned(),
+                        labels: Vec::new(),
+                    };
+                    snapshot
+                        .routes
+                        .iter_mut()
+                        .find(|route| route.slot == *slot)?
+                        .backends
+                        .push(backend);
                 }
                 ["override", slot, by, name, value] => snapshot.overrides.push(MatchRule {
                     slot: (*slot).to_owned(),
@@ -103,7 +128,10 @@ impl Snapshot {
                 _ => {}
             }
         }
-        (!snapshot.service.is_empty() && !snapshot.environment.is_empty() && !snapshot.generation.is_empty()).then_some(snapshot)
+        (!snapshot.service.is_empty()
+            && !snapshot.environment.is_empty()
+            && !snapshot.generation.is_empty())
+        .then_some(snapshot)
     }
 
     /// The route of a slot.
@@ -116,15 +144,26 @@ impl Snapshot {
         self.route(slot).map_or(0, |route| route.weight)
     }
 
-    /// The addresses of all backends that requests can reach: those of slots with weight, and of slots that an override leads to.
+    /// The addresses of all backends that requests can reach: those of slots with weight, and of
+    /// slots that an override leads to.
     pub fn reachable(&self) -> BTreeSet<String> {
-        let reached = |route: &&Route| route.weight > 0 || self.overrides.iter().any(|rule| rule.slot == route.slot);
-        self.routes.iter().filter(reached).flat_map(|route| route.backends.iter().map(|backend| backend.address.clone())).collect()
+        let reached = |route: &&Route| {
+            route.weight > 0 || self.overrides.iter().any(|rule| rule.slot == route.slot)
+        };
+        self.routes
+            .iter()
+            .filter(reached)
+            .flat_map(|route| route.backends.iter().map(|backend| backend.address.clone()))
+            .collect()
     }
 
     /// The weights in words: `blue 90 %, green 10 %`.
     pub fn weights(&self) -> String {
-        let weights: Vec<String> = self.routes.iter().map(|route| format!("{} {} %", route.slot, percent(route.weight))).collect();
+        let weights: Vec<String> = self
+            .routes
+            .iter()
+            .map(|route| format!("{} {} %", route.slot, percent(route.weight)))
+            .collect();
         if weights.is_empty() { "no routes".into() } else { weights.join(", ") }
     }
 }
@@ -147,15 +186,23 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
     for route in &wanted.routes {
         let slot = route.slot.as_str();
         if !SLOTS.contains(&slot) {
-            return wrong(format!("`{}` is not a slot: there are `blue` and `green`", slot.escape_debug()));
+            return wrong(format!(
+                "`{}` is not a slot: there are `blue` and `green`",
+                slot.escape_debug()
+            ));
         }
         if !slots.insert(slot) {
             return wrong(format!("the slot `{slot}` has two routes"));
         }
         if route.weight > 0 && route.backends.is_empty() {
-            return wrong(format!("the slot `{slot}` has weight {} % and no backends", percent(route.weight)));
+            return wrong(format!(
+                "the slot `{slot}` has weight {} % and no backends",
+                percent(route.weight)
+            ));
         }
-        if let Some(release) = label(&route.labels, "release").filter(|release| !is_word(release, "._-", 64)) {
+        if let Some(release) =
+            label(&route.labels, "release").filter(|release| !is_word(release, "._-", 64))
+        {
             return wrong(format!("`{}` is not a release", release.escape_debug()));
         }
         for backend in &route.backends {
@@ -167,7 +214,10 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
                 ));
             }
             if !is_word(&backend.id, "._:@/-", 200) {
-                return wrong(format!("`{}` is not the id of a backend", backend.id.escape_debug()));
+                return wrong(format!(
+                    "`{}` is not the id of a backend",
+                    backend.id.escape_debug()
+                ));
             }
             if !addresses.insert(backend.address.as_str()) {
                 return wrong(format!("the address `{}` is used by two backends", backend.address));
@@ -183,20 +233,36 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
         return wrong(format!("{} overrides are too many; 64 at most", wanted.overrides.len()));
     }
     for rule in &wanted.overrides {
-        if !wanted.routes.iter().any(|route| route.slot == rule.slot && !route.backends.is_empty()) {
-            return wrong(format!("an override sends requests to the slot `{}`, which has no backends", rule.slot.escape_debug()));
+        if !wanted.routes.iter().any(|route| route.slot == rule.slot && !route.backends.is_empty())
+        {
+            return wrong(format!(
+                "an override sends requests to the slot `{}`, which has no backends",
+                rule.slot.escape_debug()
+            ));
         }
         if rule.by != "header" && rule.by != "cookie" {
-            return wrong(format!("an override looks at `{}`; it can look at `header` or `cookie`", rule.by.escape_debug()));
+            return wrong(format!(
+                "an override looks at `{}`; it can look at `header` or `cookie`",
+                rule.by.escape_debug()
+            ));
         }
         if !is_word(&rule.name, "-_", 64) {
-            return wrong(format!("`{}` is not the name of a {}: use letters, digits, `-` and `_`", rule.name.escape_debug(), rule.by));
+            return wrong(format!(
+                "`{}` is not the name of a {}: use letters, digits, `-` and `_`",
+                rule.name.escape_debug(),
+                rule.by
+            ));
         }
         if !is_word(&rule.value, "-_.", 128) {
-            return wrong(format!("`{}` is not the value of an override: use letters, digits, `-`, `_` and `.`", rule.value.escape_debug()));
+            return wrong(format!(
+                "`{}` is not the value of an override: use letters, digits, `-`, `_` and `.`",
+                rule.value.escape_debug()
+            ));
         }
     }
-    match label(&wanted.labels, "store").filter(|store| !store.is_empty() && !is_word(store, "._:-", 128)) {
+    match label(&wanted.labels, "store")
+        .filter(|store| !store.is_empty() && !is_word(store, "._:-", 128))
+    {
         Some(store) => wrong(format!("`{}` is not the id of a store", store.escape_debug())),
         None => Ok(()),
     }

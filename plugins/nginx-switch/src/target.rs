@@ -1,4 +1,5 @@
-//! One operation's view of the target: configuration, names, what is on the disk, what is loaded, what is remembered.
+//! One operation's view of the target: configuration, names, what is on the disk, what is loaded,
+//! what is remembered.
 
 use crate::config::Config;
 use crate::dump::Dump;
@@ -13,7 +14,6 @@ use agente_plugin_sdk::host::Host;
 /// One operation's view.
 #[derive(Debug)]
 pub struct Target<'a, H> {
-    /// The host.
     pub host: &'a H,
     /// The plugin's section.
     pub config: &'a Config,
@@ -85,13 +85,17 @@ impl<'a, H: Host> Target<'a, H> {
 
     /// Why our file can't take effect, as a failure; none where it can.
     pub fn exclusion(&self, inclusion: Inclusion) -> Option<Failure> {
-        let (conf, folder, seen) = (&self.config.conf, &self.config.directory, self.config.seen_directory());
+        let (conf, folder, seen) =
+            (&self.config.conf, &self.config.directory, self.config.seen_directory());
         let container = self.config.container.as_deref().unwrap_or_default();
         let (message, hint, reason) = match inclusion {
             Inclusion::Included => return None,
             Inclusion::NotIncluded => (
                 format!("`{conf}` does not include `{}`", self.seen_path),
-                format!("put `include {seen}/*.conf;` into its `http` block, the folder written as in `directory`"),
+                format!(
+                    "put `include {seen}/*.conf;` into its `http` block, the folder written as in \
+                     `directory`"
+                ),
                 "not-included",
             ),
             Inclusion::NotSeen if container.is_empty() => (
@@ -101,21 +105,26 @@ impl<'a, H: Host> Target<'a, H> {
             ),
             Inclusion::NotSeen => (
                 format!(
-                    "NGINX in the container `{container}` does not see `{}` although `{}` was written: `{folder}` is not mounted at `{seen}`",
+                    "NGINX in the container `{container}` does not see `{}` although `{}` was \
+                     written: `{folder}` is not mounted at `{seen}`",
                     self.seen_path, self.path
                 ),
                 format!("mount the whole folder: `--volume {folder}:{seen}`"),
                 "not-seen",
             ),
             Inclusion::OtherBytes if container.is_empty() => (
-                format!("NGINX sees another file at `{}` than the one that was written", self.seen_path),
+                format!(
+                    "NGINX sees another file at `{}` than the one that was written",
+                    self.seen_path
+                ),
                 "check that NGINX and this plugin see the same file system".into(),
                 "other-bytes",
             ),
             Inclusion::OtherBytes => (
                 format!(
-                    "NGINX in the container `{container}` sees another file at `{}` than the one that stands at `{}`: a bind mount of a single file keeps the old \
-                     file when it is replaced",
+                    "NGINX in the container `{container}` sees another file at `{}` than the one \
+                     that stands at `{}`: a bind mount of a single file keeps the old file when \
+                     it is replaced",
                     self.seen_path, self.path
                 ),
                 format!("mount the folder, not the file: `--volume {folder}:{seen}`"),
@@ -125,33 +134,57 @@ impl<'a, H: Host> Target<'a, H> {
         Some(Failure::unsupported(message).hint(hint).label("reason", reason))
     }
 
-    /// A failure if another file defines one of our names: NGINX takes two maps of one variable without a word, and one service gets the other's requests.
+    /// A failure if another file defines one of our names: NGINX takes two maps of one variable
+    /// without a word, and one service gets the other's requests.
     pub fn names_taken(&self, dump: &Dump) -> Option<Failure> {
         let base = self.names.base();
         let upstreams = crate::snapshot::SLOTS.map(|slot| self.names.upstream(slot));
         let ours = |variable: &str| {
-            let rest = variable.strip_prefix('$').and_then(|name| name.strip_prefix(base)).and_then(|rest| rest.strip_prefix('_'));
+            let rest = variable
+                .strip_prefix('$')
+                .and_then(|name| name.strip_prefix(base))
+                .and_then(|rest| rest.strip_prefix('_'));
             rest.is_some_and(|rest| {
-                matches!(rest, "pool" | "slot" | "split" | "key") || rest.strip_prefix("rule_").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+                matches!(rest, "pool" | "slot" | "split" | "key")
+                    || rest
+                        .strip_prefix("rule_")
+                        .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
             })
         };
-        let taken = dump.directives.iter().filter(|directive| directive.file != self.seen_path).find_map(|directive| match directive.name() {
-            "upstream" => upstreams.iter().any(|name| name == directive.word(1)).then(|| (format!("the upstream `{}`", directive.word(1)), directive)),
-            "map" | "geo" | "split_clients" | "perl_set" | "js_set" => {
-                let variable = directive.words.last().map_or("", String::as_str);
-                ours(variable).then(|| (format!("the variable `{variable}`"), directive))
-            }
-            "set" => ours(directive.word(1)).then(|| (format!("the variable `{}`", directive.word(1)), directive)),
-            "server_name" => {
-                let host = self.names.marker_host();
-                directive.words.contains(&host).then(|| (format!("the server `{host}`"), directive))
-            }
-            _ => None,
-        });
+        let taken =
+            dump.directives.iter().filter(|directive| directive.file != self.seen_path).find_map(
+                |directive| match directive.name() {
+                    "upstream" => upstreams
+                        .iter()
+                        .any(|name| name == directive.word(1))
+                        .then(|| (format!("the upstream `{}`", directive.word(1)), directive)),
+                    "map" | "geo" | "split_clients" | "perl_set" | "js_set" => {
+                        let variable = directive.words.last().map_or("", String::as_str);
+                        ours(variable).then(|| (format!("the variable `{variable}`"), directive))
+                    }
+                    "set" => ours(directive.word(1))
+                        .then(|| (format!("the variable `{}`", directive.word(1)), directive)),
+                    "server_name" => {
+                        let host = self.names.marker_host();
+                        directive
+                            .words
+                            .contains(&host)
+                            .then(|| (format!("the server `{host}`"), directive))
+                    }
+                    _ => None,
+                },
+            );
         taken.map(|(what, directive)| {
-            Failure::conflict(format!("{what} of {} is defined by `{}`, too", self.names.scope(), directive.file))
-                .hint("rename the service or environment, or what the other file defines; `-` and `_` are the same in NGINX's names")
-                .label("reason", "names-taken")
+            Failure::conflict(format!(
+                "{what} of {} is defined by `{}`, too",
+                self.names.scope(),
+                directive.file
+            ))
+            .hint(
+                "rename the service or environment, or what the other file defines; `-` and `_` \
+                 are the same in NGINX's names",
+            )
+            .label("reason", "names-taken")
         })
     }
 }

@@ -1,4 +1,5 @@
-//! The running NGINX: its master, its workers, and the clear word when it is not there or not the one that was meant.
+//! The running NGINX: its master, its workers, and the clear word when it is not there or not the
+//! one that was meant.
 
 use crate::config::Config;
 use crate::marker;
@@ -7,10 +8,10 @@ use agente_plugin_sdk::{Failure, label};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A worker, named for good by pid and start. A start is told by the clock, and a clock that is set moves the master's as well.
+/// A worker, named for good by pid and start. A start is told by the clock, and a clock that is set
+/// moves the master's as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
-    /// Its pid.
     pub pid: u32,
     /// How long after its master it started, in milliseconds.
     pub after_ms: u64,
@@ -23,7 +24,8 @@ impl Worker {
     }
 }
 
-/// The clock may be set while processes are listed, and some hosts know the moment of boot in whole seconds.
+/// The clock may be set while processes are listed, and some hosts know the moment of boot in whole
+/// seconds.
 const SAME_START_MS: u64 = 2_000;
 
 /// A master begins its workers within a few milliseconds; a loaded machine takes longer.
@@ -35,7 +37,6 @@ const MOST_LOOKS: u32 = 10;
 /// Who runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// The master.
     pub master: Process,
     /// Its workers, those that are shutting down, too.
     pub workers: Vec<Process>,
@@ -46,16 +47,21 @@ pub fn is_shutting_down(process: &Process) -> bool {
     process.title.contains("is shutting down")
 }
 
-/// Whether a child of the master takes requests. One that has just begun still shows its parent's title; a new master, during an upgrade of the
-/// program, has children of its own.
+/// Whether a child of the master takes requests. One that has just begun still shows its parent's
+/// title; a new master, during an upgrade of the program, has children of its own.
 fn is_worker(process: &Process, tree: &[Process]) -> bool {
-    process.title.starts_with("nginx: worker process") || (!process.title.starts_with("nginx: cache ") && tree.iter().all(|other| other.parent != process.pid))
+    process.title.starts_with("nginx: worker process")
+        || (!process.title.starts_with("nginx: cache ")
+            && tree.iter().all(|other| other.parent != process.pid))
 }
 
 impl Running {
     /// A worker as it is remembered.
     pub fn worker(&self, process: &Process) -> Worker {
-        Worker { pid: process.pid, after_ms: process.started_ms.saturating_sub(self.master.started_ms) }
+        Worker {
+            pid: process.pid,
+            after_ms: process.started_ms.saturating_sub(self.master.started_ms),
+        }
     }
 
     /// The workers as they are remembered.
@@ -65,48 +71,71 @@ impl Running {
 
     /// The workers that are on their way out.
     pub fn leaving(&self) -> Vec<Worker> {
-        self.workers.iter().filter(|process| is_shutting_down(process)).map(|process| self.worker(process)).collect()
+        self.workers
+            .iter()
+            .filter(|process| is_shutting_down(process))
+            .map(|process| self.worker(process))
+            .collect()
     }
 
-    /// The process of a remembered worker, if it still runs. One that is shutting down is believed to be the one of its pid, whatever is told of its
-    /// start: it is waited for too long at worst.
+    /// The process of a remembered worker, if it still runs. One that is shutting down is believed
+    /// to be the one of its pid, whatever is told of its start: it is waited for too long at
+    /// worst.
     pub fn find(&self, worker: &Worker) -> Option<&Process> {
-        self.workers.iter().find(|process| worker.is(&self.worker(process)) || (worker.pid == process.pid && is_shutting_down(process)))
+        self.workers.iter().find(|process| {
+            worker.is(&self.worker(process))
+                || (worker.pid == process.pid && is_shutting_down(process))
+        })
     }
 }
 
 /// Finds the running NGINX. Each way in which it can be missing has its own words.
 pub fn find<H: Host>(host: &H, config: &Config) -> Result<Running, Failure> {
-    let tree = host.process_tree(&config.target()).map_err(|failure| missing(host, config, &failure))?;
-    let Some(master) = tree.iter().find(|process| process.title.starts_with("nginx: master process")).cloned() else {
+    let tree =
+        host.process_tree(&config.target()).map_err(|failure| missing(host, config, &failure))?;
+    let Some(master) =
+        tree.iter().find(|process| process.title.starts_with("nginx: master process")).cloned()
+    else {
         return Err(no_master(config, &tree));
     };
     if let Some(other) = other_conf(&master.title, config) {
         let message = format!(
-            "the NGINX that runs as process {} was started with `-c {other}`, not with `{}`: a test or reload with `{}` would be of another configuration",
+            "the NGINX that runs as process {} was started with `-c {other}`, not with `{}`: a \
+             test or reload with `{}` would be of another configuration",
             master.pid, config.conf, config.conf
         );
         return Err(Failure::conflict(message)
             .hint(format!("set `conf = \"{other}\"`, or `pid_file` to the NGINX that was meant"))
             .label("reason", "other-conf"));
     }
-    let workers = tree.iter().filter(|process| process.parent == master.pid && is_worker(process, &tree)).cloned().collect();
+    let workers = tree
+        .iter()
+        .filter(|process| process.parent == master.pid && is_worker(process, &tree))
+        .cloned()
+        .collect();
     Ok(Running { master, workers })
 }
 
-/// Finds the running NGINX when no worker has begun just now: a master that is starting workers would have some of them overlooked, and they would
-/// count as new ones after the next reload.
+/// Finds the running NGINX when no worker has begun just now: a master that is starting workers
+/// would have some of them overlooked, and they would count as new ones after the next reload.
 pub fn find_at_rest<H: Host>(host: &H, config: &Config) -> Result<Running, Failure> {
     let mut looks = 0;
     loop {
         let running = find(host, config)?;
-        let youngest = running.workers.iter().map(|worker| worker.started_ms).max().unwrap_or(running.master.started_ms);
+        let youngest = running
+            .workers
+            .iter()
+            .map(|worker| worker.started_ms)
+            .max()
+            .unwrap_or(running.master.started_ms);
         let age = host.now_ms().saturating_sub(youngest);
         looks += 1;
         if (age >= AT_REST_MS && !running.workers.is_empty()) || looks > MOST_LOOKS {
             return Ok(running);
         }
-        std::thread::sleep(Duration::from_millis(AT_REST_MS.saturating_sub(age).clamp(10, AT_REST_MS)));
+        std::thread::sleep(Duration::from_millis(
+            AT_REST_MS.saturating_sub(age).clamp(10, AT_REST_MS),
+        ));
     }
 }
 
@@ -115,22 +144,45 @@ fn missing<H: Host>(host: &H, config: &Config, failure: &Failure) -> Failure {
     let path = &config.pid_file;
     let answers = marker::answers(host, config);
     let (message, hint) = match (reason.as_str(), answers) {
-        ("no-pid-file", false) => {
-            (format!("NGINX does not run: there is no pid file `{path}` and nothing answers at `{}`", config.marker), "start NGINX".to_owned())
-        }
-        ("no-pid-file", true) => (
-            format!("NGINX's pid file `{path}` is missing, though NGINX answers at `{}`", config.marker),
-            format!("set `pid_file` to what `pid` says in `{}`; if the file was removed, restart NGINX", config.conf),
+        ("no-pid-file", false) => (
+            format!(
+                "NGINX does not run: there is no pid file `{path}` and nothing answers at `{}`",
+                config.marker
+            ),
+            "start NGINX".to_owned(),
         ),
-        ("bad-pid-file", _) => {
-            (format!("the pid file `{path}` holds no pid: {}", failure.message), "restart NGINX, so that it writes the file again".to_owned())
-        }
-        ("not-running", false) if config.container.is_none() => {
-            (format!("the pid file `{path}` is stale: the process in it does not run, and nothing answers at `{}`", config.marker), "start NGINX".to_owned())
-        }
+        ("no-pid-file", true) => (
+            format!(
+                "NGINX's pid file `{path}` is missing, though NGINX answers at `{}`",
+                config.marker
+            ),
+            format!(
+                "set `pid_file` to what `pid` says in `{}`; if the file was removed, restart NGINX",
+                config.conf
+            ),
+        ),
+        ("bad-pid-file", _) => (
+            format!("the pid file `{path}` holds no pid: {}", failure.message),
+            "restart NGINX, so that it writes the file again".to_owned(),
+        ),
+        ("not-running", false) if config.container.is_none() => (
+            format!(
+                "the pid file `{path}` is stale: the process in it does not run, and nothing \
+                 answers at `{}`",
+                config.marker
+            ),
+            "start NGINX".to_owned(),
+        ),
         ("not-running", true) if config.container.is_none() => (
-            format!("NGINX's master is dead (the pid file `{path}` is stale), and workers without a master still serve what they had loaded"),
-            format!("end the workers that are left, then start NGINX; whoever listens at `{}` is one of them", config.marker),
+            format!(
+                "NGINX's master is dead (the pid file `{path}` is stale), and workers without a \
+                 master still serve what they had loaded"
+            ),
+            format!(
+                "end the workers that are left, then start NGINX; whoever listens at `{}` is one \
+                 of them",
+                config.marker
+            ),
         ),
         _ => return failure.clone().while_doing("looking for NGINX"),
     };
@@ -138,12 +190,22 @@ fn missing<H: Host>(host: &H, config: &Config, failure: &Failure) -> Failure {
 }
 
 fn no_master(config: &Config, tree: &[Process]) -> Failure {
-    let titles: Vec<String> = tree.iter().take(3).map(|process| format!("{} `{}`", process.pid, process.title)).collect();
+    let titles: Vec<String> =
+        tree.iter().take(3).map(|process| format!("{} `{}`", process.pid, process.title)).collect();
     let message = match &config.container {
-        Some(name) => format!("no NGINX master runs in the container `{name}`; there is {}", titles.join(", ")),
-        None => format!("the pid file `{}` names a process that is not an NGINX master: {}", config.pid_file, titles.join(", ")),
+        Some(name) => format!(
+            "no NGINX master runs in the container `{name}`; there is {}",
+            titles.join(", ")
+        ),
+        None => format!(
+            "the pid file `{}` names a process that is not an NGINX master: {}",
+            config.pid_file,
+            titles.join(", ")
+        ),
     };
-    Failure::unavailable(message).hint("start NGINX with `master_process on`, or set `pid_file` to its pid file").label("reason", "not-nginx")
+    Failure::unavailable(message)
+        .hint("start NGINX with `master_process on`, or set `pid_file` to its pid file")
+        .label("reason", "not-nginx")
 }
 
 /// The configuration file in a master's title, where it names one and that is another.
@@ -175,11 +237,21 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
-    /// A master and two workers, of which the second is shutting down, by a clock that was set by so many milliseconds.
+    /// A master and two workers, of which the second is shutting down, by a clock that was set by
+    /// so many milliseconds.
     fn running(clock_ms: u64, pids: [u32; 2]) -> Running {
-        let process = |pid: u32, title: &str, after_ms| Process { pid, parent: 1, title: title.into(), started_ms: clock_ms + after_ms, labels: Vec::new() };
+        let process = |pid: u32, title: &str, after_ms| Process {
+            pid,
+            parent: 1,
+            title: title.into(),
+            started_ms: clock_ms + after_ms,
+            labels: Vec::new(),
+        };
         let [first, second] = pids;
-        let workers = vec![process(first, "nginx: worker process", 50_000), process(second, "nginx: worker process is shutting down", 10_000)];
+        let workers = vec![
+            process(first, "nginx: worker process", 50_000),
+            process(second, "nginx: worker process is shutting down", 10_000),
+        ];
         Running { master: process(1, "nginx: master process nginx", 0), workers }
     }
 
@@ -190,7 +262,9 @@ mod tests {
             let after = running(clock_ms, [10, 11]);
             assert!(before.iter().all(|worker| after.find(worker).is_some()), "{after:?}");
         }
-        assert!(before.iter().all(|worker| running(1_700_000_000_000, [20, 21]).find(worker).is_none()));
+        assert!(
+            before.iter().all(|worker| running(1_700_000_000_000, [20, 21]).find(worker).is_none())
+        );
     }
 
     #[test]
@@ -198,15 +272,37 @@ mod tests {
         let mut later = running(1_700_000_000_000, [10, 11]);
         let before = later.remembered();
         later.master.started_ms = 0;
-        assert_eq!(before.iter().filter_map(|worker| later.find(worker)).map(|process| process.pid).collect::<Vec<_>>(), [11]);
+        assert_eq!(
+            before
+                .iter()
+                .filter_map(|worker| later.find(worker))
+                .map(|process| process.pid)
+                .collect::<Vec<_>>(),
+            [11]
+        );
     }
 
     #[test]
     fn a_master_with_another_configuration_is_noticed() {
         let title = "nginx: master process /usr/sbin/nginx -c /srv/a.conf";
-        assert_eq!(other_conf(title, &config("/etc/nginx/nginx.conf", None)), Some("/srv/a.conf".into()));
+        assert_eq!(
+            other_conf(title, &config("/etc/nginx/nginx.conf", None)),
+            Some("/srv/a.conf".into())
+        );
         assert_eq!(other_conf(title, &config("/srv/a.conf", None)), None);
-        assert_eq!(other_conf("nginx: master process nginx -p /srv -c a.conf", &config("/srv/a.conf", Some("/srv/"))), None);
-        assert_eq!(other_conf("nginx: master process /usr/sbin/nginx -g daemon on;", &config("/etc/nginx/nginx.conf", None)), None);
+        assert_eq!(
+            other_conf(
+                "nginx: master process nginx -p /srv -c a.conf",
+                &config("/srv/a.conf", Some("/srv/"))
+            ),
+            None
+        );
+        assert_eq!(
+            other_conf(
+                "nginx: master process /usr/sbin/nginx -g daemon on;",
+                &config("/etc/nginx/nginx.conf", None)
+            ),
+            None
+        );
     }
 }

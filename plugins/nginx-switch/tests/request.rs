@@ -17,8 +17,15 @@ fn the_request_names_this_plugin_and_only_values_that_exist() {
     for reference in REQUEST.split("${config.").skip(1) {
         let key = reference.split(['}', ':']).next().unwrap();
         assert!(properties.contains_key(key), "`{key}` is not a key of the plugin's section");
-        let default = reference.split_once('}').and_then(|(inside, _)| inside.split_once(":-")).map(|(_, default)| default);
-        assert_eq!(properties[key].get("default").and_then(|default| default.as_str()), default, "the default of `{key}`");
+        let default = reference
+            .split_once('}')
+            .and_then(|(inside, _)| inside.split_once(":-"))
+            .map(|(_, default)| default);
+        assert_eq!(
+            properties[key].get("default").and_then(|default| default.as_str()),
+            default,
+            "the default of `{key}`"
+        );
     }
 }
 
@@ -30,5 +37,9 @@ fn the_kept_description_is_that_of_the_types() {
     if std::env::var_os("UPDATE_DESCRIPTION").is_some() {
         return std::fs::write(path, made).unwrap();
     }
-    assert_eq!(NginxSwitch::description(), made, "run `UPDATE_DESCRIPTION=1 cargo test -p nginx-switch --test request`");
+    assert_eq!(
+        NginxSwitch::description(),
+        made,
+        "run `UPDATE_DESCRIPTION=1 cargo test -p nginx-switch --test request`"
+    );
 }

@@ -1,4 +1,5 @@
-//! One number held against its limits. Only a number that is one, of one series, complete and fresh, is ever healthy or unhealthy.
+//! One number held against its limits. Only a number that is one, of one series, complete and
+//! fresh, is ever healthy or unhealthy.
 
 use crate::api::{Api, Point};
 use crate::missing::never_seen;
@@ -16,38 +17,70 @@ const NAMED: usize = 3;
 const SELECTOR: &str = "agente_selector";
 
 /// Asks once.
-pub fn check<H: Host>(api: &Api<'_, H>, check: &Check, subject_values: &Values) -> Result<Verdict, Failure> {
+pub fn check<H: Host>(
+    api: &Api<'_, H>,
+    check: &Check,
+    subject_values: &Values,
+) -> Result<Verdict, Failure> {
     let question = &check.question;
-    let text = subject_values.fill(&question.text, &question.expression.holes, 0..question.text.len())?;
+    let text =
+        subject_values.fill(&question.text, &question.expression.holes, 0..question.text.len())?;
     let answer = api.query(&text, None)?;
     let warned = doubts(api, &answer);
     let found = values(&text, answer.data)?;
-    let unsure = |outcome, reason: String| Ok(Verdict::new(outcome, reason).label("query", text.clone()));
+    let unsure =
+        |outcome, reason: String| Ok(Verdict::new(outcome, reason).label("query", text.clone()));
     if let Some(first) = warned.first() {
         return unsure(Outcome::Inconclusive, first.clone());
     }
     let (labels, point) = match found.as_slice() {
         [] => {
-            let mut reason = "the query gives no series: there is no such metric, no matching label, or no sample of late".to_owned();
+            let mut reason = "the query gives no series: there is no such metric, no matching \
+                              label, or no sample of late"
+                .to_owned();
             if let Some(names) = never_seen(api, question)?.filter(|names| !names.is_empty()) {
-                reason = format!("the query gives no series: the server has never seen {}", names.join(", "));
+                reason = format!(
+                    "the query gives no series: the server has never seen {}",
+                    names.join(", ")
+                );
             }
             return unsure(Outcome::NoData, reason);
         }
         [one] => one,
         several => {
-            let named: Vec<String> = several.iter().take(NAMED).map(|(labels, _)| format!("`{}`", shown(labels))).collect();
-            let reason = format!("the query gives {} series, and one is wanted: {}…; add them up with `sum(…)` or `max(…)`", several.len(), named.join(", "));
+            let named: Vec<String> = several
+                .iter()
+                .take(NAMED)
+                .map(|(labels, _)| format!("`{}`", shown(labels)))
+                .collect();
+            let reason = format!(
+                "the query gives {} series, and one is wanted: {}…; add them up with `sum(…)` or \
+                 `max(…)`",
+                several.len(),
+                named.join(", ")
+            );
             return unsure(Outcome::Inconclusive, reason);
         }
     };
     let value = match point {
         Some(Point { value, .. }) if value.is_finite() => *value,
-        Some(Point { value, .. }) => return unsure(Outcome::Inconclusive, not_a_number(labels, *value)),
-        None => return unsure(Outcome::Inconclusive, "the query gives a native histogram, which is no number".to_owned()),
+        Some(Point { value, .. }) => {
+            return unsure(Outcome::Inconclusive, not_a_number(labels, *value));
+        }
+        None => {
+            return unsure(
+                Outcome::Inconclusive,
+                "the query gives a native histogram, which is no number".to_owned(),
+            );
+        }
     };
     if let Some(reason) = stale(api, check, subject_values)? {
-        return Ok(Verdict::new(Outcome::Inconclusive, format!("the value {value} is not to be relied on: {reason}")).value(value).label("query", text));
+        return Ok(Verdict::new(
+            Outcome::Inconclusive,
+            format!("the value {value} is not to be relied on: {reason}"),
+        )
+        .value(value)
+        .label("query", text));
     }
     Ok(judged(check, value).label("query", text))
 }
@@ -72,13 +105,20 @@ fn judged(check: &Check, value: f64) -> Verdict {
 
 /// Why the value is too old to be judged, where that can be told.
 ///
-/// An instant query gives its own time with every value, so that `rate` over a window goes on falling after its target has died. The samples
-/// themselves are asked: a selector that had samples within the window and has none now, or whose newest one is too old, is stale. One that never had
+/// An instant query gives its own time with every value, so that `rate` over a window goes on
+/// falling after its target has died. The samples themselves are asked: a selector that had samples
+/// within the window and has none now, or whose newest one is too old, is stale. One that never had
 /// any is no sign: a counter of errors comes with the first error.
-fn stale<H: Host>(api: &Api<'_, H>, check: &Check, subject_values: &Values) -> Result<Option<String>, Failure> {
+fn stale<H: Host>(
+    api: &Api<'_, H>,
+    check: &Check,
+    subject_values: &Values,
+) -> Result<Option<String>, Failure> {
     let question = &check.question;
     let mut selectors: Vec<String> = Vec::new();
-    for selector in question.expression.selectors.iter().filter(|selector| selector.metric.is_some()) {
+    for selector in
+        question.expression.selectors.iter().filter(|selector| selector.metric.is_some())
+    {
         let selector = filled(question, selector, subject_values)?;
         if !selectors.contains(&selector) {
             selectors.push(selector);
@@ -89,17 +129,24 @@ fn stale<H: Host>(api: &Api<'_, H>, check: &Check, subject_values: &Values) -> R
     }
     let range = duration(check.window.max(check.max_age));
     let newest = together(&selectors, |selector| format!("time() - max(timestamp({selector}))"));
-    let recent = together(&selectors, |selector| format!("count(count_over_time({selector}[{range}]))"));
+    let recent =
+        together(&selectors, |selector| format!("count(count_over_time({selector}[{range}]))"));
     let newest = by_selector(api, &newest, "age")?;
     let recent = by_selector(api, &recent, "count")?;
     for (index, selector) in selectors.iter().enumerate() {
         let index = index.to_string();
         match newest.get(&index) {
             Some(age) if *age > check.max_age.as_secs_f64() => {
-                return Ok(Some(format!("the newest sample of `{selector}` is {age:.0} s old, and {:.0} s is the most", check.max_age.as_secs_f64())));
+                return Ok(Some(format!(
+                    "the newest sample of `{selector}` is {age:.0} s old, and {:.0} s is the most",
+                    check.max_age.as_secs_f64()
+                )));
             }
             None if recent.get(&index).is_some_and(|count| *count > 0.0) => {
-                return Ok(Some(format!("`{selector}` is stale: it had samples within {range} and has none now, as when its target is gone")));
+                return Ok(Some(format!(
+                    "`{selector}` is stale: it had samples within {range} and has none now, as \
+                     when its target is gone"
+                )));
             }
             _ => {}
         }
@@ -109,15 +156,30 @@ fn stale<H: Host>(api: &Api<'_, H>, check: &Check, subject_values: &Values) -> R
 
 /// One expression that asks the same of several selectors.
 fn together(selectors: &[String], ask: impl Fn(&str) -> String) -> String {
-    let parts: Vec<String> =
-        selectors.iter().enumerate().map(|(index, selector)| format!("label_replace({}, \"{SELECTOR}\", \"{index}\", \"\", \"\")", ask(selector))).collect();
+    let parts: Vec<String> = selectors
+        .iter()
+        .enumerate()
+        .map(|(index, selector)| {
+            format!("label_replace({}, \"{SELECTOR}\", \"{index}\", \"\", \"\")", ask(selector))
+        })
+        .collect();
     parts.join(" or ")
 }
 
-fn by_selector<H: Host>(api: &Api<'_, H>, expression: &str, what: &str) -> Result<BTreeMap<String, f64>, Failure> {
-    let answer = api.query(expression, None).map_err(|failure| failure.while_doing(format!("the {what} of the samples can't be asked")))?;
+fn by_selector<H: Host>(
+    api: &Api<'_, H>,
+    expression: &str,
+    what: &str,
+) -> Result<BTreeMap<String, f64>, Failure> {
+    let answer = api.query(expression, None).map_err(|failure| {
+        failure.while_doing(format!("the {what} of the samples can't be asked"))
+    })?;
     let found = values(expression, answer.data)?.into_iter();
-    Ok(found.filter_map(|(mut labels, point)| point.map(|point| (labels.remove(SELECTOR).unwrap_or_default(), point.value))).collect())
+    Ok(found
+        .filter_map(|(mut labels, point)| {
+            point.map(|point| (labels.remove(SELECTOR).unwrap_or_default(), point.value))
+        })
+        .collect())
 }
 
 #[cfg(test)]
@@ -137,6 +199,9 @@ mod tests {
         assert_eq!(above.reason, "the value is 0.06; the limits are 0 and 0.05");
         assert_eq!(above.labels, [("limit".to_owned(), "0.05".to_owned())]);
         let below = verdict(r#"{"query": "up", "max": 5, "min": 1}"#, 0.0);
-        assert_eq!((below.outcome, below.labels), (Outcome::Unhealthy, vec![("limit".to_owned(), "1".to_owned())]));
+        assert_eq!(
+            (below.outcome, below.labels),
+            (Outcome::Unhealthy, vec![("limit".to_owned(), "1".to_owned())])
+        );
     }
 }

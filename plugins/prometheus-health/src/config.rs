@@ -10,7 +10,17 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Headers that belong to the connection, or that are set by other means.
-const RESERVED: [&str; 9] = ["connection", "content-length", "host", "http2-settings", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"];
+const RESERVED: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
 
 /// Where Prometheus is, and what every request carries.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -19,10 +29,12 @@ const RESERVED: [&str; 9] = ["connection", "content-length", "host", "http2-sett
 pub struct Config {
     /// The server's base URL, with its path prefix where it has one: `http://127.0.0.1:9090`, `https://metrics.example/prometheus`.
     pub url: String,
-    /// Headers by name. `{name}` in a value stands for a secret that `secrets` lists. `X-Scope-OrgID` chooses a tenant of Mimir.
+    /// Headers by name. `{name}` in a value stands for a secret that `secrets` lists.
+    /// `X-Scope-OrgID` chooses a tenant of Mimir.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Names of secrets of the manifest that `headers` uses. The plugin never sees their values: the host puts them in as a request leaves.
+    /// Names of secrets of the manifest that `headers` uses. The plugin never sees their values:
+    /// the host puts them in as a request leaves.
     #[serde(default)]
     pub secrets: Vec<String>,
     /// The name of a secret that is sent as a bearer token.
@@ -31,10 +43,12 @@ pub struct Config {
     /// A user and a password.
     #[serde(default)]
     pub basic: Option<Basic>,
-    /// Absolute path of a PEM file of certificate authorities to trust beside the system's, for `https`. The host reads it.
+    /// Absolute path of a PEM file of certificate authorities to trust beside the system's, for
+    /// `https`. The host reads it.
     #[serde(default)]
     pub ca: Option<String>,
-    /// Absolute path of a PEM file with the certificate that is shown to the server, and its key, for `https`. The host reads it.
+    /// Absolute path of a PEM file with the certificate that is shown to the server, and its key,
+    /// for `https`. The host reads it.
     #[serde(default)]
     pub client_certificate: Option<String>,
 }
@@ -55,9 +69,15 @@ impl Config {
         let mut problems = Vec::new();
         match Request::get(&self.url) {
             Err(error) => problems.push(Problem::new("url", error.to_string())),
-            Ok(_) if self.url.contains(['?', '#']) => problems.push(Problem::new("url", "the base URL has neither `?` nor `#`; take out what follows")),
+            Ok(_) if self.url.contains(['?', '#']) => problems.push(Problem::new(
+                "url",
+                "the base URL has neither `?` nor `#`; take out what follows",
+            )),
             Ok(request) if request.path.contains("/api/v1") => {
-                problems.push(Problem::new("url", "the base URL ends before `/api/v1`, which the plugin adds"));
+                problems.push(Problem::new(
+                    "url",
+                    "the base URL ends before `/api/v1`, which the plugin adds",
+                ));
             }
             Ok(_) => {}
         }
@@ -66,17 +86,24 @@ impl Config {
             if !path.starts_with('/') {
                 problems.push(Problem::new(place, format!("`{path}` is not an absolute path")));
             } else if self.url.starts_with("http://") {
-                problems.push(Problem::new(place, "is for `https`, and `url` begins with `http://`"));
+                problems
+                    .push(Problem::new(place, "is for `https`, and `url` begins with `http://`"));
             }
         }
         if self.bearer.is_some() && self.basic.is_some() {
-            problems.push(Problem::new("bearer", "`bearer` and `basic` both say who asks; take one out"));
+            problems.push(Problem::new(
+                "bearer",
+                "`bearer` and `basic` both say who asks; take one out",
+            ));
         }
         if self.bearer.as_deref() == Some("") {
             problems.push(Problem::new("bearer", "is the name of a secret, not empty"));
         }
         if let Some(basic) = &self.basic {
-            if basic.user.is_empty() || basic.user.contains(':') || basic.user.chars().any(char::is_control) {
+            if basic.user.is_empty()
+                || basic.user.contains(':')
+                || basic.user.chars().any(char::is_control)
+            {
                 problems.push(Problem::new("basic.user", "must be a name of one line without `:`"));
             }
             if basic.password.is_empty() {
@@ -84,11 +111,17 @@ impl Config {
             }
         }
         for (name, value) in &self.headers {
-            problems.extend(self.header_problem(name, value).map(|message| Problem::new(format!("headers.{name}"), message)));
+            problems.extend(
+                self.header_problem(name, value)
+                    .map(|message| Problem::new(format!("headers.{name}"), message)),
+            );
         }
         for (index, secret) in self.secrets.iter().enumerate() {
             if !self.headers.values().any(|value| value.contains(&format!("{{{secret}}}"))) {
-                let message = format!("no header uses it; write `{{{secret}}}` where its value belongs, or take it out");
+                let message = format!(
+                    "no header uses it; write `{{{secret}}}` where its value belongs, or take it \
+                     out"
+                );
                 problems.push(Problem::new(format!("secrets.{index}"), message));
             }
         }
@@ -97,7 +130,11 @@ impl Config {
 
     fn header_problem(&self, name: &str, value: &str) -> Option<String> {
         let lower = name.to_ascii_lowercase();
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        {
             return Some(format!("`{name}` is not the name of a header"));
         }
         if RESERVED.contains(&lower.as_str()) {
@@ -110,7 +147,9 @@ impl Config {
             return Some("must be one line of ASCII without spaces at its ends".to_owned());
         }
         let mut rest = value;
-        while let Some((secret, after)) = rest.split_once('{').and_then(|(_, opened)| opened.split_once('}')) {
+        while let Some((secret, after)) =
+            rest.split_once('{').and_then(|(_, opened)| opened.split_once('}'))
+        {
             if !self.secrets.iter().any(|listed| listed == secret) {
                 return Some(format!("`{{{secret}}}` names no entry of `secrets`"));
             }
@@ -119,19 +158,27 @@ impl Config {
         None
     }
 
-    /// The headers that every request carries. For a secret that is its placeholder, which the host swaps as the request leaves.
+    /// The headers that every request carries. For a secret that is its placeholder, which the host
+    /// swaps as the request leaves.
     pub fn headers<H: Host>(&self, host: &H) -> Result<Vec<(String, String)>, Failure> {
         let opened = |name: &str| {
-            let secret = host.secret(name).map_err(|failure| failure.while_doing(format!("Prometheus is asked with the secret `{name}`")))?;
+            let secret = host.secret(name).map_err(|failure| {
+                failure.while_doing(format!("Prometheus is asked with the secret `{name}`"))
+            })?;
             Ok::<_, Failure>(secret.placeholder())
         };
         let mut headers = vec![
-            ("user-agent".to_owned(), concat!("agente-host-prometheus/", env!("CARGO_PKG_VERSION")).to_owned()),
+            (
+                "user-agent".to_owned(),
+                concat!("agente-host-prometheus/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ),
             ("accept".to_owned(), "application/json".to_owned()),
         ];
         for (name, value) in &self.headers {
             let mut filled = value.clone();
-            for secret in self.secrets.iter().filter(|secret| value.contains(&format!("{{{secret}}}"))) {
+            for secret in
+                self.secrets.iter().filter(|secret| value.contains(&format!("{{{secret}}}")))
+            {
                 filled = filled.replace(&format!("{{{secret}}}"), &opened(secret)?);
             }
             headers.push((name.to_ascii_lowercase(), filled));
@@ -141,7 +188,13 @@ impl Config {
         }
         if let Some(basic) = &self.basic {
             // The host knows its placeholder inside of Basic credentials, too.
-            headers.push(("authorization".to_owned(), format!("Basic {}", STANDARD.encode(format!("{}:{}", basic.user, opened(&basic.password)?)))));
+            headers.push((
+                "authorization".to_owned(),
+                format!(
+                    "Basic {}",
+                    STANDARD.encode(format!("{}:{}", basic.user, opened(&basic.password)?))
+                ),
+            ));
         }
         Ok(headers)
     }
@@ -162,7 +215,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_at_its_place() {
         assert_eq!(problems(r#"{"url": "http://127.0.0.1:9090"}"#), [""; 0]);
-        assert_eq!(problems(r#"{"url": "https://metrics.example/prometheus/", "bearer": "token", "ca": "/etc/ca.pem"}"#), [""; 0]);
+        assert_eq!(
+            problems(
+                r#"{"url": "https://metrics.example/prometheus/", "bearer": "token", "ca": "/etc/ca.pem"}"#
+            ),
+            [""; 0]
+        );
         for (json, path) in [
             ("{}", ""),
             (r#"{"url": "127.0.0.1:9090"}"#, "url"),
@@ -172,12 +230,18 @@ mod tests {
             (r#"{"url": "https://prom", "ca": "ca.pem"}"#, "ca"),
             (r#"{"url": "http://prom", "ca": "/ca.pem"}"#, "ca"),
             (r#"{"url": "https://prom", "client_certificate": "own.pem"}"#, "client_certificate"),
-            (r#"{"url": "http://prom", "bearer": "a", "basic": {"user": "u", "password": "p"}}"#, "bearer"),
+            (
+                r#"{"url": "http://prom", "bearer": "a", "basic": {"user": "u", "password": "p"}}"#,
+                "bearer",
+            ),
             (r#"{"url": "http://prom", "basic": {"user": "a:b", "password": "p"}}"#, "basic.user"),
             (r#"{"url": "http://prom", "headers": {"Host": "x"}}"#, "headers.Host"),
             (r#"{"url": "http://prom", "headers": {"x-a": "{token}"}}"#, "headers.x-a"),
             (r#"{"url": "http://prom", "secrets": ["token"]}"#, "secrets.0"),
-            (r#"{"url": "http://prom", "bearer": "t", "headers": {"Authorization": "x"}}"#, "headers.Authorization"),
+            (
+                r#"{"url": "http://prom", "bearer": "t", "headers": {"Authorization": "x"}}"#,
+                "headers.Authorization",
+            ),
         ] {
             assert_eq!(problems(json), [path], "{json}");
         }
@@ -187,13 +251,23 @@ mod tests {
     fn a_secret_is_only_ever_its_placeholder() {
         let host = NativeHost::new("shop", "production").with_secret("token", "hunter2");
         let placeholder = host.secret("token").unwrap().placeholder();
-        let sent = |json: &str| serde_json::from_str::<Config>(json).unwrap().headers(&host).unwrap();
+        let sent =
+            |json: &str| serde_json::from_str::<Config>(json).unwrap().headers(&host).unwrap();
         let bearer = sent(r#"{"url": "http://prom", "bearer": "token"}"#);
-        assert!(bearer.contains(&("authorization".to_owned(), format!("Bearer {placeholder}"))), "{bearer:?}");
-        let basic = sent(r#"{"url": "http://prom", "basic": {"user": "ops", "password": "token"}}"#);
+        assert!(
+            bearer.contains(&("authorization".to_owned(), format!("Bearer {placeholder}"))),
+            "{bearer:?}"
+        );
+        let basic =
+            sent(r#"{"url": "http://prom", "basic": {"user": "ops", "password": "token"}}"#);
         let encoded = STANDARD.encode(format!("ops:{placeholder}"));
-        assert!(basic.contains(&("authorization".to_owned(), format!("Basic {encoded}"))), "{basic:?}");
-        let header = sent(r#"{"url": "http://prom", "secrets": ["token"], "headers": {"X-Key": "k {token}"}}"#);
+        assert!(
+            basic.contains(&("authorization".to_owned(), format!("Basic {encoded}"))),
+            "{basic:?}"
+        );
+        let header = sent(
+            r#"{"url": "http://prom", "secrets": ["token"], "headers": {"X-Key": "k {token}"}}"#,
+        );
         assert!(header.contains(&("x-key".to_owned(), format!("k {placeholder}"))), "{header:?}");
     }
 }

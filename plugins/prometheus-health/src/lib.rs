@@ -1,8 +1,10 @@
-//! The plugin `prometheus-health`: verdicts, and numbers for analysis, from Prometheus or a server that speaks its HTTP API.
+//! The plugin `prometheus-health`: verdicts, and numbers for analysis, from Prometheus or a server
+//! that speaks its HTTP API.
 //!
-//! Invariants: a value that is no number, of several series, partial or stale is never healthy; an empty answer is an answer and no failure; a server
-//! that does not answer is a failure that may pass, and one that refuses the query is a failure that does not; a placeholder's value can't end the text
-//! it stands in; only GET is used and no redirect is followed.
+//! Invariants: a value that is no number, of several series, partial or stale is never healthy; an
+//! empty answer is an answer and no failure; a server that does not answer is a failure that may
+//! pass, and one that refuses the query is a failure that does not; a placeholder's value can't end
+//! the text it stands in; only GET is used and no redirect is followed.
 
 pub mod api;
 pub mod check;
@@ -17,7 +19,10 @@ use crate::api::Api;
 use crate::config::Config;
 use crate::placeholder::Values;
 use crate::table::{CheckTable, QueryTable, Question};
-use agente_plugin_sdk::{Description, Failure, HealthCheck, Host, MetricSource, Plugin, Problem, Reading, Subject, Verdict, Wanted, Window};
+use agente_plugin_sdk::{
+    Description, Failure, HealthCheck, Host, MetricSource, Plugin, Problem, Reading, Subject,
+    Verdict, Wanted, Window,
+};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -29,10 +34,16 @@ impl Plugin for PrometheusHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        let summary = "Asks Prometheus, or a server that speaks its HTTP API, for verdicts and for the numbers that analysis judges.";
-        Description::new::<Config>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), "health-check", summary)
-            .with_spec::<CheckTable>()
-            .with_query::<QueryTable>()
+        let summary = "Asks Prometheus, or a server that speaks its HTTP API, for verdicts and \
+                       for the numbers that analysis judges.";
+        Description::new::<Config>(
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            "health-check",
+            summary,
+        )
+        .with_spec::<CheckTable>()
+        .with_query::<QueryTable>()
     }
 
     fn description() -> Cow<'static, str> {
@@ -51,7 +62,12 @@ impl HealthCheck for PrometheusHealth {
         spec.check().err().unwrap_or_default()
     }
 
-    fn check<H: Host>(host: &H, config: &Config, subject: &Subject, spec: &CheckTable) -> Result<Verdict, Failure> {
+    fn check<H: Host>(
+        host: &H,
+        config: &Config,
+        subject: &Subject,
+        spec: &CheckTable,
+    ) -> Result<Verdict, Failure> {
         let check = spec.check().map_err(|problems| wrong("check", &problems))?;
         check::check(&Api::new(host, config)?, &check, &values(host, subject, check.window))
     }
@@ -64,13 +80,30 @@ impl MetricSource for PrometheusHealth {
         query.question(wanted).err().unwrap_or_default()
     }
 
-    fn query<H: Host>(host: &H, config: &Config, subject: &Subject, query: &QueryTable, wanted: Wanted, window: Window) -> Result<Reading, Failure> {
+    fn query<H: Host>(
+        host: &H,
+        config: &Config,
+        subject: &Subject,
+        query: &QueryTable,
+        wanted: Wanted,
+        window: Window,
+    ) -> Result<Reading, Failure> {
         let question = read(query, wanted)?;
         let length = Duration::from_millis(window.end_ms.saturating_sub(window.start_ms));
-        source::read(&Api::new(host, config)?, &question, &values(host, subject, length), wanted, window)
+        source::read(
+            &Api::new(host, config)?,
+            &question,
+            &values(host, subject, length),
+            wanted,
+            window,
+        )
     }
 
-    fn missing<H: Host>(host: &H, config: &Config, query: &QueryTable) -> Result<Vec<String>, Failure> {
+    fn missing<H: Host>(
+        host: &H,
+        config: &Config,
+        query: &QueryTable,
+    ) -> Result<Vec<String>, Failure> {
         // Which shape is wanted is not said here; the metrics are the same for both.
         let question = read(query, Wanted::Value).or_else(|_| read(query, Wanted::Samples))?;
         missing::missing(&Api::new(host, config)?, &question)
@@ -82,7 +115,8 @@ fn read(query: &QueryTable, wanted: Wanted) -> Result<Question, Failure> {
 }
 
 fn wrong(what: &str, problems: &[Problem]) -> Failure {
-    let told: Vec<String> = problems.iter().map(|problem| format!("`{}`: {}", problem.path, problem.message)).collect();
+    let told: Vec<String> =
+        problems.iter().map(|problem| format!("`{}`: {}", problem.path, problem.message)).collect();
     Failure::invalid_config(format!("the table of the {what} is wrong at {}", told.join("; ")))
 }
 

@@ -1,4 +1,5 @@
-//! Placeholders in queries, and how their values are put in: never so that a value could end the text it stands in.
+//! Placeholders in queries, and how their values are put in: never so that a value could end the
+//! text it stands in.
 
 use crate::promql::{Hole, Place};
 use agente_plugin_sdk::{Failure, Subject};
@@ -43,7 +44,14 @@ impl Values {
     pub fn made_up() -> Self {
         let text = || "example".to_owned();
         let addresses = vec!["192.0.2.1:80".to_owned()];
-        Self { slot: text(), release: "1".to_owned(), service: text(), environment: text(), window: "5m".to_owned(), addresses }
+        Self {
+            slot: text(),
+            release: "1".to_owned(),
+            service: text(),
+            environment: text(),
+            window: "5m".to_owned(),
+            addresses,
+        }
     }
 
     fn get(&self, name: &str, regex: bool) -> String {
@@ -53,7 +61,14 @@ impl Values {
             "service" => &self.service,
             "environment" => &self.environment,
             "window" => &self.window,
-            _ => return self.addresses.iter().map(|address| quoted_for_regex(address)).collect::<Vec<_>>().join("|"),
+            _ => {
+                return self
+                    .addresses
+                    .iter()
+                    .map(|address| quoted_for_regex(address))
+                    .collect::<Vec<_>>()
+                    .join("|");
+            }
         };
         if regex { quoted_for_regex(one) } else { one.clone() }
     }
@@ -62,22 +77,35 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// `invalid-config` where a placeholder has no value for this subject, or its value can't stand where it is.
+    /// `invalid-config` where a placeholder has no value for this subject, or its value can't stand
+    /// where it is.
     pub fn fill(&self, text: &str, holes: &[Hole], part: Range<usize>) -> Result<String, Failure> {
         let mut filled = String::new();
         let mut from = part.start;
-        for hole in holes.iter().filter(|hole| hole.range.start >= part.start && hole.range.end <= part.end) {
+        for hole in
+            holes.iter().filter(|hole| hole.range.start >= part.start && hole.range.end <= part.end)
+        {
             filled.push_str(text.get(from..hole.range.start).unwrap_or_default());
             from = hole.range.end;
-            let value = self.get(&hole.name, matches!(hole.place, Place::Literal { regex: true, .. }));
+            let value =
+                self.get(&hole.name, matches!(hole.place, Place::Literal { regex: true, .. }));
             if value.is_empty() {
-                let message = format!("the query names `{{{{{}}}}}`, and this question is about nothing that has one", hole.name);
-                return Err(Failure::invalid_config(message).hint("a dependency has no slot, no release and no backends: take the placeholder out"));
+                let message = format!(
+                    "the query names `{{{{{}}}}}`, and this question is about nothing that has one",
+                    hole.name
+                );
+                return Err(Failure::invalid_config(message).hint(
+                    "a dependency has no slot, no release and no backends: take the placeholder \
+                     out",
+                ));
             }
             match hole.place {
                 // Its end can't be escaped.
                 Place::Literal { quote: '`', .. } if value.contains('`') => {
-                    return Err(Failure::invalid_config(format!("the value of `{{{{{}}}}}` can't stand in backticks; use double quotes", hole.name)));
+                    return Err(Failure::invalid_config(format!(
+                        "the value of `{{{{{}}}}}` can't stand in backticks; use double quotes",
+                        hole.name
+                    )));
                 }
                 Place::Bare | Place::Literal { quote: '`', .. } => filled.push_str(&value),
                 Place::Literal { .. } => filled.push_str(&escaped(&value)),
@@ -133,8 +161,17 @@ mod tests {
     use agente_plugin_sdk::Backend;
 
     fn subject() -> Subject {
-        let backend = |address: &str| Backend { id: "b".to_owned(), address: address.to_owned(), labels: Vec::new() };
-        Subject { slot: "blue".to_owned(), release: 7, backends: vec![backend("127.0.0.1:18100"), backend("[::1]:18101")], labels: Vec::new() }
+        let backend = |address: &str| Backend {
+            id: "b".to_owned(),
+            address: address.to_owned(),
+            labels: Vec::new(),
+        };
+        Subject {
+            slot: "blue".to_owned(),
+            release: 7,
+            backends: vec![backend("127.0.0.1:18100"), backend("[::1]:18101")],
+            labels: Vec::new(),
+        }
     }
 
     fn filled(text: &str, values: &Values) -> Result<String, String> {
@@ -156,7 +193,12 @@ mod tests {
 
     #[test]
     fn no_value_ends_the_text_it_stands_in() {
-        let values = Values::new(&Subject { slot: "a\"} or up{x=\"'\\\n".to_owned(), ..subject() }, "sh`op", "production", Duration::from_secs(1));
+        let values = Values::new(
+            &Subject { slot: "a\"} or up{x=\"'\\\n".to_owned(), ..subject() },
+            "sh`op",
+            "production",
+            Duration::from_secs(1),
+        );
         for text in [r#"x{a="{{slot}}"}"#, "x{a='{{slot}}'}", r#"x{a=~"{{slot}}"}"#] {
             let filled = filled(text, &values).unwrap();
             let found = read(&filled).unwrap();
@@ -170,7 +212,10 @@ mod tests {
     fn a_placeholder_without_a_value_is_told() {
         let nobody = Values::new(&Subject::default(), "shop", "production", Duration::from_secs(1));
         for text in ["x{a=\"{{slot}}\"}", "x{a=\"{{release}}\"}", "x{a=~\"{{backends}}\"}"] {
-            assert!(filled(text, &nobody).unwrap_err().contains("about nothing that has one"), "{text}");
+            assert!(
+                filled(text, &nobody).unwrap_err().contains("about nothing that has one"),
+                "{text}"
+            );
         }
     }
 }

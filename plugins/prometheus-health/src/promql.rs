@@ -1,8 +1,8 @@
-//! Reads PromQL as far as it must be known before Prometheus is asked: whether it is well formed, which selectors are in it, and where its
-//! placeholders stand.
+//! Reads PromQL as far as it must be known before Prometheus is asked: whether it is well formed,
+//! which selectors are in it, and where its placeholders stand.
 //!
-//! Functions, types and the number of arguments are not judged here: preflight lets the server do that. Texts of any nesting and length are read
-//! without recursion deeper than 64 levels.
+//! Functions, types and the number of arguments are not judged here: preflight lets the server do
+//! that. Texts of any nesting and length are read without recursion deeper than 64 levels.
 
 mod lexer;
 #[cfg(test)]
@@ -14,9 +14,37 @@ use std::ops::Range;
 /// How deep expressions may be nested.
 const MAX_DEPTH: usize = 64;
 
-const AGGREGATIONS: [&str; 14] =
-    ["sum", "min", "max", "avg", "group", "stddev", "stdvar", "count", "count_values", "bottomk", "topk", "quantile", "limitk", "limit_ratio"];
-const KEYWORDS: [&str; 13] = ["by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset", "atan2", "nan"];
+const AGGREGATIONS: [&str; 14] = [
+    "sum",
+    "min",
+    "max",
+    "avg",
+    "group",
+    "stddev",
+    "stdvar",
+    "count",
+    "count_values",
+    "bottomk",
+    "topk",
+    "quantile",
+    "limitk",
+    "limit_ratio",
+];
+const KEYWORDS: [&str; 13] = [
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "and",
+    "or",
+    "unless",
+    "bool",
+    "offset",
+    "atan2",
+    "nan",
+];
 const OPERATORS: [&str; 12] = ["+", "-", "*", "/", "%", "^", "==", "!=", "<=", ">=", "<", ">"];
 
 /// What is wrong with a text.
@@ -59,9 +87,7 @@ pub enum Place {
 pub struct Hole {
     /// Its bytes, braces and all.
     pub range: Range<usize>,
-    /// Its name.
     pub name: String,
-    /// Where it stands.
     pub place: Place,
 }
 
@@ -94,7 +120,8 @@ pub struct Expression {
 /// The first thing that is wrong with it.
 pub fn read(text: &str) -> Result<Expression, SyntaxError> {
     let tokens = tokens(text)?;
-    let mut parser = Parser { text, tokens: &tokens, next: 0, depth: 0, found: Expression::default() };
+    let mut parser =
+        Parser { text, tokens: &tokens, next: 0, depth: 0, found: Expression::default() };
     parser.expression()?;
     if let Some(token) = parser.peek() {
         return Err(parser.unexpected(token, "an operator or the end"));
@@ -123,7 +150,10 @@ impl<'t> Parser<'t> {
     }
 
     fn is(&self, ahead: usize, text: &str) -> bool {
-        self.tokens.get(self.next + ahead).is_some_and(|token| matches!(token.kind, Kind::Word | Kind::Sign) && self.slice(token).eq_ignore_ascii_case(text))
+        self.tokens.get(self.next + ahead).is_some_and(|token| {
+            matches!(token.kind, Kind::Word | Kind::Sign)
+                && self.slice(token).eq_ignore_ascii_case(text)
+        })
     }
 
     fn take(&mut self, text: &str) -> bool {
@@ -144,7 +174,10 @@ impl<'t> Parser<'t> {
     }
 
     fn unexpected(&self, token: &Token, wanted: &str) -> SyntaxError {
-        SyntaxError::new(token.start, format!("`{}` stands where {wanted} is expected", self.slice(token)))
+        SyntaxError::new(
+            token.start,
+            format!("`{}` stands where {wanted} is expected", self.slice(token)),
+        )
     }
 
     fn ended(&self, wanted: &str) -> SyntaxError {
@@ -154,7 +187,10 @@ impl<'t> Parser<'t> {
     fn expression(&mut self) -> Result<(), SyntaxError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(SyntaxError::new(self.peek().map_or(0, |token| token.start), format!("it is nested deeper than {MAX_DEPTH} levels")));
+            return Err(SyntaxError::new(
+                self.peek().map_or(0, |token| token.start),
+                format!("it is nested deeper than {MAX_DEPTH} levels"),
+            ));
         }
         self.operand()?;
         while self.operator() {
@@ -172,7 +208,10 @@ impl<'t> Parser<'t> {
     }
 
     fn operator(&mut self) -> bool {
-        OPERATORS.iter().chain(["and", "or", "unless", "atan2"].iter()).any(|operator| self.take(operator))
+        OPERATORS
+            .iter()
+            .chain(["and", "or", "unless", "atan2"].iter())
+            .any(|operator| self.take(operator))
     }
 
     fn operand(&mut self) -> Result<(), SyntaxError> {
@@ -185,7 +224,12 @@ impl<'t> Parser<'t> {
             Kind::Number => self.next += 1,
             Kind::Text => self.literal(false)?,
             Kind::Word if is_one_of(word, &["inf", "nan"]) => self.next += 1,
-            Kind::Word if is_one_of(word, &AGGREGATIONS) && (self.is(1, "(") || self.is(1, "by") || self.is(1, "without")) => self.aggregation()?,
+            Kind::Word
+                if is_one_of(word, &AGGREGATIONS)
+                    && (self.is(1, "(") || self.is(1, "by") || self.is(1, "without")) =>
+            {
+                self.aggregation()?;
+            }
             Kind::Word if self.is(1, "(") && !is_one_of(word, &KEYWORDS) => {
                 self.next += 1;
                 self.arguments(true)?;
@@ -203,7 +247,9 @@ impl<'t> Parser<'t> {
                 self.expression()?;
                 self.expect(")")?;
             }
-            Kind::Word | Kind::Sign | Kind::Duration => return Err(self.unexpected(token, "an expression")),
+            Kind::Word | Kind::Sign | Kind::Duration => {
+                return Err(self.unexpected(token, "an expression"));
+            }
         }
         let modified = self.modifiers()?;
         if let Some(found) = self.found.selectors.get_mut(first_selector).filter(|_| selector) {
@@ -282,7 +328,11 @@ impl<'t> Parser<'t> {
             let Some(label) = self.peek() else { return Err(self.ended("`}`")) };
             match label.kind {
                 // A metric's name in quotes.
-                Kind::Text if !self.tokens.get(self.next + 1).is_some_and(|after| matches!(self.slice(after), "=" | "!=" | "=~" | "!~")) => {
+                Kind::Text
+                    if !self.tokens.get(self.next + 1).is_some_and(|after| {
+                        matches!(self.slice(after), "=" | "!=" | "=~" | "!~")
+                    }) =>
+                {
                     metric.get_or_insert_with(|| unquoted(self.slice(label)).to_owned());
                     self.literal(false)?;
                 }
@@ -290,7 +340,9 @@ impl<'t> Parser<'t> {
                     self.next += 1;
                     self.matcher(self.slice(label), metric)?;
                 }
-                Kind::Number | Kind::Duration | Kind::Sign => return Err(self.unexpected(label, "the name of a label")),
+                Kind::Number | Kind::Duration | Kind::Sign => {
+                    return Err(self.unexpected(label, "the name of a label"));
+                }
             }
             any = true;
             if !self.take(",") {
@@ -298,7 +350,14 @@ impl<'t> Parser<'t> {
             }
         }
         let end = self.expect("}")?;
-        if any { Ok(end) } else { Err(SyntaxError::new(end.saturating_sub(1), "a selector without a name and without a matcher selects everything")) }
+        if any {
+            Ok(end)
+        } else {
+            Err(SyntaxError::new(
+                end.saturating_sub(1),
+                "a selector without a name and without a matcher selects everything",
+            ))
+        }
     }
 
     fn matcher(&mut self, label: &str, metric: &mut Option<String>) -> Result<(), SyntaxError> {
@@ -339,7 +398,9 @@ impl<'t> Parser<'t> {
                         self.expect("(")?;
                         self.expect(")")?;
                     }
-                    Some(token) => return Err(self.unexpected(token, "a time, `start()` or `end()`")),
+                    Some(token) => {
+                        return Err(self.unexpected(token, "a time, `start()` or `end()`"));
+                    }
                     None => return Err(self.ended("a time")),
                 }
             } else {
@@ -353,7 +414,11 @@ impl<'t> Parser<'t> {
         match self.peek() {
             Some(token) if token.kind == Kind::Duration => {
                 if self.slice(token).starts_with("{{") {
-                    self.found.holes.push(Hole { range: token.start..token.end, name: "window".to_owned(), place: Place::Bare });
+                    self.found.holes.push(Hole {
+                        range: token.start..token.end,
+                        name: "window".to_owned(),
+                        place: Place::Bare,
+                    });
                 }
                 self.next += 1;
                 Ok(())
@@ -370,18 +435,29 @@ impl<'t> Parser<'t> {
         let literal = self.slice(token);
         let place = Place::Literal { quote: literal.chars().next().unwrap_or('"'), regex };
         let mut from = 0;
-        while let Some(open) = literal.get(from..).and_then(|rest| rest.find("{{")).map(|at| at + from) {
+        while let Some(open) =
+            literal.get(from..).and_then(|rest| rest.find("{{")).map(|at| at + from)
+        {
             let inside = open + 2;
-            let close = literal.get(inside..).and_then(|rest| rest.find("}}")).map(|at| at + inside);
-            let Some(close) = close else { return Err(SyntaxError::new(token.start + open, "`{{` has no `}}`")) };
+            let close =
+                literal.get(inside..).and_then(|rest| rest.find("}}")).map(|at| at + inside);
+            let Some(close) = close else {
+                return Err(SyntaxError::new(token.start + open, "`{{` has no `}}`"));
+            };
             let name = literal.get(inside..close).unwrap_or_default().trim().to_owned();
             let range = token.start + open..token.start + close + 2;
             if !crate::placeholder::NAMES.contains(&name.as_str()) {
-                let message = format!("there is no placeholder `{{{{{name}}}}}`; there are {}", crate::placeholder::all());
+                let message = format!(
+                    "there is no placeholder `{{{{{name}}}}}`; there are {}",
+                    crate::placeholder::all()
+                );
                 return Err(SyntaxError::new(range.start, message));
             }
             if name == "backends" && !regex {
-                return Err(SyntaxError::new(range.start, "`{{backends}}` is a regular expression: it stands behind `=~` or `!~`"));
+                return Err(SyntaxError::new(
+                    range.start,
+                    "`{{backends}}` is a regular expression: it stands behind `=~` or `!~`",
+                ));
             }
             self.found.holes.push(Hole { range, name, place });
             from = close + 2;

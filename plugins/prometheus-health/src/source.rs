@@ -1,4 +1,5 @@
-//! Numbers for analysis: raw samples of a selector, or an expression's value. Whatever is not a number is left out and named.
+//! Numbers for analysis: raw samples of a selector, or an expression's value. Whatever is not a
+//! number is left out and named.
 
 use crate::api::{Answer, Api, Data, Label, Point, Sampled};
 use crate::placeholder::{Values, duration};
@@ -8,7 +9,8 @@ use agente_plugin_sdk::host::Level;
 use agente_plugin_sdk::{Failure, Host, Reading, Series, Wanted, Window};
 use std::time::Duration;
 
-/// How long before the window its last earlier sample is looked for: as far as Prometheus itself looks back.
+/// How long before the window its last earlier sample is looked for: as far as Prometheus itself
+/// looks back.
 const MARGIN: Duration = Duration::from_mins(5);
 
 /// What the host takes of one answer; it refuses more.
@@ -16,20 +18,37 @@ const MAX_SERIES: usize = 2000;
 const MAX_POINTS: usize = 200_000;
 
 /// Reads what a question asks for.
-pub fn read<H: Host>(api: &Api<'_, H>, question: &Question, values: &Values, wanted: Wanted, window: Window) -> Result<Reading, Failure> {
+pub fn read<H: Host>(
+    api: &Api<'_, H>,
+    question: &Question,
+    values: &Values,
+    wanted: Wanted,
+    window: Window,
+) -> Result<Reading, Failure> {
     if window.start_ms >= window.end_ms {
-        return Err(Failure::invalid_config(format!("the window from {} to {} has no length", window.start_ms, window.end_ms)));
+        return Err(Failure::invalid_config(format!(
+            "the window from {} to {} has no length",
+            window.start_ms, window.end_ms
+        )));
     }
     let text = values.fill(&question.text, &question.expression.holes, 0..question.text.len())?;
     match (wanted, question.expression.selectors.first()) {
         (Wanted::Value, _) => value(api, &text, window.end_ms),
-        (Wanted::Samples, Some(selector)) => samples(api, &filled(question, selector, values)?, window),
-        (Wanted::Samples, None) => Err(Failure::invalid_config(format!("`{text}` has no selector"))),
+        (Wanted::Samples, Some(selector)) => {
+            samples(api, &filled(question, selector, values)?, window)
+        }
+        (Wanted::Samples, None) => {
+            Err(Failure::invalid_config(format!("`{text}` has no selector")))
+        }
     }
 }
 
 /// A selector with its placeholders filled in, without range or offset.
-pub(crate) fn filled(question: &Question, selector: &Selector, values: &Values) -> Result<String, Failure> {
+pub(crate) fn filled(
+    question: &Question,
+    selector: &Selector,
+    values: &Values,
+) -> Result<String, Failure> {
     values.fill(&question.text, &question.expression.holes, selector.range.clone())
 }
 
@@ -38,7 +57,9 @@ fn samples<H: Host>(api: &Api<'_, H>, selector: &str, window: Window) -> Result<
     let answer = api.query(&format!("{selector}[{}]", duration(range)), Some(window.end_ms))?;
     let mut reading = Reading { series: Vec::new(), doubts: doubts(api, &answer) };
     let Data::Matrix(all) = answer.data else {
-        return Err(Failure::failed(format!("Prometheus answered `{selector}` with no range of samples")));
+        return Err(Failure::failed(format!(
+            "Prometheus answered `{selector}` with no range of samples"
+        )));
     };
     let mut points_in_all = 0;
     for sampled in all {
@@ -47,10 +68,16 @@ fn samples<H: Host>(api: &Api<'_, H>, selector: &str, window: Window) -> Result<
         points.retain(|point| point.value.is_finite());
         if points.len() < before {
             let left_out = before - points.len();
-            reading.doubts.push(format!("{left_out} of {before} samples of `{}` are not numbers (NaN or infinite)", shown(&sampled.metric)));
+            reading.doubts.push(format!(
+                "{left_out} of {before} samples of `{}` are not numbers (NaN or infinite)",
+                shown(&sampled.metric)
+            ));
         }
         if sampled.histograms.is_some() {
-            reading.doubts.push(format!("`{}` is a native histogram, which has no samples to read", shown(&sampled.metric)));
+            reading.doubts.push(format!(
+                "`{}` is a native histogram, which has no samples to read",
+                shown(&sampled.metric)
+            ));
         }
         if points.is_empty() {
             continue;
@@ -59,7 +86,11 @@ fn samples<H: Host>(api: &Api<'_, H>, selector: &str, window: Window) -> Result<
         reading.series.push(series(sampled.metric, &points));
     }
     if reading.series.len() > MAX_SERIES || points_in_all > MAX_POINTS {
-        let message = format!("`{selector}` has {} series with {points_in_all} samples, and {MAX_SERIES} with {MAX_POINTS} are the most", reading.series.len());
+        let message = format!(
+            "`{selector}` has {} series with {points_in_all} samples, and {MAX_SERIES} with \
+             {MAX_POINTS} are the most",
+            reading.series.len()
+        );
         return Err(Failure::invalid_config(message).hint("select fewer series by their labels"));
     }
     Ok(reading)
@@ -84,11 +115,16 @@ fn value<H: Host>(api: &Api<'_, H>, expression: &str, at_ms: u64) -> Result<Read
         match point {
             Some(point) if point.value.is_finite() => reading.series.push(series(labels, &[point])),
             Some(point) => reading.doubts.push(not_a_number(&labels, point.value)),
-            None => reading.doubts.push(format!("`{}` is a native histogram, which is no number", shown(&labels))),
+            None => reading
+                .doubts
+                .push(format!("`{}` is a native histogram, which is no number", shown(&labels))),
         }
     }
     if reading.series.len() > MAX_SERIES {
-        let message = format!("`{expression}` gives {} series, and {MAX_SERIES} are the most", reading.series.len());
+        let message = format!(
+            "`{expression}` gives {} series, and {MAX_SERIES} are the most",
+            reading.series.len()
+        );
         return Err(Failure::invalid_config(message).hint("add them up: `sum(…)`"));
     }
     Ok(reading)
@@ -97,12 +133,17 @@ fn value<H: Host>(api: &Api<'_, H>, expression: &str, at_ms: u64) -> Result<Read
 /// The values of an expression by their labels; none for a native histogram.
 pub(crate) fn values(expression: &str, data: Data) -> Result<Vec<(Label, Option<Point>)>, Failure> {
     match data {
-        Data::Vector(all) => Ok(all.into_iter().map(|Sampled { metric, value, .. }| (metric, value)).collect()),
-        Data::Scalar(point) => Ok(vec![(Label::new(), Some(point))]),
-        Data::Matrix(_) => {
-            Err(Failure::invalid_config(format!("`{expression}` gives a range of samples, and a value is wanted")).hint("put `rate(…)` around it"))
+        Data::Vector(all) => {
+            Ok(all.into_iter().map(|Sampled { metric, value, .. }| (metric, value)).collect())
         }
-        Data::String(_) => Err(Failure::invalid_config(format!("`{expression}` gives a text, and a value is wanted"))),
+        Data::Scalar(point) => Ok(vec![(Label::new(), Some(point))]),
+        Data::Matrix(_) => Err(Failure::invalid_config(format!(
+            "`{expression}` gives a range of samples, and a value is wanted"
+        ))
+        .hint("put `rate(…)` around it")),
+        Data::String(_) => Err(Failure::invalid_config(format!(
+            "`{expression}` gives a text, and a value is wanted"
+        ))),
     }
 }
 
@@ -110,10 +151,16 @@ pub(crate) fn values(expression: &str, data: Data) -> Result<Vec<(Label, Option<
 pub(crate) fn not_a_number(labels: &Label, value: f64) -> String {
     let of = if labels.is_empty() { String::new() } else { format!(" of `{}`", shown(labels)) };
     if value.is_nan() {
-        format!("the value{of} is NaN: nothing was divided by nothing, or a sample says so; mostly there was no traffic")
+        format!(
+            "the value{of} is NaN: nothing was divided by nothing, or a sample says so; mostly \
+             there was no traffic"
+        )
     } else {
         let sign = if value.is_sign_negative() { "-" } else { "+" };
-        format!("the value{of} is {sign}Inf: something was divided by nothing, or lies above the highest bucket")
+        format!(
+            "the value{of} is {sign}Inf: something was divided by nothing, or lies above the \
+             highest bucket"
+        )
     }
 }
 
@@ -122,17 +169,34 @@ pub(crate) fn doubts<H: Host, T>(api: &Api<'_, H>, answer: &Answer<T>) -> Vec<St
     for info in &answer.infos {
         api.host().log(Level::Info, "Prometheus remarks on the query", &[("remark", info)]);
     }
-    answer.warnings.iter().map(|warning| format!("the server warns that the answer may be partial: {}", crate::api::quoted(warning))).collect()
+    answer
+        .warnings
+        .iter()
+        .map(|warning| {
+            format!(
+                "the server warns that the answer may be partial: {}",
+                crate::api::quoted(warning)
+            )
+        })
+        .collect()
 }
 
 fn series(labels: Label, points: &[Point]) -> Series {
-    Series { labels: labels.into_iter().collect(), points: points.iter().map(|point| (point.at_ms, point.value)).collect() }
+    Series {
+        labels: labels.into_iter().collect(),
+        points: points.iter().map(|point| (point.at_ms, point.value)).collect(),
+    }
 }
 
 /// A series as Prometheus writes it, cut.
 pub(crate) fn shown(labels: &Label) -> String {
     let name = labels.get("__name__").map_or("", String::as_str);
-    let others: Vec<String> = labels.iter().filter(|(label, _)| *label != "__name__").take(8).map(|(label, value)| format!("{label}={value:?}")).collect();
+    let others: Vec<String> = labels
+        .iter()
+        .filter(|(label, _)| *label != "__name__")
+        .take(8)
+        .map(|(label, value)| format!("{label}={value:?}"))
+        .collect();
     format!("{name}{{{}}}", others.join(","))
 }
 
@@ -145,7 +209,10 @@ mod tests {
         let at = |at_ms| Point { at_ms, value: 1.0 };
         let kept = |times: &[u64]| {
             let points: Vec<Point> = times.iter().map(|at_ms| at(*at_ms)).collect();
-            within(&points, Window { start_ms: 100, end_ms: 200 }).into_iter().map(|point| point.at_ms).collect::<Vec<_>>()
+            within(&points, Window { start_ms: 100, end_ms: 200 })
+                .into_iter()
+                .map(|point| point.at_ms)
+                .collect::<Vec<_>>()
         };
         assert_eq!(kept(&[50, 90, 110, 200, 201]), [90, 110, 200]);
         assert_eq!(kept(&[50, 100, 150]), [100, 150]);

@@ -6,13 +6,15 @@ use agente_plugin_sdk::{Problem, Wanted};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// The longest expression: encoded, and with a placeholder's values in it, it must fit into the URL of a request.
+/// The longest expression: encoded, and with a placeholder's values in it, it must fit into the URL
+/// of a request.
 pub const MAX_EXPRESSION_BYTES: usize = 2048;
 
 /// How far back a check's `{{window}}` reaches where the check doesn't say it.
 const WINDOW: Duration = Duration::from_mins(2);
 
-/// How old the newest sample may be where the check doesn't say it: two scrapes at the slowest interval that is common.
+/// How old the newest sample may be where the check doesn't say it: two scrapes at the slowest
+/// interval that is common.
 const MAX_AGE: Duration = Duration::from_mins(2);
 
 /// What a query asks for: an expression in `query`, or one that a `template` makes.
@@ -20,7 +22,8 @@ const MAX_AGE: Duration = Duration::from_mins(2);
 #[serde(deny_unknown_fields)]
 #[schemars(title = "The table of a query by prometheus-health")]
 pub struct QueryTable {
-    /// A PromQL expression; `{{slot}}`, `{{release}}`, `{{service}}`, `{{environment}}`, `{{backends}}` and `{{window}}` are filled in.
+    /// A PromQL expression; `{{slot}}`, `{{release}}`, `{{service}}`, `{{environment}}`,
+    /// `{{backends}}` and `{{window}}` are filled in.
     #[serde(default)]
     pub query: Option<String>,
     /// An expression that the plugin writes.
@@ -32,7 +35,8 @@ pub struct QueryTable {
     /// For `http-errors`: the label that holds the status. Default: `code`.
     #[serde(default)]
     pub status_label: Option<String>,
-    /// For `http-errors`: which statuses are errors, a regular expression of the whole status. Default: `5..`.
+    /// For `http-errors`: which statuses are errors, a regular expression of the whole status.
+    /// Default: `5..`.
     #[serde(default)]
     pub pattern: Option<String>,
     /// For templates: the matchers between the braces. Default: `instance=~"{{backends}}"`.
@@ -81,7 +85,8 @@ pub struct CheckTable {
     /// The lowest value that is healthy.
     #[serde(default)]
     pub min: Option<f64>,
-    /// What `{{window}}` stands for: `"90s"`, `"5m"`; at least four scrape intervals. Default: `"2m"`.
+    /// What `{{window}}` stands for: `"90s"`, `"5m"`; at least four scrape intervals. Default:
+    /// `"2m"`.
     #[serde(default)]
     pub window: Option<String>,
     /// How old the newest sample of each metric may be. Default: `"2m"`.
@@ -97,7 +102,8 @@ pub enum Template {
     HttpErrors,
     /// Requests per second; as samples: the counters of all requests.
     HttpRequests,
-    /// A quantile of the latency, in the unit of the histogram; as samples: the counters of its buckets.
+    /// A quantile of the latency, in the unit of the histogram; as samples: the counters of its
+    /// buckets.
     Latency,
     /// The highest value of a gauge, or of its share of another metric; as samples: the gauge.
     Saturation,
@@ -156,10 +162,19 @@ impl QueryTable {
     /// Everything that is wrong with its values, each with its place.
     pub fn question(&self, wanted: Wanted) -> Result<Question, Vec<Problem>> {
         let text = match (&self.query, self.template) {
-            (Some(_), Some(_)) => return Err(vec![Problem::new("template", "`query` and `template` both say what is asked; take one out")]),
-            (None, None) => return Err(vec![Problem::new("query", "there must be a `query` or a `template`")]),
+            (Some(_), Some(_)) => {
+                return Err(vec![Problem::new(
+                    "template",
+                    "`query` and `template` both say what is asked; take one out",
+                )]);
+            }
+            (None, None) => {
+                return Err(vec![Problem::new("query", "there must be a `query` or a `template`")]);
+            }
             (Some(query), None) => {
-                let problems = self.parameters(wanted).map(|(name, _)| Problem::new(name, format!("`{name}` is for templates; take it out")));
+                let problems = self.parameters(wanted).map(|(name, _)| {
+                    Problem::new(name, format!("`{name}` is for templates; take it out"))
+                });
                 let problems: Vec<Problem> = problems.collect();
                 if !problems.is_empty() {
                     return Err(problems);
@@ -171,16 +186,30 @@ impl QueryTable {
         let place = if self.query.is_some() { "query" } else { "template" };
         let problem = |message: String| vec![Problem::new(place, message)];
         if text.len() > MAX_EXPRESSION_BYTES {
-            return Err(problem(format!("it is {} bytes long, and {MAX_EXPRESSION_BYTES} is the most; a recording rule keeps queries short", text.len())));
+            return Err(problem(format!(
+                "it is {} bytes long, and {MAX_EXPRESSION_BYTES} is the most; a recording rule \
+                 keeps queries short",
+                text.len()
+            )));
         }
         let expression = promql::read(&text).map_err(|error| problem(error.told(&text)))?;
         if wanted == Wanted::Samples && !expression.plain {
-            let message = "raw samples are read of a plain selector such as `http_requests_total{job=\"shop\"}`, without function, operator, range, offset or \
-                           `@`; the host works out rates and ratios itself";
+            let message = "raw samples are read of a plain selector such as \
+                           `http_requests_total{job=\"shop\"}`, without function, operator, \
+                           range, offset or `@`; the host works out rates and ratios itself";
             return Err(problem(message.to_owned()));
         }
-        if wanted == Wanted::Value && expression.plain && expression.selectors.first().and_then(|one| one.metric.as_deref()).is_some_and(is_counter) {
-            let message = "the value of a counter says nothing by itself; write `rate(…[{{window}}])`".to_owned();
+        if wanted == Wanted::Value
+            && expression.plain
+            && expression
+                .selectors
+                .first()
+                .and_then(|one| one.metric.as_deref())
+                .is_some_and(is_counter)
+        {
+            let message = "the value of a counter says nothing by itself; write \
+                           `rate(…[{{window}}])`"
+                .to_owned();
             return Err(problem(message));
         }
         Ok(Question { text, expression })
@@ -205,7 +234,10 @@ impl QueryTable {
         let mut problems = Vec::new();
         for (name, fits) in self.parameters(wanted) {
             if !template.knows(name) {
-                problems.push(Problem::new(name, format!("the template `{}` has no such parameter", template.name())));
+                problems.push(Problem::new(
+                    name,
+                    format!("the template `{}` has no such parameter", template.name()),
+                ));
             } else if !fits {
                 problems.push(Problem::new(name, "raw samples don't depend on it; take it out"));
             }
@@ -215,32 +247,57 @@ impl QueryTable {
             Template::Latency => "http_request_duration_seconds_bucket",
             Template::Saturation => "process_open_fds",
         });
-        let of = self.of.as_deref().or((template == Template::Saturation && self.metric.is_none()).then_some("process_max_fds"));
+        let of = self.of.as_deref().or((template == Template::Saturation && self.metric.is_none())
+            .then_some("process_max_fds"));
         for (place, name) in [("metric", Some(metric)), ("of", of)] {
             if let Some(name) = name.filter(|name| !is_name(name, true)) {
-                problems.push(Problem::new(place, format!("`{name}` is not the name of a metric; labels go into `selector`")));
+                problems.push(Problem::new(
+                    place,
+                    format!("`{name}` is not the name of a metric; labels go into `selector`"),
+                ));
             }
         }
-        let metric = if template == Template::Latency && !metric.ends_with("_bucket") { format!("{metric}_bucket") } else { metric.to_owned() };
+        let metric = if template == Template::Latency && !metric.ends_with("_bucket") {
+            format!("{metric}_bucket")
+        } else {
+            metric.to_owned()
+        };
         let label = self.status_label.as_deref().unwrap_or("code");
         if !is_name(label, false) {
-            problems.push(Problem::new("status_label", format!("`{label}` is not the name of a label")));
+            problems.push(Problem::new(
+                "status_label",
+                format!("`{label}` is not the name of a label"),
+            ));
         }
         let pattern = self.pattern.as_deref().unwrap_or("5..");
         if pattern.is_empty() || pattern.contains("{{") {
-            problems.push(Problem::new("pattern", "must be a regular expression such as `5..|429`, without placeholders"));
+            problems.push(Problem::new(
+                "pattern",
+                "must be a regular expression such as `5..|429`, without placeholders",
+            ));
         }
         let quantile = self.quantile.unwrap_or(0.95);
         if !(quantile > 0.0 && quantile < 1.0) {
             problems.push(Problem::new("quantile", format!("`{quantile}` is not between 0 and 1")));
         }
-        let selector = self.selector.as_deref().unwrap_or(r#"instance=~"{{backends}}""#).trim().trim_end_matches(',');
+        let selector = self
+            .selector
+            .as_deref()
+            .unwrap_or(r#"instance=~"{{backends}}""#)
+            .trim()
+            .trim_end_matches(',');
         let alone = format!("x{{{selector}}}");
         match promql::read(&alone) {
             Ok(found) if found.plain => {}
-            Ok(_) => problems.push(Problem::new("selector", "must be matchers only, such as `job=\"shop\",instance=~\"{{backends}}\"`")),
+            Ok(_) => problems.push(Problem::new(
+                "selector",
+                "must be matchers only, such as `job=\"shop\",instance=~\"{{backends}}\"`",
+            )),
             // What stands before the matchers is ours.
-            Err(error) => problems.push(Problem::new("selector", promql::SyntaxError { at: error.at.saturating_sub(2), ..error }.told(selector))),
+            Err(error) => problems.push(Problem::new(
+                "selector",
+                promql::SyntaxError { at: error.at.saturating_sub(2), ..error }.told(selector),
+            )),
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -251,11 +308,20 @@ impl QueryTable {
         let errors = format!("{metric}{{{selector}{comma}{label}=~\"{pattern}\"}}");
         Ok(match (wanted, template) {
             (Wanted::Samples, Template::HttpErrors) => errors,
-            (Wanted::Samples, Template::HttpRequests | Template::Latency | Template::Saturation) => all,
-            // Without an error so far its counter isn't there yet; without any request there is nothing to judge.
-            (Wanted::Value, Template::HttpErrors) => format!("(sum(rate({errors}[{{{{window}}}}])) or vector(0)) / sum(rate({all}[{{{{window}}}}]))"),
+            (
+                Wanted::Samples,
+                Template::HttpRequests | Template::Latency | Template::Saturation,
+            ) => all,
+            // Without an error so far its counter isn't there yet; without any request there is
+            // nothing to judge.
+            (Wanted::Value, Template::HttpErrors) => format!(
+                "(sum(rate({errors}[{{{{window}}}}])) or vector(0)) / \
+                 sum(rate({all}[{{{{window}}}}]))"
+            ),
             (Wanted::Value, Template::HttpRequests) => format!("sum(rate({all}[{{{{window}}}}]))"),
-            (Wanted::Value, Template::Latency) => format!("histogram_quantile({quantile}, sum by (le) (rate({all}[{{{{window}}}}])))"),
+            (Wanted::Value, Template::Latency) => {
+                format!("histogram_quantile({quantile}, sum by (le) (rate({all}[{{{{window}}}}])))")
+            }
             (Wanted::Value, Template::Saturation) => match of {
                 Some(of) => format!("max({all} / {of}{{{selector}}})"),
                 None => format!("max({all})"),
@@ -290,7 +356,10 @@ impl CheckTable {
             Question { text: String::new(), expression: Expression::default() }
         });
         if self.max.is_none() && self.min.is_none() {
-            problems.push(Problem::new("max", "there must be a `max` or a `min` that the value is held against"));
+            problems.push(Problem::new(
+                "max",
+                "there must be a `max` or a `min` that the value is held against",
+            ));
         }
         for (place, limit) in [("max", self.max), ("min", self.min)] {
             if limit.is_some_and(|limit| !limit.is_finite()) {
@@ -304,28 +373,51 @@ impl CheckTable {
         }
         let window = read_duration("window", self.window.as_deref(), WINDOW, &mut problems);
         let max_age = read_duration("max_age", self.max_age.as_deref(), MAX_AGE, &mut problems);
-        if problems.is_empty() { Ok(Check { question, max: self.max, min: self.min, window, max_age }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Check { question, max: self.max, min: self.min, window, max_age })
+        } else {
+            Err(problems)
+        }
     }
 }
 
-fn read_duration(place: &str, text: Option<&str>, default: Duration, problems: &mut Vec<Problem>) -> Duration {
+fn read_duration(
+    place: &str,
+    text: Option<&str>,
+    default: Duration,
+    problems: &mut Vec<Problem>,
+) -> Duration {
     let Some(text) = text else { return default };
     match humantime::parse_duration(text) {
-        Ok(duration) if duration >= Duration::from_secs(1) && duration <= Duration::from_hours(24) => duration,
+        Ok(duration)
+            if duration >= Duration::from_secs(1) && duration <= Duration::from_hours(24) =>
+        {
+            duration
+        }
         Ok(_) => {
-            problems.push(Problem::new(place, format!("`{text}` is not between 1 second and 24 hours")));
+            problems.push(Problem::new(
+                place,
+                format!("`{text}` is not between 1 second and 24 hours"),
+            ));
             default
         }
         Err(_) => {
-            problems.push(Problem::new(place, format!("`{text}` is not a duration; write for example `90s` or `5m`")));
+            problems.push(Problem::new(
+                place,
+                format!("`{text}` is not a duration; write for example `90s` or `5m`"),
+            ));
             default
         }
     }
 }
 
 fn is_name(name: &str, colons: bool) -> bool {
-    name.bytes().enumerate().all(|(index, byte)| byte.is_ascii_alphabetic() || byte == b'_' || (colons && byte == b':') || (index > 0 && byte.is_ascii_digit()))
-        && !name.is_empty()
+    name.bytes().enumerate().all(|(index, byte)| {
+        byte.is_ascii_alphabetic()
+            || byte == b'_'
+            || (colons && byte == b':')
+            || (index > 0 && byte.is_ascii_digit())
+    }) && !name.is_empty()
 }
 
 fn is_counter(metric: &str) -> bool {
@@ -338,7 +430,12 @@ mod tests {
 
     fn question(json: &str, wanted: Wanted) -> Result<String, Vec<String>> {
         let table: QueryTable = serde_json::from_str(json).unwrap();
-        let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
+        let told = |problems: Vec<Problem>| {
+            problems
+                .into_iter()
+                .map(|problem| format!("{}: {}", problem.path, problem.message))
+                .collect()
+        };
         table.question(wanted).map(|question| question.text).map_err(told)
     }
 
@@ -351,53 +448,128 @@ mod tests {
             r#"(sum(rate(http_requests_total{instance=~"{{backends}}",code=~"5.."}[{{window}}])) or vector(0)) / sum(rate(http_requests_total{instance=~"{{backends}}"}[{{window}}]))"#
         );
         assert_eq!(
-            samples(r#"{"template": "http-errors", "metric": "req", "status_label": "status", "pattern": "5\\d\\d|429", "selector": "job=\"a\", "}"#),
+            samples(
+                r#"{"template": "http-errors", "metric": "req", "status_label": "status", "pattern": "5\\d\\d|429", "selector": "job=\"a\", "}"#
+            ),
             r#"req{job="a",status=~"5\\d\\d|429"}"#
         );
-        assert_eq!(value(r#"{"template": "http-requests", "selector": ""}"#), "sum(rate(http_requests_total{}[{{window}}]))");
+        assert_eq!(
+            value(r#"{"template": "http-requests", "selector": ""}"#),
+            "sum(rate(http_requests_total{}[{{window}}]))"
+        );
         assert_eq!(
             value(r#"{"template": "latency", "metric": "rpc_seconds", "quantile": 0.99}"#),
             r#"histogram_quantile(0.99, sum by (le) (rate(rpc_seconds_bucket{instance=~"{{backends}}"}[{{window}}])))"#
         );
-        assert_eq!(samples(r#"{"template": "latency"}"#), r#"http_request_duration_seconds_bucket{instance=~"{{backends}}"}"#);
-        assert_eq!(value(r#"{"template": "saturation"}"#), r#"max(process_open_fds{instance=~"{{backends}}"} / process_max_fds{instance=~"{{backends}}"})"#);
-        assert_eq!(value(r#"{"template": "saturation", "metric": "queue_depth"}"#), r#"max(queue_depth{instance=~"{{backends}}"})"#);
+        assert_eq!(
+            samples(r#"{"template": "latency"}"#),
+            r#"http_request_duration_seconds_bucket{instance=~"{{backends}}"}"#
+        );
+        assert_eq!(
+            value(r#"{"template": "saturation"}"#),
+            r#"max(process_open_fds{instance=~"{{backends}}"} / process_max_fds{instance=~"{{backends}}"})"#
+        );
+        assert_eq!(
+            value(r#"{"template": "saturation", "metric": "queue_depth"}"#),
+            r#"max(queue_depth{instance=~"{{backends}}"})"#
+        );
     }
 
     #[test]
     fn mistakes_are_told_at_their_place() {
         for (json, wanted, told) in [
             ("{}", Wanted::Value, "query: there must be"),
-            (r#"{"query": "up", "template": "latency"}"#, Wanted::Value, "template: `query` and `template` both"),
-            (r#"{"query": "up", "metric": "x"}"#, Wanted::Value, "metric: `metric` is for templates"),
-            (r#"{"query": "up ("}"#, Wanted::Value, "query: character 5: it ends where an expression"),
-            (r#"{"query": "rate(x[5m])"}"#, Wanted::Samples, "query: raw samples are read of a plain selector"),
+            (
+                r#"{"query": "up", "template": "latency"}"#,
+                Wanted::Value,
+                "template: `query` and `template` both",
+            ),
+            (
+                r#"{"query": "up", "metric": "x"}"#,
+                Wanted::Value,
+                "metric: `metric` is for templates",
+            ),
+            (
+                r#"{"query": "up ("}"#,
+                Wanted::Value,
+                "query: character 5: it ends where an expression",
+            ),
+            (
+                r#"{"query": "rate(x[5m])"}"#,
+                Wanted::Samples,
+                "query: raw samples are read of a plain selector",
+            ),
             (r#"{"query": "x_total"}"#, Wanted::Value, "query: the value of a counter"),
-            (r#"{"template": "latency", "pattern": "x"}"#, Wanted::Value, "pattern: the template `latency` has no such parameter"),
-            (r#"{"template": "latency", "quantile": 0.9}"#, Wanted::Samples, "quantile: raw samples don't depend on it"),
-            (r#"{"template": "latency", "quantile": 95}"#, Wanted::Value, "quantile: `95` is not between"),
-            (r#"{"template": "http-errors", "metric": "a{b}"}"#, Wanted::Value, "metric: `a{b}` is not the name"),
-            (r#"{"template": "http-errors", "status_label": "a-b"}"#, Wanted::Value, "status_label: `a-b` is not"),
-            (r#"{"template": "http-errors", "selector": "a=b"}"#, Wanted::Value, "selector: character 3: `b` stands"),
-            (r#"{"template": "http-errors", "selector": "a=\"b\"} or up{x=\"y\""}"#, Wanted::Value, "selector: must be matchers only"),
+            (
+                r#"{"template": "latency", "pattern": "x"}"#,
+                Wanted::Value,
+                "pattern: the template `latency` has no such parameter",
+            ),
+            (
+                r#"{"template": "latency", "quantile": 0.9}"#,
+                Wanted::Samples,
+                "quantile: raw samples don't depend on it",
+            ),
+            (
+                r#"{"template": "latency", "quantile": 95}"#,
+                Wanted::Value,
+                "quantile: `95` is not between",
+            ),
+            (
+                r#"{"template": "http-errors", "metric": "a{b}"}"#,
+                Wanted::Value,
+                "metric: `a{b}` is not the name",
+            ),
+            (
+                r#"{"template": "http-errors", "status_label": "a-b"}"#,
+                Wanted::Value,
+                "status_label: `a-b` is not",
+            ),
+            (
+                r#"{"template": "http-errors", "selector": "a=b"}"#,
+                Wanted::Value,
+                "selector: character 3: `b` stands",
+            ),
+            (
+                r#"{"template": "http-errors", "selector": "a=\"b\"} or up{x=\"y\""}"#,
+                Wanted::Value,
+                "selector: must be matchers only",
+            ),
         ] {
             let problems = question(json, wanted).expect_err(json);
-            assert!(problems.len() == 1 && problems.iter().all(|problem| problem.starts_with(told)), "{json}: {problems:?}");
+            assert!(
+                problems.len() == 1 && problems.iter().all(|problem| problem.starts_with(told)),
+                "{json}: {problems:?}"
+            );
         }
         let long = format!(r#"{{"query": "{}"}}"#, "x+".repeat(4000));
-        assert!(question(&long, Wanted::Value).unwrap_err().iter().all(|told| told.contains("recording rule")));
+        assert!(
+            question(&long, Wanted::Value)
+                .unwrap_err()
+                .iter()
+                .all(|told| told.contains("recording rule"))
+        );
     }
 
     #[test]
     fn a_check_is_held_against_a_limit() {
         let problems = |json: &str| {
             let table: CheckTable = serde_json::from_str(json).unwrap();
-            table.check().err().unwrap_or_default().into_iter().map(|problem| problem.path).collect::<Vec<_>>()
+            table
+                .check()
+                .err()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|problem| problem.path)
+                .collect::<Vec<_>>()
         };
         assert_eq!(problems(r#"{"query": "up", "min": 1}"#), [""; 0]);
         assert_eq!(problems(r#"{"query": "up"}"#), ["max"]);
         assert_eq!(problems(r#"{"query": "up", "min": 2, "max": 1}"#), ["min"]);
-        assert_eq!(problems(r#"{"query": "up", "min": 1, "window": "soon", "max_age": "1ms"}"#), ["window", "max_age"]);
+        assert_eq!(
+            problems(r#"{"query": "up", "min": 1, "window": "soon", "max_age": "1ms"}"#),
+            ["window", "max_age"]
+        );
         assert_eq!(problems(r#"{"query": "up("}"#), ["query", "max"]);
     }
 }

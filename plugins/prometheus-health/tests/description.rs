@@ -6,12 +6,18 @@ use std::path::Path;
 /// With `UPDATE_DESCRIPTION` set, writes it.
 #[test]
 fn the_kept_description_is_that_of_the_types() {
-    let made = serde_json::to_string_pretty(&prometheus_health::PrometheusHealth::describe()).unwrap() + "\n";
+    let made = serde_json::to_string_pretty(&prometheus_health::PrometheusHealth::describe())
+        .unwrap()
+        + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("description.json");
     if std::env::var_os("UPDATE_DESCRIPTION").is_some() {
         return std::fs::write(path, made).unwrap();
     }
-    assert_eq!(prometheus_health::PrometheusHealth::description(), made, "run `UPDATE_DESCRIPTION=1 cargo test -p prometheus-health --test description`");
+    assert_eq!(
+        prometheus_health::PrometheusHealth::description(),
+        made,
+        "run `UPDATE_DESCRIPTION=1 cargo test -p prometheus-health --test description`"
+    );
 }
 
 #[test]
@@ -23,7 +29,12 @@ fn the_description_and_the_request_name_the_same_plugin() {
     assert_eq!(asked("version"), description.version);
     assert_eq!(asked("kind"), description.kind);
     assert_eq!(asked("summary"), description.summary);
-    assert!(description.config["properties"].is_object() || description.config["additionalProperties"] == false, "{}", description.config);
+    assert!(
+        description.config["properties"].is_object()
+            || description.config["additionalProperties"] == false,
+        "{}",
+        description.config
+    );
     assert!(description.spec.unwrap()["properties"].is_object());
     assert!(description.query.unwrap()["properties"].is_object());
 }

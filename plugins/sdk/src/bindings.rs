@@ -1,8 +1,16 @@
 //! What `wit-bindgen` makes of the contract. The only place where bindings are generated.
 //!
-//! Each interface that plugins export is generated once, in a world of its own; a component is the union of the worlds that its macro names. The
-//! contract's own worlds (`agente:traffic/traffic-switcher` …) would each bring `agente:plugin/meta` again.
-#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::indexing_slicing, reason = "generated")]
+//! Each interface that plugins export is generated once, in a world of its own; a component is the
+//! union of the worlds that its macro names. The contract's own worlds
+//! (`agente:traffic/traffic-switcher` …) would each bring `agente:plugin/meta` again.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::indexing_slicing,
+    reason = "generated"
+)]
 
 /// What the host offers.
 pub mod imports {

@@ -10,9 +10,11 @@ pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
-        // The position inside the JSON that the host made of the manifest tells the operator nothing.
+        // The position inside the JSON that the host made of the manifest tells the operator
+        // nothing.
         let message = error.inner().to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before);
+        let message =
+            message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before);
         Problem { path, message: in_words(message) }
     })
 }
@@ -33,7 +35,8 @@ fn in_words(message: &str) -> String {
         ("a sequence", "a list"),
         ("a map", "a table"),
     ];
-    let message = WORDS.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to));
+    let message =
+        WORDS.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to));
     let (before, expected) = message.rsplit_once("expected ").unwrap_or((&message, ""));
     let number = |expected: &str| match expected.split_at_checked(1)? {
         ("u", bits) if is_width(bits) => Some("a whole number from 0"),
@@ -73,7 +76,10 @@ fn invalid(problem: &Problem) -> Failure {
     if problem.path.is_empty() {
         Failure::invalid_config(format!("the plugin's configuration is wrong: {}", problem.message))
     } else {
-        Failure::invalid_config(format!("the plugin's configuration is wrong at `{}`: {}", problem.path, problem.message))
+        Failure::invalid_config(format!(
+            "the plugin's configuration is wrong at `{}`: {}",
+            problem.path, problem.message
+        ))
     }
 }
 
@@ -100,11 +106,27 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named_by_its_path_and_without_types_of_rust() {
-        let said = |json: &str| parse::<Section>(json).map_err(|problem| format!("{}: {}", problem.path, problem.message)).unwrap_err();
-        assert_eq!(said(r#"{"directry": "/a"}"#), "directry: there is no key `directry`, expected `directory` or `pool`");
+        let said = |json: &str| {
+            parse::<Section>(json)
+                .map_err(|problem| format!("{}: {}", problem.path, problem.message))
+                .unwrap_err()
+        };
+        assert_eq!(
+            said(r#"{"directry": "/a"}"#),
+            "directry: there is no key `directry`, expected `directory` or `pool`"
+        );
         assert_eq!(said("{}"), ": there must be a key `directory`");
-        assert_eq!(said(r#"{"directory": 1}"#), "directory: wrong type: integer `1`, expected a text");
-        assert_eq!(said(r#"{"directory": "/a", "pool": "big"}"#), "pool: wrong type: text \"big\", expected a table");
-        assert_eq!(said(r#"{"directory": "/a", "pool": {"keepalive": -1}}"#), "pool.keepalive: wrong value: integer `-1`, expected a whole number from 0");
+        assert_eq!(
+            said(r#"{"directory": 1}"#),
+            "directory: wrong type: integer `1`, expected a text"
+        );
+        assert_eq!(
+            said(r#"{"directory": "/a", "pool": "big"}"#),
+            "pool: wrong type: text \"big\", expected a table"
+        );
+        assert_eq!(
+            said(r#"{"directory": "/a", "pool": {"keepalive": -1}}"#),
+            "pool.keepalive: wrong value: integer `-1`, expected a whole number from 0"
+        );
     }
 }

@@ -79,7 +79,13 @@ pub struct Failure {
 impl Failure {
     /// A failure of a kind. Not retryable, unless it is [`Code::Unavailable`].
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, retryable: code == Code::Unavailable, message: message.into(), hint: None, labels: Labels::new() }
+        Self {
+            code,
+            retryable: code == Code::Unavailable,
+            message: message.into(),
+            hint: None,
+            labels: Labels::new(),
+        }
     }
 
     /// The configuration or the input is wrong.

@@ -87,9 +87,15 @@ pub trait HealthCheck: Plugin {
     /// A check's own table in the manifest.
     type Spec: DeserializeOwned + JsonSchema;
 
-    /// Judges a check's table that has the right shape. Called with every effect denied; an empty list means good.
+    /// Judges a check's table that has the right shape. Called with every effect denied; an empty
+    /// list means good.
     fn check_spec(spec: &Self::Spec) -> Vec<Problem>;
 
     /// Asks once. Read phase.
-    fn check<H: Host>(host: &H, config: &Self::Config, subject: &Subject, spec: &Self::Spec) -> Result<Verdict, Failure>;
+    fn check<H: Host>(
+        host: &H,
+        config: &Self::Config,
+        subject: &Subject,
+        spec: &Self::Spec,
+    ) -> Result<Verdict, Failure>;
 }

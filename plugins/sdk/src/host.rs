@@ -1,4 +1,5 @@
-//! What the host offers a plugin. Every effect goes through the host's broker and may be refused with [`Code::Denied`](crate::Code::Denied).
+//! What the host offers a plugin. Every effect goes through the host's broker and may be refused
+//! with [`Code::Denied`](crate::Code::Denied).
 
 use crate::failure::{Failure, Labels};
 use crate::http::{HttpError, Request, Response};
@@ -58,7 +59,8 @@ pub struct Entry {
     pub kind: String,
     /// For files.
     pub size_bytes: u64,
-    /// `mode` (octal), `uid`, `gid`, `device`, `inode`, `modified-ms`; of `stat` alone `writable`: whether the host itself may write there.
+    /// `mode` (octal), `uid`, `gid`, `device`, `inode`, `modified-ms`; of `stat` alone `writable`:
+    /// whether the host itself may write there.
     pub labels: Labels,
 }
 
@@ -83,7 +85,10 @@ pub struct Command {
 
 impl Command {
     /// A program on the host with its arguments and a limit of ten seconds.
-    pub fn new(program: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn new(
+        program: impl Into<String>,
+        args: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         Self {
             program: program.into(),
             args: args.into_iter().map(Into::into).collect(),
@@ -148,7 +153,8 @@ pub struct Process {
     pub title: String,
     /// When it started; with the pid this names a process for good.
     pub started_ms: u64,
-    /// `orphan-of`; `signalable`: `false` where the host itself may not send it signals, not there for a container's.
+    /// `orphan-of`; `signalable`: `false` where the host itself may not send it signals, not there
+    /// for a container's.
     pub labels: Labels,
 }
 
@@ -177,7 +183,8 @@ pub trait Secret {
     /// A text that stands for the value in HTTP headers, and in bodies where that is granted.
     fn placeholder(&self) -> String;
 
-    /// The value itself. Calling this makes the component import `reveal`, which needs a grant of its own.
+    /// The value itself. Calling this makes the component import `reveal`, which needs a grant of
+    /// its own.
     fn reveal(&self) -> Result<String, Failure>;
 }
 
@@ -200,10 +207,13 @@ pub trait Host {
     fn config(&self) -> String;
     /// Milliseconds since the epoch.
     fn now_ms(&self) -> u64 {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Reads a value that an earlier operation of this service and environment left; none if it was never set.
+    /// Reads a value that an earlier operation of this service and environment left; none if it was
+    /// never set.
     fn memory_get(&self, key: &str) -> Result<Option<Vec<u8>>, Failure>;
     /// Sets a value, or removes it with none. 64 KiB in all.
     fn memory_set(&self, key: &str, value: Option<&[u8]>) -> Result<(), Failure>;
@@ -230,8 +240,9 @@ pub trait Host {
         crate::http::send(request)
     }
 
-    /// A granted target's process and its descendants, by pid. `of` is `pid-file:<path>` or `container:<name>`.
-    /// The label `reason` of a failure is `no-pid-file`, `bad-pid-file` or `not-running`.
+    /// A granted target's process and its descendants, by pid. `of` is `pid-file:<path>` or
+    /// `container:<name>`. The label `reason` of a failure is `no-pid-file`, `bad-pid-file` or
+    /// `not-running`.
     fn process_tree(&self, of: &str) -> Result<Vec<Process>, Failure>;
     /// The established TCP connections of the process and its descendants.
     fn connections(&self, of: &str) -> Result<Vec<Connection>, Failure>;

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 /// In which shape numbers are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// The raw samples of a selector within the window, as they were scraped: counters, histogram buckets.
+    /// The raw samples of a selector within the window, as they were scraped: counters, histogram
+    /// buckets.
     Samples,
     /// An expression's value at the window's end.
     Value,
@@ -49,7 +50,8 @@ pub struct Window {
 pub struct Series {
     /// Its labels.
     pub labels: Labels,
-    /// Milliseconds since the epoch, and the value; oldest first, each later than the one before. All are finite numbers.
+    /// Milliseconds since the epoch, and the value; oldest first, each later than the one before.
+    /// All are finite numbers.
     pub points: Vec<(u64, f64)>,
 }
 
@@ -67,14 +69,27 @@ pub trait MetricSource: HealthCheck {
     /// A query's own table in the manifest.
     type Query: DeserializeOwned + JsonSchema;
 
-    /// Judges a query's table that has the right shape. Called with every effect denied; an empty list means good.
+    /// Judges a query's table that has the right shape. Called with every effect denied; an empty
+    /// list means good.
     fn check_query(query: &Self::Query, wanted: Wanted) -> Vec<Problem>;
 
     /// Reads what the query asks for. Read phase.
-    fn query<H: Host>(host: &H, config: &Self::Config, subject: &Subject, query: &Self::Query, wanted: Wanted, window: Window) -> Result<Reading, Failure>;
+    fn query<H: Host>(
+        host: &H,
+        config: &Self::Config,
+        subject: &Subject,
+        query: &Self::Query,
+        wanted: Wanted,
+        window: Window,
+    ) -> Result<Reading, Failure>;
 
-    /// The names in the query that the source has never seen; empty where it knows all of them. Read phase.
-    fn missing<H: Host>(host: &H, config: &Self::Config, query: &Self::Query) -> Result<Vec<String>, Failure>;
+    /// The names in the query that the source has never seen; empty where it knows all of them.
+    /// Read phase.
+    fn missing<H: Host>(
+        host: &H,
+        config: &Self::Config,
+        query: &Self::Query,
+    ) -> Result<Vec<String>, Failure>;
 }
 
 #[cfg(test)]

@@ -81,13 +81,15 @@ pub trait Plugin {
 
     /// The same as JSON. Called with every effect denied.
     ///
-    /// A plugin that keeps this text in a file, and holds the file to [`Plugin::describe`] by a test, spares each of its instances the work of making it,
-    /// and its component the code that makes schemas.
+    /// A plugin that keeps this text in a file, and holds the file to [`Plugin::describe`] by a
+    /// test, spares each of its instances the work of making it, and its component the code
+    /// that makes schemas.
     fn description() -> Cow<'static, str> {
         // A description is strings and a schema: it always has a JSON form.
         serde_json::to_string(&Self::describe()).unwrap_or_default().into()
     }
 
-    /// Judges a configuration that has the right shape: values, and how they fit together. Called with every effect denied; an empty list means good.
+    /// Judges a configuration that has the right shape: values, and how they fit together. Called
+    /// with every effect denied; an empty list means good.
     fn check_config(config: &Self::Config) -> Vec<Problem>;
 }

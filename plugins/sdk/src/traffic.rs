@@ -52,7 +52,8 @@ pub struct Desired {
     pub routes: Vec<Route>,
     /// Rules that are tried before the weights, in order.
     pub overrides: Vec<MatchRule>,
-    /// `store`: the id of the store that owns the service. `adopt`: `force` where the operator takes a foreign target over.
+    /// `store`: the id of the store that owns the service. `adopt`: `force` where the operator
+    /// takes a foreign target over.
     pub labels: Labels,
 }
 
@@ -61,7 +62,8 @@ pub struct Desired {
 pub struct Features {
     /// `weights`, `header`, `cookie`, `fence`, `drain`, `outside-identity` …
     pub names: Vec<String>,
-    /// Names the target among all targets: two services with the same key take turns at changing it.
+    /// Names the target among all targets: two services with the same key take turns at changing
+    /// it.
     pub lock_key: String,
     /// What the operator should know, one sentence each.
     pub warnings: Vec<String>,
@@ -100,7 +102,6 @@ impl ObservedState {
 /// What the running target was seen to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// The answer.
     pub state: ObservedState,
     /// The generation in force; empty where there is none.
     pub generation: String,
@@ -133,7 +134,8 @@ pub struct Drained {
 
 /// Sets and reads the weights of a target.
 ///
-/// Every call takes the full desired state and may come twice. The host owns every wait: it polls `observe` and `drain`.
+/// Every call takes the full desired state and may come twice. The host owns every wait: it polls
+/// `observe` and `drain`.
 pub trait TrafficSwitcher: Plugin {
     /// Says what the target can do now, and judges whether it can be used. Read phase.
     fn features<H: Host>(host: &H, config: &Self::Config) -> Result<Features, Failure>;
@@ -141,14 +143,27 @@ pub trait TrafficSwitcher: Plugin {
     /// The difference that `apply` would make; empty for none. Read phase.
     fn plan<H: Host>(host: &H, config: &Self::Config, wanted: &Desired) -> Result<String, Failure>;
 
-    /// Starts the change and returns without waiting for it. After a failure the target must be as before the call. Write phase.
-    fn apply<H: Host>(host: &H, config: &Self::Config, op_id: &str, wanted: &Desired) -> Result<Observed, Failure>;
+    /// Starts the change and returns without waiting for it. After a failure the target must be as
+    /// before the call. Write phase.
+    fn apply<H: Host>(
+        host: &H,
+        config: &Self::Config,
+        op_id: &str,
+        wanted: &Desired,
+    ) -> Result<Observed, Failure>;
 
     /// Looks at the running target. Read phase.
     fn observe<H: Host>(host: &H, config: &Self::Config) -> Result<Observed, Failure>;
 
-    /// Says whether the last requests that were sent to these backends have ended: all that `slot` had, or a part of them while the others go on
-    /// taking requests. While the routes in force, or an override, still lead to any of them, they have not. None given means all that the target
-    /// knows of the slot. Read phase.
-    fn drain<H: Host>(host: &H, config: &Self::Config, op_id: &str, slot: &str, backends: &[Backend]) -> Result<Drained, Failure>;
+    /// Says whether the last requests that were sent to these backends have ended: all that `slot`
+    /// had, or a part of them while the others go on taking requests. While the routes in
+    /// force, or an override, still lead to any of them, they have not. None given means all that
+    /// the target knows of the slot. Read phase.
+    fn drain<H: Host>(
+        host: &H,
+        config: &Self::Config,
+        op_id: &str,
+        slot: &str,
+        backends: &[Backend],
+    ) -> Result<Drained, Failure>;
 }

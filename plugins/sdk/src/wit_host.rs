@@ -3,7 +3,9 @@
 use crate::bindings::imports::agente::host as wit;
 use crate::bindings::imports::agente::types::types as wit_types;
 use crate::failure::{Code, Failure};
-use crate::host::{Command, Connection, Context, Entry, Host, Level, Output, Process, Secret, Stream};
+use crate::host::{
+    Command, Connection, Context, Entry, Host, Level, Output, Process, Secret, Stream,
+};
 use std::time::Duration;
 
 /// The host as a component reaches it.
@@ -11,7 +13,13 @@ use std::time::Duration;
 pub struct WitHost;
 
 pub(crate) fn failure(failure: wit_types::Failure) -> Failure {
-    Failure { code: Code::from_text(&failure.code), retryable: failure.retryable, message: failure.message, hint: failure.hint, labels: failure.labels }
+    Failure {
+        code: Code::from_text(&failure.code),
+        retryable: failure.retryable,
+        message: failure.message,
+        hint: failure.hint,
+        labels: failure.labels,
+    }
 }
 
 fn milliseconds(duration: Duration) -> u32 {
@@ -47,7 +55,8 @@ impl Host for WitHost {
     type Secret = wit::secrets::Secret;
 
     fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
-        let fields: Vec<(String, String)> = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let fields: Vec<(String, String)> =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         wit::log::log(level.as_str(), message, &fields);
     }
 
@@ -123,20 +132,35 @@ impl Host for WitHost {
             labels: Vec::new(),
         })
         .map_err(failure)?;
-        Ok(Output { status: output.status, stdout: output.stdout, stderr: output.stderr, truncated: output.truncated, labels: output.labels })
+        Ok(Output {
+            status: output.status,
+            stdout: output.stdout,
+            stderr: output.stderr,
+            truncated: output.truncated,
+            labels: output.labels,
+        })
     }
 
     fn process_tree(&self, of: &str) -> Result<Vec<Process>, Failure> {
         let tree = wit::process::tree(of).map_err(failure)?;
         Ok(tree
             .into_iter()
-            .map(|info| Process { pid: info.pid, parent: info.parent, title: info.title, started_ms: info.started_ms, labels: info.labels })
+            .map(|info| Process {
+                pid: info.pid,
+                parent: info.parent,
+                title: info.title,
+                started_ms: info.started_ms,
+                labels: info.labels,
+            })
             .collect())
     }
 
     fn connections(&self, of: &str) -> Result<Vec<Connection>, Failure> {
         let connections = wit::process::connections(of).map_err(failure)?;
-        Ok(connections.into_iter().map(|one| Connection { local: one.local, remote: one.remote, pid: one.pid }).collect())
+        Ok(connections
+            .into_iter()
+            .map(|one| Connection { local: one.local, remote: one.remote, pid: one.pid })
+            .collect())
     }
 
     fn signal(&self, of: &str, signal: &str) -> Result<(), Failure> {

@@ -66,7 +66,10 @@ fn a_cut_answer_is_never_taken_for_a_whole_one() {
 #[test]
 fn what_is_not_http_is_told_with_its_beginning() {
     let error = ask(b"SSH-2.0-OpenSSH_9.2\r\n\r\n").unwrap_err();
-    assert!(matches!(error, HttpError::Protocol { .. }) && error.to_string().contains("SSH-2"), "{error}");
+    assert!(
+        matches!(error, HttpError::Protocol { .. }) && error.to_string().contains("SSH-2"),
+        "{error}"
+    );
     let error = ask(b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n").unwrap_err();
     assert!(error.to_string().contains("`content-length: many`"), "{error}");
     let error = ask(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").unwrap_err();
@@ -91,9 +94,13 @@ fn the_body_is_cut_at_its_limit_and_says_so() {
 fn silence_ends_at_the_limit() {
     let limit = Duration::from_millis(200);
     for answer in [b"".as_slice(), b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nhello"] {
-        let request = Request::get(&server(answer, Duration::from_secs(5))).unwrap().timeouts(limit, limit);
+        let request =
+            Request::get(&server(answer, Duration::from_secs(5))).unwrap().timeouts(limit, limit);
         let error = send(&request).unwrap_err();
-        assert!(matches!(error, HttpError::Timeout { limit: told, .. } if told == limit), "{error}");
+        assert!(
+            matches!(error, HttpError::Timeout { limit: told, .. } if told == limit),
+            "{error}"
+        );
     }
 }
 
@@ -116,10 +123,19 @@ fn a_request_carries_its_method_path_headers_and_body() {
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
         (head, body)
     });
-    let request = Request::new("POST", &format!("http://{address}/a?b=c")).unwrap().header("x-a", "b").body("hello");
+    let request = Request::new("POST", &format!("http://{address}/a?b=c"))
+        .unwrap()
+        .header("x-a", "b")
+        .body("hello");
     assert_eq!(send(&request).unwrap().status, 204);
     let (head, body) = got.join().unwrap();
-    assert_eq!(head, format!("POST /a?b=c HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nx-a: b\r\ncontent-length: 5\r\n\r\n"));
+    assert_eq!(
+        head,
+        format!(
+            "POST /a?b=c HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nx-a: \
+             b\r\ncontent-length: 5\r\n\r\n"
+        )
+    );
     assert_eq!(&body, b"hello");
     let smuggled = Request::get(&server(b"", Duration::ZERO)).unwrap().header("x", "y\r\nz: 1");
     assert!(matches!(send(&smuggled), Err(HttpError::Protocol { .. })));

@@ -17,7 +17,11 @@ fn writes_are_refused_in_the_read_phase_and_replace_as_one_step_in_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file").display().to_string();
     let host = host();
-    for refused in [host.replace_file(&path, b"a", 0o644), host.remove_file(&path).map(|_| ()), host.signal("pid-file:/nothing", "HUP")] {
+    for refused in [
+        host.replace_file(&path, b"a", 0o644),
+        host.remove_file(&path).map(|_| ()),
+        host.signal("pid-file:/nothing", "HUP"),
+    ] {
         assert_eq!(refused.map_err(|failure| failure.code), Err(Code::Denied));
     }
     host.writing(|host| host.replace_file(&path, b"a", 0o640)).unwrap();
@@ -25,8 +29,16 @@ fn writes_are_refused_in_the_read_phase_and_replace_as_one_step_in_the_other() {
     assert_eq!(host.read_file(&path).unwrap().as_deref(), Some(b"bc".as_slice()));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     let entry = host.stat(&path).unwrap().unwrap();
-    assert_eq!((entry.kind.as_str(), entry.size_bytes, label(&entry.labels, "mode")), ("file", 2, Some("644")));
-    let names: Vec<String> = host.list_folder(&folder.path().display().to_string()).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(
+        (entry.kind.as_str(), entry.size_bytes, label(&entry.labels, "mode")),
+        ("file", 2, Some("644"))
+    );
+    let names: Vec<String> = host
+        .list_folder(&folder.path().display().to_string())
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
     assert_eq!(names, ["file"], "nothing temporary is left");
     assert!(host.writing(|host| host.remove_file(&path)).unwrap());
     assert!(!host.writing(|host| host.remove_file(&path)).unwrap());
@@ -39,7 +51,12 @@ fn a_program_has_an_empty_environment_and_ends_with_its_whole_group_at_the_limit
     let output = host.run(&Command::new("/usr/bin/env", Vec::<String>::new())).unwrap();
     assert_eq!((output.status, output.stdout.as_slice()), (Some(0), b"".as_slice()));
     let began = Instant::now();
-    let output = host.run(&Command::new("/bin/sh", ["-c", "sleep 30 & sleep 30"]).wall(Duration::from_millis(300))).unwrap();
+    let output = host
+        .run(
+            &Command::new("/bin/sh", ["-c", "sleep 30 & sleep 30"])
+                .wall(Duration::from_millis(300)),
+        )
+        .unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "the second sleeper held the pipe");
     assert_eq!((output.status, label(&output.labels, "timed-out")), (None, Some("true")));
     let mut echo = Command::new("/bin/sh", ["-c", "cat; echo err >&2; exit 3"]);
@@ -65,7 +82,13 @@ fn a_pid_file_can_fail_in_three_ways() {
     std::fs::write(&path, process::id().to_string()).unwrap();
     let mut child = process::Command::new("sleep").arg("30").spawn().unwrap();
     // A child has no title yet while it becomes the program.
-    let found = |tree: &[Process]| tree.iter().any(|process| process.pid == child.id() && process.parent == process::id() && process.title == "sleep 30");
+    let found = |tree: &[Process]| {
+        tree.iter().any(|process| {
+            process.pid == child.id()
+                && process.parent == process::id()
+                && process.title == "sleep 30"
+        })
+    };
     let begun = Instant::now();
     let mut tree = host.process_tree(&of).unwrap();
     while !found(&tree) && begun.elapsed() < Duration::from_secs(10) {
@@ -84,8 +107,14 @@ fn connections_are_those_of_the_process() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let found = host().connections(&format!("pid-file:{}", path.display())).unwrap();
-    let (local, remote) = (stream.local_addr().unwrap().to_string(), stream.peer_addr().unwrap().to_string());
-    assert!(found.iter().any(|one| one.local == local && one.remote == remote && one.pid == process::id()), "{found:?}");
+    let (local, remote) =
+        (stream.local_addr().unwrap().to_string(), stream.peer_addr().unwrap().to_string());
+    assert!(
+        found
+            .iter()
+            .any(|one| one.local == local && one.remote == remote && one.pid == process::id()),
+        "{found:?}"
+    );
 }
 
 #[test]

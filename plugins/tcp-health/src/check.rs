@@ -1,7 +1,8 @@
 //! Connects to every address, sends, reads, and gives one verdict.
 //!
-//! Healthy means that every address took the connection and answered as expected. One that refuses, ends early or stays silent is *unhealthy*: it
-//! was asked. *Errored* is only what could not be asked: a refused effect, an address that is none.
+//! Healthy means that every address took the connection and answered as expected. One that refuses,
+//! ends early or stays silent is *unhealthy*: it was asked. *Errored* is only what could not be
+//! asked: a refused effect, an address that is none.
 
 use crate::spec::{Expect, Match, Spec, host_and_port};
 use agente_plugin_sdk::health::Outcome;
@@ -15,7 +16,8 @@ pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How much of an answer is quoted in a reason.
 const QUOTED_BYTES: usize = 80;
 
-/// How much of the operation's time is kept back, so that a verdict leaves before the host's own limit.
+/// How much of the operation's time is kept back, so that a verdict leaves before the host's own
+/// limit.
 const KEPT_BACK: Duration = Duration::from_millis(50);
 
 /// A time limit that the host kept may end this much before ours: it counts whole milliseconds.
@@ -41,10 +43,19 @@ pub fn check_within<H: Host>(host: &H, subject: &Subject, spec: &Spec, total: Du
     let started = Instant::now();
     let addresses: Vec<(String, &str)> = match &spec.address {
         Some(address) => vec![(format!("`{address}`"), address.as_str())],
-        None => subject.backends.iter().map(|backend| (format!("`{}` ({})", backend.id, backend.address), backend.address.as_str())).collect(),
+        None => subject
+            .backends
+            .iter()
+            .map(|backend| {
+                (format!("`{}` ({})", backend.id, backend.address), backend.address.as_str())
+            })
+            .collect(),
     };
     if addresses.is_empty() {
-        return Verdict::new(Outcome::Errored, "there is nobody to ask: no backend, and no `address` in the check's table");
+        return Verdict::new(
+            Outcome::Errored,
+            "there is nobody to ask: no backend, and no `address` in the check's table",
+        );
     }
     let mut asked = Vec::new();
     for (index, (name, address)) in addresses.iter().enumerate() {
@@ -58,7 +69,9 @@ pub fn check_within<H: Host>(host: &H, subject: &Subject, spec: &Spec, total: Du
 /// Asks one address within a limit.
 fn ask<H: Host>(host: &H, address: &str, spec: &Spec, limit: Duration) -> Asked {
     if limit.is_zero() {
-        return Asked::Unaskable("no time was left to ask it; give the check a longer `timeout`".to_owned());
+        return Asked::Unaskable(
+            "no time was left to ask it; give the check a longer `timeout`".to_owned(),
+        );
     }
     let Some((name, port)) = host_and_port(address) else {
         return Asked::Unaskable("its address is not `host:port`".to_owned());
@@ -66,7 +79,9 @@ fn ask<H: Host>(host: &H, address: &str, spec: &Spec, limit: Duration) -> Asked 
     let started = Instant::now();
     let mut stream = match host.connect(name, port, limit) {
         Ok(stream) => stream,
-        Err(failure) => return not_connected(&failure, started.elapsed() + ROUNDING >= limit, limit),
+        Err(failure) => {
+            return not_connected(&failure, started.elapsed() + ROUNDING >= limit, limit);
+        }
     };
     if !spec.send.is_empty()
         && let Err(failure) = stream.write(&spec.send, left(started, limit))
@@ -85,9 +100,20 @@ fn read<S: Stream>(stream: &mut S, expect: &Expect, started: Instant, limit: Dur
     loop {
         match expect.judge(&seen) {
             Match::Yes => return Asked::Good { took: started.elapsed(), seen },
-            Match::No => return Asked::Bad(format!("it answered {}, wanted is {}", quoted(&seen), expect.describe())),
+            Match::No => {
+                return Asked::Bad(format!(
+                    "it answered {}, wanted is {}",
+                    quoted(&seen),
+                    expect.describe()
+                ));
+            }
             Match::Open if seen.len() >= MAX_ANSWER_BYTES => {
-                return Asked::Bad(format!("its first {} bytes are not as wanted: {}; they begin with {}", seen.len(), expect.describe(), quoted(&seen)));
+                return Asked::Bad(format!(
+                    "its first {} bytes are not as wanted: {}; they begin with {}",
+                    seen.len(),
+                    expect.describe(),
+                    quoted(&seen)
+                ));
             }
             Match::Open => {}
         }
@@ -97,11 +123,24 @@ fn read<S: Stream>(stream: &mut S, expect: &Expect, started: Instant, limit: Dur
         }
         match stream.read(4096, left) {
             Ok(bytes) if bytes.is_empty() => {
-                return Asked::Bad(format!("it ended the connection after {}, wanted is {}", came(&seen), expect.describe()));
+                return Asked::Bad(format!(
+                    "it ended the connection after {}, wanted is {}",
+                    came(&seen),
+                    expect.describe()
+                ));
             }
             Ok(bytes) => seen.extend_from_slice(&bytes),
-            Err(failure) if timed_out(&failure) || started.elapsed() + ROUNDING >= limit => return late(expect, &seen, limit),
-            Err(failure) => return broken(&failure, &format!("the connection broke after {}", came(&seen)), started, limit),
+            Err(failure) if timed_out(&failure) || started.elapsed() + ROUNDING >= limit => {
+                return late(expect, &seen, limit);
+            }
+            Err(failure) => {
+                return broken(
+                    &failure,
+                    &format!("the connection broke after {}", came(&seen)),
+                    started,
+                    limit,
+                );
+            }
         }
     }
 }
@@ -111,7 +150,12 @@ fn left(started: Instant, limit: Duration) -> Duration {
 }
 
 fn late(expect: &Expect, seen: &[u8], limit: Duration) -> Asked {
-    Asked::Bad(format!("{} within {}, wanted is {}", came(seen), milliseconds(limit), expect.describe()))
+    Asked::Bad(format!(
+        "{} within {}, wanted is {}",
+        came(seen),
+        milliseconds(limit),
+        expect.describe()
+    ))
 }
 
 fn timed_out(failure: &Failure) -> bool {
@@ -151,7 +195,11 @@ fn with_hint(failure: &Failure) -> String {
 
 /// How much came, in words.
 fn came(seen: &[u8]) -> String {
-    if seen.is_empty() { "no byte came".to_owned() } else { format!("{} bytes came, {}", seen.len(), quoted(seen)) }
+    if seen.is_empty() {
+        "no byte came".to_owned()
+    } else {
+        format!("{} bytes came, {}", seen.len(), quoted(seen))
+    }
 }
 
 /// Bytes of a peer in backticks: cut, and without anything that a terminal would obey.
@@ -175,7 +223,11 @@ fn verdict(spec: &Spec, asked: &[(&str, Asked)]) -> Verdict {
         match asked {
             Asked::Good { took, seen } => {
                 slowest = slowest.max(Some(*took));
-                let answered = if spec.expect.is_some() { format!("answered {}", quoted(seen)) } else { "takes connections".to_owned() };
+                let answered = if spec.expect.is_some() {
+                    format!("answered {}", quoted(seen))
+                } else {
+                    "takes connections".to_owned()
+                };
                 good.push(format!("{name} {answered} in {}", milliseconds(*took)));
             }
             Asked::Bad(message) => failing.push(format!("{name}: {message}")),
@@ -183,7 +235,10 @@ fn verdict(spec: &Spec, asked: &[(&str, Asked)]) -> Verdict {
         }
     }
     let mut verdict = if !failing.is_empty() {
-        Verdict::new(Outcome::Unhealthy, failing.into_iter().chain(not_asked).collect::<Vec<_>>().join(" · "))
+        Verdict::new(
+            Outcome::Unhealthy,
+            failing.into_iter().chain(not_asked).collect::<Vec<_>>().join(" · "),
+        )
     } else if !not_asked.is_empty() {
         Verdict::new(Outcome::Errored, not_asked.join(" · "))
     } else {
@@ -191,7 +246,10 @@ fn verdict(spec: &Spec, asked: &[(&str, Asked)]) -> Verdict {
     };
     verdict = verdict.label("asked", asked.len().to_string());
     if let Some(slowest) = slowest {
-        verdict = verdict.value(slowest.as_secs_f64() * 1000.0).label("unit", "ms").label("latency-ms", slowest.as_millis().to_string());
+        verdict = verdict
+            .value(slowest.as_secs_f64() * 1000.0)
+            .label("unit", "ms")
+            .label("latency-ms", slowest.as_millis().to_string());
     }
     verdict
 }

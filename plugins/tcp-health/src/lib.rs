@@ -1,7 +1,10 @@
-//! The plugin `tcp-health`: connects to backends or to something that the service needs, sends bytes, and compares what comes back.
+//! The plugin `tcp-health`: connects to backends or to something that the service needs, sends
+//! bytes, and compares what comes back.
 //!
-//! Enough for Redis (`PING`) and `PostgreSQL` (an `SSLRequest`). Invariants: one connection per question, closed at its end; an answer is read only until it
-//! is decided; nothing that could not be asked is ever called unhealthy, and nothing that was not answered as expected is ever called healthy.
+//! Enough for Redis (`PING`) and `PostgreSQL` (an `SSLRequest`). Invariants: one connection per
+//! question, closed at its end; an answer is read only until it is decided; nothing that could not
+//! be asked is ever called unhealthy, and nothing that was not answered as expected is ever called
+//! healthy.
 
 pub mod check;
 pub mod spec;
@@ -9,7 +12,9 @@ pub mod spec;
 use crate::spec::{Spec, SpecTable};
 use agente_plugin_sdk::health::Outcome;
 use agente_plugin_sdk::schemars::{self, JsonSchema};
-use agente_plugin_sdk::{Description, Failure, HealthCheck, Host, Plugin, Problem, Subject, Verdict};
+use agente_plugin_sdk::{
+    Description, Failure, HealthCheck, Host, Plugin, Problem, Subject, Verdict,
+};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -27,8 +32,15 @@ impl Plugin for TcpHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        let summary = "Connects over TCP, sends bytes where the check says so, and compares what comes back with what is expected.";
-        Description::new::<Config>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), "health-check", summary).with_spec::<SpecTable>()
+        let summary = "Connects over TCP, sends bytes where the check says so, and compares what \
+                       comes back with what is expected.";
+        Description::new::<Config>(
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            "health-check",
+            summary,
+        )
+        .with_spec::<SpecTable>()
     }
 
     fn description() -> Cow<'static, str> {
@@ -47,12 +59,23 @@ impl HealthCheck for TcpHealth {
         Spec::read(spec).err().unwrap_or_default()
     }
 
-    fn check<H: Host>(host: &H, _config: &Config, subject: &Subject, spec: &SpecTable) -> Result<Verdict, Failure> {
+    fn check<H: Host>(
+        host: &H,
+        _config: &Config,
+        subject: &Subject,
+        spec: &SpecTable,
+    ) -> Result<Verdict, Failure> {
         match Spec::read(spec) {
             Ok(spec) => Ok(check::check(host, subject, &spec)),
             Err(problems) => {
-                let told: Vec<String> = problems.into_iter().map(|problem| format!("`{}`: {}", problem.path, problem.message)).collect();
-                Ok(Verdict::new(Outcome::Errored, format!("the check's table is wrong at {}", told.join("; "))))
+                let told: Vec<String> = problems
+                    .into_iter()
+                    .map(|problem| format!("`{}`: {}", problem.path, problem.message))
+                    .collect();
+                Ok(Verdict::new(
+                    Outcome::Errored,
+                    format!("the check's table is wrong at {}", told.join("; ")),
+                ))
             }
         }
     }

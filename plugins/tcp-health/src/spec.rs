@@ -25,14 +25,16 @@ pub struct SpecTable {
     /// The same as hexadecimal digits, for what is not text: `"00000008 04d2162f"`.
     #[serde(default)]
     pub send_hex: Option<String>,
-    /// What the answer must begin with: a text, a list of texts of which one must match, or `{ contains = "…" }`. Default: connecting is enough.
+    /// What the answer must begin with: a text, a list of texts of which one must match, or `{
+    /// contains = "…" }`. Default: connecting is enough.
     #[serde(default)]
     #[schemars(with = "Option<ExpectForm>")]
     pub expect: Option<Value>,
     /// What the answer must begin with, as hexadecimal digits.
     #[serde(default)]
     pub expect_hex: Option<String>,
-    /// How long connecting, sending and reading may take together, for each address: `"500ms"`, `"2s"`. Default: `"2s"`.
+    /// How long connecting, sending and reading may take together, for each address: `"500ms"`,
+    /// `"2s"`. Default: `"2s"`.
     #[serde(default)]
     pub timeout: Option<String>,
 }
@@ -40,7 +42,10 @@ pub struct SpecTable {
 /// The shape of `expect`, for the schema.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used; messages of an untagged enum would name no cause")]
+#[expect(
+    dead_code,
+    reason = "only its schema is used; messages of an untagged enum would name no cause"
+)]
 enum ExpectForm {
     BeginsWith(String),
     BeginsWithOneOf(Vec<String>),
@@ -84,10 +89,18 @@ impl Expect {
     /// Judges what came so far.
     pub fn judge(&self, seen: &[u8]) -> Match {
         match self {
-            Expect::BeginsWith(all) if all.iter().any(|wanted| seen.starts_with(wanted)) => Match::Yes,
-            Expect::BeginsWith(all) if all.iter().any(|wanted| wanted.starts_with(seen)) => Match::Open,
+            Expect::BeginsWith(all) if all.iter().any(|wanted| seen.starts_with(wanted)) => {
+                Match::Yes
+            }
+            Expect::BeginsWith(all) if all.iter().any(|wanted| wanted.starts_with(seen)) => {
+                Match::Open
+            }
             Expect::BeginsWith(_) => Match::No,
-            Expect::Contains(wanted) if seen.windows(wanted.len().max(1)).any(|window| window == wanted) => Match::Yes,
+            Expect::Contains(wanted)
+                if seen.windows(wanted.len().max(1)).any(|window| window == wanted) =>
+            {
+                Match::Yes
+            }
             Expect::Contains(_) => Match::Open,
         }
     }
@@ -96,7 +109,8 @@ impl Expect {
     pub fn describe(&self) -> String {
         match self {
             Expect::BeginsWith(all) => {
-                let all: Vec<String> = all.iter().map(|bytes| format!("`{}`", bytes.escape_ascii())).collect();
+                let all: Vec<String> =
+                    all.iter().map(|bytes| format!("`{}`", bytes.escape_ascii())).collect();
                 format!("{} at the beginning", all.join(" or "))
             }
             Expect::Contains(wanted) => format!("`{}` in it", wanted.escape_ascii()),
@@ -112,17 +126,30 @@ impl Spec {
     /// Everything that is wrong with its values, sorted by place.
     pub fn read(table: &SpecTable) -> Result<Spec, Vec<Problem>> {
         let mut problems = Vec::new();
-        let both = |one: bool, other: bool, key: &str, instead: &str, problems: &mut Vec<Problem>| {
-            if one && other {
-                problems.push(Problem::new(key, format!("take out `{key}` or `{instead}`; only one of them can hold")));
-            }
-        };
+        let both =
+            |one: bool, other: bool, key: &str, instead: &str, problems: &mut Vec<Problem>| {
+                if one && other {
+                    problems.push(Problem::new(
+                        key,
+                        format!("take out `{key}` or `{instead}`; only one of them can hold"),
+                    ));
+                }
+            };
         both(table.send.is_some(), table.send_hex.is_some(), "send_hex", "send", &mut problems);
-        both(table.expect.is_some(), table.expect_hex.is_some(), "expect_hex", "expect", &mut problems);
+        both(
+            table.expect.is_some(),
+            table.expect_hex.is_some(),
+            "expect_hex",
+            "expect",
+            &mut problems,
+        );
         if let Some(address) = &table.address
             && host_and_port(address).is_none()
         {
-            problems.push(Problem::new("address", format!("`{address}` is not `host:port`; write for example \"127.0.0.1:6379\"")));
+            problems.push(Problem::new(
+                "address",
+                format!("`{address}` is not `host:port`; write for example \"127.0.0.1:6379\""),
+            ));
         }
         let send = match (&table.send, &table.send_hex) {
             (Some(text), _) => text.clone().into_bytes(),
@@ -131,12 +158,18 @@ impl Spec {
         };
         let expect = match (&table.expect, &table.expect_hex) {
             (Some(value), _) => read_expect(value, &mut problems),
-            (None, Some(digits)) => Some(Expect::BeginsWith(vec![read_hex(digits, "expect_hex", &mut problems)])),
+            (None, Some(digits)) => {
+                Some(Expect::BeginsWith(vec![read_hex(digits, "expect_hex", &mut problems)]))
+            }
             (None, None) => None,
         };
         let timeout = read_timeout(table.timeout.as_deref(), &mut problems);
         problems.sort_by(|a, b| a.path.cmp(&b.path));
-        if problems.is_empty() { Ok(Spec { address: table.address.clone(), send, expect, timeout }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Spec { address: table.address.clone(), send, expect, timeout })
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -145,10 +178,13 @@ pub fn host_and_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
     let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())?,
+        Some(rest) => {
+            rest.strip_suffix(']').filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())?
+        }
         None => host,
     };
-    let named = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let named = !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     (named || address.starts_with('[')).then_some((host, port))
 }
 
@@ -157,23 +193,37 @@ fn read_hex(digits: &str, place: &str, problems: &mut Vec<Problem>) -> Vec<u8> {
     match hex::decode(&bare) {
         Ok(bytes) if !bytes.is_empty() => bytes,
         _ => {
-            problems
-                .push(Problem::new(place, format!("`{digits}` is not a row of bytes; write two hexadecimal digits for each, such as \"00000008 04d2162f\"")));
+            problems.push(Problem::new(
+                place,
+                format!(
+                    "`{digits}` is not a row of bytes; write two hexadecimal digits for each, \
+                     such as \"00000008 04d2162f\""
+                ),
+            ));
             Vec::new()
         }
     }
 }
 
 fn read_expect(value: &Value, problems: &mut Vec<Problem>) -> Option<Expect> {
-    let filled = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(|text| text.as_bytes().to_vec());
+    let filled = |value: &Value| {
+        value.as_str().filter(|text| !text.is_empty()).map(|text| text.as_bytes().to_vec())
+    };
     let read = match value {
         Value::String(_) => filled(value).map(|text| Expect::BeginsWith(vec![text])),
-        Value::Array(list) if !list.is_empty() => list.iter().map(filled).collect::<Option<Vec<_>>>().map(Expect::BeginsWith),
-        Value::Object(object) if object.len() == 1 => object.get("contains").and_then(filled).map(Expect::Contains),
+        Value::Array(list) if !list.is_empty() => {
+            list.iter().map(filled).collect::<Option<Vec<_>>>().map(Expect::BeginsWith)
+        }
+        Value::Object(object) if object.len() == 1 => {
+            object.get("contains").and_then(filled).map(Expect::Contains)
+        }
         _ => None,
     };
     if read.is_none() {
-        problems.push(Problem::new("expect", "must be a text that is not empty, a list of such texts, or {\"contains\": \"…\"}"));
+        problems.push(Problem::new(
+            "expect",
+            "must be a text that is not empty, a list of such texts, or {\"contains\": \"…\"}",
+        ));
     }
     read
 }
@@ -183,7 +233,13 @@ fn read_timeout(text: Option<&str>, problems: &mut Vec<Problem>) -> Duration {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => duration,
         _ => {
-            problems.push(Problem::new("timeout", format!("`{text}` is not a duration above zero; write for example \"500ms\", \"2s\" or \"1m\"")));
+            problems.push(Problem::new(
+                "timeout",
+                format!(
+                    "`{text}` is not a duration above zero; write for example \"500ms\", \"2s\" \
+                     or \"1m\""
+                ),
+            ));
             DEFAULT_TIMEOUT
         }
     }
@@ -198,26 +254,38 @@ mod tests {
     }
 
     fn places(json: &str) -> Vec<String> {
-        read(json).expect_err("the table was taken").into_iter().map(|problem| problem.path).collect()
+        read(json)
+            .expect_err("the table was taken")
+            .into_iter()
+            .map(|problem| problem.path)
+            .collect()
     }
 
     #[test]
     fn an_empty_table_connects_to_each_backend() {
         let spec = read("{}").unwrap();
-        assert_eq!((spec.address, spec.send, spec.expect, spec.timeout), (None, Vec::new(), None, DEFAULT_TIMEOUT));
+        assert_eq!(
+            (spec.address, spec.send, spec.expect, spec.timeout),
+            (None, Vec::new(), None, DEFAULT_TIMEOUT)
+        );
     }
 
     #[test]
     fn bytes_are_given_as_text_or_in_hexadecimal() {
         assert_eq!(read(r#"{"send": "PING\r\n"}"#).unwrap().send, b"PING\r\n");
-        assert_eq!(read(r#"{"send_hex": "00000008 04D2162F"}"#).unwrap().send, [0, 0, 0, 8, 4, 210, 22, 47]);
+        assert_eq!(
+            read(r#"{"send_hex": "00000008 04D2162F"}"#).unwrap().send,
+            [0, 0, 0, 8, 4, 210, 22, 47]
+        );
         let expect = read(r#"{"expect_hex": "53"}"#).unwrap().expect;
         assert_eq!(expect, Some(Expect::BeginsWith(vec![b"S".to_vec()])));
     }
 
     #[test]
     fn every_wrong_value_is_told_at_its_place() {
-        let told = places(r#"{"address": "redis", "send": "a", "send_hex": "6", "expect": ["S", ""], "expect_hex": "xx", "timeout": "soon"}"#);
+        let told = places(
+            r#"{"address": "redis", "send": "a", "send_hex": "6", "expect": ["S", ""], "expect_hex": "xx", "timeout": "soon"}"#,
+        );
         assert_eq!(told, ["address", "expect", "expect_hex", "send_hex", "timeout"]);
         for bad in [
             r#"{"expect": {}}"#,
@@ -238,7 +306,18 @@ mod tests {
         assert_eq!(host_and_port("127.0.0.1:6379"), Some(("127.0.0.1", 6379)));
         assert_eq!(host_and_port("[::1]:5432"), Some(("::1", 5432)));
         assert_eq!(host_and_port("db_1.internal:1"), Some(("db_1.internal", 1)));
-        for bad in ["", "redis", ":1", "redis:", "redis:0", "redis:65536", "::1:5432", "[::g]:1", "a b:1", "redis:6379/0"] {
+        for bad in [
+            "",
+            "redis",
+            ":1",
+            "redis:",
+            "redis:0",
+            "redis:65536",
+            "::1:5432",
+            "[::g]:1",
+            "a b:1",
+            "redis:6379/0",
+        ] {
             assert_eq!(host_and_port(bad), None, "`{bad}` was taken");
         }
     }
@@ -246,9 +325,16 @@ mod tests {
     #[test]
     fn an_answer_is_judged_as_early_as_it_can_be() {
         let either = Expect::BeginsWith(vec![b"+PONG".to_vec(), b"-NOAUTH".to_vec()]);
-        let judged = [&b""[..], b"+PO", b"+PONG\r\n", b"-NOAUTH x", b"-ERR", b"+PANG"].map(|seen| either.judge(seen));
-        assert_eq!(judged, [Match::Open, Match::Open, Match::Yes, Match::Yes, Match::No, Match::No]);
+        let judged = [&b""[..], b"+PO", b"+PONG\r\n", b"-NOAUTH x", b"-ERR", b"+PANG"]
+            .map(|seen| either.judge(seen));
+        assert_eq!(
+            judged,
+            [Match::Open, Match::Open, Match::Yes, Match::Yes, Match::No, Match::No]
+        );
         let inside = Expect::Contains(b"ready".to_vec());
-        assert_eq!([inside.judge(b"not yet rea"), inside.judge(b"not yet ready")], [Match::Open, Match::Yes]);
+        assert_eq!(
+            [inside.judge(b"not yet rea"), inside.judge(b"not yet ready")],
+            [Match::Open, Match::Yes]
+        );
     }
 }

@@ -17,7 +17,8 @@ use tcp_health::spec::Spec;
 const AMPLE: Duration = Duration::from_secs(20);
 
 const PING: &str = r#""send": "PING\r\n", "expect": "+PONG", "timeout": "10s""#;
-const SSL_REQUEST: &str = r#""send_hex": "00000008 04d2162f", "expect": ["S", "N"], "timeout": "10s""#;
+const SSL_REQUEST: &str =
+    r#""send_hex": "00000008 04d2162f", "expect": ["S", "N"], "timeout": "10s""#;
 
 fn asked_within(limit: Duration, subject: &Subject, spec: &str) -> Verdict {
     let spec = Spec::read(&serde_json::from_str(spec).expect("a table")).expect("a check");
@@ -78,13 +79,18 @@ fn a_redis_that_wants_a_password_is_told_in_its_own_words() {
     let connects = asked_until_healthy(&format!(r#"{{"address": "{}"}}"#, redis.address));
     assert_verdict(&connects, Outcome::Healthy, &["takes connections"]);
     let verdict = asked(&format!(r#"{{"address": "{}", {PING}}}"#, redis.address));
-    assert_verdict(&verdict, Outcome::Unhealthy, &["-NOAUTH Authentication required", "wanted is `+PONG`"]);
+    assert_verdict(
+        &verdict,
+        Outcome::Unhealthy,
+        &["-NOAUTH Authentication required", "wanted is `+PONG`"],
+    );
 }
 
 #[test]
 fn a_real_postgresql_answers_an_ssl_request() {
     let postgres = Postgres::start();
-    let verdict = asked_until_healthy(&format!(r#"{{"address": "{}", {SSL_REQUEST}}}"#, postgres.address));
+    let verdict =
+        asked_until_healthy(&format!(r#"{{"address": "{}", {SSL_REQUEST}}}"#, postgres.address));
     assert_verdict(&verdict, Outcome::Healthy, &[&postgres.address, "answered `N`"]);
 }
 
@@ -92,7 +98,11 @@ fn a_real_postgresql_answers_an_ssl_request() {
 fn each_backend_is_asked_and_the_bad_one_is_named() {
     let good = crafted(wait_for_the_end);
     let gone = format!("127.0.0.1:{}", free_port());
-    let backends = [("a", &good), ("b", &gone)].map(|(id, address)| Backend { id: id.to_owned(), address: address.clone(), labels: Vec::new() });
+    let backends = [("a", &good), ("b", &gone)].map(|(id, address)| Backend {
+        id: id.to_owned(),
+        address: address.clone(),
+        labels: Vec::new(),
+    });
     let subject = Subject { backends: backends.into(), ..Subject::default() };
     let verdict = asked_within(AMPLE, &subject, "{}");
     assert_verdict(&verdict, Outcome::Unhealthy, &["`b`", &gone]);
@@ -102,17 +112,38 @@ fn each_backend_is_asked_and_the_bad_one_is_named() {
 #[test]
 fn what_can_not_be_asked_is_errored() {
     assert_verdict(&asked("{}"), Outcome::Errored, &["nobody to ask"]);
-    let wrong = Subject { backends: vec![Backend { id: "a".to_owned(), address: "redis".to_owned(), labels: Vec::new() }], ..Subject::default() };
-    assert_verdict(&asked_within(AMPLE, &wrong, "{}"), Outcome::Errored, &["`a`", "not `host:port`"]);
-    assert_verdict(&asked_within(Duration::ZERO, &Subject::default(), r#"{"address": "127.0.0.1:1"}"#), Outcome::Errored, &["no time was left"]);
+    let wrong = Subject {
+        backends: vec![Backend {
+            id: "a".to_owned(),
+            address: "redis".to_owned(),
+            labels: Vec::new(),
+        }],
+        ..Subject::default()
+    };
+    assert_verdict(
+        &asked_within(AMPLE, &wrong, "{}"),
+        Outcome::Errored,
+        &["`a`", "not `host:port`"],
+    );
+    assert_verdict(
+        &asked_within(Duration::ZERO, &Subject::default(), r#"{"address": "127.0.0.1:1"}"#),
+        Outcome::Errored,
+        &["no time was left"],
+    );
 }
 
 #[test]
 fn a_server_that_says_nothing_costs_the_timeout_and_no_more() {
     let silent = crafted(wait_for_the_end);
     let begun = Instant::now();
-    let verdict = asked(&format!(r#"{{"address": "{silent}", "send": "PING\r\n", "expect": "+PONG", "timeout": "300ms"}}"#));
-    assert_verdict(&verdict, Outcome::Unhealthy, &["no byte came within 300 ms", "wanted is `+PONG`"]);
+    let verdict = asked(&format!(
+        r#"{{"address": "{silent}", "send": "PING\r\n", "expect": "+PONG", "timeout": "300ms"}}"#
+    ));
+    assert_verdict(
+        &verdict,
+        Outcome::Unhealthy,
+        &["no byte came within 300 ms", "wanted is `+PONG`"],
+    );
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
 
@@ -125,7 +156,11 @@ fn an_answer_in_pieces_is_put_together() {
         }
         wait_for_the_end(stream);
     });
-    assert_verdict(&asked(&format!(r#"{{"address": "{halting}", "expect": "+PONG"}}"#)), Outcome::Healthy, &["+PONG"]);
+    assert_verdict(
+        &asked(&format!(r#"{{"address": "{halting}", "expect": "+PONG"}}"#)),
+        Outcome::Healthy,
+        &["+PONG"],
+    );
 }
 
 #[test]
@@ -133,9 +168,17 @@ fn an_answer_that_ends_early_is_told_with_what_came() {
     let short = crafted(|mut stream| {
         let _gone = stream.write_all(b"+PO");
     });
-    assert_verdict(&asked(&format!(r#"{{"address": "{short}", "expect": "+PONG"}}"#)), Outcome::Unhealthy, &["ended the connection after 3 bytes came, `+PO`"]);
+    assert_verdict(
+        &asked(&format!(r#"{{"address": "{short}", "expect": "+PONG"}}"#)),
+        Outcome::Unhealthy,
+        &["ended the connection after 3 bytes came, `+PO`"],
+    );
     let mute = crafted(drop);
-    assert_verdict(&asked(&format!(r#"{{"address": "{mute}", "expect": "+PONG"}}"#)), Outcome::Unhealthy, &["no byte came"]);
+    assert_verdict(
+        &asked(&format!(r#"{{"address": "{mute}", "expect": "+PONG"}}"#)),
+        Outcome::Unhealthy,
+        &["no byte came"],
+    );
 }
 
 #[test]
@@ -144,15 +187,27 @@ fn a_reset_is_unhealthy() {
         // Closing with unread bytes makes the kernel send a reset.
         let _some = stream.peek(&mut [0; 1]);
     });
-    assert_verdict(&asked(&format!(r#"{{"address": "{resetting}", "send": "PING\r\n", "expect": "+PONG"}}"#)), Outcome::Unhealthy, &["broke", "reset"]);
+    assert_verdict(
+        &asked(&format!(r#"{{"address": "{resetting}", "send": "PING\r\n", "expect": "+PONG"}}"#)),
+        Outcome::Unhealthy,
+        &["broke", "reset"],
+    );
 }
 
 #[test]
 fn an_endless_answer_is_looked_at_up_to_the_limit_only() {
     let endless = crafted(|mut stream| while stream.write_all(&[b'x'; 4096]).is_ok() {});
-    let verdict = asked(&format!(r#"{{"address": "{endless}", "expect": {{"contains": "ready"}}, "timeout": "10s"}}"#));
+    let verdict = asked(&format!(
+        r#"{{"address": "{endless}", "expect": {{"contains": "ready"}}, "timeout": "10s"}}"#
+    ));
     assert_verdict(&verdict, Outcome::Unhealthy, &["first", "bytes are not as wanted"]);
-    let looked_at: usize = verdict.reason.split("first ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|count| count.parse().ok()).expect("a count");
+    let looked_at: usize = verdict
+        .reason
+        .split("first ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .and_then(|count| count.parse().ok())
+        .expect("a count");
     assert!((MAX_ANSWER_BYTES..MAX_ANSWER_BYTES + 4096).contains(&looked_at), "{looked_at}");
     assert!(verdict.reason.len() < 400, "{}", verdict.reason);
 }
@@ -163,7 +218,8 @@ fn a_greeting_may_be_expected_without_sending_and_can_not_drive_a_terminal() {
         let _gone = stream.write_all(b"220 mail\x1b[2J ready\r\n");
         wait_for_the_end(stream);
     });
-    let verdict = asked(&format!(r#"{{"address": "{greeting}", "expect": {{"contains": "ready"}}}}"#));
+    let verdict =
+        asked(&format!(r#"{{"address": "{greeting}", "expect": {{"contains": "ready"}}}}"#));
     assert_verdict(&verdict, Outcome::Healthy, &["220 mail"]);
     assert!(!verdict.reason.contains('\x1b'));
 }

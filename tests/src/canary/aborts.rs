@@ -44,13 +44,13 @@ impl Moment {
 /// What an abort took, from typing it.
 #[derive(Debug, Clone)]
 pub struct Aborted {
-    /// When.
     pub moment: Moment,
     /// Until weight 0 was verified, by the journal; none where the candidate had no weight yet.
     pub verified: Option<Duration>,
     /// How much of that is the target's: writing, testing, reloading and its proof.
     pub reload: Duration,
-    /// Until the last request was sent that the candidate answered, by the load; zero where none was sent after the abort.
+    /// Until the last request was sent that the candidate answered, by the load; zero where none
+    /// was sent after the abort.
     pub last_sent: Duration,
 }
 
@@ -61,7 +61,8 @@ impl Aborted {
     }
 }
 
-/// Aborts a deployment of a good candidate at each moment; gives what each took, and what became of each request.
+/// Aborts a deployment of a good candidate at each moment; gives what each took, and what became of
+/// each request.
 #[track_caller]
 pub fn abort_at(moments: &[Moment]) -> (Vec<Aborted>, Vec<Record>) {
     let candidate = Candidate { detect: "25%", quantile: 0.75, ..Candidate::HEALTHY };
@@ -70,7 +71,8 @@ pub fn abort_at(moments: &[Moment]) -> (Vec<Aborted>, Vec<Record>) {
     let mut told = Vec::new();
     for moment in moments {
         let strategy = format!("kind = \"canary\"\npause = \"500ms\"\nstages = {stages}\n");
-        let mut setup = Setup { strategy, bake: "60s".to_owned(), ..stand.setup(&candidate, "candidate") };
+        let mut setup =
+            Setup { strategy, bake: "60s".to_owned(), ..stand.setup(&candidate, "candidate") };
         if ["launch", "await-healthy"].contains(&moment.step) {
             setup = setup.flag("--startup 20");
         }
@@ -94,10 +96,15 @@ pub fn abort_at(moments: &[Moment]) -> (Vec<Aborted>, Vec<Record>) {
     }
     let records = stand.end();
     let aborted = told.into_iter().map(|(moment, typed, until, back)| {
-        let after = records.iter().filter(|record| record.identity == "candidate" && (typed..until).contains(&record.sent_ms));
+        let after = records.iter().filter(|record| {
+            record.identity == "candidate" && (typed..until).contains(&record.sent_ms)
+        });
         let last = after.map(|record| record.sent_ms - typed).max().unwrap_or_default();
         if let Some((verified, _)) = back {
-            assert!(typed + last <= verified, "{moment:?}: the candidate answers nobody once weight 0 is verified");
+            assert!(
+                typed + last <= verified,
+                "{moment:?}: the candidate answers nobody once weight 0 is verified"
+            );
         }
         Aborted {
             moment,

@@ -59,13 +59,22 @@ impl Candidate {
     /// As good as the stable release.
     pub const HEALTHY: Self = Self { name: "healthy", cause: "", ..Self::ERRORS };
     /// Every second request fails.
-    pub const FAILS_HALF: Self = Self { name: "fails 50 % of requests", flags: "--fail 50", ..Self::ERRORS };
+    pub const FAILS_HALF: Self =
+        Self { name: "fails 50 % of requests", flags: "--fail 50", ..Self::ERRORS };
     /// The same, at a load of 50 requests a second.
-    pub const FAILS_HALF_SLOWLY: Self = Self { name: "fails 50 % of 50 requests/s", rate: 50.0, ..Self::FAILS_HALF };
+    pub const FAILS_HALF_SLOWLY: Self =
+        Self { name: "fails 50 % of 50 requests/s", rate: 50.0, ..Self::FAILS_HALF };
     /// One request in twenty fails.
-    pub const FAILS_5: Self = Self { name: "fails 5 % of requests", flags: "--fail 5", detect: "1%", ..Self::ERRORS };
+    pub const FAILS_5: Self =
+        Self { name: "fails 5 % of requests", flags: "--fail 5", detect: "1%", ..Self::ERRORS };
     /// One request in a hundred fails.
-    pub const FAILS_1: Self = Self { name: "fails 1 % of requests", flags: "--fail 1", detect: "0.5%", rate: 300.0, ..Self::ERRORS };
+    pub const FAILS_1: Self = Self {
+        name: "fails 1 % of requests",
+        flags: "--fail 1",
+        detect: "0.5%",
+        rate: 300.0,
+        ..Self::ERRORS
+    };
     /// Its 99th percentile is three times stable's; half, 90 and 95 % of all requests are as fast.
     pub const SLOW_TAIL: Self = Self {
         name: "3 times slower at p99 only",
@@ -94,11 +103,29 @@ impl Candidate {
         ..Self::ERRORS
     };
     /// It ends at 25 %.
-    pub const CRASHES: Self = Self { name: "crashes at 25 %", killed_at: Some(25), cause: "has requests and is", ..Self::ERRORS };
+    pub const CRASHES: Self = Self {
+        name: "crashes at 25 %",
+        killed_at: Some(25),
+        cause: "has requests and is",
+        ..Self::ERRORS
+    };
     /// One request in ten is a POST, and of the candidate's all fail.
-    pub const FAILS_POST: Self = Self { name: "fails for POST only, 10 % of requests", flags: "--fail-method POST", posts: 10, ..Self::ERRORS };
+    pub const FAILS_POST: Self = Self {
+        name: "fails for POST only, 10 % of requests",
+        flags: "--fail-method POST",
+        posts: 10,
+        ..Self::ERRORS
+    };
 
     /// All bad ones.
-    pub const BAD: [Self; 8] =
-        [Self::FAILS_HALF, Self::FAILS_5, Self::FAILS_1, Self::SLOW_TAIL, Self::LEAKS, Self::LEAKS_UNSEEN, Self::CRASHES, Self::FAILS_POST];
+    pub const BAD: [Self; 8] = [
+        Self::FAILS_HALF,
+        Self::FAILS_5,
+        Self::FAILS_1,
+        Self::SLOW_TAIL,
+        Self::LEAKS,
+        Self::LEAKS_UNSEEN,
+        Self::CRASHES,
+        Self::FAILS_POST,
+    ];
 }

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-/// The counts that `sample` independent draws of probability `share` give in 99.9 % of all cases: at most 0.05 % lie beyond each end.
+/// The counts that `sample` independent draws of probability `share` give in 99.9 % of all cases:
+/// at most 0.05 % lie beyond each end.
 pub fn interval(sample: u32, share: f64) -> RangeInclusive<u32> {
     let mut below = 0.0;
     let mut ends = (0, sample);

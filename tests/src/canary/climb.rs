@@ -44,7 +44,8 @@ pub struct Climbed {
     pub moved_back: Vec<u64>,
 }
 
-/// Deploys a good candidate under load, with users who come once and users who come again and again.
+/// Deploys a good candidate under load, with users who come once and users who come again and
+/// again.
 #[track_caller]
 pub fn climb(scrape_seconds: u64) -> Climbed {
     let stand = Stand::new(&Candidate::HEALTHY, scrape_seconds);
@@ -59,9 +60,13 @@ pub fn climb(scrape_seconds: u64) -> Climbed {
     let once = stand.end();
 
     let share = |found: &InForce| {
-        // Sent when it was in force for sure: after it was verified, and before the next change was begun.
+        // Sent when it was in force for sure: after it was verified, and before the next change was
+        // begun.
         let until = found.until.unwrap_or(u64::MAX);
-        let of_then: Vec<&Record> = once.iter().filter(|record| record.sent_ms > found.from && record.ended_ms < until).collect();
+        let of_then: Vec<&Record> = once
+            .iter()
+            .filter(|record| record.sent_ms > found.from && record.ended_ms < until)
+            .collect();
         let count = |count: usize| u32::try_from(count).expect("few requests");
         let users = count(of_then.len());
         #[expect(clippy::cast_precision_loss, reason = "basis points are small")]
@@ -70,7 +75,9 @@ pub fn climb(scrape_seconds: u64) -> Climbed {
             weight,
             took: Duration::from_millis(until.saturating_sub(found.from)),
             users,
-            candidate: count(of_then.iter().filter(|record| record.identity == "candidate").count()),
+            candidate: count(
+                of_then.iter().filter(|record| record.identity == "candidate").count(),
+            ),
             interval: interval(users, weight / 100.0),
         }
     };
@@ -85,12 +92,23 @@ pub fn climb(scrape_seconds: u64) -> Climbed {
         requests: once.len() + regulars.len(),
         bad: once.iter().chain(&regulars).filter(|record| record.is_bad()).count(),
         regulars: visits.len(),
-        moved_back: visits.into_iter().filter(|(_, visits)| moves_back(visits)).map(|(user, _)| user).collect(),
+        moved_back: visits
+            .into_iter()
+            .filter(|(_, visits)| moves_back(visits))
+            .map(|(user, _)| user)
+            .collect(),
     }
 }
 
-/// Whether a user got the stable release with a request that was sent after the candidate had answered another of theirs.
+/// Whether a user got the stable release with a request that was sent after the candidate had
+/// answered another of theirs.
 fn moves_back(visits: &[&Record]) -> bool {
-    let first = visits.iter().filter(|record| record.identity == "candidate").map(|record| record.ended_ms).min();
-    first.is_some_and(|first| visits.iter().any(|record| record.identity == "stable" && record.sent_ms > first))
+    let first = visits
+        .iter()
+        .filter(|record| record.identity == "candidate")
+        .map(|record| record.ended_ms)
+        .min();
+    first.is_some_and(|first| {
+        visits.iter().any(|record| record.identity == "stable" && record.sent_ms > first)
+    })
 }

@@ -25,7 +25,8 @@ impl Story {
     /// Reads the journal of a deployment.
     pub fn of(service: &Service, id: &str) -> Self {
         let entries = service.journal(id);
-        let slot = entries[0]["event"]["plan"]["slot"].as_str().expect("the candidate's slot").to_owned();
+        let slot =
+            entries[0]["event"]["plan"]["slot"].as_str().expect("the candidate's slot").to_owned();
         Self { entries, slot }
     }
 
@@ -39,23 +40,32 @@ impl Story {
         if step["kind"] != "shift" {
             return None;
         }
-        step["after"]["routes"].as_array()?.iter().find(|route| route["slot"] == self.slot.as_str())?["weight"].as_u64()
+        step["after"]["routes"]
+            .as_array()?
+            .iter()
+            .find(|route| route["slot"] == self.slot.as_str())?["weight"]
+            .as_u64()
     }
 
     /// When each event of a shift was written, with its weight.
     fn shifts<'s>(&'s self, event: &'s str) -> impl Iterator<Item = (u64, u64)> + 's {
         let of_shift = move |entry: &Value| {
             let told = &entry["event"];
-            (told["entry"] == "step" && told["event"] == event).then(|| Some((entry["at"].as_u64()?, self.weight(&told["step"])?))).flatten()
+            (told["entry"] == "step" && told["event"] == event)
+                .then(|| Some((entry["at"].as_u64()?, self.weight(&told["step"])?)))
+                .flatten()
         };
         self.entries.iter().filter_map(of_shift)
     }
 
     /// The candidate's weights, in order, with the times at which they were in force.
     pub fn weights(&self) -> Vec<InForce> {
-        let changes: Vec<u64> = self.shifts("started").chain(self.shifts("undo-started")).map(|(at, _)| at).collect();
+        let changes: Vec<u64> =
+            self.shifts("started").chain(self.shifts("undo-started")).map(|(at, _)| at).collect();
         let next = |from: u64| changes.iter().copied().filter(|at| *at >= from).min();
-        self.shifts("succeeded").map(|(from, weight)| InForce { weight, from, until: next(from) }).collect()
+        self.shifts("succeeded")
+            .map(|(from, weight)| InForce { weight, from, until: next(from) })
+            .collect()
     }
 
     /// When it turned back, and why.
@@ -64,7 +74,8 @@ impl Story {
         Some((entry["at"].as_u64()?, entry["event"]["fault"]["message"].as_str()?.to_owned()))
     }
 
-    /// When it was verified that the candidate has no requests any more, and how long setting that took.
+    /// When it was verified that the candidate has no requests any more, and how long setting that
+    /// took.
     pub fn back(&self) -> Option<(u64, u64)> {
         let (done, _) = self.shifts("undone").next()?;
         let (began, _) = self.shifts("undo-started").next()?;

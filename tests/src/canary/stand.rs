@@ -51,23 +51,49 @@ impl Stand {
     /// Waits until the numbers of what is stable have been scraped several times.
     fn wait_known(&self) {
         // A count over time: as many samples as preflight and the first look can use.
-        let query = "count_over_time(http_requests_total{handler=\"api\",method=\"GET\",code=\"200\"}[5m])";
+        let query =
+            "count_over_time(http_requests_total{handler=\"api\",method=\"GET\",code=\"200\"}[5m])";
         wait_for("numbers of the stable release", || {
             let samples = self.prometheus.query(query);
-            samples.iter().any(|sample| sample["value"][1].as_str().and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count >= 3)).then_some(())
+            samples
+                .iter()
+                .any(|sample| {
+                    sample["value"][1]
+                        .as_str()
+                        .and_then(|count| count.parse::<u32>().ok())
+                        .is_some_and(|count| count >= 3)
+                })
+                .then_some(())
         });
     }
 
     /// The manifest of a candidate under a name.
     pub fn setup(&self, candidate: &Candidate, version: &str) -> Setup {
-        let mut setup = Setup { strategy: "kind = \"canary\"\npause = \"2s\"\n".to_owned(), probe: false, drain: "10s".to_owned(), ..Setup::version(version) };
+        let mut setup = Setup {
+            strategy: "kind = \"canary\"\npause = \"2s\"\n".to_owned(),
+            probe: false,
+            drain: "10s".to_owned(),
+            ..Setup::version(version)
+        };
         if !candidate.flags.is_empty() {
             setup = setup.flag(candidate.flags);
         }
         // Ours are to prove who answers; what fails is for analysis to find.
-        let _ = writeln!(setup.more, "\n[probe]\nurl = \"{}\"\nrate = 5\nbaseline = \"0s\"\nbudget = 1000000\n", self.shop.url("/api/items"));
-        let _ = writeln!(setup.more, "[plugins.prometheus-health.config]\nurl = \"http://127.0.0.1:{}\"\n", self.prometheus.port);
-        let _ = writeln!(setup.more, "[analysis]\ninterval = \"{}\"\nextend = \"2m\"\nlookback = \"1m\"\n", candidate.interval);
+        let _ = writeln!(
+            setup.more,
+            "\n[probe]\nurl = \"{}\"\nrate = 5\nbaseline = \"0s\"\nbudget = 1000000\n",
+            self.shop.url("/api/items")
+        );
+        let _ = writeln!(
+            setup.more,
+            "[plugins.prometheus-health.config]\nurl = \"http://127.0.0.1:{}\"\n",
+            self.prometheus.port
+        );
+        let _ = writeln!(
+            setup.more,
+            "[analysis]\ninterval = \"{}\"\nextend = \"2m\"\nlookback = \"1m\"\n",
+            candidate.interval
+        );
         setup.more.push_str(&measures(candidate));
         setup
     }
@@ -104,7 +130,8 @@ fn scrape(scene: &Scene, shop: &Service, seconds: u64) -> Monitor {
     let (first, last) = shop.backend_ports();
     let targets: Vec<String> = (first..=last).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let text = format!(
-        "global: {{ scrape_interval: {seconds}s, scrape_timeout: {seconds}s }}\nscrape_configs:\n  - job_name: shop\n    static_configs: [{{ targets: [{}] }}]\n",
+        "global: {{ scrape_interval: {seconds}s, scrape_timeout: {seconds}s \
+             }}\nscrape_configs:\n  - job_name: shop\n    static_configs: [{{ targets: [{}] }}]\n",
         targets.join(", ")
     );
     let path = folder.join("prometheus.yml");
@@ -115,19 +142,27 @@ fn scrape(scene: &Scene, shop: &Service, seconds: u64) -> Monitor {
 fn measures(candidate: &Candidate) -> String {
     let of = "instance=~\\\"{{backends}}\\\"";
     let mut text = format!(
-        "[[analysis.checks]]\nname = \"errors\"\nmeasure = \"errors\"\nerrors = \"http_requests_total{{{of},handler=\\\"api\\\",code=~\\\"5..\\\"}}\"\n\
-         total = \"http_requests_total{{{of},handler=\\\"api\\\"}}\"\ndetect = \"{}\"\n\n\
-         [[analysis.checks]]\nname = \"latency\"\nmeasure = \"latency\"\nbuckets = \"http_request_duration_seconds_bucket{{{of}}}\"\nquantile = {}\n\n",
+        "[[analysis.checks]]\nname = \"errors\"\nmeasure = \"errors\"\nerrors = \
+         \"http_requests_total{{{of},handler=\\\"api\\\",code=~\\\"5..\\\"}}\"\ntotal = \
+         \"http_requests_total{{{of},handler=\\\"api\\\"}}\"\ndetect = \
+         \"{}\"\n\n[[analysis.checks]]\nname = \"latency\"\nmeasure = \"latency\"\nbuckets = \
+         \"http_request_duration_seconds_bucket{{{of}}}\"\nquantile = {}\n\n",
         candidate.detect, candidate.quantile
     );
     match candidate.watched {
         Watched::Rates => {}
         Watched::Dependencies => {
-            text.push_str("[[checks]]\nname = \"dependencies\"\nplugin = \"http-health\"\nspec = { path = \"/health/dependencies\" }\nwhen = [\"analysis\"]\ninterval = \"500ms\"\n");
+            text.push_str(
+                "[[checks]]\nname = \"dependencies\"\nplugin = \"http-health\"\nspec = { path = \
+                 \"/health/dependencies\" }\nwhen = [\"analysis\"]\ninterval = \"500ms\"\n",
+            );
         }
         Watched::Saturation => {
-            let _ =
-                writeln!(text, "[[analysis.checks]]\nname = \"in-flight\"\nmeasure = \"value\"\nquery = \"max(http_requests_in_flight{{{of}}})\"\nmax = 20\n");
+            let _ = writeln!(
+                text,
+                "[[analysis.checks]]\nname = \"in-flight\"\nmeasure = \"value\"\nquery = \
+                 \"max(http_requests_in_flight{{{of}}})\"\nmax = 20\n"
+            );
         }
     }
     text

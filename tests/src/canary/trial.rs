@@ -34,7 +34,8 @@ impl Caught {
     }
 }
 
-/// Deploys a bad candidate under load and waits until it has been taken back; fails where it is not, or where it has requests afterwards.
+/// Deploys a bad candidate under load and waits until it has been taken back; fails where it is
+/// not, or where it has requests afterwards.
 #[track_caller]
 pub fn catch(candidate: &Candidate, scrape_seconds: u64) -> Caught {
     let stand = Stand::new(candidate, scrape_seconds);
@@ -52,16 +53,27 @@ pub fn catch(candidate: &Candidate, scrape_seconds: u64) -> Caught {
     assert!(cause.contains(candidate.cause), "{}: {cause}", candidate.name);
     let records = stand.end();
 
-    let is_bad =
-        |record: &&Record| record.is_bad() || (record.identity == "candidate" && candidate.slow_ms.is_some_and(|slow| record.ended_ms - record.sent_ms > slow));
+    let is_bad = |record: &&Record| {
+        record.is_bad()
+            || (record.identity == "candidate"
+                && candidate.slow_ms.is_some_and(|slow| record.ended_ms - record.sent_ms > slow))
+    };
     let bad: Vec<&Record> = records.iter().filter(is_bad).collect();
     let of_stable = bad.iter().filter(|record| record.identity == "stable").count();
     assert_eq!(of_stable, 0, "what is stable fails nobody");
     let first = bad.iter().map(|record| record.sent_ms).min().expect("a bad request");
-    let late: Vec<_> = records.iter().filter(|record| record.sent_ms > back && record.identity != "stable").collect();
+    let late: Vec<_> = records
+        .iter()
+        .filter(|record| record.sent_ms > back && record.identity != "stable")
+        .collect();
     assert!(late.is_empty(), "nobody reaches the candidate once weight 0 is verified: {late:?}");
     let weights = story.weights();
-    let weight = weights.iter().rev().find(|found| found.from <= turned).map(|found| found.weight).expect("a weight");
+    let weight = weights
+        .iter()
+        .rev()
+        .find(|found| found.from <= turned)
+        .map(|found| found.weight)
+        .expect("a weight");
     #[expect(clippy::cast_precision_loss, reason = "basis points are small")]
     let weight = weight as f64 / 100.0;
     Caught {
@@ -71,7 +83,10 @@ pub fn catch(candidate: &Candidate, scrape_seconds: u64) -> Caught {
         restored: Duration::from_millis(back - turned.max(first)),
         bad: bad.len(),
         meanwhile: records.iter().filter(|record| (first..=back).contains(&record.sent_ms)).count(),
-        reached: records.iter().filter(|record| record.identity == "candidate" || record.outcome == Outcome::Lost).count(),
+        reached: records
+            .iter()
+            .filter(|record| record.identity == "candidate" || record.outcome == Outcome::Lost)
+            .count(),
     }
 }
 
@@ -80,16 +95,24 @@ fn kill_at(stand: &Stand, run: &Run, basis_points: u64) {
     let plan = run.plan();
     let slot = &plan["slot"];
     let gives = |step: &serde_json::Value| {
-        step["after"]["routes"].as_array().is_some_and(|routes| routes.iter().any(|route| route["slot"] == *slot && route["weight"] == basis_points))
+        step["after"]["routes"].as_array().is_some_and(|routes| {
+            routes.iter().any(|route| route["slot"] == *slot && route["weight"] == basis_points)
+        })
     };
-    let step = plan["steps"].as_array().and_then(|steps| steps.iter().position(gives)).expect("a shift to that weight");
+    let step = plan["steps"]
+        .as_array()
+        .and_then(|steps| steps.iter().position(gives))
+        .expect("a shift to that weight");
     assert!(run.wait_step_at(step, "succeeded"), "it ended before that weight");
     // In the middle of its requests.
     let before = stand.load.report().by_identity.get("candidate").copied().unwrap_or_default();
     wait_for("requests of the candidate at that weight", || {
-        (stand.load.report().by_identity.get("candidate").copied().unwrap_or_default() >= before + 20).then_some(())
+        (stand.load.report().by_identity.get("candidate").copied().unwrap_or_default()
+            >= before + 20)
+            .then_some(())
     });
     let address = plan["backends"][0]["address"].as_str().expect("an address");
-    let (_, pid) = stand.shop.backends().into_iter().find(|(found, _)| found == address).expect("its process");
+    let (_, pid) =
+        stand.shop.backends().into_iter().find(|(found, _)| found == address).expect("its process");
     kill(pid, Signal::KILL);
 }

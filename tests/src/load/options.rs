@@ -6,13 +6,17 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use http::Method;
 
-/// Sends requests and never sends one twice; counts every way in which one can be lost, and prints a report at the end.
+/// Sends requests and never sends one twice; counts every way in which one can be lost, and prints
+/// a report at the end.
 ///
-/// The end is `--duration`, SIGINT or SIGTERM; what is in flight is waited for. Exit code 0 whatever was counted, 2 for wrong options.
+/// The end is `--duration`, SIGINT or SIGTERM; what is in flight is waited for. Exit code 0
+/// whatever was counted, 2 for wrong options.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "strict-load",
-    after_help = "Example:\n  strict-load --url http://127.0.0.1:8080/api/items --rate 300 --mode keepalive --mix get,post \\\n    --slow-path '/api/slow?ms=1000' --slow-inflight 8 --header-identity X-Release --duration 30 --report text"
+    after_help = "Example:\n  strict-load --url http://127.0.0.1:8080/api/items --rate 300 --mode \
+                  keepalive --mix get,post \\\n    --slow-path '/api/slow?ms=1000' \
+                  --slow-inflight 8 --header-identity X-Release --duration 30 --report text"
 )]
 pub struct Options {
     /// Where GET requests go.
@@ -30,16 +34,19 @@ pub struct Options {
     /// Requests per second, open loop: they are due on a schedule, however slow the answers are.
     #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
-    /// Without `--rate`: how many clients send in closed loops. With it: how many kept-alive connections are used in turn.
+    /// Without `--rate`: how many clients send in closed loops. With it: how many kept-alive
+    /// connections are used in turn.
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     pub connections: usize,
-    /// How long a client of a closed loop waits between an answer and its next request, in milliseconds.
+    /// How long a client of a closed loop waits between an answer and its next request, in
+    /// milliseconds.
     #[arg(long, value_name = "MS", default_value = "50", value_parser = milliseconds)]
     pub think: Duration,
     /// Whether each request has a connection of its own.
     #[arg(long, value_enum, default_value = "close")]
     pub mode: Mode,
-    /// A client that looks whether a kept-alive connection is still open before it sends, as browsers and most libraries do.
+    /// A client that looks whether a kept-alive connection is still open before it sends, as
+    /// browsers and most libraries do.
     #[arg(long)]
     pub careful: bool,
     /// The methods to send in turn.
@@ -51,7 +58,8 @@ pub struct Options {
     /// The length of a posted body.
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     pub body_bytes: usize,
-    /// Accepts any answer to a POST, instead of demanding JSON with the body's `length` and `sha256`.
+    /// Accepts any answer to a POST, instead of demanding JSON with the body's `length` and
+    /// `sha256`.
     #[arg(long)]
     pub no_verify: bool,
     /// How many users send in turn, each told by a cookie `uid`; no cookie is sent without it.
@@ -72,7 +80,8 @@ pub struct Options {
     /// The response header that names who answered.
     #[arg(long, value_name = "NAME")]
     pub header_identity: Option<String>,
-    /// Whether what became of each single request is remembered, for a program that asks ([`Load::records`](super::Load::records)).
+    /// Whether what became of each single request is remembered, for a program that asks
+    /// ([`Load::records`](super::Load::records)).
     #[arg(skip)]
     pub record: bool,
     /// The form of the report, on standard output.
@@ -131,7 +140,9 @@ pub enum Form {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate <= 100_000.0 => Ok(rate),
-        _ => Err("a rate is a number of requests per second, above 0 and at most 100000".to_owned()),
+        _ => {
+            Err("a rate is a number of requests per second, above 0 and at most 100000".to_owned())
+        }
     }
 }
 

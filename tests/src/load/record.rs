@@ -21,18 +21,22 @@ pub struct Record {
     pub sent_ms: u64,
     /// When it had ended.
     pub ended_ms: u64,
-    /// What was asked.
     pub method: Method,
     /// Which user sent it; 0 without users.
     pub user: u64,
     /// Who answered; empty where nobody did.
     pub identity: String,
-    /// How it ended.
     pub outcome: Outcome,
 }
 
 impl Record {
-    pub(super) fn new(sent_ms: u64, ended_ms: u64, method: Method, user: u64, result: Result<&Answer, &Loss>) -> Self {
+    pub(super) fn new(
+        sent_ms: u64,
+        ended_ms: u64,
+        method: Method,
+        user: u64,
+        result: Result<&Answer, &Loss>,
+    ) -> Self {
         let outcome = match result {
             Ok(answer) if answer.status >= 500 => Outcome::Failed,
             Ok(_) => Outcome::Answered,

@@ -43,7 +43,8 @@ pub struct Report {
     pub switches: Vec<Switch>,
     /// Latency without slow requests.
     pub latency_us: Latency,
-    /// The first failures and idle resets in words, at most ten of the usual and of the slow requests each.
+    /// The first failures and idle resets in words, at most ten of the usual and of the slow
+    /// requests each.
     pub samples: Vec<String>,
     /// Who answered from when to when.
     pub presences: Vec<Presence>,
@@ -98,7 +99,11 @@ impl Report {
         let presences = sender.usual.presences();
         let [p50, p95, p99, max] = usual.latency_us;
         let overload = usual.failed.get("overload").copied().unwrap_or_default();
-        let (sent, succeeded, idle_resets) = (usual.sent + slow.sent, usual.succeeded + slow.succeeded, usual.idle_resets + slow.idle_resets);
+        let (sent, succeeded, idle_resets) = (
+            usual.sent + slow.sent,
+            usual.succeeded + slow.succeeded,
+            usual.idle_resets + slow.idle_resets,
+        );
         let failed_total = usual.failed_total() + slow.failed_total();
         Self {
             url: sender.url().to_owned(),
@@ -129,7 +134,12 @@ impl Report {
 }
 
 fn slow_counts(report: &ProbeReport) -> Slow {
-    Slow { sent: report.sent, succeeded: report.succeeded, failed: report.failed_total(), idle_resets: report.idle_resets }
+    Slow {
+        sent: report.sent,
+        succeeded: report.succeeded,
+        failed: report.failed_total(),
+        idle_resets: report.idle_resets,
+    }
 }
 
 fn sum(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
@@ -142,7 +152,10 @@ fn sum(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> BTreeMap<S
 
 /// The changes between presences, which are in the order of their first requests.
 fn switches(presences: &[Presence]) -> Vec<Switch> {
-    let changes = presences.iter().zip(presences.iter().skip(1)).filter(|(old, new)| old.identity != new.identity);
+    let changes = presences
+        .iter()
+        .zip(presences.iter().skip(1))
+        .filter(|(old, new)| old.identity != new.identity);
     changes
         .map(|(old, new)| Switch {
             from: old.identity.clone(),
@@ -172,12 +185,25 @@ impl fmt::Display for Report {
         }
         let ms = |us: u64| std::time::Duration::from_micros(us).as_secs_f64() * 1000.0;
         let Latency { p50, p95, p99, max } = self.latency_us;
-        writeln!(f, "  latency      p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms", ms(p50), ms(p95), ms(p99), ms(max))?;
+        writeln!(
+            f,
+            "  latency      p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+            ms(p50),
+            ms(p95),
+            ms(p99),
+            ms(max)
+        )?;
         for (identity, count) in &self.by_identity {
-            writeln!(f, "  answered by  {}: {count}", if identity.is_empty() { "(nobody named)" } else { identity })?;
+            writeln!(
+                f,
+                "  answered by  {}: {count}",
+                if identity.is_empty() { "(nobody named)" } else { identity }
+            )?;
         }
         for Switch { from, to, first_answer_ms, overlap_ms, .. } in &self.switches {
-            let at = std::time::Duration::from_millis(first_answer_ms.saturating_sub(self.begun_ms)).as_secs_f64();
+            let at =
+                std::time::Duration::from_millis(first_answer_ms.saturating_sub(self.begun_ms))
+                    .as_secs_f64();
             writeln!(f, "  switch       {from} -> {to} at +{at:.3} s, both for {overlap_ms} ms")?;
         }
         for sample in &self.samples {
@@ -192,14 +218,32 @@ mod tests {
     use super::*;
 
     fn presence(identity: &str, first: u64, last: u64) -> Presence {
-        Presence { identity: identity.to_owned(), first_sent_ms: first, first_answer_ms: first + 5, last_sent_ms: last, last_answer_ms: last + 5, answers: 1 }
+        Presence {
+            identity: identity.to_owned(),
+            first_sent_ms: first,
+            first_answer_ms: first + 5,
+            last_sent_ms: last,
+            last_answer_ms: last + 5,
+            answers: 1,
+        }
     }
 
     #[test]
     fn a_switch_lies_between_two_identities_and_not_between_two_stretches_of_one() {
-        let all = [presence("1", 0, 1000), presence("1", 3000, 4000), presence("2", 3900, 9000), presence("3", 9100, 9900)];
+        let all = [
+            presence("1", 0, 1000),
+            presence("1", 3000, 4000),
+            presence("2", 3900, 9000),
+            presence("3", 9100, 9900),
+        ];
         let switches = switches(&all);
-        assert_eq!(switches.iter().map(|switch| (switch.from.as_str(), switch.to.as_str())).collect::<Vec<_>>(), [("1", "2"), ("2", "3")]);
+        assert_eq!(
+            switches
+                .iter()
+                .map(|switch| (switch.from.as_str(), switch.to.as_str()))
+                .collect::<Vec<_>>(),
+            [("1", "2"), ("2", "3")]
+        );
         assert_eq!(switches.iter().map(|switch| switch.overlap_ms).collect::<Vec<_>>(), [100, 0]);
         assert_eq!(switches[0].first_answer_ms, 3905);
     }

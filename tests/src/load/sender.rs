@@ -62,7 +62,10 @@ struct Receipt {
 impl Sender {
     pub(super) fn new(options: &Options) -> Result<Self, TargetError> {
         let target = super::target(options)?;
-        let post_path = options.post_path.as_deref().map_or_else(|| Ok(target.path().clone()), Target::parse_path)?;
+        let post_path = options
+            .post_path
+            .as_deref()
+            .map_or_else(|| Ok(target.path().clone()), Target::parse_path)?;
         let by_identity = options.header_identity.is_some();
         Ok(Self {
             mode: options.mode,
@@ -111,7 +114,12 @@ impl Sender {
             Ok(connection) => connection,
             Err(loss) => {
                 self.remember(kind, number, &ask, sent_ms, Err(&loss));
-                tally.ended(due.into_std(), sent_ms, format_args!("{} {}", ask.method, ask.path), Err(&loss));
+                tally.ended(
+                    due.into_std(),
+                    sent_ms,
+                    format_args!("{} {}", ask.method, ask.path),
+                    Err(&loss),
+                );
                 return Done { kept: None, lost: true };
             }
         };
@@ -119,20 +127,36 @@ impl Sender {
         let answer = connection.exchange(&self.target, &ask, deadline).await;
         let answer = answer.and_then(|answer| self.judge(answer, receipt));
         self.remember(kind, number, &ask, sent_ms, answer.as_ref());
-        let what =
-            format_args!("{} {} on a {} connection from port {}", ask.method, ask.path, if reused { "reused" } else { "fresh" }, connection.local_port());
+        let what = format_args!(
+            "{} {} on a {} connection from port {}",
+            ask.method,
+            ask.path,
+            if reused { "reused" } else { "fresh" },
+            connection.local_port()
+        );
         tally.ended(due.into_std(), sent_ms, what, answer.as_ref());
         let lost = answer.as_ref().map_or(true, |answer| answer.status >= 500);
         Done { kept: answer.is_ok_and(|answer| answer.reusable).then_some(connection), lost }
     }
 
     pub(super) fn records(&self) -> Vec<Record> {
-        self.records.as_ref().map(|records| records.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+        self.records
+            .as_ref()
+            .map(|records| records.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .unwrap_or_default()
     }
 
-    fn remember(&self, kind: Kind, number: u64, ask: &Ask, sent_ms: u64, result: Result<&Answer, &Loss>) {
+    fn remember(
+        &self,
+        kind: Kind,
+        number: u64,
+        ask: &Ask,
+        sent_ms: u64,
+        result: Result<&Answer, &Loss>,
+    ) {
         if let (Kind::Usual, Some(records)) = (kind, &self.records) {
-            let record = Record::new(sent_ms, now_ms(), ask.method.clone(), self.user(number), result);
+            let record =
+                Record::new(sent_ms, now_ms(), ask.method.clone(), self.user(number), result);
             records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
         }
     }
@@ -143,16 +167,30 @@ impl Sender {
 
     fn ask(&self, kind: Kind, number: u64) -> (Ask, Option<&Receipt>) {
         let close = self.mode == Mode::Close;
-        let cookie = self.users.and_then(|_| HeaderValue::from_str(&format!("uid=user-{}", self.user(number))).ok());
-        let get = |path: &PathAndQuery, cookie| (Ask { method: Method::GET, path: path.clone(), body: Bytes::new(), close, cookie }, None);
+        let cookie = self
+            .users
+            .and_then(|_| HeaderValue::from_str(&format!("uid=user-{}", self.user(number))).ok());
+        let get = |path: &PathAndQuery, cookie| {
+            (
+                Ask { method: Method::GET, path: path.clone(), body: Bytes::new(), close, cookie },
+                None,
+            )
+        };
         if let (Kind::Slow, Some(path)) = (kind, &self.slow_path) {
             return get(path, cookie);
         }
         let of = |count: usize| usize::try_from(number % count.max(1) as u64).unwrap_or_default();
         match (self.mix.get(of(self.mix.len())), self.bodies.get(of(self.bodies.len()))) {
-            (Some(method), Some((body, receipt))) if *method == Method::POST => {
-                (Ask { method: Method::POST, path: self.post_path.clone(), body: body.clone(), close, cookie }, Some(receipt))
-            }
+            (Some(method), Some((body, receipt))) if *method == Method::POST => (
+                Ask {
+                    method: Method::POST,
+                    path: self.post_path.clone(),
+                    body: body.clone(),
+                    close,
+                    cookie,
+                },
+                Some(receipt),
+            ),
             _ => get(self.target.path(), cookie),
         }
     }
@@ -166,10 +204,20 @@ impl Sender {
             match serde_json::from_slice::<Receipt>(&answer.body) {
                 Ok(got) if got == *receipt => drop(self.verified.fetch_add(1, Ordering::Relaxed)),
                 Ok(got) => {
-                    return Err(Loss::new(Class::WrongAnswer, format!("posted {} bytes, and the answer speaks of {} others", receipt.length, got.length)));
+                    return Err(Loss::new(
+                        Class::WrongAnswer,
+                        format!(
+                            "posted {} bytes, and the answer speaks of {} others",
+                            receipt.length, got.length
+                        ),
+                    ));
                 }
                 Err(_) => {
-                    return Err(Loss::new(Class::WrongAnswer, "the answer to a POST has no `length` and `sha256` of the body (`--no-verify` accepts that)"));
+                    return Err(Loss::new(
+                        Class::WrongAnswer,
+                        "the answer to a POST has no `length` and `sha256` of the body \
+                         (`--no-verify` accepts that)",
+                    ));
                 }
             }
         }
@@ -189,6 +237,7 @@ fn body(length: usize, seed: u8) -> (Bytes, Receipt) {
     })
     .take(length)
     .collect();
-    let receipt = Receipt { length: bytes.len() as u64, sha256: hex::encode(Sha256::digest(&bytes)) };
+    let receipt =
+        Receipt { length: bytes.len() as u64, sha256: hex::encode(Sha256::digest(&bytes)) };
     (bytes.into(), receipt)
 }

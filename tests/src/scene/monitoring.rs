@@ -14,7 +14,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A server of monitoring that listens on a port of its own.
 pub struct Monitor {
-    /// Its port.
     pub port: u16,
     child: Child,
 }
@@ -25,12 +24,18 @@ impl Monitor {
         Self::prometheus_on(free_port(), configuration)
     }
 
-    /// The same on a port of the caller's choice: one that was stopped comes back with what it knew.
+    /// The same on a port of the caller's choice: one that was stopped comes back with what it
+    /// knew.
     pub fn prometheus_on(port: u16, configuration: &Path) -> Self {
         let folder = configuration.parent().expect("a folder");
         let mut command = Command::new("/usr/bin/prometheus");
-        command.arg(format!("--config.file={}", configuration.display())).arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--log.level=warn").current_dir(folder);
+        command
+            .arg(format!("--config.file={}", configuration.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+        command
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--log.level=warn")
+            .current_dir(folder);
         Self::start(command, port, "prometheus")
     }
 
@@ -38,15 +43,23 @@ impl Monitor {
     pub fn pushgateway(folder: &Path) -> Self {
         let port = free_port();
         let mut command = Command::new("/usr/bin/prometheus-pushgateway");
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--log.level=warn").current_dir(folder);
+        command
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--log.level=warn")
+            .current_dir(folder);
         Self::start(command, port, "prometheus-pushgateway")
     }
 
     fn start(mut command: Command, port: u16, package: &str) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("Debian's package `{package}` is missing ({error}); `make setup` installs it"));
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.unwrap_or_else(|error| {
+            panic!("Debian's package `{package}` is missing ({error}); `make setup` installs it")
+        });
         let monitor = Self { port, child };
-        wait_for(&format!("`{package}` to be ready"), || (monitor.get("/-/ready").ok()?.0 == 200).then_some(()));
+        wait_for(&format!("`{package}` to be ready"), || {
+            (monitor.get("/-/ready").ok()?.0 == 200).then_some(())
+        });
         monitor
     }
 
@@ -62,8 +75,14 @@ impl Monitor {
         write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| std::io::Error::other("the answer ended within its head"))?;
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| std::io::Error::other("no status line"))?;
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .ok_or_else(|| std::io::Error::other("the answer ended within its head"))?;
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .ok_or_else(|| std::io::Error::other("no status line"))?;
         Ok((status, body.to_owned()))
     }
 
@@ -71,8 +90,12 @@ impl Monitor {
     #[track_caller]
     pub fn api(&self, path: &str) -> Value {
         let (status, body) = self.get(&format!("/api/v1/{path}")).expect("an answer of Prometheus");
-        let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
-        assert!(status == 200 && answer["status"] == "success", "`{path}` was answered {status}: {body}");
+        let answer: Value =
+            serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        assert!(
+            status == 200 && answer["status"] == "success",
+            "`{path}` was answered {status}: {body}"
+        );
         answer["data"].clone()
     }
 
@@ -89,7 +112,10 @@ impl Monitor {
     /// The values of a label of the series that a selector finds.
     #[track_caller]
     pub fn label_values(&self, selector: &str, label: &str) -> Vec<Value> {
-        self.api(&format!("label/{label}/values?match[]={}", encoded(selector))).as_array().cloned().unwrap_or_default()
+        self.api(&format!("label/{label}/values?match[]={}", encoded(selector)))
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Ends it.
@@ -112,8 +138,15 @@ impl Drop for Monitor {
 /// Runs `promtool` with something on its standard input.
 pub fn promtool(arguments: &[&str], folder: &Path, input: &str) -> Output {
     let mut command = Command::new("/usr/bin/promtool");
-    command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("Debian's package `prometheus` is missing ({error}); `make setup` installs it"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| {
+        panic!("Debian's package `prometheus` is missing ({error}); `make setup` installs it")
+    });
     child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("promtool reads");
     child.wait_with_output().expect("promtool ends")
 }

@@ -32,12 +32,25 @@ pub struct Nginx {
 
 impl Nginx {
     pub(super) fn new(program: &Path, folder: &Path, marker: u16) -> Self {
-        assert!(program.is_file(), "`{}` is missing; `tests/bin/setup` installs it", program.display());
+        assert!(
+            program.is_file(),
+            "`{}` is missing; `tests/bin/setup` installs it",
+            program.display()
+        );
         for path in [folder.to_owned(), folder.join("agente"), folder.join("tmp")] {
             std::fs::create_dir(&path).expect("a folder");
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+                .expect("permissions");
         }
-        Self { program: program.to_owned(), folder: folder.to_owned(), marker, sites: BTreeMap::new(), http: String::new(), includes: true, master: None }
+        Self {
+            program: program.to_owned(),
+            folder: folder.to_owned(),
+            marker,
+            sites: BTreeMap::new(),
+            http: String::new(),
+            includes: true,
+            master: None,
+        }
     }
 
     /// A file of this NGINX.
@@ -54,7 +67,8 @@ impl Nginx {
     pub(super) fn section(&self) -> String {
         let path = |name: &str| self.path(name).display().to_string();
         format!(
-            "[plugins.nginx-switch.config]\nnginx = \"{}\"\ndirectory = \"{}\"\nconf = \"{}\"\npid_file = \"{}\"\nerror_log = \"{}\"\nmarker = \"127.0.0.1:{}\"\n",
+            "[plugins.nginx-switch.config]\nnginx = \"{}\"\ndirectory = \"{}\"\nconf = \
+             \"{}\"\npid_file = \"{}\"\nerror_log = \"{}\"\nmarker = \"127.0.0.1:{}\"\n",
             self.program.display(),
             path("agente"),
             path("nginx.conf"),
@@ -64,9 +78,13 @@ impl Nginx {
         )
     }
 
-    /// Says where the requests to a service go: an address, or the variable of its pool. In force with the next start or reload.
+    /// Says where the requests to a service go: an address, or the variable of its pool. In force
+    /// with the next start or reload.
     pub fn route(&mut self, service: &Service, pass: &str) {
-        self.sites.insert(service.name.clone(), Site { port: service.port, slot: service.variable("slot"), pass: pass.to_owned() });
+        self.sites.insert(
+            service.name.clone(),
+            Site { port: service.port, slot: service.variable("slot"), pass: pass.to_owned() },
+        );
         self.write();
     }
 
@@ -75,8 +93,10 @@ impl Nginx {
         let folder = self.folder.display();
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         let mut text = format!(
-            "daemon off;\n{user}\nworker_processes 2;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log notice;\nevents {{ worker_connections 1024; }}\nhttp {{\n\
-             access_log off;\nclient_body_temp_path {folder}/tmp; proxy_temp_path {folder}/tmp; fastcgi_temp_path {folder}/tmp; uwsgi_temp_path {folder}/tmp; \
+            "daemon off;\n{user}\nworker_processes 2;\npid {folder}/nginx.pid;\nerror_log \
+             {folder}/error.log notice;\nevents {{ worker_connections 1024; }}\nhttp \
+             {{\naccess_log off;\nclient_body_temp_path {folder}/tmp; proxy_temp_path \
+             {folder}/tmp; fastcgi_temp_path {folder}/tmp; uwsgi_temp_path {folder}/tmp; \
              scgi_temp_path {folder}/tmp;\n"
         );
         if self.includes {
@@ -84,11 +104,16 @@ impl Nginx {
         }
         let _ = writeln!(text, "{}", self.http);
         for Site { port, slot, pass } in self.sites.values() {
-            let header = if pass.starts_with('$') { format!("add_header X-Agente-Slot ${slot} always;") } else { String::new() };
+            let header = if pass.starts_with('$') {
+                format!("add_header X-Agente-Slot ${slot} always;")
+            } else {
+                String::new()
+            };
             let _ = writeln!(
                 text,
-                "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{pass}; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
-                 proxy_buffering off; proxy_next_upstream off; proxy_read_timeout 600s; {header} }} }}"
+                "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{pass}; \
+                 proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; \
+                 proxy_next_upstream off; proxy_read_timeout 600s; {header} }} }}"
             );
         }
         text.push_str("}\n");
@@ -98,7 +123,13 @@ impl Nginx {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         // Its workers hide their arguments; by this folder they are found.
-        command.current_dir(&self.folder).arg("-c").arg(self.path("nginx.conf")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .current_dir(&self.folder)
+            .arg("-c")
+            .arg(self.path("nginx.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
@@ -133,17 +164,23 @@ impl Nginx {
         assert!(done.success(), "NGINX refused to reload: {}", self.errors());
     }
 
-    /// The same, and waits until no worker from before takes connections: until then some answers come from what was configured before.
+    /// The same, and waits until no worker from before takes connections: until then some answers
+    /// come from what was configured before.
     pub fn reload_and_settle(&self) {
         let before = self.accepting();
         self.reload();
-        wait_for("the earlier workers to take no more connections", || self.accepting().iter().all(|pid| !before.contains(pid)).then_some(()));
+        wait_for("the earlier workers to take no more connections", || {
+            self.accepting().iter().all(|pid| !before.contains(pid)).then_some(())
+        });
     }
 
     /// The workers that take connections.
     fn accepting(&self) -> Vec<u32> {
-        let title = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let accepts = |title: &str| title.starts_with("nginx: worker process") && !title.contains("shutting down");
+        let title =
+            |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let accepts = |title: &str| {
+            title.starts_with("nginx: worker process") && !title.contains("shutting down")
+        };
         processes::under(&self.folder).into_iter().filter(|pid| accepts(&title(*pid))).collect()
     }
 

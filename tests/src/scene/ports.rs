@@ -10,7 +10,8 @@ const BLOCKS: u16 = 200;
 /// How many ports each service has for its backends.
 const PER_SERVICE: u16 = 10;
 
-/// A block of ports. Its first port is held for as long as the block is in use, so that no other scene takes it.
+/// A block of ports. Its first port is held for as long as the block is in use, so that no other
+/// scene takes it.
 pub struct Ports {
     first: u16,
     _guard: TcpListener,
@@ -26,7 +27,9 @@ impl Ports {
             let block = u16::try_from((begin * 7 + turn) % u32::from(BLOCKS)).unwrap_or_default();
             let first = FIRST + block * BLOCK;
             let Ok(guard) = TcpListener::bind((Ipv4Addr::LOCALHOST, first)) else { continue };
-            if (first + 1..first + BLOCK).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
+            if (first + 1..first + BLOCK)
+                .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+            {
                 return Self { first, _guard: guard };
             }
         }
@@ -67,5 +70,8 @@ fn small(service: usize) -> u16 {
 
 /// A port that is free now.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
 }

@@ -1,4 +1,5 @@
-//! The processes that were started from a folder, found by what the kernel says of them and ended by their numbers.
+//! The processes that were started from a folder, found by what the kernel says of them and ended
+//! by their numbers.
 
 use super::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
@@ -7,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// Whether a process has ended and only waits for its parent.
 fn is_zombie(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().is_none_or(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().is_none_or(|stat| {
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+    })
 }
 
 /// Whether a process runs.
@@ -33,12 +36,15 @@ pub fn under(folder: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir("/proc") else { return found };
     for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if pid == std::process::id() || is_zombie(pid) {
             continue;
         }
         let holds = |bytes: &[u8]| bytes.windows(folder.len()).any(|window| window == folder);
-        let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let link =
+            |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
         let paths: [PathBuf; 2] = [link("exe"), link("cwd")];
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if paths.iter().any(|path| holds(path.as_os_str().as_bytes())) || holds(&arguments) {
@@ -50,7 +56,8 @@ pub fn under(folder: &Path) -> Vec<u32> {
 
 /// Ends everything that was started from a folder, at once: as when the machine loses its power.
 pub fn end_all(folder: &Path) {
-    // A supervisor that is still alive starts its backend again, so it is looked until nothing is left.
+    // A supervisor that is still alive starts its backend again, so it is looked until nothing is
+    // left.
     for _ in 0..100 {
         let found = under(folder);
         if found.is_empty() {

@@ -41,9 +41,15 @@ pub struct Run {
 
 impl Run {
     pub(super) fn start(mut command: Command, what: String) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("agente-host starts");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("agente-host starts");
         let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
-        let (out, mut error) = (child.stdout.take().expect("its output"), child.stderr.take().expect("its errors"));
+        let (out, mut error) =
+            (child.stdout.take().expect("its output"), child.stderr.take().expect("its errors"));
         let shared = Arc::clone(&seen);
         let stdout = std::thread::spawn(move || {
             for line in BufReader::new(out).lines() {
@@ -85,14 +91,21 @@ impl Run {
                 return None;
             }
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "`{}`: waited in vain for an event; seen:\n{}", self.what, seen.lines.join("\n"));
+            assert!(
+                !left.is_zero(),
+                "`{}`: waited in vain for an event; seen:\n{}",
+                self.what,
+                seen.lines.join("\n")
+            );
             seen = self.seen.1.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// The plan, once it is written.
     pub fn plan(&self) -> Value {
-        let opened = self.wait_event(|event| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened"));
+        let opened = self.wait_event(|event| {
+            event.pointer("/progress/entry").is_some_and(|entry| entry == "opened")
+        });
         opened.and_then(|event| event.pointer("/progress/plan").cloned()).expect("a plan")
     }
 
@@ -104,7 +117,9 @@ impl Run {
     /// Waits until a step has had an event; false when the run ended without it.
     pub fn wait_step(&self, step: &str, what: &str) -> bool {
         let plan = self.plan();
-        let index = plan["steps"].as_array().and_then(|steps| steps.iter().position(|found| found["kind"] == step));
+        let index = plan["steps"]
+            .as_array()
+            .and_then(|steps| steps.iter().position(|found| found["kind"] == step));
         self.wait_step_at(index.unwrap_or_else(|| panic!("the plan has no step `{step}`")), what)
     }
 
@@ -112,7 +127,9 @@ impl Run {
     pub fn wait_step_at(&self, index: usize, what: &str) -> bool {
         self.wait_event(|event| {
             let of = |name: &str| event.pointer(&format!("/progress/{name}"));
-            of("entry").is_some_and(|entry| entry == "step") && of("step").is_some_and(|step| *step == index) && of("event").is_some_and(|event| event == what)
+            of("entry").is_some_and(|entry| entry == "step")
+                && of("step").is_some_and(|step| *step == index)
+                && of("event").is_some_and(|event| event == what)
         })
         .is_some()
     }
@@ -139,17 +156,31 @@ impl Run {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 let _ = self.stdout.join();
-                let seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines.join("\n");
-                panic!("`{}` did not end within {} s\n{seen}\n{}", self.what, LONGEST.as_secs(), self.stderr.join().unwrap_or_default());
+                let seen =
+                    self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines.join("\n");
+                panic!(
+                    "`{}` did not end within {} s\n{seen}\n{}",
+                    self.what,
+                    LONGEST.as_secs(),
+                    self.stderr.join().unwrap_or_default()
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         };
         let took = self.began.elapsed();
         let _ = self.stdout.join();
         let stderr = self.stderr.join().unwrap_or_default();
-        let lines = std::mem::take(&mut self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines);
+        let lines =
+            std::mem::take(&mut self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines);
         let events = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ended { what: self.what, code: status.code(), events, stdout: lines.join("\n"), stderr, took }
+        Ended {
+            what: self.what,
+            code: status.code(),
+            events,
+            stdout: lines.join("\n"),
+            stderr,
+            took,
+        }
     }
 }
 
@@ -163,13 +194,19 @@ impl Unread {
     pub(super) fn start(mut command: Command) -> Self {
         let (out, to_out) = full_pipe();
         let (error, to_error) = full_pipe();
-        let child = command.stdin(Stdio::null()).stdout(to_out).stderr(to_error).spawn().expect("agente-host starts");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(to_out)
+            .stderr(to_error)
+            .spawn()
+            .expect("agente-host starts");
         Self { child, _readers: [out, error] }
     }
 
     /// Waits for its end and gives its exit code; none when a signal ended it.
     pub fn wait(mut self) -> Option<i32> {
-        wait_for("the end of a run that nobody reads", || self.child.try_wait().expect("its end")).code()
+        wait_for("the end of a run that nobody reads", || self.child.try_wait().expect("its end"))
+            .code()
     }
 }
 
@@ -186,7 +223,8 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     let filled = writer.try_clone().expect("its writing end");
     // Both share their flags, so these are put back.
     let flags = rustix::fs::fcntl_getfl(&filled).expect("its flags");
-    rustix::fs::fcntl_setfl(&filled, flags | rustix::fs::OFlags::NONBLOCK).expect("its flags are set");
+    rustix::fs::fcntl_setfl(&filled, flags | rustix::fs::OFlags::NONBLOCK)
+        .expect("its flags are set");
     while writer.write(&[b'\n'; 4096]).is_ok() {}
     rustix::fs::fcntl_setfl(&filled, flags).expect("its flags are set");
     (reader, writer)
@@ -198,7 +236,6 @@ pub struct Ended {
     what: String,
     /// The exit code; none when a signal ended it.
     pub code: Option<i32>,
-    /// Its events.
     pub events: Vec<Value>,
     /// What it wrote to standard output.
     pub stdout: String,
@@ -211,7 +248,11 @@ pub struct Ended {
 impl Ended {
     /// Demands an exit code.
     #[track_caller]
-    #[expect(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "the demand is all that many tests want")]
+    #[expect(
+        clippy::must_use_candidate,
+        clippy::return_self_not_must_use,
+        reason = "the demand is all that many tests want"
+    )]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "`{}`\n{}\n{}", self.what, self.told(), self.stderr);
         self
@@ -220,8 +261,15 @@ impl Ended {
     /// How the deployment ended: `promoted`, `unwound`, `refused` or `stuck`, and more about it.
     #[track_caller]
     pub fn outcome(&self) -> &Value {
-        let outcome = self.events.iter().rev().find(|event| event["event"] == "outcome").map(|event| &event["result"]);
-        outcome.unwrap_or_else(|| panic!("`{}` told no outcome\n{}\n{}", self.what, self.told(), self.stderr))
+        let outcome = self
+            .events
+            .iter()
+            .rev()
+            .find(|event| event["event"] == "outcome")
+            .map(|event| &event["result"]);
+        outcome.unwrap_or_else(|| {
+            panic!("`{}` told no outcome\n{}\n{}", self.what, self.told(), self.stderr)
+        })
     }
 
     /// The notes of a promoted deployment, one per line.
@@ -232,15 +280,30 @@ impl Ended {
 
     /// Everything that was said about what went wrong: the outcome's fault and standard error.
     pub fn said(&self) -> String {
-        let outcome = self.events.iter().rev().find(|event| event["event"] == "outcome").map(|event| event["result"].to_string()).unwrap_or_default();
+        let outcome = self
+            .events
+            .iter()
+            .rev()
+            .find(|event| event["event"] == "outcome")
+            .map(|event| event["result"].to_string())
+            .unwrap_or_default();
         // JSON writes a quotation mark with a backslash; a test looks for what a person reads.
         format!("{}\n{}", outcome.replace("\\\"", "\""), self.stderr)
     }
 
     /// The events without the noise of checks and probes.
     fn told(&self) -> String {
-        let noise = |event: &Value| event.pointer("/progress/progress").is_some_and(|kind| kind == "checked" || kind == "probe" || kind == "found");
-        self.events.iter().filter(|event| !noise(event)).map(|event| short(&event.to_string())).collect::<Vec<_>>().join("\n")
+        let noise = |event: &Value| {
+            event
+                .pointer("/progress/progress")
+                .is_some_and(|kind| kind == "checked" || kind == "probe" || kind == "found")
+        };
+        self.events
+            .iter()
+            .filter(|event| !noise(event))
+            .map(|event| short(&event.to_string()))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

@@ -1,6 +1,9 @@
 //! A service behind the scene's NGINX: its folder, its manifest, and the host's runs for it.
 
-use super::{Answer, Ended, Nginx, Ports, Run, Unprivileged, Unread, built, get, processes, run, shipped, wait_for};
+use super::{
+    Answer, Ended, Nginx, Ports, Run, Unprivileged, Unread, built, get, processes, run, shipped,
+    wait_for,
+};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;
@@ -74,7 +77,6 @@ impl Setup {
 
 /// One service in one environment, with a store of its own.
 pub struct Service {
-    /// Its name.
     pub name: String,
     /// Its public port.
     pub port: u16,
@@ -90,7 +92,13 @@ pub struct Service {
 }
 
 impl Service {
-    pub(super) fn new(name: &str, scene: &Path, ports: &Ports, number: usize, nginx: &Nginx) -> Self {
+    pub(super) fn new(
+        name: &str,
+        scene: &Path,
+        ports: &Ports,
+        number: usize,
+        nginx: &Nginx,
+    ) -> Self {
         let folder = scene.join(name);
         std::fs::create_dir(&folder).expect("a folder");
         let file = nginx.path("agente").join(format!("agente-{name}-default.conf"));
@@ -119,18 +127,21 @@ impl Service {
         self.user = Some(user.clone());
     }
 
-    /// Shares store and ports with another service, as two services of one machine do that were made by `init`.
+    /// Shares store and ports with another service, as two services of one machine do that were
+    /// made by `init`.
     pub fn share_with(&mut self, other: &Service) {
         self.state.clone_from(&other.state);
         self.backends = other.backends;
     }
 
-    /// Runs the host from a copy of its own, with the shipped plugins beside it, and gives the copy's path.
+    /// Runs the host from a copy of its own, with the shipped plugins beside it, and gives the
+    /// copy's path.
     pub fn with_own_program(&mut self) -> PathBuf {
         let folder = self.folder.join("bin");
         std::fs::create_dir_all(folder.join("plugins")).expect("a folder");
         for plugin in ["nginx-switch", "http-health"] {
-            std::fs::copy(shipped(plugin), folder.join("plugins").join(format!("{plugin}.wasm"))).expect("a plugin is copied");
+            std::fs::copy(shipped(plugin), folder.join("plugins").join(format!("{plugin}.wasm")))
+                .expect("a plugin is copied");
         }
         let program = folder.join("agente-host");
         std::fs::copy(run::program(), &program).expect("the program is copied");
@@ -170,25 +181,56 @@ impl Service {
         let mut text = format!("service = \"{}\"\n\n", self.name);
         let mut command = match &setup.docker {
             None => {
-                let _ = writeln!(text, "[runtime.process]\nartifact = \"{}\"", self.api().display());
+                let _ =
+                    writeln!(text, "[runtime.process]\nartifact = \"{}\"", self.api().display());
                 vec!["./agente-api".to_owned(), "127.0.0.1:{port}".to_owned()]
             }
             Some((socket, image)) => {
-                let _ = writeln!(text, "[runtime.docker]\nimage = \"{image}\"\ncontainer_port = 8080\nsocket = \"{}\"", socket.display());
+                let _ = writeln!(
+                    text,
+                    "[runtime.docker]\nimage = \"{image}\"\ncontainer_port = 8080\nsocket = \"{}\"",
+                    socket.display()
+                );
                 vec!["/agente-api".to_owned(), "0.0.0.0:8080".to_owned()]
             }
         };
         command.extend(setup.flags.iter().cloned());
         let (first, last) = self.backends;
-        let _ = writeln!(text, "command = {command:?}\ninstances = {}\nports = \"{first}-{last}\"\nstop_grace = \"{}\"", setup.instances, setup.stop_grace);
-        let _ = writeln!(text, "env = {{ AGENTE_API_VERSION_NAME = \"{}\" }}\n\n[switch]\nplugin = \"nginx-switch\"\n", setup.version);
-        let _ = writeln!(text, "{}\n[health]\nendpoints = [\"/healthz\", \"/readyz\"]\ninterval = \"100ms\"\n", self.section);
+        let _ = writeln!(
+            text,
+            "command = {command:?}\ninstances = {}\nports = \"{first}-{last}\"\nstop_grace = \
+             \"{}\"",
+            setup.instances, setup.stop_grace
+        );
+        let _ = writeln!(
+            text,
+            "env = {{ AGENTE_API_VERSION_NAME = \"{}\" }}\n\n[switch]\nplugin = \"nginx-switch\"\n",
+            setup.version
+        );
+        let _ = writeln!(
+            text,
+            "{}\n[health]\nendpoints = [\"/healthz\", \"/readyz\"]\ninterval = \"100ms\"\n",
+            self.section
+        );
         if setup.probe {
-            let _ = writeln!(text, "[probe]\nurl = \"{}\"\nrate = 20\nbaseline = \"{}\"\n", self.url("/api/items"), setup.baseline);
+            let _ = writeln!(
+                text,
+                "[probe]\nurl = \"{}\"\nrate = 20\nbaseline = \"{}\"\n",
+                self.url("/api/items"),
+                setup.baseline
+            );
         }
-        let _ = writeln!(text, "[strategy]\n{}bake = \"{}\"\nkeep_previous = {}", setup.strategy, setup.bake, setup.keep_previous);
+        let _ = writeln!(
+            text,
+            "[strategy]\n{}bake = \"{}\"\nkeep_previous = {}",
+            setup.strategy, setup.bake, setup.keep_previous
+        );
         let _ = writeln!(text, "drain = {{ timeout = \"{}\"{} }}\n", setup.drain, setup.drain_more);
-        let _ = writeln!(text, "[timeouts]\nhealthy = \"{}\"\nshift = \"{}\"\n\n{}", setup.healthy, setup.shift, setup.more);
+        let _ = writeln!(
+            text,
+            "[timeouts]\nhealthy = \"{}\"\nshift = \"{}\"\n\n{}",
+            setup.healthy, setup.shift, setup.more
+        );
         std::fs::write(self.path("agente.toml"), text).expect("the manifest is written");
     }
 
@@ -201,13 +243,31 @@ impl Service {
     }
 
     fn command(&self, state: &Path, args: &[&str]) -> Command {
-        let program = self.user.as_ref().map(|user| user.programs.join("agente-host")).or_else(|| self.program.clone());
+        let program = self
+            .user
+            .as_ref()
+            .map(|user| user.programs.join("agente-host"))
+            .or_else(|| self.program.clone());
         let mut command = Command::new(program.unwrap_or_else(run::program));
         if let Some(user) = &self.user {
-            command.uid(user.uid).gid(user.gid).env("HOME", &user.home).env_remove("XDG_CACHE_HOME").current_dir("/");
+            command
+                .uid(user.uid)
+                .gid(user.gid)
+                .env("HOME", &user.home)
+                .env_remove("XDG_CACHE_HOME")
+                .current_dir("/");
         }
-        command.arg("-f").arg(self.path("agente.toml")).arg("--state").arg(state).args(["--output", "json"]).args(args);
-        command.env_remove("AGENTE_HOST_ENV").env_remove("AGENTE_HOST_STATE").env_remove("AGENTE_HOST_PLUGINS");
+        command
+            .arg("-f")
+            .arg(self.path("agente.toml"))
+            .arg("--state")
+            .arg(state)
+            .args(["--output", "json"])
+            .args(args);
+        command
+            .env_remove("AGENTE_HOST_ENV")
+            .env_remove("AGENTE_HOST_STATE")
+            .env_remove("AGENTE_HOST_PLUGINS");
         command
     }
 
@@ -228,15 +288,25 @@ impl Service {
 
     /// Runs the host with another store to its end.
     pub fn host_with(&self, state: &Path, args: &[&str]) -> Ended {
-        Run::start(self.command(state, args), format!("agente-host {} (another store)", args.join(" "))).wait()
+        Run::start(
+            self.command(state, args),
+            format!("agente-host {} (another store)", args.join(" ")),
+        )
+        .wait()
     }
 
     /// Types a command into a shell that knows the host's program and this service's state.
     pub fn type_in(&self, command: &str) -> Output {
-        let mut folders = run::program().parent().map(Path::to_owned).unwrap_or_default().into_os_string();
+        let mut folders =
+            run::program().parent().map(Path::to_owned).unwrap_or_default().into_os_string();
         folders.push(":/usr/bin:/bin");
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", command]).env("PATH", folders).env("AGENTE_HOST_STATE", &self.state).stdin(Stdio::null()).current_dir("/");
+        shell
+            .args(["-c", command])
+            .env("PATH", folders)
+            .env("AGENTE_HOST_STATE", &self.state)
+            .stdin(Stdio::null())
+            .current_dir("/");
         shell.output().expect("a shell")
     }
 
@@ -271,7 +341,8 @@ impl Service {
 
     /// Who answers, on several fresh connections: one name, or all that were seen.
     pub fn serving(&self) -> String {
-        let mut seen: Vec<String> = (0..8).map(|_| self.ask("/api/items").header("x-version").to_owned()).collect();
+        let mut seen: Vec<String> =
+            (0..8).map(|_| self.ask("/api/items").header("x-version").to_owned()).collect();
         seen.sort();
         seen.dedup();
         seen.join(" and ")
@@ -280,7 +351,12 @@ impl Service {
     /// Waits until every answer names its slot.
     pub(super) fn wait_slot_named(&self) {
         wait_for("answers that name their slot", || {
-            (0..8).all(|_| get(self.port, "/healthz").is_ok_and(|answer| !answer.header("x-agente-slot").is_empty())).then_some(())
+            (0..8)
+                .all(|_| {
+                    get(self.port, "/healthz")
+                        .is_ok_and(|answer| !answer.header("x-agente-slot").is_empty())
+                })
+                .then_some(())
         });
     }
 
@@ -303,10 +379,16 @@ impl Service {
     pub fn start_by_hand(&self, version: &str) -> String {
         // From a folder of the scene, so that it ends with it.
         let program = self.path("agente-api");
-        std::fs::copy(built("agente-api", "cargo build -p agente-api"), &program).expect("the program is copied");
+        std::fs::copy(built("agente-api", "cargo build -p agente-api"), &program)
+            .expect("the program is copied");
         let address = format!("127.0.0.1:{}", self.by_hand);
         let mut command = Command::new(program);
-        command.arg(&address).args(["--version-name", version]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(&address)
+            .args(["--version-name", version])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("the service starts");
         wait_for("the service by hand", || get(self.by_hand, "/readyz").ok());
         std::thread::spawn(move || child.wait());
@@ -323,15 +405,22 @@ impl Service {
         processes::under(&self.state)
     }
 
-    /// The backends' own processes, by what their supervisors wrote down, with the addresses they have.
+    /// The backends' own processes, by what their supervisors wrote down, with the addresses they
+    /// have.
     pub fn backends(&self) -> Vec<(String, u32)> {
         let Ok(folders) = std::fs::read_dir(self.state.join("backends")) else { return Vec::new() };
-        let read = |path: PathBuf| std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let read = |path: PathBuf| {
+            std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        };
         let mut found: Vec<(String, u32)> = folders
             .flatten()
             .filter_map(|folder| {
-                let address = read(folder.path().join("spec.json"))?["address"].as_str()?.to_owned();
-                let pid = u32::try_from(read(folder.path().join("status.json"))?["process"]["pid"].as_u64()?).ok()?;
+                let address =
+                    read(folder.path().join("spec.json"))?["address"].as_str()?.to_owned();
+                let pid = u32::try_from(
+                    read(folder.path().join("status.json"))?["process"]["pid"].as_u64()?,
+                )
+                .ok()?;
                 processes::runs(pid).then_some((address, pid))
             })
             .collect();

@@ -11,7 +11,8 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Sends GET and POST in turn, each on a connection of its own, with slow requests always in flight; returns once answers come.
+    /// Sends GET and POST in turn, each on a connection of its own, with slow requests always in
+    /// flight; returns once answers come.
     pub fn on(service: &Service, rate: f64, slow: usize) -> Self {
         let mut options = Options::new(service.url("/api/items"));
         options.rate = Some(rate);
@@ -26,7 +27,8 @@ impl Traffic {
 
     /// Sends as the options say; returns once answers come.
     pub fn with(options: &Options) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let load = runtime.block_on(async { Load::start(options) }).expect("the load starts");
         let traffic = Self { load: Some(load), runtime };
         wait_for("the first answer to the load", || (traffic.report().succeeded > 0).then_some(()));
@@ -46,7 +48,9 @@ impl Traffic {
     /// Waits until so many more requests have succeeded.
     pub fn wait_more(&self, count: u64) {
         let before = self.report().succeeded;
-        wait_for("more answers to the load", || (self.report().succeeded >= before + count).then_some(()));
+        wait_for("more answers to the load", || {
+            (self.report().succeeded >= before + count).then_some(())
+        });
     }
 
     /// Stops sending, waits for what is in flight, and gives the counts.

@@ -1,5 +1,6 @@
-//! A user who may do nothing that others don't let them, and a door through which root runs exactly the commands that were allowed: what `sudo` with a fixed
-//! rule does, without touching the machine's own rules.
+//! A user who may do nothing that others don't let them, and a door through which root runs exactly
+//! the commands that were allowed: what `sudo` with a fixed rule does, without touching the
+//! machine's own rules.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -28,15 +29,25 @@ pub struct Unprivileged {
 impl Unprivileged {
     /// Copies what the user needs into a folder of the scene.
     pub(super) fn new(scene: &Path, programs: &[PathBuf], plugins: &[PathBuf]) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "only root can become another user; run the tests as root");
-        let user = Self { uid: NUMBER, gid: NUMBER, programs: scene.join("programs"), home: scene.join("home") };
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "only root can become another user; run the tests as root"
+        );
+        let user = Self {
+            uid: NUMBER,
+            gid: NUMBER,
+            programs: scene.join("programs"),
+            home: scene.join("home"),
+        };
         let copy = |files: &[PathBuf], folder: &Path| {
             std::fs::create_dir_all(folder).expect("a folder");
             for file in files {
-                std::fs::copy(file, folder.join(file.file_name().expect("a name"))).expect("a file is copied");
+                std::fs::copy(file, folder.join(file.file_name().expect("a name")))
+                    .expect("a file is copied");
             }
         };
-        std::fs::set_permissions(scene, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        std::fs::set_permissions(scene, std::fs::Permissions::from_mode(0o755))
+            .expect("permissions");
         copy(programs, &user.programs);
         copy(plugins, &user.programs.join("plugins"));
         std::fs::create_dir(&user.home).expect("a folder");
@@ -47,7 +58,11 @@ impl Unprivileged {
     /// Another user of the same group, with a home of their own.
     #[must_use]
     pub fn colleague(&self) -> Self {
-        let other = Self { uid: self.uid + 1, home: self.home.with_extension("of-colleague"), ..self.clone() };
+        let other = Self {
+            uid: self.uid + 1,
+            home: self.home.with_extension("of-colleague"),
+            ..self.clone()
+        };
         std::fs::create_dir(&other.home).expect("a folder");
         other.give(&other.home);
         other
@@ -61,7 +76,8 @@ impl Unprivileged {
     /// Lets their group write into a folder that stays root's.
     pub fn let_group_write(&self, folder: &Path) {
         chown(folder, Some(0), Some(self.gid)).expect("a new group");
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o2775)).expect("permissions");
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o2775))
+            .expect("permissions");
     }
 }
 
@@ -91,9 +107,11 @@ impl AsRoot {
     pub fn allow(folder: &Path, allowed: Vec<Vec<String>>) -> Self {
         let (prefix, socket) = (folder.join("as-root"), folder.join("as-root.socket"));
         std::fs::write(&prefix, CLIENT).expect("the client is written");
-        std::fs::set_permissions(&prefix, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        std::fs::set_permissions(&prefix, std::fs::Permissions::from_mode(0o755))
+            .expect("permissions");
         let listener = UnixListener::bind(&socket).expect("a socket");
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).expect("permissions");
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777))
+            .expect("permissions");
         let ran = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&ran);
         let server = std::thread::spawn(move || {
@@ -103,7 +121,11 @@ impl AsRoot {
                 let _ = BufReader::new(&asked).read_line(&mut line);
                 let Ok(argv) = serde_json::from_str::<Vec<String>>(&line) else { break };
                 seen.lock().unwrap_or_else(PoisonError::into_inner).push(argv.join(" "));
-                let answer = if allowed.contains(&argv) { ran_as_root(&argv) } else { json!({ "status": 1, "stdout": "", "stderr": "not allowed here\n" }) };
+                let answer = if allowed.contains(&argv) {
+                    ran_as_root(&argv)
+                } else {
+                    json!({ "status": 1, "stdout": "", "stderr": "not allowed here\n" })
+                };
                 let _ = asked.write_all(answer.to_string().as_bytes());
             }
         });
@@ -117,7 +139,12 @@ impl AsRoot {
 }
 
 fn ran_as_root(argv: &[String]) -> Value {
-    let output = Command::new(&argv[0]).args(&argv[1..]).env_clear().stdin(Stdio::null()).output().expect("the allowed program runs");
+    let output = Command::new(&argv[0])
+        .args(&argv[1..])
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("the allowed program runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     json!({ "status": output.status.code().unwrap_or(1), "stdout": text(&output.stdout), "stderr": text(&output.stderr) })
 }

@@ -11,7 +11,8 @@ fn up_brings_the_stable_side_back_on_its_ports_and_leaves_the_kept_one_aside() {
     let (scene, shop) = Scene::deployed();
     let old = shop.backends();
     shop.deploy(&Setup { instances: 2, ..Setup::version("v2") }).expect_code(0);
-    let stable: Vec<(String, u32)> = shop.backends().into_iter().filter(|backend| !old.contains(backend)).collect();
+    let stable: Vec<(String, u32)> =
+        shop.backends().into_iter().filter(|backend| !old.contains(backend)).collect();
     assert_eq!((old.len(), stable.len()), (1, 2));
 
     shop.lose_power();
@@ -58,11 +59,15 @@ fn up_in_the_middle_of_a_canary_brings_back_both_sides_that_have_requests() {
 #[test]
 fn up_starts_a_stable_backend_that_was_told_to_stand_aside() {
     let (scene, shop) = Scene::deployed();
-    let backends = std::fs::read_dir(shop.state.join("backends")).expect("the backends").flatten().map(|entry| entry.path());
+    let backends = std::fs::read_dir(shop.state.join("backends"))
+        .expect("the backends")
+        .flatten()
+        .map(|entry| entry.path());
     for backend in backends {
         let role = std::fs::read_to_string(backend.join("role")).expect("a role");
         assert!(role.contains("\"live\""), "{role}");
-        std::fs::write(backend.join("role"), role.replace("\"live\"", "\"kept\"")).expect("another role");
+        std::fs::write(backend.join("role"), role.replace("\"live\"", "\"kept\""))
+            .expect("another role");
     }
     shop.lose_power();
     shop.host(&["up"]).expect_code(0);

@@ -1,4 +1,5 @@
-//! Whether enough of each side runs for the requests that it gets, watched from outside all the time.
+//! Whether enough of each side runs for the requests that it gets, watched from outside all the
+//! time.
 
 use agente_tests::scene::{Service, get};
 use std::net::TcpStream;
@@ -29,7 +30,8 @@ impl Capacity {
     /// Watches that each slot has at least its weight's part of `needed` backends.
     pub(crate) fn of(shop: &Service, needed: u32) -> Self {
         let end = Arc::new(AtomicBool::new(false));
-        let (over, file, ports) = (Arc::clone(&end), shop.nginx_path().to_owned(), shop.backend_ports());
+        let (over, file, ports) =
+            (Arc::clone(&end), shop.nginx_path().to_owned(), shop.backend_ports());
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
             while !over.load(Ordering::Relaxed) {
@@ -59,8 +61,12 @@ fn routes(file: &Path) -> Option<Vec<(String, u32, Vec<u16>)>> {
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["#", "route", slot, weight, ..] => routes.push(((*slot).to_owned(), weight.parse().ok()?, Vec::new())),
-            ["#", "backend", _, address, ..] => routes.last_mut()?.2.push(address.rsplit(':').next()?.parse().ok()?),
+            ["#", "route", slot, weight, ..] => {
+                routes.push(((*slot).to_owned(), weight.parse().ok()?, Vec::new()));
+            }
+            ["#", "backend", _, address, ..] => {
+                routes.last_mut()?.2.push(address.rsplit(':').next()?.parse().ok()?);
+            }
             _ => {}
         }
     }
@@ -70,8 +76,10 @@ fn routes(file: &Path) -> Option<Vec<(String, u32, Vec<u16>)>> {
 fn look(file: &Path, (first, last): (u16, u16), needed: u32, seen: &mut Seen) {
     let Some(before) = routes(file) else { return };
     let alive = |port: &&u16| get(**port, "/healthz").is_ok_and(|answer| answer.status == 200);
-    let counted: Vec<usize> = before.iter().map(|(_, _, ports)| ports.iter().filter(alive).count()).collect();
-    let listening = (first..=last).filter(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()).count();
+    let counted: Vec<usize> =
+        before.iter().map(|(_, _, ports)| ports.iter().filter(alive).count()).collect();
+    let listening =
+        (first..=last).filter(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()).count();
     // What changed while we looked is looked at again.
     if routes(file).as_ref() != Some(&before) {
         return;
@@ -79,11 +87,18 @@ fn look(file: &Path, (first, last): (u16, u16), needed: u32, seen: &mut Seen) {
     seen.most = seen.most.max(listening);
     // Shares are rounded to a hundredth of a percent.
     for ((slot, weight, ports), alive) in before.iter().zip(counted) {
-        if u64::from(weight.saturating_sub(1)) * u64::from(needed) > 10_000 * u64::try_from(alive).unwrap_or_default() {
-            seen.short.push(format!("{slot} has weight {weight} and {alive} of {} backends alive", ports.len()));
+        if u64::from(weight.saturating_sub(1)) * u64::from(needed)
+            > 10_000 * u64::try_from(alive).unwrap_or_default()
+        {
+            seen.short.push(format!(
+                "{slot} has weight {weight} and {alive} of {} backends alive",
+                ports.len()
+            ));
         }
     }
-    let weight = |of: &str| before.iter().filter(|(slot, ..)| slot == of).map(|(_, weight, _)| *weight).sum();
+    let weight = |of: &str| {
+        before.iter().filter(|(slot, ..)| slot == of).map(|(_, weight, _)| *weight).sum()
+    };
     let weights = (weight("blue"), weight("green"));
     if seen.weights.last() != Some(&weights) {
         seen.weights.push(weights);

@@ -1,4 +1,5 @@
-//! The host is killed after each entry of its journal: the next run comes to the same end, with one set of backends, and nothing was lost.
+//! The host is killed after each entry of its journal: the next run comes to the same end, with one
+//! set of backends, and nothing was lost.
 
 use agente_tests::scene::{Run, Scene, Service, Setup, Traffic};
 use serde_json::Value;
@@ -34,7 +35,8 @@ fn setup(version: &str) -> Setup {
     Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version(version) }
 }
 
-/// Kills each deployment after another number of entries, a little later each time, and lets `next` go on.
+/// Kills each deployment after another number of entries, a little later each time, and lets `next`
+/// go on.
 fn killed_everywhere(first: usize, later: Duration, next: fn(&Service, &str, &str) -> String) {
     let (scene, shop) = Scene::deployed();
     let load = Traffic::on(&shop, 60.0, 2);
@@ -76,13 +78,19 @@ fn resume(shop: &Service, _: &str, version: &str) -> String {
     version.to_owned()
 }
 
-/// `abort`, where something is open: back to stable, or to the end where there is no way back any more.
+/// `abort`, where something is open: back to stable, or to the end where there is no way back any
+/// more.
 fn abort(shop: &Service, stable: &str, version: &str) -> String {
     let status = shop.status();
     let Some(open) = status["state"]["open"].as_str() else { return version.to_owned() };
     let journal = shop.journal(open);
-    let retire = journal[0]["event"]["plan"]["steps"].as_array().and_then(|steps| steps.iter().position(|step| step["kind"] == "retire"));
-    let no_return = journal.iter().any(|entry| entry["event"]["entry"] == "step" && entry["event"]["step"] == retire.expect("a plan that retires"));
+    let retire = journal[0]["event"]["plan"]["steps"]
+        .as_array()
+        .and_then(|steps| steps.iter().position(|step| step["kind"] == "retire"));
+    let no_return = journal.iter().any(|entry| {
+        entry["event"]["entry"] == "step"
+            && entry["event"]["step"] == retire.expect("a plan that retires")
+    });
     let ended = shop.host(&["abort"]);
     if no_return {
         ended.expect_code(1);

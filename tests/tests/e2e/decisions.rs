@@ -1,4 +1,5 @@
-//! Decisions of people while a deployment runs: abort from a second terminal at every step, signals, pause, and ways back.
+//! Decisions of people while a deployment runs: abort from a second terminal at every step,
+//! signals, pause, and ways back.
 
 use agente_tests::scene::{Scene, Service, Setup, Traffic, get, wait_for};
 use rustix::process::Signal;
@@ -11,7 +12,11 @@ const HEARD_MS: u64 = 250;
 /// How long each decision of a deployment lay in the mailbox until it was in the journal.
 fn heard_after(shop: &Service, id: &str) -> Vec<u64> {
     let decided = shop.journal(id).into_iter().filter(|entry| entry["event"]["entry"] == "decided");
-    decided.map(|entry| entry["at"].as_u64().expect("a time") - entry["event"]["at"].as_u64().expect("a time")).collect()
+    decided
+        .map(|entry| {
+            entry["at"].as_u64().expect("a time") - entry["event"]["at"].as_u64().expect("a time")
+        })
+        .collect()
 }
 
 #[track_caller]
@@ -23,9 +28,17 @@ fn stable_at_full_weight(shop: &Service, version: &str, slot: &str) {
     assert_eq!(observed["state"], "converged", "{status}");
     let routes = observed["routes"]["routes"].as_array().cloned().unwrap_or_default();
     let weight = |of: &dyn Fn(&str) -> bool| {
-        routes.iter().filter(|route| route["slot"].as_str().is_some_and(of)).map(|route| route["weight"].as_u64().unwrap_or_default()).sum::<u64>()
+        routes
+            .iter()
+            .filter(|route| route["slot"].as_str().is_some_and(of))
+            .map(|route| route["weight"].as_u64().unwrap_or_default())
+            .sum::<u64>()
     };
-    assert_eq!((weight(&|name| name == slot), weight(&|name| name != slot)), (10_000, 0), "{status}");
+    assert_eq!(
+        (weight(&|name| name == slot), weight(&|name| name != slot)),
+        (10_000, 0),
+        "{status}"
+    );
     assert_eq!(shop.backends().len(), 1, "only the stable side is left");
 }
 
@@ -52,7 +65,11 @@ fn an_abort_from_a_second_terminal_is_heard_at_once_in_every_step() {
         assert!(abort.stderr.contains("heard after"), "{step}: {}", abort.stderr);
         let id = run.id();
         let ended = run.wait().expect_code(1);
-        assert!(ended.said().contains("aborted by") && ended.said().contains("seen enough"), "{step}: {}", ended.said());
+        assert!(
+            ended.said().contains("aborted by") && ended.said().contains("seen enough"),
+            "{step}: {}",
+            ended.said()
+        );
         let heard = heard_after(&shop, &id);
         assert!(heard.len() == 1 && heard[0] <= HEARD_MS, "{step}: heard after {heard:?} ms");
         stable_at_full_weight(&shop, "v1", "blue");
@@ -91,7 +108,11 @@ fn an_abort_while_the_old_side_drains_gives_it_its_traffic_back() {
     run.wait().expect_code(1);
     stable_at_full_weight(&shop, "v1", "blue");
     let answer = request.join().expect("the request's thread").expect("an answer");
-    assert_eq!((answer.status, answer.header("x-version")), (200, "v1"), "what drained was not cut");
+    assert_eq!(
+        (answer.status, answer.header("x-version")),
+        (200, "v1"),
+        "what drained was not cut"
+    );
     load.nothing_lost();
     drop(scene);
 }
@@ -101,7 +122,9 @@ fn sigterm_is_an_orderly_abort_at_any_step() {
     let (scene, shop) = Scene::deployed();
     let load = Traffic::on(&shop, 60.0, 2);
     for step in ["preflight", "launch", "await-healthy", "shift", "validate", "promote", "bake"] {
-        let run = shop.begin_deploy(&Setup { bake: "20s".to_owned(), ..Setup::version("v2") }.flag("--startup 0.5"));
+        let run = shop.begin_deploy(
+            &Setup { bake: "20s".to_owned(), ..Setup::version("v2") }.flag("--startup 0.5"),
+        );
         assert!(run.wait_step(step, "started"), "{step}");
         run.signal(Signal::TERM);
         let id = run.id();
@@ -122,14 +145,24 @@ fn a_paused_deployment_begins_no_further_step_until_it_is_resumed() {
     let run = shop.begin_deploy(&Setup::version("v2").flag("--startup 2"));
     assert!(run.wait_step("await-healthy", "started"));
     shop.host(&["pause", "--reason", "lunch"]).expect_code(0);
-    let paused = run.wait_event(|event| event.pointer("/progress/message").and_then(Value::as_str).is_some_and(|message| message.contains("paused")));
+    let paused = run.wait_event(|event| {
+        event
+            .pointer("/progress/message")
+            .and_then(Value::as_str)
+            .is_some_and(|message| message.contains("paused"))
+    });
     assert!(paused.is_some());
     assert_eq!(shop.serving(), "v1");
-    let begun = |entry: &Value| entry["event"]["entry"] == "step" && entry["event"]["event"] == "started";
+    let begun =
+        |entry: &Value| entry["event"]["entry"] == "step" && entry["event"]["event"] == "started";
     let entries = shop.journal(&run.id());
-    let last = entries.iter().rposition(begun).and_then(|index| entries[index]["event"]["step"].as_u64());
+    let last =
+        entries.iter().rposition(begun).and_then(|index| entries[index]["event"]["step"].as_u64());
     let plan = run.plan();
-    assert_eq!(last.and_then(|step| plan["steps"][usize::try_from(step).expect("small")]["kind"].as_str()), Some("await-healthy"));
+    assert_eq!(
+        last.and_then(|step| plan["steps"][usize::try_from(step).expect("small")]["kind"].as_str()),
+        Some("await-healthy")
+    );
     shop.host(&["resume"]).expect_code(0);
     let ended = run.wait().expect_code(0);
     assert_eq!(ended.outcome()["outcome"], "promoted");
@@ -141,7 +174,8 @@ fn a_paused_deployment_begins_no_further_step_until_it_is_resumed() {
 fn after_retirement_a_rollback_launches_the_earlier_release_anew() {
     let (scene, shop) = Scene::deployed();
     let load = Traffic::on(&shop, 60.0, 2);
-    let none = |version: &str| Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version(version) };
+    let none =
+        |version: &str| Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version(version) };
     shop.deploy(&none("v2")).expect_code(0);
     assert_eq!(shop.backends().len(), 1, "v1 is gone");
     // The manifest says v2 still: the release is what is brought back, not today's manifest.
@@ -164,7 +198,8 @@ fn a_rollback_returns_to_the_adopted_release_which_is_never_stopped() {
     shop.host(&["rollback"]).expect_code(0);
     assert_eq!(shop.serving(), "v1");
     // It is retired in our books only: it ran before us.
-    shop.deploy(&Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version("v3") }).expect_code(0);
+    shop.deploy(&Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version("v3") })
+        .expect_code(0);
     assert_eq!(shop.serving(), "v3");
     assert_eq!(shop.by_hand().header("x-version"), "v1", "the adopted one still runs");
     let ended = shop.host(&["rollback", "--to", "1"]).expect_code(4);

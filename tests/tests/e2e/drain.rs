@@ -1,4 +1,5 @@
-//! A drain whose budget is shorter than the longest request: the old side is kept until the operator says to cut it.
+//! A drain whose budget is shorter than the longest request: the old side is kept until the
+//! operator says to cut it.
 
 use agente_tests::scene::{Answer, Scene, Service, Setup, get, wait_for};
 use serde_json::json;
@@ -18,9 +19,16 @@ fn in_flight(shop: &Service) -> u64 {
     let gauge = |address: &str| {
         let port = address.rsplit_once(':')?.1.parse().ok()?;
         let metrics = get(port, "/metrics").ok()?.body;
-        metrics.lines().find_map(|line| line.strip_prefix("http_requests_in_flight ")).and_then(|count| count.trim().parse::<u64>().ok())
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("http_requests_in_flight "))
+            .and_then(|count| count.trim().parse::<u64>().ok())
     };
-    shop.backends().iter().filter_map(|(address, _)| gauge(address)).map(|count| count.saturating_sub(1)).sum()
+    shop.backends()
+        .iter()
+        .filter_map(|(address, _)| gauge(address))
+        .map(|count| count.saturating_sub(1))
+        .sum()
 }
 
 #[test]
@@ -29,9 +37,17 @@ fn a_side_that_still_drains_is_kept_until_the_operator_cuts_it() {
     let request = long_request(&shop, 60_000);
     let old = shop.backends();
 
-    let short = |version: &str| Setup { drain: "2s".to_owned(), stop_grace: "1s".to_owned(), ..Setup::version(version) };
+    let short = |version: &str| Setup {
+        drain: "2s".to_owned(),
+        stop_grace: "1s".to_owned(),
+        ..Setup::version(version)
+    };
     let ended = shop.deploy(&short("v2")).expect_code(0);
-    assert!(ended.notes().contains("the drain's limit of 2 s is over: the old side is kept"), "{}", ended.notes());
+    assert!(
+        ended.notes().contains("the drain's limit of 2 s is over: the old side is kept"),
+        "{}",
+        ended.notes()
+    );
     assert_eq!(shop.serving(), "v2");
     assert_eq!(shop.status()["state"]["kept"]["drained"], json!(false));
     assert!(old.iter().all(|backend| shop.backends().contains(backend)), "the old side is alive");
@@ -49,7 +65,10 @@ fn a_side_that_still_drains_is_kept_until_the_operator_cuts_it() {
     assert_eq!(ended.outcome()["outcome"], "promoted");
     assert_eq!(shop.serving(), "v3");
     let cut = request.join().expect("the request's thread");
-    assert!(cut.as_ref().map_or(true, |answer| answer.status != 200), "it was cut, as the operator said: {cut:?}");
+    assert!(
+        cut.as_ref().map_or(true, |answer| answer.status != 200),
+        "it was cut, as the operator said: {cut:?}"
+    );
     drop(scene);
 }
 
@@ -58,9 +77,17 @@ fn keep_previous_none_keeps_a_side_that_still_drains_and_a_request_that_ends_fre
     let (scene, shop) = Scene::deployed();
     let request = long_request(&shop, 12_000);
     let old = shop.backends();
-    let none = |version: &str| Setup { drain: "2s".to_owned(), keep_previous: "\"none\"".to_owned(), ..Setup::version(version) };
+    let none = |version: &str| Setup {
+        drain: "2s".to_owned(),
+        keep_previous: "\"none\"".to_owned(),
+        ..Setup::version(version)
+    };
     let ended = shop.deploy(&none("v2")).expect_code(0);
-    assert!(ended.notes().contains("is kept: its last requests have not ended"), "{}", ended.notes());
+    assert!(
+        ended.notes().contains("is kept: its last requests have not ended"),
+        "{}",
+        ended.notes()
+    );
     assert!(old.iter().all(|backend| shop.backends().contains(backend)), "the old side is alive");
 
     let answer = request.join().expect("the request's thread").expect("an answer");

@@ -1,6 +1,11 @@
-//! The whole thing: the real `agente-host` with its shipped plugins, a real NGINX, real processes, and a client that forgives nothing.
+//! The whole thing: the real `agente-host` with its shipped plugins, a real NGINX, real processes,
+//! and a client that forgives nothing.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test says what it expected and ends")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it expected and ends"
+)]
 
 mod boot;
 mod canary;

@@ -41,16 +41,25 @@ impl Measured {
         scene.first_release(&shop, &Setup { instances, ..Setup::version("v1") });
         let folder = scene.path().join("prometheus");
         std::fs::create_dir(&folder).expect("a folder");
-        let mut text =
-            "global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n  - job_name: shop\n    static_configs:\n      - targets:\n".to_owned();
+        let mut text = "global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n  - \
+                        job_name: shop\n    static_configs:\n      - targets:\n"
+            .to_owned();
         let (first, last) = shop.backend_ports();
-        for address in (first..=last).map(|port| format!("127.0.0.1:{port}")).chain(more.iter().cloned()) {
+        for address in
+            (first..=last).map(|port| format!("127.0.0.1:{port}")).chain(more.iter().cloned())
+        {
             let _ = writeln!(text, "          - \"{address}\"");
         }
         let configuration = folder.join("prometheus.yml");
         std::fs::write(&configuration, text).expect("a file");
         let prometheus = Monitor::prometheus(&configuration);
-        let measured = Self { port: prometheus.port, prometheus: Some(prometheus), configuration, shop, _scene: scene };
+        let measured = Self {
+            port: prometheus.port,
+            prometheus: Some(prometheus),
+            configuration,
+            shop,
+            _scene: scene,
+        };
         measured.shop.write(&measured.canary("v1"));
         shipped("prometheus-health");
         measured.shop.host(&["plugin", "add", "prometheus-health", "--yes"]).expect_code(0);
@@ -89,7 +98,10 @@ impl Measured {
     pub(crate) fn wait_measured(&self) {
         let prometheus = self.prometheus.as_ref().expect("Prometheus runs");
         wait_for("samples of the stable release", || {
-            (!prometheus.query("sum(increase(http_requests_total{handler=\"api\"}[5s])) > 0").is_empty()).then_some(())
+            (!prometheus
+                .query("sum(increase(http_requests_total{handler=\"api\"}[5s])) > 0")
+                .is_empty())
+            .then_some(())
         });
     }
 
@@ -109,18 +121,31 @@ impl Measured {
     }
 }
 
-/// Waits until the `nth` step of a kind, from 0 on, has had an event; false when the run ended without it.
+/// Waits until the `nth` step of a kind, from 0 on, has had an event; false when the run ended
+/// without it.
 pub(crate) fn wait_nth(run: &Run, kind: &str, nth: usize, what: &str) -> bool {
     let plan = run.plan();
     let steps = plan["steps"].as_array().expect("steps");
-    let index = steps.iter().enumerate().filter(|(_, step)| step["kind"] == kind).map(|(index, _)| index).nth(nth).expect("such a step");
-    let of = |event: &Value, name: &str| event.pointer(&format!("/progress/{name}")).cloned().unwrap_or_default();
-    run.wait_event(|event| of(event, "entry") == "step" && of(event, "step") == index && of(event, "event") == what).is_some()
+    let index = steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step["kind"] == kind)
+        .map(|(index, _)| index)
+        .nth(nth)
+        .expect("such a step");
+    let of = |event: &Value, name: &str| {
+        event.pointer(&format!("/progress/{name}")).cloned().unwrap_or_default()
+    };
+    run.wait_event(|event| {
+        of(event, "entry") == "step" && of(event, "step") == index && of(event, "event") == what
+    })
+    .is_some()
 }
 
 /// Waits until something is waited for whose words hold `words`; the words.
 pub(crate) fn wait_told(run: &Run, words: &str) -> String {
-    let told = run.wait_event(|event| waiting(event).is_some_and(|message| message.contains(words)));
+    let told =
+        run.wait_event(|event| waiting(event).is_some_and(|message| message.contains(words)));
     assert!(told.is_some(), "the run ended and never told `{words}`");
     let told = told.unwrap_or_default();
     waiting(&told).unwrap_or_default().to_owned()
@@ -128,14 +153,23 @@ pub(crate) fn wait_told(run: &Run, words: &str) -> String {
 
 /// What an event says is waited for.
 pub(crate) fn waiting(event: &Value) -> Option<&str> {
-    (event.pointer("/progress/progress")? == "waiting").then(|| event.pointer("/progress/message")?.as_str()).flatten()
+    (event.pointer("/progress/progress")? == "waiting")
+        .then(|| event.pointer("/progress/message")?.as_str())
+        .flatten()
 }
 
 /// The slots' weights in percent of requests as the target itself has them: blue and green.
 pub(crate) fn weights(shop: &Service) -> (u64, u64) {
     let status = shop.status();
     let routes = status["target"]["Ok"]["routes"]["routes"].as_array().cloned().unwrap_or_default();
-    let of = |slot: &str| routes.iter().filter(|route| route["slot"] == slot).filter_map(|route| route["weight"].as_u64()).sum::<u64>() / 100;
+    let of = |slot: &str| {
+        routes
+            .iter()
+            .filter(|route| route["slot"] == slot)
+            .filter_map(|route| route["weight"].as_u64())
+            .sum::<u64>()
+            / 100
+    };
     (of("blue"), of("green"))
 }
 

@@ -1,4 +1,5 @@
-//! `examples/monitoring`: rules and configuration as `promtool` sees them, every alert with a page to turn to, every number with a line of reference.
+//! `examples/monitoring`: rules and configuration as `promtool` sees them, every alert with a page
+//! to turn to, every number with a line of reference.
 
 #![expect(clippy::panic, reason = "a test says which file is missing and ends")]
 
@@ -23,7 +24,8 @@ pub(crate) fn example(name: &str) -> String {
 
 #[track_caller]
 fn page(path: &str) -> String {
-    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("`{path}`: {error}"))
+    std::fs::read_to_string(repository().join(path))
+        .unwrap_or_else(|error| panic!("`{path}`: {error}"))
 }
 
 /// A query of the dashboard.
@@ -37,8 +39,15 @@ pub(crate) struct Expression {
 impl Expression {
     /// What Grafana would send for everything in the last hour.
     pub(crate) fn filled_in(&self) -> String {
-        let variables = [("$service", ".*"), ("$environment", ".*"), ("$__rate_interval", "20s"), ("$__range", "1h")];
-        let filled = variables.iter().fold(self.text.clone(), |text, (name, value)| text.replace(name, value));
+        let variables = [
+            ("$service", ".*"),
+            ("$environment", ".*"),
+            ("$__rate_interval", "20s"),
+            ("$__range", "1h"),
+        ];
+        let filled = variables
+            .iter()
+            .fold(self.text.clone(), |text, (name, value)| text.replace(name, value));
         assert!(!filled.contains('$'), "a variable of `{}` is not known", self.text);
         filled
     }
@@ -59,8 +68,15 @@ pub(crate) fn expressions(dashboard: &Value) -> Vec<Expression> {
 /// What a variable of the dashboard offers: the values of a label of a selector.
 pub(crate) fn label_query(dashboard: &Value, name: &str) -> (String, String) {
     let variables = dashboard["templating"]["list"].as_array().expect("variables");
-    let query = variables.iter().find(|variable| variable["name"] == name).and_then(|variable| variable["query"]["query"].as_str()).expect("its query");
-    let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).expect("`label_values`");
+    let query = variables
+        .iter()
+        .find(|variable| variable["name"] == name)
+        .and_then(|variable| variable["query"]["query"].as_str())
+        .expect("its query");
+    let inside = query
+        .strip_prefix("label_values(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .expect("`label_values`");
     let (selector, label) = inside.rsplit_once(", ").expect("a selector and a label");
     (Expression { text: selector.to_owned(), annotation: false }.filled_in(), label.to_owned())
 }
@@ -71,7 +87,9 @@ fn collect(value: &Value, annotation: bool, found: &mut Vec<Expression>) {
             if let Some(text) = entries.get("expr").and_then(Value::as_str) {
                 found.push(Expression { text: text.to_owned(), annotation });
             }
-            entries.iter().for_each(|(key, value)| collect(value, annotation || key == "annotations", found));
+            entries
+                .iter()
+                .for_each(|(key, value)| collect(value, annotation || key == "annotations", found));
         }
         Value::Array(items) => items.iter().for_each(|item| collect(item, annotation, found)),
         _ => {}
@@ -80,16 +98,29 @@ fn collect(value: &Value, annotation: bool, found: &mut Vec<Expression>) {
 
 #[test]
 fn promtool_accepts_the_configuration_and_each_alert_fires_when_it_should() {
-    for arguments in [&["check", "config", "prometheus.yml"][..], &["check", "rules", "alerts.yml"], &["test", "rules", "alerts_test.yml"]] {
+    for arguments in [
+        &["check", "config", "prometheus.yml"][..],
+        &["check", "rules", "alerts.yml"],
+        &["test", "rules", "alerts_test.yml"],
+    ] {
         let judged = promtool(arguments, &folder(), "");
-        assert!(judged.status.success(), "{arguments:?}: {}{}", String::from_utf8_lossy(&judged.stdout), String::from_utf8_lossy(&judged.stderr));
+        assert!(
+            judged.status.success(),
+            "{arguments:?}: {}{}",
+            String::from_utf8_lossy(&judged.stdout),
+            String::from_utf8_lossy(&judged.stderr)
+        );
     }
 }
 
 #[test]
 fn each_alert_is_tested_and_leads_to_its_part_of_the_runbooks() {
-    let (alerts, tests, runbooks) = (example("alerts.yml"), example("alerts_test.yml"), page("docs/guide/runbooks.md"));
-    let anchors: BTreeSet<&str> = runbooks.lines().filter_map(|line| line.split_once("<a id=\"")?.1.split('"').next()).collect();
+    let (alerts, tests, runbooks) =
+        (example("alerts.yml"), example("alerts_test.yml"), page("docs/guide/runbooks.md"));
+    let anchors: BTreeSet<&str> = runbooks
+        .lines()
+        .filter_map(|line| line.split_once("<a id=\"")?.1.split('"').next())
+        .collect();
     let mut names = 0;
     for rule in alerts.split("- alert: ").skip(1) {
         let name = rule.lines().next().expect("a name");
@@ -97,8 +128,14 @@ fn each_alert_is_tested_and_leads_to_its_part_of_the_runbooks() {
         for key in ["summary:", "description:", "severity:"] {
             assert!(rule.contains(key), "{name} has no {key}");
         }
-        let anchor = rule.split_once("runbook_url: docs/guide/runbooks.md#").and_then(|(_, rest)| rest.lines().next()).expect("a pointer to the runbooks");
-        assert!(anchors.contains(anchor), "{name} leads to `#{anchor}`, which is not in the runbooks");
+        let anchor = rule
+            .split_once("runbook_url: docs/guide/runbooks.md#")
+            .and_then(|(_, rest)| rest.lines().next())
+            .expect("a pointer to the runbooks");
+        assert!(
+            anchors.contains(anchor),
+            "{name} leads to `#{anchor}`, which is not in the runbooks"
+        );
         assert!(runbooks.contains(&format!("`{name}`")), "{name} is not in the runbooks");
         assert!(tests.contains(&format!("alertname: {name}\n")), "{name} is not tested");
     }
@@ -110,7 +147,12 @@ fn the_dashboard_has_a_datasource_variable_and_asks_nothing_past_it() {
     let dashboard: Value = serde_json::from_str(&example("dashboard.json")).expect("JSON");
     let variables = dashboard["templating"]["list"].as_array().expect("variables");
     assert_eq!(variables[0]["type"], "datasource");
-    for target in dashboard["panels"].as_array().expect("panels").iter().flat_map(|panel| panel["targets"].as_array().cloned().unwrap_or_default()) {
+    for target in dashboard["panels"]
+        .as_array()
+        .expect("panels")
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().cloned().unwrap_or_default())
+    {
         assert_eq!(target["datasource"]["uid"], "${datasource}", "{target}");
     }
 }
@@ -119,18 +161,30 @@ fn the_dashboard_has_a_datasource_variable_and_asks_nothing_past_it() {
 fn each_number_is_in_the_reference_and_whatever_is_asked_for_is_told() {
     let (scene, shop) = Scene::deployed();
     let text = shop.host(&["metrics"]).expect_code(0).stdout;
-    let told: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let told: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(told.len() >= 13, "{told:?}");
     let reference = page("docs/reference/metrics.md");
     for name in &told {
-        assert!(reference.contains(&format!("`{name}`")), "`{name}` is not in docs/reference/metrics.md");
+        assert!(
+            reference.contains(&format!("`{name}`")),
+            "`{name}` is not in docs/reference/metrics.md"
+        );
     }
     for file in ["alerts.yml", "dashboard.json"] {
         let text = example(file);
-        let asked = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("agente_") && !word.starts_with("agente_api_"));
+        let asked = text
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("agente_") && !word.starts_with("agente_api_"));
         for name in asked {
-            let base = ["_sum", "_count", "_bucket"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            assert!(reference.contains(&format!("`{base}`")), "{file} asks for `{name}`, which docs/reference/metrics.md does not know");
+            let base = ["_sum", "_count", "_bucket"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end))
+                .unwrap_or(name);
+            assert!(
+                reference.contains(&format!("`{base}`")),
+                "{file} asks for `{name}`, which docs/reference/metrics.md does not know"
+            );
         }
     }
     drop(scene);

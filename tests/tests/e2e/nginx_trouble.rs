@@ -1,4 +1,5 @@
-//! NGINX says no, or is not there: each cause has its own clear words, the file is as it was, and the old version serves throughout.
+//! NGINX says no, or is not there: each cause has its own clear words, the file is as it was, and
+//! the old version serves throughout.
 
 use agente_tests::scene::{Ended, Scene, Service, Setup, Traffic};
 use std::net::TcpListener;
@@ -23,11 +24,16 @@ impl Before {
         }
         let outcome = &ended.outcome()["outcome"];
         assert!(outcome == "refused" || outcome == "unwound", "{outcome}");
-        assert_eq!(shop.nginx_file().map(text), self.file.clone().map(text), "the file is as it was");
+        assert_eq!(
+            shop.nginx_file().map(text),
+            self.file.clone().map(text),
+            "the file is as it was"
+        );
         self.nothing_left(shop);
     }
 
-    /// The same where the new file had been in place: the one that was put back carries the token of the host that did it.
+    /// The same where the new file had been in place: the one that was put back carries the token
+    /// of the host that did it.
     #[track_caller]
     fn was_put_back(&self, shop: &Service, ended: Ended, words: &[&str]) {
         let ended = ended.expect_code(1);
@@ -35,13 +41,21 @@ impl Before {
             assert!(ended.said().contains(words), "`{words}` is not in\n{}", ended.said());
         }
         assert_eq!(ended.outcome()["outcome"], "unwound");
-        assert_eq!(shop.nginx_file().map(without_token), self.file.clone().map(without_token), "the file is as it was");
+        assert_eq!(
+            shop.nginx_file().map(without_token),
+            self.file.clone().map(without_token),
+            "the file is as it was"
+        );
         self.nothing_left(shop);
     }
 
     #[track_caller]
     fn nothing_left(&self, shop: &Service) {
-        assert_eq!(shop.backends(), self.backends, "the candidate is gone, the stable side untouched");
+        assert_eq!(
+            shop.backends(),
+            self.backends,
+            "the candidate is gone, the stable side untouched"
+        );
     }
 }
 
@@ -54,7 +68,8 @@ fn without_token(bytes: Vec<u8>) -> String {
     let text = text(bytes);
     let lines = text.lines().skip(1).map(|line| {
         // Once in a comment, once in what the marker says, where `\n` is written out.
-        let parts = line.split("\\n").filter(|part| !part.trim_start_matches("# ").starts_with("fence "));
+        let parts =
+            line.split("\\n").filter(|part| !part.trim_start_matches("# ").starts_with("fence "));
         parts.collect::<Vec<_>>().join("\\n")
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -69,7 +84,12 @@ fn a_configuration_that_somebody_broke_before_or_meanwhile() {
     scene.nginx.http = "no_such_directive on;".to_owned();
     scene.nginx.write();
     let ended = shop.deploy(&Setup::version("v2"));
-    before.came_to_nothing(&shop, ended, 1, &["not valid as it stands", "unknown directive \"no_such_directive\""]);
+    before.came_to_nothing(
+        &shop,
+        ended,
+        1,
+        &["not valid as it stands", "unknown directive \"no_such_directive\""],
+    );
 
     scene.nginx.http.clear();
     scene.nginx.write();
@@ -77,7 +97,12 @@ fn a_configuration_that_somebody_broke_before_or_meanwhile() {
     assert!(run.wait_step("await-healthy", "started"));
     scene.nginx.http = "no_such_directive on;".to_owned();
     scene.nginx.write();
-    before.came_to_nothing(&shop, run.wait(), 1, &["unknown directive \"no_such_directive\"", "not valid without our change either"]);
+    before.came_to_nothing(
+        &shop,
+        run.wait(),
+        1,
+        &["unknown directive \"no_such_directive\"", "not valid without our change either"],
+    );
     assert_eq!(shop.serving(), "v1");
 
     scene.nginx.http.clear();
@@ -102,7 +127,11 @@ fn a_configuration_that_is_accepted_and_not_loaded() {
     scene.nginx.http = format!("{} server {{ listen {address}; }}", zone("$host"));
     scene.nginx.write();
     let ended = shop.deploy(&Setup::version("v2"));
-    before.was_put_back(&shop, ended, &["did not take the new routes", &format!("bind() to {address} failed (98")]);
+    before.was_put_back(
+        &shop,
+        ended,
+        &["did not take the new routes", &format!("bind() to {address} failed (98")],
+    );
     assert_eq!(shop.serving(), "v1");
     drop(taken);
 
@@ -150,9 +179,19 @@ fn an_nginx_that_is_not_there_or_not_the_one_that_was_meant() {
     scene.nginx.write();
 
     scene.nginx.stop();
-    before.came_to_nothing(&shop, shop.deploy(&v2), 1, &["NGINX does not run: there is no pid file"]);
+    before.came_to_nothing(
+        &shop,
+        shop.deploy(&v2),
+        1,
+        &["NGINX does not run: there is no pid file"],
+    );
     std::fs::write(&pid_file, &pid).expect("a stale one");
-    before.came_to_nothing(&shop, shop.deploy(&v2), 1, &["is stale: the process in it does not run"]);
+    before.came_to_nothing(
+        &shop,
+        shop.deploy(&v2),
+        1,
+        &["is stale: the process in it does not run"],
+    );
     std::fs::remove_file(&pid_file).expect("removed");
 
     scene.nginx.start();
@@ -169,7 +208,12 @@ fn a_file_that_was_edited_by_hand_is_drift_and_not_written_over() {
     edited.extend_from_slice(b"# a note by hand\n");
     std::fs::write(shop.nginx_path(), &edited).expect("edited");
     let edited = Before { file: Some(edited), backends: before.backends.clone() };
-    edited.came_to_nothing(&shop, shop.deploy(&Setup::version("v2")), 4, &["the target is not as we left it", "was edited since it was written"]);
+    edited.came_to_nothing(
+        &shop,
+        shop.deploy(&Setup::version("v2")),
+        4,
+        &["the target is not as we left it", "was edited since it was written"],
+    );
     assert_eq!(shop.serving(), "v1");
 
     std::fs::write(shop.nginx_path(), before.file.expect("our file")).expect("put back");

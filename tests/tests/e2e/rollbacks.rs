@@ -4,7 +4,9 @@ use agente_tests::scene::{Scene, Service, Setup, wait_for};
 
 /// Waits until each of several requests in a row has failed.
 fn wait_failing(shop: &Service) {
-    wait_for("a release that fails every request", || (0..5).all(|_| shop.ask("/api/items").status == 500).then_some(()));
+    wait_for("a release that fails every request", || {
+        (0..5).all(|_| shop.ask("/api/items").status == 500).then_some(())
+    });
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Backends are replaced in batches: nothing is lost, there are never too few, and a way back exists in the middle.
+//! Backends are replaced in batches: nothing is lost, there are never too few, and a way back
+//! exists in the middle.
 
 use crate::capacity::Capacity;
 use crate::measured::{Measured, wait_nth};
@@ -7,7 +8,10 @@ use serde_json::Value;
 
 /// A rolling replacement of three backends.
 fn rolling(version: &str, surge: u16, unavailable: u16) -> Setup {
-    let strategy = format!("kind = \"rolling\"\nmax_surge = {surge}\nmax_unavailable = {unavailable}\npause = \"1s\"\n");
+    let strategy = format!(
+        "kind = \"rolling\"\nmax_surge = {surge}\nmax_unavailable = {unavailable}\npause = \
+         \"1s\"\n"
+    );
     Setup { instances: 3, strategy, ..Setup::version(version) }
 }
 
@@ -35,7 +39,9 @@ fn each_backend_in_turn_is_replaced_with_one_more_for_a_moment_and_with_one_less
     let shop = &measured.shop;
     let load = measured.traffic(100.0);
     let capacity = Capacity::of(shop, 3);
-    let ended = shop.deploy(&Setup { more: measured.analysis("", ""), ..rolling("v2", 1, 0) }).expect_code(0);
+    let ended = shop
+        .deploy(&Setup { more: measured.analysis("", ""), ..rolling("v2", 1, 0) })
+        .expect_code(0);
     assert_eq!(ended.outcome()["outcome"], "promoted");
     let seen = capacity.always_enough();
     assert_eq!(seen.most, 4, "{seen:?}");
@@ -55,10 +61,17 @@ fn a_host_killed_in_the_middle_goes_on_and_an_abort_in_the_middle_brings_back_wh
     let (_scene, shop) = three();
     let load = Traffic::on(&shop, 80.0, 2);
     let capacity = Capacity::of(&shop, 3);
-    let slow = |version: &str| Setup { strategy: rolling(version, 1, 0).strategy.replace("1s", "20s"), ..rolling(version, 1, 0) };
+    let slow = |version: &str| Setup {
+        strategy: rolling(version, 1, 0).strategy.replace("1s", "20s"),
+        ..rolling(version, 1, 0)
+    };
 
-    // One of the stable side is gone when the host dies; the next one takes up the same plan, pauses and all.
-    let run = shop.begin_deploy(&Setup { strategy: rolling("v2", 1, 0).strategy.replace("1s", "3s"), ..rolling("v2", 1, 0) });
+    // One of the stable side is gone when the host dies; the next one takes up the same plan,
+    // pauses and all.
+    let run = shop.begin_deploy(&Setup {
+        strategy: rolling("v2", 1, 0).strategy.replace("1s", "3s"),
+        ..rolling("v2", 1, 0)
+    });
     assert!(wait_nth(&run, "analyze", 1, "started"));
     assert_eq!(run.kill().code, None);
     let ended = shop.host(&["resume"]).expect_code(0);
@@ -93,7 +106,8 @@ fn a_candidate_that_turns_bad_in_the_middle_is_taken_back() {
     let (_scene, shop) = three();
     let load = Traffic::on(&shop, 80.0, 2);
     let capacity = Capacity::of(&shop, 3);
-    let setup = Setup { strategy: rolling("v2", 1, 0).strategy.replace("1s", "5s"), ..rolling("v2", 1, 0) };
+    let setup =
+        Setup { strategy: rolling("v2", 1, 0).strategy.replace("1s", "5s"), ..rolling("v2", 1, 0) };
     let ended = shop.deploy(&setup.flag("--unready-after 8")).expect_code(1);
     assert_eq!(ended.outcome()["outcome"], "unwound");
     assert!(ended.said().contains("health-readyz"), "{}", ended.said());
@@ -107,7 +121,10 @@ fn a_candidate_that_turns_bad_in_the_middle_is_taken_back() {
 fn containers_are_replaced_one_by_one() {
     let engine = Engine::start();
     let image = engine.image();
-    let setup = |version: &str| Setup { docker: Some((engine.socket.clone(), image.clone())), ..rolling(version, 1, 0) };
+    let setup = |version: &str| Setup {
+        docker: Some((engine.socket.clone(), image.clone())),
+        ..rolling(version, 1, 0)
+    };
     let mut scene = Scene::new();
     let shop = scene.service("shop");
     scene.first_release(&shop, &setup("v1"));
@@ -118,7 +135,8 @@ fn containers_are_replaced_one_by_one() {
     assert_eq!(shop.serving(), "v2");
     assert_eq!(engine.running().len(), 3, "{:?}", engine.running());
 
-    let run = shop.begin_deploy(&Setup { strategy: setup("v3").strategy.replace("1s", "4s"), ..setup("v3") });
+    let run = shop
+        .begin_deploy(&Setup { strategy: setup("v3").strategy.replace("1s", "4s"), ..setup("v3") });
     assert!(wait_nth(&run, "analyze", 1, "started"));
     shop.host(&["abort"]).expect_code(0);
     run.wait().expect_code(1);

@@ -5,7 +5,10 @@ use agente_tests::scene::{Scene, Service, Setup, Traffic};
 use serde_json::Value;
 
 fn canary(version: &str, pause: &str) -> Setup {
-    Setup { strategy: format!("kind = \"canary\"\nweights = [20, 50]\npause = \"{pause}\"\n"), ..Setup::version(version) }
+    Setup {
+        strategy: format!("kind = \"canary\"\nweights = [20, 50]\npause = \"{pause}\"\n"),
+        ..Setup::version(version)
+    }
 }
 
 #[track_caller]
@@ -23,8 +26,14 @@ fn a_stage_waits_for_a_person_and_a_pause_for_its_end() {
     let ended = shop.host(&["promote"]).expect_code(4);
     assert!(ended.stderr.contains("no deployment of shop"), "{}", ended.stderr);
 
-    let stages = "kind = \"canary\"\nstages = [{ weight = 20, pause = \"1s\", wait = true }, { weight = 50, pause = \"1s\" }]\n".to_owned();
-    let run = shop.begin_deploy(&Setup { strategy: stages, bake: "2s".to_owned(), ..Setup::version("v2") });
+    let stages = "kind = \"canary\"\nstages = [{ weight = 20, pause = \"1s\", wait = true }, { \
+                  weight = 50, pause = \"1s\" }]\n"
+        .to_owned();
+    let run = shop.begin_deploy(&Setup {
+        strategy: stages,
+        bake: "2s".to_owned(),
+        ..Setup::version("v2")
+    });
     let told = wait_told(&run, "is earned and waits for a person");
     assert!(told.starts_with("20 % ") && told.contains("agente-host promote"), "{told}");
     assert_eq!(weights(&shop), (80, 20));
@@ -36,9 +45,17 @@ fn a_stage_waits_for_a_person_and_a_pause_for_its_end() {
     shop.host(&["resume"]).expect_code(0);
     assert!(run.wait_step("bake", "started"));
     let late = shop.host(&["promote"]).expect_code(4);
-    assert!(late.stderr.contains("`bake`") && late.stderr.contains("waits for no promotion"), "{}", late.stderr);
+    assert!(
+        late.stderr.contains("`bake`") && late.stderr.contains("waits for no promotion"),
+        "{}",
+        late.stderr
+    );
     let ended = run.wait().expect_code(0);
-    assert!(ended.notes().contains("promoted by") && ended.notes().contains("looks good"), "{}", ended.notes());
+    assert!(
+        ended.notes().contains("promoted by") && ended.notes().contains("looks good"),
+        "{}",
+        ended.notes()
+    );
     only(&shop, "v2");
 
     // In full: past all further weights, at once.
@@ -49,7 +66,13 @@ fn a_stage_waits_for_a_person_and_a_pause_for_its_end() {
     let ended = run.wait().expect_code(0);
     assert_eq!(ended.outcome()["outcome"], "promoted");
     assert!(ended.took.as_secs() < 30, "{:?}", ended.took);
-    let shifts = shop.journal(&id).iter().filter(|entry| entry["event"]["output"]["notes"][0].as_str().is_some_and(|note| note.contains("50 %"))).count();
+    let shifts = shop
+        .journal(&id)
+        .iter()
+        .filter(|entry| {
+            entry["event"]["output"]["notes"][0].as_str().is_some_and(|note| note.contains("50 %"))
+        })
+        .count();
     assert_eq!(shifts, 0, "no step at 50 %");
     only(&shop, "v3");
     load.nothing_lost();
@@ -66,7 +89,12 @@ fn a_host_killed_at_a_weight_is_resumed_or_aborted_to_the_right_end() {
     assert_eq!(run.kill().code, None);
     assert_eq!(weights(shop), (80, 20), "the weight stays as it was");
     let open = shop.host(&["promote"]).expect_code(5);
-    assert!(open.stderr.contains("nobody runs deployment") && open.stderr.contains("agente-host resume"), "{}", open.stderr);
+    assert!(
+        open.stderr.contains("nobody runs deployment")
+            && open.stderr.contains("agente-host resume"),
+        "{}",
+        open.stderr
+    );
     let ended = shop.host(&["resume"]).expect_code(0);
     assert_eq!(ended.outcome()["outcome"], "promoted");
     only(shop, "v2");

@@ -20,7 +20,8 @@ fn another_store_that_meets_the_live_service_refuses() {
 }
 
 #[test]
-fn a_service_of_another_store_is_taken_over_by_force_with_nothing_lost_and_left_as_it_was_where_that_fails() {
+fn a_service_of_another_store_is_taken_over_by_force_with_nothing_lost_and_left_as_it_was_where_that_fails()
+ {
     let (scene, shop) = Scene::deployed();
     let backends = shop.backends();
     let load = Traffic::on(&shop, 60.0, 2);
@@ -49,10 +50,18 @@ fn a_second_deployment_is_refused_with_who_holds_the_lease_or_waits_for_it() {
     assert!(first.wait_step("launch", "started"));
     let second = shop.host(&["deploy"]).expect_code(4);
     let pid = first.pid().to_string();
-    assert!(second.said().contains(&pid) && second.said().contains("deploy"), "who: {}", second.said());
+    assert!(
+        second.said().contains(&pid) && second.said().contains("deploy"),
+        "who: {}",
+        second.said()
+    );
     assert!(second.said().contains("since 20"), "since when: {}", second.said());
     let late = shop.host(&["deploy", "--lock-wait", "200ms"]).expect_code(4);
-    assert!(late.took >= Duration::from_millis(200) && late.said().contains(&pid), "{}", late.said());
+    assert!(
+        late.took >= Duration::from_millis(200) && late.said().contains(&pid),
+        "{}",
+        late.said()
+    );
 
     // While it waits, the first one ends; the second one's own manifest is what it deploys then.
     shop.write(&Setup::version("v3"));
@@ -79,13 +88,25 @@ fn a_plugin_that_was_never_granted_anything_is_refused_with_the_command_that_gra
     let ended = shop.host(&["deploy", "--plugin", component]).expect_code(4);
     assert!(ended.stderr.contains("never granted"), "{}", ended.stderr);
     let directory = scene.nginx.path("agente");
-    assert!(ended.stderr.contains(&directory.display().to_string()), "what it asks for, filled in: {}", ended.stderr);
+    assert!(
+        ended.stderr.contains(&directory.display().to_string()),
+        "what it asks for, filled in: {}",
+        ended.stderr
+    );
     assert_eq!(shop.nginx_file(), file);
 
     // What lacks a grant is named once, and the command does as it is printed, typed into a shell.
-    let command = ended.stderr.split('`').find(|part| part.starts_with("agente-host plugin add")).unwrap_or_else(|| panic!("no command in {}", ended.stderr));
+    let command = ended
+        .stderr
+        .split('`')
+        .find(|part| part.starts_with("agente-host plugin add"))
+        .unwrap_or_else(|| panic!("no command in {}", ended.stderr));
     assert!(command.contains(component), "{command}");
-    assert_eq!((command.matches("plugin add").count(), command.matches("plugin add http-health").count()), (2, 1), "{command}");
+    assert_eq!(
+        (command.matches("plugin add").count(), command.matches("plugin add http-health").count()),
+        (2, 1),
+        "{command}"
+    );
     let typed = shop.type_in(command);
     assert!(typed.status.success(), "`{command}`: {}", String::from_utf8_lossy(&typed.stderr));
     shop.host(&["deploy", "--plugin", component]).expect_code(0);

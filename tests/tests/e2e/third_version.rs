@@ -1,4 +1,5 @@
-//! A third version comes while the second is on its way: it is turned down, it waits, or it takes the second's place.
+//! A third version comes while the second is on its way: it is turned down, it waits, or it takes
+//! the second's place.
 
 use crate::capacity::Capacity;
 use crate::measured::{Measured, wait_nth, weights};
@@ -13,7 +14,13 @@ fn slow_canary(version: &str) -> Setup {
 
 /// When a deployment was opened, and when it was closed.
 fn open_from_to(journal: &[Value]) -> (u64, u64) {
-    let at = |entry: &str| journal.iter().find(|found| found["event"]["entry"] == entry).and_then(|found| found["at"].as_u64()).expect("such an entry");
+    let at = |entry: &str| {
+        journal
+            .iter()
+            .find(|found| found["event"]["entry"] == entry)
+            .and_then(|found| found["at"].as_u64())
+            .expect("such an entry")
+    };
     (at("opened"), at("closed"))
 }
 
@@ -25,8 +32,17 @@ fn a_third_version_is_turned_down_or_waits_for_the_second() {
     assert!(wait_nth(&second, "analyze", 0, "started"));
 
     let ended = shop.deploy(&Setup::version("v3")).expect_code(4);
-    assert!(ended.stderr.contains("lease") && ended.stderr.contains(&format!("process {}", second.pid())), "{}", ended.stderr);
-    assert!(ended.stderr.contains("--on-open queue") && ended.stderr.contains("--on-open supersede"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("lease")
+            && ended.stderr.contains(&format!("process {}", second.pid())),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("--on-open queue") && ended.stderr.contains("--on-open supersede"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(weights(&shop), (80, 20), "the second goes on");
 
     let third = shop.begin(&["deploy", "--on-open", "queue"]);
@@ -36,7 +52,8 @@ fn a_third_version_is_turned_down_or_waits_for_the_second() {
     let third_id = third.id();
     third.wait().expect_code(0);
     assert_eq!(shop.serving(), "v3");
-    let (second, third) = (open_from_to(&shop.journal(&second_id)), open_from_to(&shop.journal(&third_id)));
+    let (second, third) =
+        (open_from_to(&shop.journal(&second_id)), open_from_to(&shop.journal(&third_id)));
     assert!(second.1 <= third.0, "one after the other: {second:?}, {third:?}");
     load.nothing_lost();
     drop(scene);
@@ -60,10 +77,14 @@ fn a_third_version_that_supersedes_begins_when_the_second_is_unwound() {
     let ended = third.wait().expect_code(0);
     assert!(ended.stderr.contains("asked to unwind"), "{}", ended.stderr);
     assert_eq!(shop.serving(), "v3");
-    let (second, third) = (open_from_to(&shop.journal(&second_id)), open_from_to(&shop.journal(&third_id)));
+    let (second, third) =
+        (open_from_to(&shop.journal(&second_id)), open_from_to(&shop.journal(&third_id)));
     assert!(second.1 <= third.0, "one after the other: {second:?}, {third:?}");
     let seen = capacity.always_enough();
-    assert_eq!(seen.weights, [(10_000, 0), (8000, 2000), (10_000, 0), (8000, 2000), (5000, 5000), (0, 10_000)]);
+    assert_eq!(
+        seen.weights,
+        [(10_000, 0), (8000, 2000), (10_000, 0), (8000, 2000), (5000, 5000), (0, 10_000)]
+    );
     load.nothing_lost();
 }
 
@@ -75,7 +96,9 @@ fn superseding_a_rolling_deployment_grows_the_stable_side_back_before_its_reques
     let load = Traffic::on(&shop, 80.0, 2);
     let capacity = Capacity::of(&shop, 3);
     let rolling = |version: &str, pause: &str| {
-        let strategy = format!("kind = \"rolling\"\nmax_surge = 1\nmax_unavailable = 0\npause = \"{pause}\"\n");
+        let strategy = format!(
+            "kind = \"rolling\"\nmax_surge = 1\nmax_unavailable = 0\npause = \"{pause}\"\n"
+        );
         Setup { instances: 3, strategy, ..Setup::version(version) }
     };
     let second = shop.begin_deploy(&rolling("v2", "15s"));

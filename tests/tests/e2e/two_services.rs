@@ -20,7 +20,10 @@ fn two_services_deployed_at_the_same_time_only_ever_answer_for_themselves() {
     for number in 2..=3 {
         let (one, other) = (
             shop.begin_deploy(&Setup::version(&format!("shop-v{number}"))),
-            cart.begin_deploy(&Setup { instances: 2, ..Setup::version(&format!("cart-v{number}")) }),
+            cart.begin_deploy(&Setup {
+                instances: 2,
+                ..Setup::version(&format!("cart-v{number}"))
+            }),
         );
         one.wait().expect_code(0);
         other.wait().expect_code(0);
@@ -43,7 +46,8 @@ fn two_services_with_one_range_of_ports_are_deployed_at_the_same_time() {
     scene.first_release(&shop, &Setup::version("shop-v1"));
     scene.first_release(&cart, &Setup::version("cart-v1"));
     // The first has its plan, and has launched nothing yet.
-    let first = shop.begin_deploy(&Setup { baseline: "5s".to_owned(), ..Setup::version("shop-v2") });
+    let first =
+        shop.begin_deploy(&Setup { baseline: "5s".to_owned(), ..Setup::version("shop-v2") });
     assert!(first.wait_step("baseline", "started"));
     cart.deploy(&Setup::version("cart-v2")).expect_code(0);
     first.wait().expect_code(0);
@@ -55,19 +59,26 @@ fn two_services_with_one_range_of_ports_are_deployed_at_the_same_time() {
 fn a_long_stream_on_one_service_does_not_stop_the_deployment_of_the_other() {
     let (scene, shop, cart) = both();
     let mut stream = TcpStream::connect(("127.0.0.1", cart.port)).expect("a connection");
-    write!(stream, "GET /api/stream?seconds=600&tick_ms=100 HTTP/1.1\r\nHost: cart\r\n\r\n").expect("a request");
+    write!(stream, "GET /api/stream?seconds=600&tick_ms=100 HTTP/1.1\r\nHost: cart\r\n\r\n")
+        .expect("a request");
     let mut stream = BufReader::new(stream);
     let mut read_tick = move || {
         let mut line = String::new();
         while !line.contains("cart-v1") {
             line.clear();
-            assert!(stream.read_line(&mut line).expect("the stream goes on") > 0, "the stream was cut");
+            assert!(
+                stream.read_line(&mut line).expect("the stream goes on") > 0,
+                "the stream was cut"
+            );
         }
     };
     read_tick();
 
     let load = Traffic::on(&shop, 50.0, 1);
-    let weak = Setup { drain_more: ", accept_weak_evidence = true".to_owned(), ..Setup::version("shop-v2") };
+    let weak = Setup {
+        drain_more: ", accept_weak_evidence = true".to_owned(),
+        ..Setup::version("shop-v2")
+    };
     let ended = shop.deploy(&weak).expect_code(0);
     assert!(ended.notes().contains("drained"), "{}", ended.notes());
     assert_eq!(shop.status()["state"]["kept"]["drained"], true);

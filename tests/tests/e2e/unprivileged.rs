@@ -1,5 +1,6 @@
-//! The host runs as a user who owns nothing but its own folder, and NGINX and its files are root's: the folder is shared by a group, and NGINX is tested
-//! and reloaded through the prefix of the grant. What is missing for that is said before anything is touched.
+//! The host runs as a user who owns nothing but its own folder, and NGINX and its files are root's:
+//! the folder is shared by a group, and NGINX is tested and reloaded through the prefix of the
+//! grant. What is missing for that is said before anything is touched.
 
 use agente_tests::scene::{AsRoot, Ended, Scene, Service, Setup, Traffic, wait_for};
 use std::os::unix::fs::MetadataExt;
@@ -7,9 +8,12 @@ use std::os::unix::fs::MetadataExt;
 /// Everything that `nginx-switch` runs.
 fn commands(scene: &Scene) -> Vec<Vec<String>> {
     let conf = scene.nginx.path("nginx.conf").display().to_string();
-    let with_conf = |rest: &[&str]| ["-c", &conf].iter().chain(rest).map(|word| (*word).to_owned()).collect();
+    let with_conf =
+        |rest: &[&str]| ["-c", &conf].iter().chain(rest).map(|word| (*word).to_owned()).collect();
     [vec!["-v".to_owned()], with_conf(&["-t"]), with_conf(&["-T"]), with_conf(&["-s", "reload"])]
-        .map(|arguments: Vec<String>| std::iter::once("/usr/sbin/nginx".to_owned()).chain(arguments).collect())
+        .map(|arguments: Vec<String>| {
+            std::iter::once("/usr/sbin/nginx".to_owned()).chain(arguments).collect()
+        })
         .to_vec()
 }
 
@@ -41,7 +45,15 @@ fn an_unprivileged_host_adopts_deploys_and_goes_back_behind_roots_nginx() {
     refused(&shop, &shop.host(&adopt), "Permission denied", "--exec-prefix");
 
     let door = AsRoot::allow(scene.path(), commands(&scene));
-    shop.host(&["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", &door.prefix.display().to_string()]).expect_code(0);
+    shop.host(&[
+        "plugin",
+        "add",
+        "nginx-switch",
+        "--yes",
+        "--exec-prefix",
+        &door.prefix.display().to_string(),
+    ])
+    .expect_code(0);
     shop.host(&adopt).expect_code(0);
     scene.use_pool(&shop);
 
@@ -49,7 +61,9 @@ fn an_unprivileged_host_adopts_deploys_and_goes_back_behind_roots_nginx() {
     shop.deploy(&Setup::version("v2")).expect_code(0);
     assert_eq!(shop.serving(), "v2");
     let owners = |shop: &Service| {
-        let uid = |(_, pid): (String, u32)| std::fs::metadata(format!("/proc/{pid}")).expect("it runs").uid();
+        let uid = |(_, pid): (String, u32)| {
+            std::fs::metadata(format!("/proc/{pid}")).expect("it runs").uid()
+        };
         shop.backends().into_iter().map(uid).collect::<Vec<_>>()
     };
     assert_eq!(owners(&shop), [user.uid], "backends are the user's own");
@@ -60,7 +74,10 @@ fn an_unprivileged_host_adopts_deploys_and_goes_back_behind_roots_nginx() {
     assert_eq!(shop.serving(), "v1");
 
     // A release that turns bad is taken back, with all that it takes.
-    shop.deploy(&Setup { bake: "20s".to_owned(), ..Setup::version("v3") }.flag("--unready-after 2")).expect_code(1);
+    shop.deploy(
+        &Setup { bake: "20s".to_owned(), ..Setup::version("v3") }.flag("--unready-after 2"),
+    )
+    .expect_code(1);
     assert_eq!(shop.serving(), "v1");
     load.nothing_lost();
 
@@ -72,7 +89,15 @@ fn an_unprivileged_host_adopts_deploys_and_goes_back_behind_roots_nginx() {
     // A signal to root's master would be turned down by the kernel in the middle of a deployment.
     shop.switch_setting("reload = \"signal\"");
     shop.write(&Setup::version("v4"));
-    shop.host(&["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", &door.prefix.display().to_string()]).expect_code(0);
+    shop.host(&[
+        "plugin",
+        "add",
+        "nginx-switch",
+        "--yes",
+        "--exec-prefix",
+        &door.prefix.display().to_string(),
+    ])
+    .expect_code(0);
     let ended = shop.host(&["deploy"]);
     assert!(ended.said().contains("may not send signals to NGINX's master"), "{}", ended.said());
     assert_eq!(ended.outcome()["outcome"], "refused", "{}", ended.said());
@@ -93,7 +118,15 @@ fn two_users_of_a_group_start_and_go_back_from_what_the_other_deployed() {
     shop.write(&Setup::version("v2"));
     let door = AsRoot::allow(scene.path(), commands(&scene));
     shop.grant();
-    shop.host(&["plugin", "add", "nginx-switch", "--yes", "--exec-prefix", &door.prefix.display().to_string()]).expect_code(0);
+    shop.host(&[
+        "plugin",
+        "add",
+        "nginx-switch",
+        "--yes",
+        "--exec-prefix",
+        &door.prefix.display().to_string(),
+    ])
+    .expect_code(0);
     shop.host(&["adopt", "--backend", &address]).expect_code(0);
     scene.use_pool(&shop);
     shop.deploy(&Setup::version("v2")).expect_code(0);

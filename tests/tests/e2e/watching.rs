@@ -6,13 +6,20 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// From the moment at which a release has turned bad until the one before it has all requests: what the limits of its checks allow, and a switch.
+/// From the moment at which a release has turned bad until the one before it has all requests: what
+/// the limits of its checks allow, and a switch.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Starts to watch and waits until a check was asked.
 fn watch(shop: &Service, args: &[&str]) -> Run {
     let run = shop.begin(&[&["watch"], args].concat());
-    assert!(run.wait_event(|event| event.pointer("/progress/progress").is_some_and(|kind| kind == "checked")).is_some(), "watching ended at once");
+    assert!(
+        run.wait_event(|event| event
+            .pointer("/progress/progress")
+            .is_some_and(|kind| kind == "checked"))
+            .is_some(),
+        "watching ended at once"
+    );
     run
 }
 
@@ -31,7 +38,8 @@ fn back_to_first(shop: &Service) -> Duration {
 }
 
 #[test]
-fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_back_to_is_not_left() {
+fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_back_to_is_not_left()
+{
     let mut scene = Scene::new();
     let shop = scene.service("shop");
     // The first one is no longer ready itself, some time after it was gone back to.
@@ -39,19 +47,31 @@ fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_ba
     let load = Traffic::on(&shop, 60.0, 2);
     shop.deploy(&Setup::version("v2").flag("--unready-after 6")).expect_code(0);
     let run = watch(&shop, &["--for", "2m"]);
-    let unready = wait_for("the second version to be unready", || (shop.ask("/readyz").status == 503).then(Instant::now));
+    let unready = wait_for("the second version to be unready", || {
+        (shop.ask("/readyz").status == 503).then(Instant::now)
+    });
     let watching = run.wait().expect_code(1);
     let took = unready.elapsed();
     println!("taken back {} ms after it had turned bad", took.as_millis());
-    assert!(watching.stderr.contains("has turned bad") && watching.stderr.contains("health-readyz"), "{}", watching.stderr);
+    assert!(
+        watching.stderr.contains("has turned bad") && watching.stderr.contains("health-readyz"),
+        "{}",
+        watching.stderr
+    );
     assert!(watching.stderr.contains("the release before it serves again"), "{}", watching.stderr);
     assert_eq!(shop.serving(), "v1");
     assert!(took < BACK_WITHIN, "{took:?}");
 
     // To and fro is no way: what was gone back to is only reported.
-    wait_for("the first version to be unready", || (shop.ask("/readyz").status == 503).then_some(()));
+    wait_for("the first version to be unready", || {
+        (shop.ask("/readyz").status == 503).then_some(())
+    });
     let told = shop.host(&["watch", "--for", "6s"]).expect_code(1);
-    assert!(told.stderr.contains("was gone back to, so it is not left by itself"), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("was gone back to, so it is not left by itself"),
+        "{}",
+        told.stderr
+    );
     assert_eq!(shop.serving(), "v1");
     load.nothing_lost();
 }
@@ -74,10 +94,17 @@ fn a_release_whose_requests_fail_is_taken_back_by_its_measures() {
     // Its endpoints say that all is well.
     shop.deploy(&measured.canary("v2").flag("--fail 30 --fail-after 25")).expect_code(0);
     let run = watch(shop, &["--for", "2m"]);
-    let failing = wait_for("the first failed request", || (load.report().failed_total > 0).then(Instant::now));
+    let failing = wait_for("the first failed request", || {
+        (load.report().failed_total > 0).then(Instant::now)
+    });
     let told = run.wait().expect_code(1);
     assert!(told.stderr.contains("analysis `errors`"), "{}", told.stderr);
-    assert_eq!(told.stderr.matches("has turned bad").count(), 1, "taken back at the first attempt: {}", told.stderr);
+    assert_eq!(
+        told.stderr.matches("has turned bad").count(),
+        1,
+        "taken back at the first attempt: {}",
+        told.stderr
+    );
     println!("taken back {} ms after the first failed request", failing.elapsed().as_millis());
     assert!(failing.elapsed() < BACK_WITHIN, "{:?}", failing.elapsed());
     back_to_first(shop);
@@ -88,12 +115,21 @@ fn after_its_window_a_bad_release_is_only_reported() {
     let (scene, shop) = Scene::deployed();
     shop.deploy(&Setup::version("v2").flag("--unready-after 5")).expect_code(0);
     let run = watch(&shop, &["--window", "1s"]);
-    let unhealthy = |event: &Value| event.pointer("/progress/verdict/kind").is_some_and(|kind| kind == "unhealthy");
+    let unhealthy = |event: &Value| {
+        event.pointer("/progress/verdict/kind").is_some_and(|kind| kind == "unhealthy")
+    };
     assert!(run.wait_event(unhealthy).is_some());
     let began = Instant::now();
-    wait_for("more than the limit of unhealthy answers", || (began.elapsed() > Duration::from_secs(3)).then_some(()));
+    wait_for("more than the limit of unhealthy answers", || {
+        (began.elapsed() > Duration::from_secs(3)).then_some(())
+    });
     let told = ended(run);
-    assert!(told.stderr.contains("it was promoted more than 1 s ago, so it is not taken back by itself"), "{}", told.stderr);
+    assert!(
+        told.stderr
+            .contains("it was promoted more than 1 s ago, so it is not taken back by itself"),
+        "{}",
+        told.stderr
+    );
     assert_eq!(shop.serving(), "v2");
     drop(scene);
 }
@@ -104,7 +140,11 @@ fn a_bad_release_without_a_way_back_makes_a_timely_watch_fail() {
     let shop = scene.service("shop");
     scene.first_release(&shop, &Setup::version("v1").flag("--unready-after 8"));
     let told = shop.host(&["watch", "--for", "20s"]).expect_code(1);
-    assert!(told.stderr.contains("it can't be taken back") && told.stderr.contains("the only one"), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("it can't be taken back") && told.stderr.contains("the only one"),
+        "{}",
+        told.stderr
+    );
     assert_eq!(shop.serving(), "v1");
 }
 
@@ -116,10 +156,20 @@ fn a_watch_yields_to_a_deployment_and_then_looks_after_what_that_brought() {
     assert!(deployment.wait_step("bake", "started"));
     deployment.wait().expect_code(0);
     // The slot of the second one is asked only when that is what is looked after.
-    let green = |event: &Value| event.pointer("/progress/backend").and_then(Value::as_str).is_some_and(|backend| backend.contains("-green-"));
+    let green = |event: &Value| {
+        event
+            .pointer("/progress/backend")
+            .and_then(Value::as_str)
+            .is_some_and(|backend| backend.contains("-green-"))
+    };
     assert!(run.wait_event(green).is_some());
     let told = ended(run);
-    assert!(told.stderr.contains("is open and watches for itself") && told.stderr.contains("watching release r2 on green"), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("is open and watches for itself")
+            && told.stderr.contains("watching release r2 on green"),
+        "{}",
+        told.stderr
+    );
     assert_eq!(shop.serving(), "v2");
     drop(scene);
 }
@@ -130,7 +180,8 @@ fn a_watch_that_is_asked_to_end_while_it_takes_a_release_back_leaves_nothing_hal
     let load = Traffic::on(&shop, 60.0, 2);
     shop.deploy(&Setup::version("v2").flag("--unready-after 4")).expect_code(0);
     let run = watch(&shop, &[]);
-    let began = |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
+    let began =
+        |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
     assert!(run.wait_event(began).is_some(), "the way back has begun");
     run.signal(Signal::TERM);
     run.wait().expect_code(0);
@@ -147,7 +198,8 @@ fn a_closed_terminal_ends_neither_a_watch_nor_its_way_back() {
     shop.deploy(&Setup::version("v2").flag("--unready-after 4")).expect_code(0);
     let run = watch(&shop, &["--for", "1m"]);
     run.signal(Signal::HUP);
-    let began = |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
+    let began =
+        |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
     assert!(run.wait_event(began).is_some(), "the way back has begun");
     run.signal(Signal::HUP);
     run.wait().expect_code(1);
@@ -162,7 +214,11 @@ fn a_watch_whose_program_was_replaced_takes_a_bad_release_back_all_the_same() {
     let program = shop.with_own_program();
     scene.first_release(&shop, &Setup::version("v1"));
     // Nothing of the old side stands: going back means to launch it.
-    shop.deploy(&Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version("v2") }.flag("--unready-after 6")).expect_code(0);
+    shop.deploy(
+        &Setup { keep_previous: "\"none\"".to_owned(), ..Setup::version("v2") }
+            .flag("--unready-after 6"),
+    )
+    .expect_code(0);
     let run = watch(&shop, &["--for", "1m"]);
     let newer = program.with_extension("new");
     std::fs::copy(&program, &newer).expect("a newer program");
@@ -177,8 +233,13 @@ fn the_numbers_of_a_watch_are_scraped() {
     let port = free_port();
     let measured = Measured::scraping(&[format!("127.0.0.1:{port}")]);
     let run = watch(&measured.shop, &["--listen", &format!("127.0.0.1:{port}")]);
-    let stable =
-        wait_for("the numbers in Prometheus", || measured.prometheus().query("agente_release_info{service=\"shop\",role=\"stable\"}").into_iter().next());
+    let stable = wait_for("the numbers in Prometheus", || {
+        measured
+            .prometheus()
+            .query("agente_release_info{service=\"shop\",role=\"stable\"}")
+            .into_iter()
+            .next()
+    });
     assert_eq!(stable["metric"]["release"], "1", "{stable}");
     ended(run);
 }

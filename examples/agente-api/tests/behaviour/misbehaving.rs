@@ -127,7 +127,11 @@ fn ignore_sigterm_goes_on_serving() {
 #[test]
 fn wrong_options_are_refused() {
     for bad in [["--fail", "101"], ["--crash-after", "-1"], ["--keep-alive", "soon"]] {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_agente-api")).arg("127.0.0.1:0").args(bad).output().expect("it runs");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_agente-api"))
+            .arg("127.0.0.1:0")
+            .args(bad)
+            .output()
+            .expect("it runs");
         assert_eq!(output.status.code(), Some(2), "{bad:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(bad[1]), "{bad:?}");
     }

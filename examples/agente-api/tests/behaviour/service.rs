@@ -26,7 +26,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
@@ -47,7 +51,13 @@ impl Service {
         let mut log = BufReader::new(child.stdout.take().expect("its output is piped"));
         let mut line = String::new();
         log.read_line(&mut line).expect("the service prints its address");
-        let address = line.trim().rsplit(' ').next().expect("an address").parse().expect("an address at the end of the first line");
+        let address = line
+            .trim()
+            .rsplit(' ')
+            .next()
+            .expect("an address")
+            .parse()
+            .expect("an address at the end of the first line");
         Self { child, address, log }
     }
 
@@ -108,8 +118,18 @@ impl Drop for Service {
     }
 }
 
-pub(crate) fn send(stream: &mut TcpStream, method: &str, path: &str, body: &[u8], connection: &str) {
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n", body.len());
+pub(crate) fn send(
+    stream: &mut TcpStream,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    connection: &str,
+) {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: {connection}\r\nContent-Length: \
+         {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).expect("the request is sent");
     stream.write_all(body).expect("the body is sent");
 }
@@ -123,7 +143,8 @@ pub(crate) fn receive(stream: &mut TcpStream) -> Answer {
         bytes.push(byte[0]);
     }
     let mut answer = parse(&bytes);
-    let mut body = vec![0; answer.header("content-length").expect("a length").parse().expect("a length")];
+    let mut body =
+        vec![0; answer.header("content-length").expect("a length").parse().expect("a length")];
     stream.read_exact(&mut body).expect("a whole body");
     answer.body = String::from_utf8(body).expect("text");
     answer

@@ -19,16 +19,26 @@ fn version_and_release_are_in_every_answer() {
     let service = Service::start_with(&["--version-name", "v7"], &[("AGENTE_RELEASE", "12")]);
     for path in ["/healthz", "/api/items", "/metrics", "/nowhere"] {
         let answer = service.get(path);
-        assert_eq!((answer.header("x-version"), answer.header("x-release")), (Some("v7"), Some("12")), "{path}");
+        assert_eq!(
+            (answer.header("x-version"), answer.header("x-release")),
+            (Some("v7"), Some("12")),
+            "{path}"
+        );
     }
     assert!(service.get("/health/version").body.contains(r#""version":"v7""#));
 }
 
 #[test]
 fn a_flag_wins_over_its_variable() {
-    let service = Service::start_with(&["--version-name", "flag"], &[("AGENTE_API_VERSION_NAME", "variable")]);
+    let service = Service::start_with(
+        &["--version-name", "flag"],
+        &[("AGENTE_API_VERSION_NAME", "variable")],
+    );
     assert_eq!(service.get("/healthz").header("x-version"), Some("flag"));
-    let service = Service::start_with(&[], &[("AGENTE_API_VERSION_NAME", "variable"), ("AGENTE_API_NEVER_READY", "true")]);
+    let service = Service::start_with(
+        &[],
+        &[("AGENTE_API_VERSION_NAME", "variable"), ("AGENTE_API_NEVER_READY", "true")],
+    );
     assert_eq!(service.get("/healthz").header("x-version"), Some("variable"));
     assert_eq!(service.get("/readyz").status, 503);
 }
@@ -38,7 +48,10 @@ fn a_posted_body_is_answered_with_its_length_and_checksum() {
     let service = Service::start(&[]);
     let answer = service.ask("POST", "/api/items", b"abc");
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.body.trim(), r#"{"length":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}"#);
+    assert_eq!(
+        answer.body.trim(),
+        r#"{"length":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}"#
+    );
     let long = vec![b'x'; 3 * 1024 * 1024];
     assert!(service.ask("POST", "/api/items", &long).body.contains(r#""length":3145728"#));
 }
@@ -115,19 +128,40 @@ fn metrics_count_requests_by_method_and_code() {
 #[test]
 fn an_address_in_use_ends_with_a_reason() {
     let service = Service::start(&[]);
-    let output = Command::new(env!("CARGO_BIN_EXE_agente-api")).arg(service.address.to_string()).output().expect("it runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_agente-api"))
+        .arg(service.address.to_string())
+        .output()
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.starts_with(&format!("Error: can't listen on {}: ", service.address)), "{message}");
+    assert!(
+        message.starts_with(&format!("Error: can't listen on {}: ", service.address)),
+        "{message}"
+    );
 }
 
 #[test]
 fn help_names_every_variable() {
-    let output = Command::new(env!("CARGO_BIN_EXE_agente-api")).arg("--help").output().expect("it runs");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_agente-api")).arg("--help").output().expect("it runs");
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
-    for name in ["LISTEN", "VERSION_NAME", "KEEP_ALIVE", "NEVER_READY", "CRASH_AFTER", "FAIL", "FAIL_AFTER", "UNREADY_AFTER", "SLOW", "LEAK", "IGNORE_SIGTERM"]
-    {
-        assert!(help.contains(&format!("AGENTE_API_{name}=")), "AGENTE_API_{name} is not in --help");
+    for name in [
+        "LISTEN",
+        "VERSION_NAME",
+        "KEEP_ALIVE",
+        "NEVER_READY",
+        "CRASH_AFTER",
+        "FAIL",
+        "FAIL_AFTER",
+        "UNREADY_AFTER",
+        "SLOW",
+        "LEAK",
+        "IGNORE_SIGTERM",
+    ] {
+        assert!(
+            help.contains(&format!("AGENTE_API_{name}=")),
+            "AGENTE_API_{name} is not in --help"
+        );
     }
     assert!(help.contains("AGENTE_RELEASE"));
 }

@@ -58,7 +58,9 @@ fn requests_in_flight_are_answered_and_new_connections_refused() {
 fn a_body_still_being_sent_is_read_to_its_end() {
     let mut service = Service::start(&[]);
     let mut stream = service.connect();
-    stream.write_all(b"POST /api/items HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc").expect("sent");
+    stream
+        .write_all(b"POST /api/items HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc")
+        .expect("sent");
     wait_in_flight(&service, 1);
     stopping(&mut service);
     wait_until_closed(&service);
@@ -129,7 +131,12 @@ fn no_request_is_lost_while_the_service_is_asked_to_stop_under_load() {
         })
         .collect();
     let deadline = Instant::now() + PATIENCE;
-    while !service.get("/metrics").body.lines().any(|line| line.starts_with("http_request_duration_seconds_count ") && line.len() > 39) {
+    while !service
+        .get("/metrics")
+        .body
+        .lines()
+        .any(|line| line.starts_with("http_request_duration_seconds_count ") && line.len() > 39)
+    {
         assert!(Instant::now() < deadline, "the load did not arrive");
     }
     stopping(&mut service);
@@ -139,7 +146,8 @@ fn no_request_is_lost_while_the_service_is_asked_to_stop_under_load() {
         assert!(answered > 0);
         resets += reset;
     }
-    // The kernel resets what connects between the last accept and the close: no server can help that, and it lasts microseconds.
+    // The kernel resets what connects between the last accept and the close: no server can help
+    // that, and it lasts microseconds.
     assert!(resets <= 1, "{resets} connections were reset");
     assert_eq!(service.ended().code(), Some(0));
 }

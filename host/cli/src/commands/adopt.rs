@@ -18,9 +18,13 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitCode, CliError> {
     for address in &options.backends {
-        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+        let port = address
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty())
+            .and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none_or(|port| port == 0) {
-            return Err(CliError::usage(format!("`{address}` is not an address")).hint("write it as `127.0.0.1:9000`"));
+            return Err(CliError::usage(format!("`{address}` is not an address"))
+                .hint("write it as `127.0.0.1:9000`"));
         }
     }
     let session = Session::open(global, About::Standing(&options.components)).await?;
@@ -28,18 +32,26 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
     let mut state = store.state(session.base.scope()).await?;
     if let Some(open) = &state.open {
-        return Err(CliError::refused(format!("deployment {open} is open")).hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
+        return Err(CliError::refused(format!("deployment {open} is open"))
+            .hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
     }
     if options.force && options.backends.is_empty() {
         return retake(global, &session, lease, state).await;
     }
     if let Some(stable) = &state.stable {
-        let error = PlanError::AlreadyManaged { scope: session.base.scope().clone(), release: stable.release };
-        return Err(CliError::refused(error.to_string()).hint("`agente-host status` shows it; a new release is brought by `agente-host deploy`"));
+        let error = PlanError::AlreadyManaged {
+            scope: session.base.scope().clone(),
+            release: stable.release,
+        };
+        return Err(CliError::refused(error.to_string()).hint(
+            "`agente-host status` shows it; a new release is brought by `agente-host deploy`",
+        ));
     }
     if options.force {
-        // Whoever put them there: the routes that are in force now are what an adoption that fails puts back.
-        state.routes = session.switcher(session.context(None, &[], None))?.observe().await?.in_force();
+        // Whoever put them there: the routes that are in force now are what an adoption that fails
+        // puts back.
+        state.routes =
+            session.switcher(session.context(None, &[], None))?.observe().await?.in_force();
     }
     let runtime = RuntimeSpec::Adopted { addresses: options.backends.clone() };
     let release = store.create_release(session.base.scope(), Artifact::Adopted, runtime).await?;
@@ -52,19 +64,28 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
             deployment: DeploymentId("adopt".to_owned()),
             store: store.id().to_owned(),
         };
-        session.base.runtime.ensure(&launch).await.map_err(|failure| CliError::from(failure.fault().clone()))?;
+        session
+            .base
+            .runtime
+            .ensure(&launch)
+            .await
+            .map_err(|failure| CliError::from(failure.fault().clone()))?;
     }
     let policy = session.policy().await;
     let inputs = deploy::inputs(&session, policy, state.clone(), options.force).await?;
-    let plan = planner::adopt(inputs, release, backends).map_err(|error| CliError::refused(error.to_string()))?;
+    let plan = planner::adopt(inputs, release, backends)
+        .map_err(|error| CliError::refused(error.to_string()))?;
     let output = Output::new(global.output);
-    let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
+    let outcome =
+        drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output)
+            .await?;
     let _ = lease.release().await;
     if matches!(outcome, agente_engine::journal::Outcome::Promoted { .. }) {
         say("the target knows the service now; nothing that ran was touched");
         let scope = session.base.scope();
         say(&format!(
-            "next: let the public server use the pool of {scope}, as the guide of `{}` says, then `agente-host deploy`",
+            "next: let the public server use the pool of {scope}, as the guide of `{}` says, then \
+             `agente-host deploy`",
             session.base.manifest.switcher
         ));
     }
@@ -72,7 +93,12 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
 }
 
 /// Puts back what the journal says, over whatever was done to the target by hand.
-async fn retake(global: &Global, session: &Session, lease: Lease, state: ServiceState) -> Result<ExitCode, CliError> {
+async fn retake(
+    global: &Global,
+    session: &Session,
+    lease: Lease,
+    state: ServiceState,
+) -> Result<ExitCode, CliError> {
     let scope = session.base.scope();
     let release = match &state.stable {
         Some(stable) => session.base.store.release(scope, stable.release).await?,
@@ -83,8 +109,18 @@ async fn retake(global: &Global, session: &Session, lease: Lease, state: Service
             .hint("name what runs now: `agente-host adopt --force --backend 127.0.0.1:9000`"));
     };
     let policy = session.policy().await;
-    let plan = planner::retake(deploy::inputs(session, policy, state.clone(), true).await?, release).map_err(|error| CliError::refused(error.to_string()))?;
-    let outcome = drive::run(session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &Output::new(global.output)).await?;
+    let plan =
+        planner::retake(deploy::inputs(session, policy, state.clone(), true).await?, release)
+            .map_err(|error| CliError::refused(error.to_string()))?;
+    let outcome = drive::run(
+        session,
+        &lease,
+        &plan,
+        Work::Begin(Box::new(plan.clone())),
+        state,
+        &Output::new(global.output),
+    )
+    .await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
 }

@@ -11,7 +11,9 @@ use agente_engine::executor::{self, World};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::planner;
 use agente_engine::policy::{CheckMoment, CheckOf};
-use agente_engine::ports::{Finding, FindingResult, HealthCheck, ObservedState, Observer, Progress, TrafficSwitcher};
+use agente_engine::ports::{
+    Finding, FindingResult, HealthCheck, ObservedState, Observer, Progress, TrafficSwitcher,
+};
 use agente_engine::verdict::{Subject, VerdictKind};
 use serde_json::json;
 use std::process::ExitCode;
@@ -29,7 +31,9 @@ impl Findings {
             self.exit = exit_of(kind);
         }
         match self.kind {
-            OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "finding", "finding": finding })),
+            OutputKind::Json => json_line(
+                &json!({ "schema": output::EVENTS, "event": "finding", "finding": finding }),
+            ),
             OutputKind::Human | OutputKind::Plain => {
                 let mark = match finding.result {
                     FindingResult::Good => "ok     ",
@@ -45,12 +49,24 @@ impl Findings {
     }
 
     fn line(&mut self, subject: &str, result: FindingResult, message: impl Into<String>) {
-        self.add(&Finding { subject: subject.to_owned(), result, message: message.into(), hint: None }, FaultKind::Failed);
+        self.add(
+            &Finding { subject: subject.to_owned(), result, message: message.into(), hint: None },
+            FaultKind::Failed,
+        );
     }
 
     fn fault(&mut self, subject: &str, fault: Fault) {
-        let message = std::iter::once(fault.message).chain(fault.causes).collect::<Vec<_>>().join(": ");
-        self.add(&Finding { subject: subject.to_owned(), result: FindingResult::Bad, message, hint: fault.hint }, fault.kind);
+        let message =
+            std::iter::once(fault.message).chain(fault.causes).collect::<Vec<_>>().join(": ");
+        self.add(
+            &Finding {
+                subject: subject.to_owned(),
+                result: FindingResult::Bad,
+                message,
+                hint: fault.hint,
+            },
+            fault.kind,
+        );
     }
 }
 
@@ -58,13 +74,21 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
     let session = Session::look(global, About::Next(&options.replace)).await?;
     let manifest = &session.base.manifest;
     let mut findings = Findings { kind: global.output, exit: Exit::Done };
-    findings.line("manifest", FindingResult::Good, format!("`{}` is good for {}", manifest.path.display(), manifest.scope));
+    findings.line(
+        "manifest",
+        FindingResult::Good,
+        format!("`{}` is good for {}", manifest.path.display(), manifest.scope),
+    );
     findings.line("plugins", FindingResult::Good, "loaded, and granted what they ask for");
     let context = session.context(None, &[], None);
     let switcher = session.switcher(context.clone())?;
     match switcher.features().await {
         Ok(features) => {
-            findings.line("target", FindingResult::Good, format!("can be used: {}", features.names.join(", ")));
+            findings.line(
+                "target",
+                FindingResult::Good,
+                format!("can be used: {}", features.names.join(", ")),
+            );
             for warning in features.warnings {
                 findings.line("target", FindingResult::Warning, warning);
             }
@@ -73,11 +97,21 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
         Err(fault) => findings.fault("target", fault),
     }
     let checks = session.checks(&context);
-    for check in manifest.policy.checks_at(CheckMoment::Preflight).filter(|check| check.of == CheckOf::Dependency) {
+    for check in manifest
+        .policy
+        .checks_at(CheckMoment::Preflight)
+        .filter(|check| check.of == CheckOf::Dependency)
+    {
         let subject = Subject { slot: None, release: None, backends: Vec::new(), public_url: None };
-        let asked = tokio::time::timeout(check.timeout.max(Duration::from_millis(100)), checks.check(check, &subject)).await;
+        let asked = tokio::time::timeout(
+            check.timeout.max(Duration::from_millis(100)),
+            checks.check(check, &subject),
+        )
+        .await;
         let (result, message) = match asked {
-            Ok(verdict) if verdict.kind == VerdictKind::Healthy => (FindingResult::Good, format!("healthy: {}", verdict.reason)),
+            Ok(verdict) if verdict.kind == VerdictKind::Healthy => {
+                (FindingResult::Good, format!("healthy: {}", verdict.reason))
+            }
             Ok(verdict) => (FindingResult::Bad, format!("{}: {}", verdict.kind, verdict.reason)),
             Err(_) => (FindingResult::Bad, "errored: no answer in time".to_owned()),
         };
@@ -112,12 +146,19 @@ async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
         None => None,
     };
     let (Some(stable), Some(release)) = (&state.stable, release) else {
-        let message = "not asked: nothing serves yet, so there is nothing to compare with".to_owned();
-        return Ok(vec![Finding { subject: "analysis".to_owned(), result: FindingResult::Good, message, hint: None }]);
+        let message =
+            "not asked: nothing serves yet, so there is nothing to compare with".to_owned();
+        return Ok(vec![Finding {
+            subject: "analysis".to_owned(),
+            result: FindingResult::Good,
+            message,
+            hint: None,
+        }]);
     };
     let context = session.context(None, &stable.backends, None);
     let inputs = deploy::inputs(session, policy.clone(), state.clone(), false).await?;
-    let plan = planner::survey(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
+    let plan =
+        planner::survey(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
     let switcher = session.switcher(context.clone())?;
     let checks = session.checks(&context);
     let measures = session.measures(&context);
@@ -134,26 +175,54 @@ async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
     Ok(executor::survey(world, plan).await)
 }
 
-async fn observe(session: &Session, switcher: &agente_wasm::WasmSwitcher, findings: &mut Findings) -> Result<(), CliError> {
+async fn observe(
+    session: &Session,
+    switcher: &agente_wasm::WasmSwitcher,
+    findings: &mut Findings,
+) -> Result<(), CliError> {
     let state = session.base.store.state(session.base.scope()).await?;
     match switcher.observe().await {
         Ok(observed) => {
             let owner = observed.store.as_deref().filter(|owner| *owner != session.base.store.id());
             if let Some(owner) = owner {
-                let message = format!("the target says that this service belongs to another store, `{owner}`; this one is `{}`", session.base.store.id());
-                let fault =
-                    Fault::new(FaultKind::Conflict, message).hint("use that store (`--state`), or take the service over with `agente-host adopt --force`");
+                let message = format!(
+                    "the target says that this service belongs to another store, `{owner}`; this \
+                     one is `{}`",
+                    session.base.store.id()
+                );
+                let fault = Fault::new(FaultKind::Conflict, message).hint(
+                    "use that store (`--state`), or take the service over with `agente-host adopt \
+                     --force`",
+                );
                 findings.fault("target", fault);
                 return Ok(());
             }
-            let ours = state.routes.as_ref().is_some_and(|routes| routes.same_traffic(&observed.routes));
+            let ours =
+                state.routes.as_ref().is_some_and(|routes| routes.same_traffic(&observed.routes));
             match observed.state {
-                ObservedState::Converged if ours || state.routes.is_none() => findings.line("target", FindingResult::Good, observed.message),
-                ObservedState::Absent if state.routes.is_none() => findings.line("target", FindingResult::Good, "holds nothing of this service yet"),
-                ObservedState::Unsupported | ObservedState::Pending => findings.line("target", FindingResult::Warning, observed.message),
+                ObservedState::Converged if ours || state.routes.is_none() => {
+                    findings.line("target", FindingResult::Good, observed.message);
+                }
+                ObservedState::Absent if state.routes.is_none() => findings.line(
+                    "target",
+                    FindingResult::Good,
+                    "holds nothing of this service yet",
+                ),
+                ObservedState::Unsupported | ObservedState::Pending => {
+                    findings.line("target", FindingResult::Warning, observed.message);
+                }
                 ObservedState::Converged | ObservedState::Absent | ObservedState::Drifted => {
-                    let fault = Fault::new(FaultKind::Conflict, format!("the target is not as we left it: {}", observed.message));
-                    findings.fault("target", fault.hint("put back what was changed by hand, or take the target over with `agente-host adopt --force`"));
+                    let fault = Fault::new(
+                        FaultKind::Conflict,
+                        format!("the target is not as we left it: {}", observed.message),
+                    );
+                    findings.fault(
+                        "target",
+                        fault.hint(
+                            "put back what was changed by hand, or take the target over with \
+                             `agente-host adopt --force`",
+                        ),
+                    );
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! `abort`, `pause`, `promote` and `resume`: decisions about the open deployment. Whoever holds its lease hears them from the mailbox; where nobody lives to
-//! hear, this process takes the lease.
+//! `abort`, `pause`, `promote` and `resume`: decisions about the open deployment. Whoever holds its
+//! lease hears them from the mailbox; where nobody lives to hear, this process takes the lease.
 
 use crate::arguments::{DecideOptions, Global, PromoteOptions};
 use crate::drive::{self, Work};
@@ -25,16 +25,30 @@ pub(crate) async fn abort(global: &Global, options: &DecideOptions) -> Result<Ex
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
     // The decision is left before anything slow is loaded.
-    if let Some(code) = tell(&base.store, &base, &id, DecisionKind::Abort, options.reason.as_deref()).await? {
+    if let Some(code) =
+        tell(&base.store, &base, &id, DecisionKind::Abort, options.reason.as_deref()).await?
+    {
         return Ok(code);
     }
     take_and_unwind(global, &Session::load(base).await?, &id, options.reason.as_deref()).await
 }
 
 /// The same with everything loaded, for `rollback`.
-pub(crate) async fn abort_session(global: &Global, session: &Session, options: &DecideOptions) -> Result<ExitCode, CliError> {
+pub(crate) async fn abort_session(
+    global: &Global,
+    session: &Session,
+    options: &DecideOptions,
+) -> Result<ExitCode, CliError> {
     let id = open_id(&session.base).await?;
-    if let Some(code) = tell(&session.base.store, &session.base, &id, DecisionKind::Abort, options.reason.as_deref()).await? {
+    if let Some(code) = tell(
+        &session.base.store,
+        &session.base,
+        &id,
+        DecisionKind::Abort,
+        options.reason.as_deref(),
+    )
+    .await?
+    {
         return Ok(code);
     }
     take_and_unwind(global, session, &id, options.reason.as_deref()).await
@@ -48,21 +62,38 @@ pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<Ex
     Ok(Exit::Done.into())
 }
 
-pub(crate) async fn promote(global: &Global, options: &PromoteOptions) -> Result<ExitCode, CliError> {
+pub(crate) async fn promote(
+    global: &Global,
+    options: &PromoteOptions,
+) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.decide.components)).await?;
     let id = open_id(&base).await?;
     let (attempt, entries) = folded(&base.store, &id).await?;
-    let waits = attempt.next_step().and_then(|step| attempt.plan.steps.get(step)).is_some_and(|step| matches!(step.kind, StepKind::Analyze { .. }));
+    let waits = attempt
+        .next_step()
+        .and_then(|step| attempt.plan.steps.get(step))
+        .is_some_and(|step| matches!(step.kind, StepKind::Analyze { .. }));
     if !options.full && !waits {
-        let now = attempt.next_step().and_then(|step| attempt.plan.steps.get(step)).map_or("its end", |step| step.kind.name());
-        return Err(CliError::refused(format!("deployment {id} is at `{now}`, which waits for no promotion"))
-            .hint("`agente-host status --follow` shows when it does; `agente-host promote --full` passes all weights before 100 % over"));
+        let now = attempt
+            .next_step()
+            .and_then(|step| attempt.plan.steps.get(step))
+            .map_or("its end", |step| step.kind.name());
+        return Err(CliError::refused(format!(
+            "deployment {id} is at `{now}`, which waits for no promotion"
+        ))
+        .hint(
+            "`agente-host status --follow` shows when it does; `agente-host promote --full` \
+             passes all weights before 100 % over",
+        ));
     }
     let left = Instant::now();
     let kind = DecisionKind::Promote { full: options.full };
-    let number = base.store.leave(&id, kind, &identity::who(), options.decide.reason.as_deref()).await?;
+    let number =
+        base.store.leave(&id, kind, &identity::who(), options.decide.reason.as_deref()).await?;
     if !holder_lives(&base).await? {
-        say(&format!("nobody runs deployment {id}; `agente-host resume` goes on with it, and heeds this"));
+        say(&format!(
+            "nobody runs deployment {id}; `agente-host resume` goes on with it, and heeds this"
+        ));
         return Ok(Exit::Open.into());
     }
     let mut seen = entries.last().map(|entry| entry.sequence);
@@ -70,20 +101,30 @@ pub(crate) async fn promote(global: &Global, options: &PromoteOptions) -> Result
         for entry in base.store.entries_after(&id, seen).await? {
             seen = Some(entry.sequence);
             if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
-                say(&format!("heard after {} ms; `agente-host status --follow` shows how it goes on", left.elapsed().as_millis()));
+                say(&format!(
+                    "heard after {} ms; `agente-host status --follow` shows how it goes on",
+                    left.elapsed().as_millis()
+                ));
                 return Ok(Exit::Done.into());
             }
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    Err(CliError::refused(format!("the host that runs deployment {id} has not answered for {} s", HEARD_WITHIN.as_secs()))
-        .hint("`agente-host status` shows who runs it; `agente-host abort` takes it over and unwinds it"))
+    Err(CliError::refused(format!(
+        "the host that runs deployment {id} has not answered for {} s",
+        HEARD_WITHIN.as_secs()
+    ))
+    .hint(
+        "`agente-host status` shows who runs it; `agente-host abort` takes it over and unwinds it",
+    ))
 }
 
 pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
-    base.store.leave(&id, DecisionKind::Resume, &identity::who(), options.reason.as_deref()).await?;
+    base.store
+        .leave(&id, DecisionKind::Resume, &identity::who(), options.reason.as_deref())
+        .await?;
     if holder_lives(&base).await? {
         say(&format!("deployment {id} goes on; `agente-host status --follow` shows it"));
         return Ok(Exit::Done.into());
@@ -92,28 +133,52 @@ pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<E
     let lease = open::lease(&session.base.store, session.base.scope(), None).await?;
     let (attempt, entries) = folded(&session.base.store, &id).await?;
     let state = session.base.store.state(session.base.scope()).await?;
-    let outcome = drive::run(&session, &lease, &attempt.plan, Work::Resume(entries), state, &Output::new(global.output)).await?;
+    let outcome = drive::run(
+        &session,
+        &lease,
+        &attempt.plan,
+        Work::Resume(entries),
+        state,
+        &Output::new(global.output),
+    )
+    .await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
 }
 
 async fn open_id(base: &Base) -> Result<DeploymentId, CliError> {
     let id = base.store.open_deployment(base.scope()).await?;
-    id.ok_or_else(|| CliError::refused(format!("no deployment of {} is open", base.scope())).hint("`agente-host status` shows what is live"))
+    id.ok_or_else(|| {
+        CliError::refused(format!("no deployment of {} is open", base.scope()))
+            .hint("`agente-host status` shows what is live")
+    })
 }
 
 async fn holder_lives(base: &Base) -> Result<bool, CliError> {
-    Ok(base.store.holding(base.scope()).await?.is_some_and(|holding| holding.liveness == Liveness::Alive))
+    Ok(base
+        .store
+        .holding(base.scope())
+        .await?
+        .is_some_and(|holding| holding.liveness == Liveness::Alive))
 }
 
-async fn folded(store: &EmbeddedStore, id: &DeploymentId) -> Result<(Attempt, Vec<agente_engine::journal::Entry>), CliError> {
+async fn folded(
+    store: &EmbeddedStore,
+    id: &DeploymentId,
+) -> Result<(Attempt, Vec<agente_engine::journal::Entry>), CliError> {
     let entries = store.entries(id).await?;
     let attempt = Attempt::fold(&entries).map_err(Halt::from)?;
     Ok((attempt, entries))
 }
 
 /// Leaves a decision and follows until the deployment ends. None when nobody hears it.
-async fn tell(store: &EmbeddedStore, base: &Base, id: &DeploymentId, what: DecisionKind, reason: Option<&str>) -> Result<Option<ExitCode>, CliError> {
+async fn tell(
+    store: &EmbeddedStore,
+    base: &Base,
+    id: &DeploymentId,
+    what: DecisionKind,
+    reason: Option<&str>,
+) -> Result<Option<ExitCode>, CliError> {
     if !holder_lives(base).await? {
         return Ok(None);
     }
@@ -134,13 +199,19 @@ async fn tell(store: &EmbeddedStore, base: &Base, id: &DeploymentId, what: Decis
             if let Event::Closed { outcome } = &entry.event {
                 return Ok(Some(drive::exit(outcome, true)));
             }
-            if matches!(&entry.event, Event::Step { event: agente_engine::step::StepEvent::UndoFailed { .. }, .. }) {
+            if matches!(
+                &entry.event,
+                Event::Step { event: agente_engine::step::StepEvent::UndoFailed { .. }, .. }
+            ) {
                 say("stuck: `agente-host status` says what to do");
                 return Ok(Some(Exit::Stuck.into()));
             }
         }
         if !heard && left.elapsed() > HEARD_WITHIN {
-            say(&format!("the host that runs the deployment has not answered for {} s", HEARD_WITHIN.as_secs()));
+            say(&format!(
+                "the host that runs the deployment has not answered for {} s",
+                HEARD_WITHIN.as_secs()
+            ));
             return Ok(None);
         }
         if heard && !holder_lives(base).await? {
@@ -152,7 +223,12 @@ async fn tell(store: &EmbeddedStore, base: &Base, id: &DeploymentId, what: Decis
 }
 
 /// Takes the lease, by force where its owner does not answer, and unwinds.
-async fn take_and_unwind(global: &Global, session: &Session, id: &DeploymentId, reason: Option<&str>) -> Result<ExitCode, CliError> {
+async fn take_and_unwind(
+    global: &Global,
+    session: &Session,
+    id: &DeploymentId,
+    reason: Option<&str>,
+) -> Result<ExitCode, CliError> {
     let store = &session.base.store;
     let lease: Lease = match store.holding(session.base.scope()).await? {
         Some(holding) if holding.liveness != Liveness::Gone => {
@@ -168,7 +244,15 @@ async fn take_and_unwind(global: &Global, session: &Session, id: &DeploymentId, 
     let state = store.state(session.base.scope()).await?;
     let words = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let fault = Fault::new(FaultKind::Aborted, format!("aborted by {}{words}", identity::who()));
-    let outcome = drive::run(session, &lease, &attempt.plan, Work::Unwind(entries, fault), state, &Output::new(global.output)).await?;
+    let outcome = drive::run(
+        session,
+        &lease,
+        &attempt.plan,
+        Work::Unwind(entries, fault),
+        state,
+        &Output::new(global.output),
+    )
+    .await?;
     let _ = lease.release().await;
     if let Outcome::Promoted { .. } = outcome {
         say("it was past the point of no return and has been finished");

@@ -48,7 +48,8 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
     let lease = match open::lease(&session.base.store, session.base.scope(), wait).await {
         Err(error) if wait.is_none() && holder_lives(&session).await => {
             return Err(error.hint(
-                "wait for its end with `--on-open queue`, take its place with `--on-open supersede`, watch it with `agente-host status --follow`, or end it with \
+                "wait for its end with `--on-open queue`, take its place with `--on-open \
+                 supersede`, watch it with `agente-host status --follow`, or end it with \
                  `agente-host abort`",
             ));
         }
@@ -65,11 +66,16 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
         policy.drain.on_timeout = OnDrainTimeout::Cut;
     }
     let store = &session.base.store;
-    let release = store.create_release(session.base.scope(), artifact, session.base.manifest.runtime.clone()).await?;
+    let release = store
+        .create_release(session.base.scope(), artifact, session.base.manifest.runtime.clone())
+        .await?;
     let state = store.state(session.base.scope()).await?;
     output.keep_turn(store.reservation_turn().await?);
-    let plan = make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false).await?;
-    let outcome = drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output).await?;
+    let plan =
+        make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false).await?;
+    let outcome =
+        drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output)
+            .await?;
     if let Err(fault) = store.prune_artifacts(KEPT_RELEASES).await {
         tracing::warn!("old artifacts could not be removed: {fault}");
     }
@@ -91,30 +97,54 @@ async fn supersede(session: &Session) -> Result<(), CliError> {
     let store = &session.base.store;
     let Some(id) = store.open_deployment(session.base.scope()).await? else { return Ok(()) };
     if holder_lives(session).await {
-        store.leave(&id, DecisionKind::Abort, &identity::who(), Some("superseded by a newer release")).await?;
+        store
+            .leave(
+                &id,
+                DecisionKind::Abort,
+                &identity::who(),
+                Some("superseded by a newer release"),
+            )
+            .await?;
         say(&format!("deployment {id} is asked to unwind; this one begins when that is done"));
     }
     Ok(())
 }
 
-/// Removes the images of releases that nobody goes back to. Images that no release of ours names are never touched.
+/// Removes the images of releases that nobody goes back to. Images that no release of ours names
+/// are never touched.
 async fn prune_images(session: &Session) -> Result<(), Fault> {
     if !session.base.runtime.prefers_docker {
         return Ok(());
     }
     let store = &session.base.store;
-    let recorded: Vec<Artifact> = store.releases(session.base.scope(), PRUNED_RELEASES).await?.into_iter().map(|release| release.artifact).collect();
-    session.base.runtime.docker.prune_images(&recorded, &needed_images(store).await?).await.map(drop)
+    let recorded: Vec<Artifact> = store
+        .releases(session.base.scope(), PRUNED_RELEASES)
+        .await?
+        .into_iter()
+        .map(|release| release.artifact)
+        .collect();
+    session
+        .base
+        .runtime
+        .docker
+        .prune_images(&recorded, &needed_images(store).await?)
+        .await
+        .map(drop)
 }
 
-/// The images of releases that are among the newest, stand or are being deployed, in any environment: one image may be a release of several.
+/// The images of releases that are among the newest, stand or are being deployed, in any
+/// environment: one image may be a release of several.
 async fn needed_images(store: &EmbeddedStore) -> Result<Vec<Digest>, Fault> {
     let mut needed = Vec::new();
     for scope in store.scopes().await? {
         let state = store.state(&scope).await?;
         let mut releases = store.releases(&scope, KEPT_RELEASES).await?;
-        let mut others: Vec<ReleaseNumber> =
-            state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).map(|standing| standing.release).collect();
+        let mut others: Vec<ReleaseNumber> = state
+            .stable
+            .iter()
+            .chain(state.kept.as_ref().map(|kept| &kept.standing))
+            .map(|standing| standing.release)
+            .collect();
         if let Some(open) = &state.open {
             others.extend(store.deployment(open).await?.map(|row| row.release));
         }
@@ -132,9 +162,12 @@ async fn needed_images(store: &EmbeddedStore) -> Result<Vec<Digest>, Fault> {
 /// Brings the manifest's artifact into the store, or resolves its image.
 pub(crate) async fn import(session: &Session) -> Result<Artifact, CliError> {
     match &session.base.manifest.artifact_source {
-        ArtifactSource::File(path) => {
-            session.base.store.import_artifact(path).await.map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
-        }
+        ArtifactSource::File(path) => session
+            .base
+            .store
+            .import_artifact(path)
+            .await
+            .map_err(|error| CliError::usage(error.to_string()).because_sources(&error)),
         ArtifactSource::Image(reference) => {
             let told = |line: &str| tracing::info!("{line}");
             Ok(session.base.runtime.docker.resolve_image(reference, Pull::IfAbsent, &told).await?)
@@ -142,7 +175,8 @@ pub(crate) async fn import(session: &Session) -> Result<Artifact, CliError> {
     }
 }
 
-/// Makes a plan: chooses backends and lists the steps. Changes nothing: the backends are reserved once the plan is journaled, within the store's turn.
+/// Makes a plan: chooses backends and lists the steps. Changes nothing: the backends are reserved
+/// once the plan is journaled, within the store's turn.
 pub(crate) async fn make(
     session: &Session,
     release: Release,
@@ -152,17 +186,28 @@ pub(crate) async fn make(
     force: bool,
 ) -> Result<Plan, CliError> {
     let slot = planner::candidate_slot(&state);
-    let mut taken: Vec<Backend> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).flat_map(|s| s.backends.clone()).collect();
+    let mut taken: Vec<Backend> = state
+        .stable
+        .iter()
+        .chain(state.kept.as_ref().map(|kept| &kept.standing))
+        .flat_map(|s| s.backends.clone())
+        .collect();
     let elsewhere = session.base.store.reserved_elsewhere(session.base.scope()).await?;
     // A container on a network has its ports to itself.
     taken.extend(elsewhere.into_iter().filter(|backend| backend.address.starts_with("127.0.0.1:")));
     let backends = session.base.runtime.reserve(&release, slot, &taken).await?;
     let inputs = inputs(session, policy, state, force).await?;
-    planner::deploy(inputs, kind, release, backends).map_err(|error| CliError::internal(error.to_string()))
+    planner::deploy(inputs, kind, release, backends)
+        .map_err(|error| CliError::internal(error.to_string()))
 }
 
 /// What every planner starts from.
-pub(crate) async fn inputs(session: &Session, policy: Policy, state: ServiceState, force: bool) -> Result<Inputs, CliError> {
+pub(crate) async fn inputs(
+    session: &Session,
+    policy: Policy,
+    state: ServiceState,
+    force: bool,
+) -> Result<Inputs, CliError> {
     let now = clock::now();
     let stable_release = match &state.stable {
         Some(stable) => session.base.store.release(session.base.scope(), stable.release).await?,
@@ -182,22 +227,38 @@ pub(crate) async fn inputs(session: &Session, policy: Policy, state: ServiceStat
     })
 }
 
-/// A deployment that was left open is dealt with first: the same release is resumed, and that is what was asked for; another is unwound before
-/// promote and finished after it. Gives the exit code when nothing is left to do.
-pub(crate) async fn meet_open(session: &Session, lease: &Lease, wanted: &Artifact, output: &Output) -> Result<Option<ExitCode>, CliError> {
+/// A deployment that was left open is dealt with first: the same release is resumed, and that is
+/// what was asked for; another is unwound before promote and finished after it. Gives the exit code
+/// when nothing is left to do.
+pub(crate) async fn meet_open(
+    session: &Session,
+    lease: &Lease,
+    wanted: &Artifact,
+    output: &Output,
+) -> Result<Option<ExitCode>, CliError> {
     let store = &session.base.store;
-    let Some((id, attempt)) = open::attempt(store, session.base.scope()).await? else { return Ok(None) };
+    let Some((id, attempt)) = open::attempt(store, session.base.scope()).await? else {
+        return Ok(None);
+    };
     let entries = store.entries(&id).await?;
     let state = store.state(session.base.scope()).await?;
-    let promoted = attempt.plan.promote_step().and_then(|step| attempt.steps.get(step)).is_some_and(|step| matches!(step, StepState::Done(_)));
+    let promoted = attempt
+        .plan
+        .promote_step()
+        .and_then(|step| attempt.steps.get(step))
+        .is_some_and(|step| matches!(step, StepState::Done(_)));
     let forward = attempt.direction == Direction::Forward;
-    let same = attempt.plan.release.artifact == *wanted && attempt.plan.release.runtime == session.base.manifest.runtime;
+    let same = attempt.plan.release.artifact == *wanted
+        && attempt.plan.release.runtime == session.base.manifest.runtime;
     let work = if forward && (same || promoted) {
         say(&format!("deployment {id} was left open; it is finished first"));
         Work::Resume(entries)
     } else {
         say(&format!("deployment {id} of another release was left open; it is unwound first"));
-        Work::Unwind(entries, Fault::new(FaultKind::Aborted, "its host is gone and another release is wanted"))
+        Work::Unwind(
+            entries,
+            Fault::new(FaultKind::Aborted, "its host is gone and another release is wanted"),
+        )
     };
     let outcome = drive::run(session, lease, &attempt.plan, work, state, output).await?;
     match outcome {
@@ -227,10 +288,24 @@ mod tests {
     #[tokio::test]
     async fn an_image_that_another_environment_may_go_back_to_is_kept() {
         let (store, _folder) = scratch_store().await.unwrap();
-        let scope = |name: &str| Scope { service: ServiceName::new("shop").unwrap(), environment: EnvironmentName::new(name).unwrap() };
+        let scope = |name: &str| Scope {
+            service: ServiceName::new("shop").unwrap(),
+            environment: EnvironmentName::new(name).unwrap(),
+        };
         let release = async |environment: &str, digit| {
-            let artifact = Artifact::Image { reference: "shop:1".to_owned(), id: digest(digit), repository_digest: None };
-            store.create_release(&scope(environment), artifact, RuntimeSpec::Adopted { addresses: Vec::new() }).await.unwrap();
+            let artifact = Artifact::Image {
+                reference: "shop:1".to_owned(),
+                id: digest(digit),
+                repository_digest: None,
+            };
+            store
+                .create_release(
+                    &scope(environment),
+                    artifact,
+                    RuntimeSpec::Adopted { addresses: Vec::new() },
+                )
+                .await
+                .unwrap();
         };
         release("production", 0).await;
         for digit in 0..=KEPT_RELEASES {

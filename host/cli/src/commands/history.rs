@@ -13,7 +13,10 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<ExitCode, CliError> {
     let manifest = session::manifest(global, About::Standing(&Components::default()))?;
-    let absent = |id: &str| CliError::usage(format!("there is no deployment `{id}`")).hint("`agente-host history` lists them");
+    let absent = |id: &str| {
+        CliError::usage(format!("there is no deployment `{id}`"))
+            .hint("`agente-host history` lists them")
+    };
     let Some(store) = session::open_existing_store(global).await? else {
         if let Some(id) = &options.deployment {
             return Err(absent(id));
@@ -28,7 +31,9 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         }
         for entry in entries {
             match global.output {
-                OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "entry", "entry": entry })),
+                OutputKind::Json => json_line(
+                    &json!({ "schema": output::EVENTS, "event": "entry", "entry": entry }),
+                ),
                 OutputKind::Human | OutputKind::Plain => {
                     data(&format!("{}  {}", clock::local(entry.at), event_line(&entry.event)));
                 }
@@ -39,11 +44,17 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
     let rows = store.history(&manifest.scope, options.limit).await?;
     if global.output == OutputKind::Json {
         for row in rows {
-            json_line(&json!({ "schema": output::EVENTS, "event": "deployment", "deployment": row }));
+            json_line(
+                &json!({ "schema": output::EVENTS, "event": "deployment", "deployment": row }),
+            );
         }
         return Ok(Exit::Done.into());
     }
-    let mut cells = vec![["DEPLOYMENT", "WHAT", "RELEASE", "ARTIFACT", "BY", "BEGAN", "TOOK", "OUTCOME"].map(str::to_owned).to_vec()];
+    let mut cells = vec![
+        ["DEPLOYMENT", "WHAT", "RELEASE", "ARTIFACT", "BY", "BEGAN", "TOOK", "OUTCOME"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for row in rows {
         let kind = match row.kind {
             DeploymentKind::Deploy => "deploy",
@@ -57,8 +68,19 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
             Some(Outcome::Refused { fault }) => format!("refused: {}", fault.message),
             Some(Outcome::Stuck { fault, .. }) => format!("stuck: {}", fault.message),
         };
-        let took = row.closed.map_or_else(|| "-".to_owned(), |closed| clock::span(closed.since(row.opened)));
-        cells.push(vec![row.id.0, kind.to_owned(), row.release.to_string(), row.artifact, row.by, clock::local(row.opened), took, outcome]);
+        let took = row
+            .closed
+            .map_or_else(|| "-".to_owned(), |closed| clock::span(closed.since(row.opened)));
+        cells.push(vec![
+            row.id.0,
+            kind.to_owned(),
+            row.release.to_string(),
+            row.artifact,
+            row.by,
+            clock::local(row.opened),
+            took,
+            outcome,
+        ]);
     }
     for line in table(&cells) {
         data(&line);

@@ -17,7 +17,8 @@ pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCo
     let base = Arc::new(Base::look(global, About::Standing(&Components::default())).await?);
     let backends = chosen(&base, options.of).await?;
     if backends.is_empty() {
-        return Err(CliError::refused(format!("nothing of {} stands", base.scope())).hint("`agente-host status` shows what is live"));
+        return Err(CliError::refused(format!("nothing of {} stands", base.scope()))
+            .hint("`agente-host status` shows what is live"));
     }
     let printer = Printer { json: global.output == OutputKind::Json, prefix: backends.len() > 1 };
     if !options.follow {
@@ -43,7 +44,10 @@ pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCo
 
 async fn chosen(base: &Base, of: Option<Side>) -> Result<Vec<Backend>, CliError> {
     let state = base.store.state(base.scope()).await?;
-    let candidate = open::attempt(&base.store, base.scope()).await?.map(|(_, attempt)| attempt.plan.backends).unwrap_or_default();
+    let candidate = open::attempt(&base.store, base.scope())
+        .await?
+        .map(|(_, attempt)| attempt.plan.backends)
+        .unwrap_or_default();
     let stable = state.stable.map(|standing| standing.backends).unwrap_or_default();
     let kept = state.kept.map(|kept| kept.standing.backends).unwrap_or_default();
     let mut all: Vec<Backend> = match of {
@@ -68,7 +72,9 @@ struct Printer {
 impl Printer {
     fn print(self, backend: &Backend, line: &str) {
         if self.json {
-            json_line(&json!({ "schema": EVENTS, "event": "log", "backend": backend.id, "line": line }));
+            json_line(
+                &json!({ "schema": EVENTS, "event": "log", "backend": backend.id, "line": line }),
+            );
         } else if self.prefix {
             data_as_it_is(&format!("{}: {line}", backend.id));
         } else {
@@ -82,7 +88,8 @@ fn in_container(base: &Base, backend: &Backend) -> bool {
     base.runtime.prefers_docker && !base.runtime.process.knows(backend)
 }
 
-/// The newest lines. Those of a process are its operator's own to read, also while a secret that could be in them can't be looked up.
+/// The newest lines. Those of a process are its operator's own to read, also while a secret that
+/// could be in them can't be looked up.
 async fn newest(base: &Base, backend: &Backend, lines: usize) -> Result<Vec<String>, CliError> {
     if in_container(base, backend) {
         return Ok(base.runtime.log_tail(backend, lines).await?);
@@ -90,7 +97,12 @@ async fn newest(base: &Base, backend: &Backend, lines: usize) -> Result<Vec<Stri
     Ok(base.runtime.process.logs(backend, lines, false).await?.try_collect().await?)
 }
 
-async fn follow(base: &Base, backend: &Backend, lines: usize, printer: Printer) -> Result<(), CliError> {
+async fn follow(
+    base: &Base,
+    backend: &Backend,
+    lines: usize,
+    printer: Printer,
+) -> Result<(), CliError> {
     if in_container(base, backend) {
         for line in newest(base, backend, lines).await? {
             printer.print(backend, &line);

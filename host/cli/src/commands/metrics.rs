@@ -9,7 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 pub(crate) async fn run(global: &Global, options: &MetricsOptions) -> Result<ExitCode, CliError> {
-    let of = if options.all { Of::All } else { Of::One(session::manifest(global, About::Standing(&Components::default()))?.scope) };
+    let of = if options.all {
+        Of::All
+    } else {
+        Of::One(session::manifest(global, About::Standing(&Components::default()))?.scope)
+    };
     let ledger = Ledger::new(session::state_directory(global)?);
     if let Some(address) = options.listen {
         serve_metrics(address, Arc::new(ledger), of, asked_to_stop()).await?;

@@ -30,7 +30,9 @@ pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCo
         created: clock::now(),
     };
     let policy = session.policy().await;
-    let plan = deploy::make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false).await?;
+    let plan =
+        deploy::make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false)
+            .await?;
     let changes = changes(&session, &plan).await?;
     match global.output {
         OutputKind::Json => json_line(&json!({
@@ -43,12 +45,18 @@ pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCo
             }
             for (step, diff) in &changes {
                 data("");
-                data(&format!("step {} would change at the target (by `{}`):", step + 1, session.base.manifest.switcher));
+                data(&format!(
+                    "step {} would change at the target (by `{}`):",
+                    step + 1,
+                    session.base.manifest.switcher
+                ));
                 data(if diff.is_empty() { "  nothing" } else { diff.trim_end() });
             }
             if let Some(open) = &state.open {
                 data("");
-                data(&format!("note: deployment {open} is open; `deploy` would finish or unwind it first"));
+                data(&format!(
+                    "note: deployment {open} is open; `deploy` would finish or unwind it first"
+                ));
             }
         }
     }
@@ -59,11 +67,19 @@ pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCo
 async fn artifact(session: &Session) -> Result<Artifact, CliError> {
     match &session.base.manifest.artifact_source {
         ArtifactSource::File(path) => {
-            let digest = digest_of_file(path).map_err(|error| CliError::usage(format!("the artifact `{}` can't be read", path.display())).because(&error))?;
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let digest = digest_of_file(path).map_err(|error| {
+                CliError::usage(format!("the artifact `{}` can't be read", path.display()))
+                    .because(&error)
+            })?;
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             Ok(Artifact::File { digest, name })
         }
-        ArtifactSource::Image(reference) => Ok(session.base.runtime.docker.resolve_image(reference, Pull::Never, &|_| {}).await?),
+        ArtifactSource::Image(reference) => {
+            Ok(session.base.runtime.docker.resolve_image(reference, Pull::Never, &|_| {}).await?)
+        }
     }
 }
 
@@ -82,14 +98,22 @@ fn digest_of_file(path: &Path) -> std::io::Result<Digest> {
 }
 
 /// The difference that each shift would make at the target.
-pub(crate) async fn changes(session: &Session, plan: &Plan) -> Result<Vec<(usize, String)>, CliError> {
+pub(crate) async fn changes(
+    session: &Session,
+    plan: &Plan,
+) -> Result<Vec<(usize, String)>, CliError> {
     let switcher = session.switcher(session.context(Some(&plan.id), &plan.backends, None))?;
     let mut changes = Vec::new();
     // The token of the next lease is not known yet; the diff shows one beyond what is in force.
     let fence = switcher.observe().await.map_or(Fence(1), |observed| Fence(observed.fence.0 + 1));
     for (index, step) in plan.steps.iter().enumerate() {
         if let StepKind::Shift { after, .. } = &step.kind {
-            let desired = Desired { fence, routes: after.clone(), store: plan.store.clone(), force: plan.force };
+            let desired = Desired {
+                fence,
+                routes: after.clone(),
+                store: plan.store.clone(),
+                force: plan.force,
+            };
             changes.push((index, switcher.plan(&desired).await?));
         }
     }

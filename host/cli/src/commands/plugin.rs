@@ -15,7 +15,9 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, command: &PluginCommand) -> Result<ExitCode, CliError> {
     match command {
-        PluginCommand::Add { plugin, yes, exec_prefix } => add(global, plugin, *yes, exec_prefix.as_deref()).await,
+        PluginCommand::Add { plugin, yes, exec_prefix } => {
+            add(global, plugin, *yes, exec_prefix.as_deref()).await
+        }
         PluginCommand::List => list(global).await,
         PluginCommand::Inspect { plugin } => show(global, plugin).await,
         PluginCommand::Pack { component, request, to } => pack_one(component, request, to),
@@ -34,12 +36,26 @@ fn resolve(plugin: &str) -> Result<(PluginName, PathBuf), CliError> {
     Ok((name, path))
 }
 
-async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>) -> Result<ExitCode, CliError> {
+async fn add(
+    global: &Global,
+    plugin: &str,
+    yes: bool,
+    exec_prefix: Option<&str>,
+) -> Result<ExitCode, CliError> {
     let (name, path) = resolve(plugin)?;
-    let base = Base::look(global, About::Standing(&Components { plugins: vec![path.clone()] })).await?;
+    let base =
+        Base::look(global, About::Standing(&Components { plugins: vec![path.clone()] })).await?;
     let manifest = &base.manifest;
     let host = plugins::host(&base.store)?;
-    let loaded = plugins::load_one(&host, &name, path.clone(), manifest, base.store.id(), base.effects.clone()).await?;
+    let loaded = plugins::load_one(
+        &host,
+        &name,
+        path.clone(),
+        manifest,
+        base.store.id(),
+        base.effects.clone(),
+    )
+    .await?;
     let environment = plugins::environment_of(manifest).clone();
     let earlier = plugins::read_lock(&manifest.directory)?.grant(&name, &environment).cloned();
     let mut grant: Grant = loaded.grant_of_all(plugin);
@@ -74,30 +90,44 @@ async fn add(global: &Global, plugin: &str, yes: bool, exec_prefix: Option<&str>
         return Ok(Exit::Refused.into());
     }
     change(manifest, &name, earlier.as_ref(), Some(grant))?;
-    say(&format!("granted in `{}`; commit that file", plugins::lock_path(&manifest.directory).display()));
+    say(&format!(
+        "granted in `{}`; commit that file",
+        plugins::lock_path(&manifest.directory).display()
+    ));
     Ok(Exit::Done.into())
 }
 
-/// A prefix as its words, the program by its absolute path: what a plugin runs is not looked for in a `PATH`. An absolute one is taken as it is, for it may
-/// be one of another machine.
+/// A prefix as its words, the program by its absolute path: what a plugin runs is not looked for in
+/// a `PATH`. An absolute one is taken as it is, for it may be one of another machine.
 fn prefix_words(text: &str) -> Result<Vec<String>, CliError> {
     let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     let wrong = |message: String| {
-        CliError::usage(message).hint("name a program, by its absolute path where it is not on this machine: `--exec-prefix '/usr/bin/sudo -n'`")
+        CliError::usage(message).hint(
+            "name a program, by its absolute path where it is not on this machine: `--exec-prefix \
+             '/usr/bin/sudo -n'`",
+        )
     };
-    let Some(program) = words.first_mut() else { return Err(wrong("`--exec-prefix` names no program".to_owned())) };
+    let Some(program) = words.first_mut() else {
+        return Err(wrong("`--exec-prefix` names no program".to_owned()));
+    };
     if !program.starts_with('/') {
         let folders = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join(&*program)).find(|path| path.is_file());
+        let found = std::env::split_paths(&folders)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(&*program))
+            .find(|path| path.is_file());
         let found = found.and_then(|path| path.to_str().map(str::to_owned));
-        *program = found.ok_or_else(|| wrong(format!("`--exec-prefix`: the program `{program}` was not found")))?;
+        *program = found.ok_or_else(|| {
+            wrong(format!("`--exec-prefix`: the program `{program}` was not found"))
+        })?;
     }
     Ok(words)
 }
 
 fn confirmed(again: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::refused("nobody is there to say yes").hint(format!("read what it asks for above, then grant it: `{again}`")));
+        return Err(CliError::refused("nobody is there to say yes")
+            .hint(format!("read what it asks for above, then grant it: `{again}`")));
     }
     let _ = write!(std::io::stderr(), "Grant this? [y/N] ");
     let mut answer = String::new();
@@ -106,11 +136,19 @@ fn confirmed(again: &str) -> Result<bool, CliError> {
 }
 
 /// Changes one grant of the lock file, where it is still the one that was seen.
-fn change(manifest: &Manifest, name: &PluginName, seen: Option<&Grant>, next: Option<Grant>) -> Result<(), CliError> {
+fn change(
+    manifest: &Manifest,
+    name: &PluginName,
+    seen: Option<&Grant>,
+    next: Option<Grant>,
+) -> Result<(), CliError> {
     let path = plugins::lock_path(&manifest.directory);
-    LockFile::change(&path, name, plugins::environment_of(manifest), seen, next).map_err(|error| match error {
-        LockFileError::Changed { .. } => CliError::refused(error.to_string()).hint("give the command again, and look at what it shows now"),
-        error => CliError::usage(error.to_string()).because_sources(&error),
+    LockFile::change(&path, name, plugins::environment_of(manifest), seen, next).map_err(|error| {
+        match error {
+            LockFileError::Changed { .. } => CliError::refused(error.to_string())
+                .hint("give the command again, and look at what it shows now"),
+            error => CliError::usage(error.to_string()).because_sources(&error),
+        }
     })
 }
 
@@ -120,11 +158,25 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
     let lock = plugins::read_lock(&manifest.directory)?;
     let environment = plugins::environment_of(manifest);
     let host = plugins::host(&base.store)?;
-    let mut rows = vec![["PLUGIN", "VERSION", "KIND", "SIZE", "LOADED IN", "GRANT", "FILE"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["PLUGIN", "VERSION", "KIND", "SIZE", "LOADED IN", "GRANT", "FILE"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for (name, section) in &manifest.plugins {
         let found = plugins::find(name, section.path.as_deref());
         let loaded = match &found {
-            Ok(path) => plugins::load_one(&host, name, path.clone(), manifest, base.store.id(), base.effects.clone()).await,
+            Ok(path) => {
+                plugins::load_one(
+                    &host,
+                    name,
+                    path.clone(),
+                    manifest,
+                    base.store.id(),
+                    base.effects.clone(),
+                )
+                .await
+            }
             Err(error) => Err(error.clone()),
         };
         let granted = lock.grant(name, environment);
@@ -132,16 +184,21 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
             Ok(plugin) => {
                 let words = match granted {
                     None => "none",
-                    Some(grant) if grant.difference(plugin.digest(), plugin.asks()).is_none() => "good",
+                    Some(grant) if grant.difference(plugin.digest(), plugin.asks()).is_none() => {
+                        "good"
+                    }
                     Some(_) => "out of date",
                 };
                 let times = plugin.times();
                 let loading = times.read + times.compile + times.admit;
-                let file = found.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+                let file =
+                    found.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
                 let header = plugin.header();
                 if global.output == OutputKind::Json {
-                    json_line(&json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "version": header.version, "kind": header.kind.to_string(),
-                        "size_bytes": plugin.size_bytes(), "digest": plugin.digest(), "grant": words, "file": file }));
+                    json_line(
+                        &json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "version": header.version, "kind": header.kind.to_string(),
+                        "size_bytes": plugin.size_bytes(), "digest": plugin.digest(), "grant": words, "file": file }),
+                    );
                 }
                 let size = format!("{} KiB", plugin.size_bytes() / 1024);
                 vec![
@@ -157,9 +214,19 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
             Err(error) => {
                 let message = error.message.clone();
                 if global.output == OutputKind::Json {
-                    json_line(&json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "error": message }));
+                    json_line(
+                        &json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "error": message }),
+                    );
                 }
-                vec![name.to_string(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned(), message]
+                vec![
+                    name.to_string(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    message,
+                ]
             }
         };
         rows.push(row);
@@ -181,7 +248,9 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     if let Err(error) = &description {
         tracing::warn!("the plugin can't say what it understands: {}", error.message);
     }
-    let (config, spec, query) = description.map(|description| (description.config, description.spec, description.query)).unwrap_or_default();
+    let (config, spec, query) = description
+        .map(|description| (description.config, description.spec, description.query))
+        .unwrap_or_default();
     if global.output == OutputKind::Json {
         json_line(
             &json!({ "schema": output::EVENTS, "event": "plugin", "plugin": header, "asks": seen.request.asks, "imports": seen.imports, "exports": seen.exports,
@@ -226,30 +295,60 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
 
 /// The keys of a JSON Schema's object: name, whether it must be there, and what it means.
 fn schema_lines(schema: &serde_json::Value) -> Vec<String> {
-    let required = |key: &str| schema["required"].as_array().is_some_and(|keys| keys.iter().any(|name| name == key));
+    let required = |key: &str| {
+        schema["required"].as_array().is_some_and(|keys| keys.iter().any(|name| name == key))
+    };
     let Some(properties) = schema["properties"].as_object() else { return Vec::new() };
     let line = |(key, property): (&String, &serde_json::Value)| {
-        let words = property["description"].as_str().unwrap_or_default().split('\n').next().unwrap_or_default();
+        let words = property["description"]
+            .as_str()
+            .unwrap_or_default()
+            .split('\n')
+            .next()
+            .unwrap_or_default();
         let default = match &property["default"] {
             serde_json::Value::Null => String::new(),
             value => format!(" [default: {value}]"),
         };
-        format!("{}{}: {words}{default}", key.escape_debug(), if required(key) { " (required)" } else { "" })
+        format!(
+            "{}{}: {words}{default}",
+            key.escape_debug(),
+            if required(key) { " (required)" } else { "" }
+        )
     };
     properties.iter().map(line).collect()
 }
 
 fn pack_one(component: &Path, request: &Path, to: &Path) -> Result<ExitCode, CliError> {
-    let read = |path: &Path| std::fs::read(path).map_err(|error| CliError::usage(format!("`{}` can't be read", path.display())).because(&error));
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| {
+            CliError::usage(format!("`{}` can't be read", path.display())).because(&error)
+        })
+    };
     let bytes = read(component)?;
-    let request_text = String::from_utf8(read(request)?).map_err(|_| CliError::usage(format!("`{}` is not text", request.display())))?;
-    let packed = pack(&bytes, &request_text)
-        .map_err(|error| CliError::usage(format!("`{}` can't be packed with `{}`", component.display(), request.display())).because(&error))?;
-    // Written beside and renamed: a host that loads it meanwhile sees the old plugin or the new one.
+    let request_text = String::from_utf8(read(request)?)
+        .map_err(|_| CliError::usage(format!("`{}` is not text", request.display())))?;
+    let packed = pack(&bytes, &request_text).map_err(|error| {
+        CliError::usage(format!(
+            "`{}` can't be packed with `{}`",
+            component.display(),
+            request.display()
+        ))
+        .because(&error)
+    })?;
+    // Written beside and renamed: a host that loads it meanwhile sees the old plugin or the new
+    // one.
     let aside = to.with_extension("wasm.part");
     let written = std::fs::write(&aside, &packed).and_then(|()| std::fs::rename(&aside, to));
-    written.map_err(|error| CliError::usage(format!("`{}` can't be written", to.display())).because(&error))?;
-    say(&format!("packed `{}`: {} KiB, {}", to.display(), packed.len() / 1024, agente_wasm::digest_of(&packed)));
+    written.map_err(|error| {
+        CliError::usage(format!("`{}` can't be written", to.display())).because(&error)
+    })?;
+    say(&format!(
+        "packed `{}`: {} KiB, {}",
+        to.display(),
+        packed.len() / 1024,
+        agente_wasm::digest_of(&packed)
+    ));
     Ok(Exit::Done.into())
 }
 
@@ -259,7 +358,8 @@ async fn remove(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     let environment = plugins::environment_of(&base.manifest);
     let lock = plugins::read_lock(&base.manifest.directory)?;
     let Some(earlier) = lock.grant(&name, environment) else {
-        return Err(CliError::usage(format!("`{name}` has no grant for {environment}")).hint("`agente-host plugin list` shows the grants"));
+        return Err(CliError::usage(format!("`{name}` has no grant for {environment}"))
+            .hint("`agente-host plugin list` shows the grants"));
     };
     change(&base.manifest, &name, Some(earlier), None)?;
     say(&format!("`{name}` is granted nothing for {environment} any more"));

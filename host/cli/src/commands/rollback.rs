@@ -36,16 +36,25 @@ pub(crate) enum Back {
 }
 
 /// Goes back, by the fastest way there is.
-pub(crate) async fn back(global: &Global, options: &RollbackOptions, signals: Signals) -> Result<Back, CliError> {
+pub(crate) async fn back(
+    global: &Global,
+    options: &RollbackOptions,
+    signals: Signals,
+) -> Result<Back, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
-    if base.store.open_deployment(base.scope()).await?.is_none() && base.store.state(base.scope()).await?.stable.is_none() {
+    if base.store.open_deployment(base.scope()).await?.is_none()
+        && base.store.state(base.scope()).await?.stable.is_none()
+    {
         return Err(nothing_live(&base));
     }
     let session = Session::load(base).await?;
     let store = &session.base.store;
     if store.open_deployment(session.base.scope()).await?.is_some() {
         say("a deployment is open: rolling back means to abort it");
-        let options = DecideOptions { reason: options.reason.clone(), components: options.components.clone() };
+        let options = DecideOptions {
+            reason: options.reason.clone(),
+            components: options.components.clone(),
+        };
         return decide::abort_session(global, &session, &options).await.map(Back::Aborted);
     }
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
@@ -57,11 +66,16 @@ pub(crate) async fn back(global: &Global, options: &RollbackOptions, signals: Si
     }
     let release = store.release(session.base.scope(), target).await?;
     let release = release.ok_or_else(|| {
-        CliError::usage(format!("there is no release {target} of {}", session.base.scope())).hint("`agente-host history` lists what there is")
+        CliError::usage(format!("there is no release {target} of {}", session.base.scope()))
+            .hint("`agente-host history` lists what there is")
     })?;
     let output = Output::new(global.output);
     let mut plan = if standing(&session, &state, target).await.is_some() {
-        planner::roll_back_fast(deploy::inputs(&session, policy, state.clone(), false).await?, release).map_err(|error| CliError::refused(error.to_string()))?
+        planner::roll_back_fast(
+            deploy::inputs(&session, policy, state.clone(), false).await?,
+            release,
+        )
+        .map_err(|error| CliError::refused(error.to_string()))?
     } else {
         output.keep_turn(store.reservation_turn().await?);
         by_launch(&session, release, policy, &state).await?
@@ -72,17 +86,34 @@ pub(crate) async fn back(global: &Global, options: &RollbackOptions, signals: Si
     if plan.release.runtime.has_secrets() {
         say("note: the secrets' values of today are used, not those of then");
     }
-    let outcome = drive::run_with(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output, signals).await?;
+    let outcome = drive::run_with(
+        &session,
+        &lease,
+        &plan,
+        Work::Begin(Box::new(plan.clone())),
+        state,
+        &output,
+        signals,
+    )
+    .await?;
     let _ = lease.release().await;
     Ok(Back::Rolled(outcome))
 }
 
 fn nothing_live(base: &Base) -> CliError {
-    CliError::refused(format!("nothing of {} is live, so there is nothing to go back from", base.scope())).hint("`agente-host deploy` brings a first release")
+    CliError::refused(format!(
+        "nothing of {} is live, so there is nothing to go back from",
+        base.scope()
+    ))
+    .hint("`agente-host deploy` brings a first release")
 }
 
 /// Which release to go back to: the one named, the one kept, or the one that was promoted before.
-async fn target(session: &Session, state: &ServiceState, named: Option<ReleaseNumber>) -> Result<ReleaseNumber, CliError> {
+async fn target(
+    session: &Session,
+    state: &ServiceState,
+    named: Option<ReleaseNumber>,
+) -> Result<ReleaseNumber, CliError> {
     let Some(stable) = &state.stable else {
         return Err(nothing_live(&session.base));
     };
@@ -96,9 +127,16 @@ async fn target(session: &Session, state: &ServiceState, named: Option<ReleaseNu
         return Ok(kept.standing.release);
     }
     let history = session.base.store.history(session.base.scope(), HISTORY).await?;
-    let promoted = history.into_iter().filter(|row| matches!(row.outcome, Some(Outcome::Promoted { .. })));
+    let promoted =
+        history.into_iter().filter(|row| matches!(row.outcome, Some(Outcome::Promoted { .. })));
     let before = promoted.map(|row| row.release).find(|release| *release != stable.release);
-    before.ok_or_else(|| CliError::refused(format!("release {} is the only one of {} that was ever promoted", stable.release, session.base.scope())))
+    before.ok_or_else(|| {
+        CliError::refused(format!(
+            "release {} is the only one of {} that was ever promoted",
+            stable.release,
+            session.base.scope()
+        ))
+    })
 }
 
 /// The kept side, if it is the release that is wanted and still runs.
@@ -117,21 +155,43 @@ async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber
         return None;
     }
     for backend in &kept.standing.backends {
-        if !matches!(session.base.runtime.inspect(backend).await, Ok(BackendState::Running { .. })) {
-            say(&format!("release {target} is kept but {} does not run any more: it is launched anew", backend.id));
+        if !matches!(session.base.runtime.inspect(backend).await, Ok(BackendState::Running { .. }))
+        {
+            say(&format!(
+                "release {target} is kept but {} does not run any more: it is launched anew",
+                backend.id
+            ));
             return None;
         }
     }
     Some(kept)
 }
 
-async fn by_launch(session: &Session, release: Release, policy: Policy, state: &ServiceState) -> Result<agente_engine::plan::Plan, CliError> {
+async fn by_launch(
+    session: &Session,
+    release: Release,
+    policy: Policy,
+    state: &ServiceState,
+) -> Result<agente_engine::plan::Plan, CliError> {
     if matches!(release.artifact, Artifact::Adopted) {
-        let message = format!("release {} was adopted: it is not ours to start, and no longer stands beside the stable one", release.number);
-        return Err(CliError::refused(message).hint("go to another release with `--to`, or start it and adopt it anew"));
+        let message = format!(
+            "release {} was adopted: it is not ours to start, and no longer stands beside the \
+             stable one",
+            release.number
+        );
+        return Err(CliError::refused(message)
+            .hint("go to another release with `--to`, or start it and adopt it anew"));
     }
     if let Artifact::File { digest, name } = &release.artifact {
         session.base.store.verify_artifact(digest, name).await?;
     }
-    deploy::make(session, release, policy, state.clone(), DeploymentKind::Rollback { fast: false }, false).await
+    deploy::make(
+        session,
+        release,
+        policy,
+        state.clone(),
+        DeploymentKind::Rollback { fast: false },
+        false,
+    )
+    .await
 }

@@ -4,7 +4,9 @@ use crate::arguments::{Global, OutputKind, StatusOptions};
 use crate::clock;
 use crate::drive;
 use crate::error::{CliError, Exit};
-use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line, step_words};
+use crate::output::{
+    self, data, event_line, json_line, routes_line, say, standing_line, step_words,
+};
 use crate::session::{self, About, Base};
 use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::journal::Event;
@@ -38,7 +40,9 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     let root = directory.root().display().to_string();
     let Some(store) = session::open_existing_store(global).await? else {
         match global.output {
-            OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "managed": false })),
+            OutputKind::Json => json_line(
+                &json!({ "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "managed": false }),
+            ),
             OutputKind::Human | OutputKind::Plain => {
                 data(&format!("{scope}: not under management yet"));
                 data(&format!("state: {root} (nothing there)"));
@@ -52,17 +56,33 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     let state = store.state(&scope).await?;
     let holding = store.holding(&scope).await?;
     let attempt = match &state.open {
-        Some(id) => Some(Attempt::fold(&store.entries(id).await?).map_err(agente_engine::executor::Halt::from)?),
+        Some(id) => Some(
+            Attempt::fold(&store.entries(id).await?)
+                .map_err(agente_engine::executor::Halt::from)?,
+        ),
         None => None,
     };
     let base = Base::with(manifest, store.clone(), None).await?;
-    let (backends, target) = if options.offline { (Vec::new(), None) } else { look(base, &state, attempt.as_ref()).await };
+    let (backends, target) = if options.offline {
+        (Vec::new(), None)
+    } else {
+        look(base, &state, attempt.as_ref()).await
+    };
     match global.output {
         OutputKind::Json => json_line(&json!({
             "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "store": store.id(), "managed": state.stable.is_some(),
             "state": state, "lease": holding, "backends": backends, "target": target.as_ref().map(|target| target.as_ref().map_err(String::clone)),
         })),
-        OutputKind::Human | OutputKind::Plain => print(&scope, &root, &store, &state, holding.as_ref(), attempt.as_ref(), &backends, target.as_ref()),
+        OutputKind::Human | OutputKind::Plain => print(
+            &scope,
+            &root,
+            &store,
+            &state,
+            holding.as_ref(),
+            attempt.as_ref(),
+            &backends,
+            target.as_ref(),
+        ),
     }
     match (&state.open, options.follow) {
         (Some(id), true) => follow(&store, &scope, id, global).await,
@@ -70,12 +90,22 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
             say("no deployment is open");
             Ok(Exit::Done.into())
         }
-        (Some(_), false) if attempt.is_some_and(|attempt| attempt.steps.iter().any(|step| matches!(step, StepState::Stuck(_)))) => Ok(Exit::Stuck.into()),
+        (Some(_), false)
+            if attempt.is_some_and(|attempt| {
+                attempt.steps.iter().any(|step| matches!(step, StepState::Stuck(_)))
+            }) =>
+        {
+            Ok(Exit::Stuck.into())
+        }
         (_, false) => Ok(Exit::Done.into()),
     }
 }
 
-async fn verify(store: &EmbeddedStore, scope: &Scope, kind: OutputKind) -> Result<ExitCode, CliError> {
+async fn verify(
+    store: &EmbeddedStore,
+    scope: &Scope,
+    kind: OutputKind,
+) -> Result<ExitCode, CliError> {
     let found = store.verify_chain(scope).await?;
     if kind == OutputKind::Json {
         json_line(&match &found {
@@ -95,17 +125,29 @@ async fn verify(store: &EmbeddedStore, scope: &Scope, kind: OutputKind) -> Resul
         }
         ChainState::Broken { position, deployment, message } => {
             let of = deployment.map(|id| format!(" of deployment {id}")).unwrap_or_default();
-            Err(CliError::new(Exit::Stuck, format!("the journal of {scope} was changed at entry {position}{of}: {message}"))
-                .hint("restore the state directory from a backup, or find out who wrote to it"))
+            Err(CliError::new(
+                Exit::Stuck,
+                format!("the journal of {scope} was changed at entry {position}{of}: {message}"),
+            )
+            .hint("restore the state directory from a backup, or find out who wrote to it"))
         }
     }
 }
 
 /// Looks at backends and target; what can't be looked at is said, not guessed.
-async fn look(base: Base, state: &ServiceState, attempt: Option<&Attempt>) -> (Vec<Seen>, Option<Result<Observed, String>>) {
+async fn look(
+    base: Base,
+    state: &ServiceState,
+    attempt: Option<&Attempt>,
+) -> (Vec<Seen>, Option<Result<Observed, String>>) {
     let mut backends = Vec::new();
     let candidate = attempt.map(|attempt| attempt.plan.candidate(attempt.plan.created));
-    let standings: Vec<&Standing> = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)).chain(candidate.as_ref()).collect();
+    let standings: Vec<&Standing> = state
+        .stable
+        .iter()
+        .chain(state.kept.as_ref().map(|kept| &kept.standing))
+        .chain(candidate.as_ref())
+        .collect();
     for backend in standings.iter().flat_map(|standing| &standing.backends) {
         if backends.iter().any(|seen: &Seen| seen.id == backend.id.0) {
             continue;
@@ -115,7 +157,12 @@ async fn look(base: Base, state: &ServiceState, attempt: Option<&Attempt>) -> (V
             Ok(Err(fault)) => (None, Some(fault.message)),
             Err(_) => (None, Some(format!("no answer within {} s", LOOK.as_secs()))),
         };
-        backends.push(Seen { id: backend.id.0.clone(), address: backend.address.clone(), state, error });
+        backends.push(Seen {
+            id: backend.id.0.clone(),
+            address: backend.address.clone(),
+            state,
+            error,
+        });
     }
     let target = async {
         let switcher = session::only_switcher(&base).await.map_err(|error| error.message)?;
@@ -139,7 +186,10 @@ fn print(
     target: Option<&Result<Observed, String>>,
 ) {
     data(&format!("{scope}"));
-    data(&format!("  stable    {}", state.stable.as_ref().map_or_else(|| "nothing".to_owned(), standing_line)));
+    data(&format!(
+        "  stable    {}",
+        state.stable.as_ref().map_or_else(|| "nothing".to_owned(), standing_line)
+    ));
     if let Some(kept) = &state.kept {
         data(&format!("  kept      {}", kept_words(kept, backends)));
     }
@@ -150,7 +200,8 @@ fn print(
         None => {}
         Some(Err(error)) => data(&format!("  target    can't be looked at: {error}")),
         Some(Ok(observed)) => {
-            let agrees = state.routes.as_ref().is_some_and(|routes| routes.same_traffic(&observed.routes));
+            let agrees =
+                state.routes.as_ref().is_some_and(|routes| routes.same_traffic(&observed.routes));
             let words = match observed.state {
                 ObservedState::Converged if agrees => "as the journal says",
                 ObservedState::Converged => "differs from the journal",
@@ -178,19 +229,30 @@ fn print(
     data(&format!("  state     {root} (store {})", store.id()));
 }
 
-/// What is kept, and whether it still stands: it takes no request, so nobody else would notice its end.
+/// What is kept, and whether it still stands: it takes no request, so nobody else would notice its
+/// end.
 fn kept_words(kept: &Kept, seen: &[Seen]) -> String {
     let drained = match kept {
-        Kept { partial: true, .. } => "a part of it may be gone; the next deployment removes the rest",
+        Kept { partial: true, .. } => {
+            "a part of it may be gone; the next deployment removes the rest"
+        }
         Kept { drained: true, .. } => "drained",
         Kept { drained: false, .. } => "its last requests have not been seen to end",
     };
-    let is_down =
-        |seen: &&Seen| kept.standing.backends.iter().any(|backend| backend.id.0 == seen.id) && !matches!(seen.state, None | Some(BackendState::Running { .. }));
+    let is_down = |seen: &&Seen| {
+        kept.standing.backends.iter().any(|backend| backend.id.0 == seen.id)
+            && !matches!(seen.state, None | Some(BackendState::Running { .. }))
+    };
     let down = match (seen.iter().filter(is_down).count(), kept.standing.adopted) {
         (0, _) => String::new(),
-        (down, false) => format!("; {down} of {} down, so a rollback launches it anew", kept.standing.backends.len()),
-        (down, true) => format!("; {down} of {} down: it is yours to start again before a rollback", kept.standing.backends.len()),
+        (down, false) => format!(
+            "; {down} of {} down, so a rollback launches it anew",
+            kept.standing.backends.len()
+        ),
+        (down, true) => format!(
+            "; {down} of {} down: it is yours to start again before a rollback",
+            kept.standing.backends.len()
+        ),
     };
     format!("{}; {drained}{down}", standing_line(&kept.standing))
 }
@@ -202,10 +264,17 @@ fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
         Direction::Forward => "going forward".to_owned(),
         Direction::Back(fault) => format!("unwinding: {fault}"),
     };
-    data(&format!("  open      deployment {} of release {} since {}, {direction}", plan.id, plan.release.number, clock::local(plan.created)));
+    data(&format!(
+        "  open      deployment {} of release {} since {}, {direction}",
+        plan.id,
+        plan.release.number,
+        clock::local(plan.created)
+    ));
     match holding {
         Some(holding) => data(&format!("            run by {holding}")),
-        None => data("            nobody runs it; `agente-host resume` goes on, `agente-host abort` unwinds"),
+        None => data(
+            "            nobody runs it; `agente-host resume` goes on, `agente-host abort` unwinds",
+        ),
     }
     for (index, (step, state)) in plan.steps.iter().zip(&attempt.steps).enumerate() {
         let words = match state {
@@ -226,14 +295,20 @@ fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
 pub(crate) fn state_words(state: &BackendState) -> String {
     match state {
         BackendState::Absent => "not there".to_owned(),
-        BackendState::Starting { detail, restarts } => format!("not running ({restarts} restarts): {detail}"),
+        BackendState::Starting { detail, restarts } => {
+            format!("not running ({restarts} restarts): {detail}")
+        }
         BackendState::Running { since, restarts, healthy } => {
             let healthy = match healthy {
                 Some(true) => ", healthy",
                 Some(false) => ", its own health check does not pass",
                 None => "",
             };
-            let since = if since.0 == 0 { String::new() } else { format!(" since {}", clock::local(*since)) };
+            let since = if since.0 == 0 {
+                String::new()
+            } else {
+                format!(" since {}", clock::local(*since))
+            };
             format!("running{since}, {restarts} restarts{healthy}")
         }
         BackendState::Ended { detail } => format!("ended: {detail}"),
@@ -241,13 +316,20 @@ pub(crate) fn state_words(state: &BackendState) -> String {
 }
 
 /// Shows each entry as it is written, until the deployment ends.
-async fn follow(store: &EmbeddedStore, scope: &Scope, id: &DeploymentId, global: &Global) -> Result<ExitCode, CliError> {
+async fn follow(
+    store: &EmbeddedStore,
+    scope: &Scope,
+    id: &DeploymentId,
+    global: &Global,
+) -> Result<ExitCode, CliError> {
     let mut seen = None;
     loop {
         for entry in store.entries_after(id, seen).await? {
             seen = Some(entry.sequence);
             match global.output {
-                OutputKind::Json => json_line(&json!({ "schema": output::EVENTS, "event": "entry", "entry": entry })),
+                OutputKind::Json => json_line(
+                    &json!({ "schema": output::EVENTS, "event": "entry", "entry": entry }),
+                ),
                 OutputKind::Human | OutputKind::Plain => {
                     data(&format!("{}  {}", clock::local(entry.at), event_line(&entry.event)));
                 }
@@ -256,9 +338,11 @@ async fn follow(store: &EmbeddedStore, scope: &Scope, id: &DeploymentId, global:
                 return Ok(drive::exit(outcome, false));
             }
         }
-        let alive = store.holding(scope).await?.is_some_and(|holding| holding.liveness != Liveness::Gone);
+        let alive =
+            store.holding(scope).await?.is_some_and(|holding| holding.liveness != Liveness::Gone);
         if !alive && store.entries_after(id, seen).await?.is_empty() {
-            say("nobody runs it any more; `agente-host resume` goes on, `agente-host abort` unwinds");
+            say("nobody runs it any more; `agente-host resume` goes on, `agente-host abort` \
+                 unwinds");
             return Ok(Exit::Open.into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -272,9 +356,19 @@ mod tests {
     use agente_engine::route::{Backend, Slot};
 
     fn kept(adopted: bool) -> Kept {
-        let backend = |name: &str| Backend { id: BackendId(name.to_owned()), address: "127.0.0.1:1".to_owned() };
+        let backend = |name: &str| Backend {
+            id: BackendId(name.to_owned()),
+            address: "127.0.0.1:1".to_owned(),
+        };
         let backends = vec![backend("one"), backend("two")];
-        let standing = Standing { release: ReleaseNumber(4), slot: Slot::Blue, backends, adopted, stop_grace: Duration::ZERO, since: Timestamp(0) };
+        let standing = Standing {
+            release: ReleaseNumber(4),
+            slot: Slot::Blue,
+            backends,
+            adopted,
+            stop_grace: Duration::ZERO,
+            since: Timestamp(0),
+        };
         Kept { standing, drained: true, partial: false }
     }
 
@@ -284,17 +378,36 @@ mod tests {
 
     #[test]
     fn a_kept_backend_that_ended_is_told_with_what_that_means() {
-        let running = || Some(BackendState::Running { since: Timestamp(0), restarts: 0, healthy: None });
+        let running =
+            || Some(BackendState::Running { since: Timestamp(0), restarts: 0, healthy: None });
         let ended = || Some(BackendState::Ended { detail: "exit code 137".to_owned() });
-        let words =
-            |kept: &Kept, seen: &[Seen]| kept_words(kept, seen).rsplit_once("since ").map(|(_, rest)| rest.split_once("; ").unwrap().1.to_owned()).unwrap();
-        assert_eq!(words(&kept(false), &[seen("one", running()), seen("two", running())]), "drained");
-        assert_eq!(words(&kept(false), &[seen("one", running()), seen("two", ended())]), "drained; 1 of 2 down, so a rollback launches it anew");
-        assert_eq!(words(&kept(true), &[seen("one", Some(BackendState::Absent))]), "drained; 1 of 2 down: it is yours to start again before a rollback");
+        let words = |kept: &Kept, seen: &[Seen]| {
+            kept_words(kept, seen)
+                .rsplit_once("since ")
+                .map(|(_, rest)| rest.split_once("; ").unwrap().1.to_owned())
+                .unwrap()
+        };
+        assert_eq!(
+            words(&kept(false), &[seen("one", running()), seen("two", running())]),
+            "drained"
+        );
+        assert_eq!(
+            words(&kept(false), &[seen("one", running()), seen("two", ended())]),
+            "drained; 1 of 2 down, so a rollback launches it anew"
+        );
+        assert_eq!(
+            words(&kept(true), &[seen("one", Some(BackendState::Absent))]),
+            "drained; 1 of 2 down: it is yours to start again before a rollback"
+        );
         let partial = Kept { partial: true, ..kept(false) };
-        let half = "a part of it may be gone; the next deployment removes the rest; 1 of 2 down, so a rollback launches it anew";
-        assert_eq!(words(&partial, &[seen("one", running()), seen("two", Some(BackendState::Absent))]), half);
-        // What could not be looked at is not known to be down, and the stable side is not what is kept.
+        let half = "a part of it may be gone; the next deployment removes the rest; 1 of 2 down, \
+                    so a rollback launches it anew";
+        assert_eq!(
+            words(&partial, &[seen("one", running()), seen("two", Some(BackendState::Absent))]),
+            half
+        );
+        // What could not be looked at is not known to be down, and the stable side is not what is
+        // kept.
         assert_eq!(words(&kept(false), &[seen("one", None), seen("other", ended())]), "drained");
     }
 }

@@ -22,18 +22,25 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
     if launches.is_empty() {
         say(&format!("nothing of {} should stand", base.scope()));
     }
-    // What serves never stands aside, whatever was on its way when the machine went down. What was never launched can't be told, and need not be.
+    // What serves never stands aside, whatever was on its way when the machine went down. What was
+    // never launched can't be told, and need not be.
     for Launch { backend, .. } in &launches {
         if let Err(failure) = base.runtime.assign(backend, BackendRole::Live).await {
             tracing::debug!("{} could not be told that it serves: {}", backend.id, failure.fault());
         }
     }
-    let (containers, processes): (Vec<Launch>, Vec<Launch>) = launches.into_iter().partition(|launch| matches!(launch.release.runtime, RuntimeSpec::Docker(_)));
+    let (containers, processes): (Vec<Launch>, Vec<Launch>) = launches
+        .into_iter()
+        .partition(|launch| matches!(launch.release.runtime, RuntimeSpec::Docker(_)));
     let mut failed = false;
     if !containers.is_empty() {
         for raised in base.runtime.docker.up(Some(base.scope())).await? {
             match raised.result {
-                Ok(started) => say(&format!("{}: {}", raised.backend, if started { "started" } else { "runs" })),
+                Ok(started) => say(&format!(
+                    "{}: {}",
+                    raised.backend,
+                    if started { "started" } else { "runs" }
+                )),
                 Err(fault) => {
                     failed = true;
                     say(&format!("{}: {fault}", raised.backend));
@@ -54,7 +61,9 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
         say(&format!("{}: {words}", up.backend));
     }
     if let Some(open) = state.open {
-        say(&format!("deployment {open} is open; `agente-host resume` goes on, `agente-host abort` unwinds"));
+        say(&format!(
+            "deployment {open} is open; `agente-host resume` goes on, `agente-host abort` unwinds"
+        ));
     }
     Ok(if failed { Exit::Failed } else { Exit::Done }.into())
 }
@@ -63,24 +72,57 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
 async fn stable(base: &Base, state: &ServiceState) -> Result<Vec<Launch>, CliError> {
     let Some(stable) = &state.stable else { return Ok(Vec::new()) };
     let Some(release) = base.store.release(base.scope(), stable.release).await? else {
-        return Err(CliError::new(Exit::Stuck, format!("release {} is stable and its record is missing", stable.release)));
+        return Err(CliError::new(
+            Exit::Stuck,
+            format!("release {} is stable and its record is missing", stable.release),
+        ));
     };
-    let launch =
-        |backend| Launch { backend, release: release.clone(), slot: stable.slot, deployment: DeploymentId("up".to_owned()), store: base.store.id().to_owned() };
+    let launch = |backend| Launch {
+        backend,
+        release: release.clone(),
+        slot: stable.slot,
+        deployment: DeploymentId("up".to_owned()),
+        store: base.store.id().to_owned(),
+    };
     Ok(stable.backends.iter().cloned().map(launch).collect())
 }
 
-/// The backends of an open deployment that may have requests: by the routes in force, or by those of a shift that was cut off.
+/// The backends of an open deployment that may have requests: by the routes in force, or by those
+/// of a shift that was cut off.
 async fn routed_candidates(base: &Base, state: &ServiceState) -> Result<Vec<Launch>, CliError> {
-    let Some((id, attempt)) = open::attempt(&base.store, base.scope()).await? else { return Ok(Vec::new()) };
+    let Some((id, attempt)) = open::attempt(&base.store, base.scope()).await? else {
+        return Ok(Vec::new());
+    };
     let plan = attempt.plan;
-    let cut_off = plan.steps.iter().zip(&attempt.steps).filter_map(|(step, stands)| match (&step.kind, stands) {
-        (StepKind::Shift { after, .. }, StepState::Running | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_)) => Some(after),
-        _ => None,
+    let cut_off = plan.steps.iter().zip(&attempt.steps).filter_map(|(step, stands)| {
+        match (&step.kind, stands) {
+            (
+                StepKind::Shift { after, .. },
+                StepState::Running
+                | StepState::Unknown(_)
+                | StepState::Undoing
+                | StepState::Stuck(_),
+            ) => Some(after),
+            _ => None,
+        }
     });
     let routes: Vec<&Routes> = state.routes.iter().chain(cut_off).collect();
-    let launch = |backend| Launch { backend, release: plan.release.clone(), slot: plan.slot, deployment: id.clone(), store: base.store.id().to_owned() };
-    let is_stable = |id: &BackendId| state.stable.iter().flat_map(|stable| &stable.backends).any(|backend| backend.id == *id);
+    let launch = |backend| Launch {
+        backend,
+        release: plan.release.clone(),
+        slot: plan.slot,
+        deployment: id.clone(),
+        store: base.store.id().to_owned(),
+    };
+    let is_stable = |id: &BackendId| {
+        state.stable.iter().flat_map(|stable| &stable.backends).any(|backend| backend.id == *id)
+    };
     let is_routed = |id: &BackendId| routes.iter().any(|routes| routes.reaches(id));
-    Ok(plan.backends.iter().filter(|backend| is_routed(&backend.id) && !is_stable(&backend.id)).cloned().map(launch).collect())
+    Ok(plan
+        .backends
+        .iter()
+        .filter(|backend| is_routed(&backend.id) && !is_stable(&backend.id))
+        .cloned()
+        .map(launch)
+        .collect())
 }

@@ -1,4 +1,5 @@
-//! `watch`: looks after what is stable between deployments, and takes it back when it turns bad within its window.
+//! `watch`: looks after what is stable between deployments, and takes it back when it turns bad
+//! within its window.
 
 use super::{deploy, rollback};
 use crate::arguments::{Global, RollbackOptions, WatchOptions};
@@ -29,13 +30,15 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long to wait before a release that is bad and can't be taken back is looked at again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// How far back is looked for how the stable release came to be stable: attempts that were taken back or refused lie between.
+/// How far back is looked for how the stable release came to be stable: attempts that were taken
+/// back or refused lie between.
 const HISTORY: u32 = 100;
 
 /// How watching goes.
 #[derive(Default)]
 struct Course {
-    /// Held while a release is taken back: that is never left half-way, whatever makes watching end.
+    /// Held while a release is taken back: that is never left half-way, whatever makes watching
+    /// end.
     busy: Mutex<()>,
     /// Whether what is stable is bad, and should have been taken back but could not.
     bad: AtomicBool,
@@ -54,8 +57,13 @@ pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitC
     drive::ignore_hangup();
     let base = session::Base::look(global, About::Standing(&options.components)).await?;
     let scope = base.scope().clone();
-    if base.store.open_deployment(&scope).await?.is_none() && base.store.state(&scope).await?.stable.is_none() {
-        return Err(CliError::refused(format!("nothing of {scope} is live, so there is nothing to watch")).hint("`agente-host deploy` brings a first release"));
+    if base.store.open_deployment(&scope).await?.is_none()
+        && base.store.state(&scope).await?.stable.is_none()
+    {
+        return Err(CliError::refused(format!(
+            "nothing of {scope} is live, so there is nothing to watch"
+        ))
+        .hint("`agente-host deploy` brings a first release"));
     }
     drop(base);
     let course = Course::default();
@@ -94,25 +102,38 @@ async fn serve(global: &Global, options: &WatchOptions, scope: Scope) -> Result<
     }
 }
 
-/// Watches one stable release after the other. Ends only where a given time makes it end, or with a release that was taken back within it.
-async fn keep_watching(global: &Global, options: &WatchOptions, course: &Course) -> Result<ExitCode, CliError> {
+/// Watches one stable release after the other. Ends only where a given time makes it end, or with a
+/// release that was taken back within it.
+async fn keep_watching(
+    global: &Global,
+    options: &WatchOptions,
+    course: &Course,
+) -> Result<ExitCode, CliError> {
     loop {
         // Anew each time: manifest, grants and what is live may have changed with a deployment.
         let session = Session::look(global, About::Standing(&options.components)).await?;
         let Some((state, stable)) = settled(&session).await? else { continue };
         let promoted = now().since(stable.since);
-        say(&format!("watching release {} on {}, promoted {} ago", stable.release, stable.slot, span(promoted)));
+        say(&format!(
+            "watching release {} on {}, promoted {} ago",
+            stable.release,
+            stable.slot,
+            span(promoted)
+        ));
         match watch(global, &session, &state).await? {
             Ended::Changed => course.bad.store(false, Ordering::Relaxed),
             Ended::Bad(fault) => {
                 say(&format!("release {} has turned bad: {fault}", stable.release));
                 if now().since(stable.since) >= options.window {
-                    say(&format!("it was promoted more than {} ago, so it is not taken back by itself; `agente-host rollback` does", span(options.window)));
+                    say(&format!(
+                        "it was promoted more than {} ago, so it is not taken back by itself; \
+                         `agente-host rollback` does",
+                        span(options.window)
+                    ));
                 } else if was_gone_back_to(&session, &stable).await? {
                     course.bad.store(true, Ordering::Relaxed);
-                    say(
-                        "it was gone back to, so it is not left by itself, or the way would be to and fro; deploy a good release, or `agente-host rollback --to` one",
-                    );
+                    say("it was gone back to, so it is not left by itself, or the way would be \
+                         to and fro; deploy a good release, or `agente-host rollback --to` one");
                 } else {
                     let busy = course.busy.lock().await;
                     let taken_back = Box::pin(take_back(global, options, &fault)).await?;
@@ -134,8 +155,11 @@ async fn keep_watching(global: &Global, options: &WatchOptions, course: &Course)
 /// Whether a release is stable because somebody, or we, went back to it.
 async fn was_gone_back_to(session: &Session, stable: &Standing) -> Result<bool, CliError> {
     let history = session.base.store.history(session.base.scope(), HISTORY).await?;
-    let last = history.into_iter().find(|row| matches!(row.outcome, Some(Outcome::Promoted { .. })));
-    Ok(last.is_some_and(|row| row.release == stable.release && matches!(row.kind, DeploymentKind::Rollback { .. })))
+    let last =
+        history.into_iter().find(|row| matches!(row.outcome, Some(Outcome::Promoted { .. })));
+    Ok(last.is_some_and(|row| {
+        row.release == stable.release && matches!(row.kind, DeploymentKind::Rollback { .. })
+    }))
 }
 
 /// What is stable while no deployment is open; waits for that.
@@ -144,11 +168,19 @@ async fn settled(session: &Session) -> Result<Option<(ServiceState, Standing)>, 
     let mut told = false;
     while let Some(id) = store.open_deployment(session.base.scope()).await? {
         if !std::mem::replace(&mut told, true) {
-            let runs = store.holding(session.base.scope()).await?.is_some_and(|holding| holding.liveness == Liveness::Alive);
+            let runs = store
+                .holding(session.base.scope())
+                .await?
+                .is_some_and(|holding| holding.liveness == Liveness::Alive);
             say(&if runs {
-                format!("deployment {id} is open and watches for itself; waiting until it has ended")
+                format!(
+                    "deployment {id} is open and watches for itself; waiting until it has ended"
+                )
             } else {
-                format!("deployment {id} is open and nobody runs it: `agente-host resume` goes on with it, `agente-host abort` unwinds it; waiting")
+                format!(
+                    "deployment {id} is open and nobody runs it: `agente-host resume` goes on \
+                     with it, `agente-host abort` unwinds it; waiting"
+                )
             });
         }
         tokio::time::sleep(POLL).await;
@@ -164,13 +196,20 @@ async fn settled(session: &Session) -> Result<Option<(ServiceState, Standing)>, 
 }
 
 /// Watches until it turns bad or something else is stable.
-async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Result<Ended, CliError> {
+async fn watch(
+    global: &Global,
+    session: &Session,
+    state: &ServiceState,
+) -> Result<Ended, CliError> {
     let store = &session.base.store;
     let Some(stable) = &state.stable else { return Ok(Ended::Changed) };
-    let Some(release) = store.release(session.base.scope(), stable.release).await? else { return Ok(Ended::Changed) };
+    let Some(release) = store.release(session.base.scope(), stable.release).await? else {
+        return Ok(Ended::Changed);
+    };
     let policy = session.base.manifest.policy.clone();
     let inputs = deploy::inputs(session, policy, state.clone(), false).await?;
-    let plan = planner::watch(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
+    let plan =
+        planner::watch(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
     let output = Output::new(global.output);
     let context = session.context(None, &stable.backends, None);
     let switcher = session.switcher(context.clone())?;
@@ -203,12 +242,26 @@ async fn watch(global: &Global, session: &Session, state: &ServiceState) -> Resu
 }
 
 /// Rolls back; tells whether an earlier release serves again.
-async fn take_back(global: &Global, options: &WatchOptions, fault: &Fault) -> Result<bool, CliError> {
-    let rollback = RollbackOptions { to: None, reason: Some(format!("watch: {fault}")), cut: false, lock_wait: None, components: options.components.clone() };
+async fn take_back(
+    global: &Global,
+    options: &WatchOptions,
+    fault: &Fault,
+) -> Result<bool, CliError> {
+    let rollback = RollbackOptions {
+        to: None,
+        reason: Some(format!("watch: {fault}")),
+        cut: false,
+        lock_wait: None,
+        components: options.components.clone(),
+    };
     match Box::pin(rollback::back(global, &rollback, Signals::Wait)).await {
         Ok(Back::Rolled(outcome)) => {
             let done = matches!(outcome, Outcome::Promoted { .. });
-            say(if done { "the release before it serves again" } else { "it could not be taken back; `agente-host status` shows what is live" });
+            say(if done {
+                "the release before it serves again"
+            } else {
+                "it could not be taken back; `agente-host status` shows what is live"
+            });
             Ok(done)
         }
         Ok(Back::Aborted(_)) => Ok(false),

@@ -19,7 +19,11 @@ pub(crate) struct CallTally {
 impl CallTally {
     /// The calls on behalf of a deployment so far, by plugin and operation.
     pub(crate) fn of(&self, deployment: &DeploymentId) -> Vec<PluginCalls> {
-        self.calls().iter().filter(|((of, ..), _)| *of == deployment.0).map(|(_, calls)| calls.clone()).collect()
+        self.calls()
+            .iter()
+            .filter(|((of, ..), _)| *of == deployment.0)
+            .map(|(_, calls)| calls.clone())
+            .collect()
     }
 
     fn calls(&self) -> MutexGuard<'_, BTreeMap<Key, PluginCalls>> {
@@ -36,16 +40,18 @@ impl Audit for CallTally {
         let CallRecord { plugin, deployment, operation, took, end } = call;
         tracing::debug!(%plugin, operation, ?took, "{}", end.name());
         let mut all = self.calls();
-        let counted = all.entry((deployment, plugin.to_string(), operation)).or_insert_with(|| PluginCalls {
-            plugin: plugin.to_string(),
-            operation: operation.to_owned(),
-            ..PluginCalls::default()
-        });
+        let counted =
+            all.entry((deployment, plugin.to_string(), operation)).or_insert_with(|| PluginCalls {
+                plugin: plugin.to_string(),
+                operation: operation.to_owned(),
+                ..PluginCalls::default()
+            });
         *counted.results.entry(end.name().to_owned()).or_default() += 1;
         if let CallEnd::Faulted(fault) = end {
             *counted.faults.entry(fault.name().to_owned()).or_default() += 1;
         }
-        counted.micros = counted.micros.saturating_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        counted.micros =
+            counted.micros.saturating_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 }
 
@@ -74,9 +80,18 @@ mod tests {
         tally.called(call("d-2", "apply", CallEnd::Dropped));
         tally.called(call("", "features", CallEnd::Answered));
         let calls = tally.of(&DeploymentId("d-1".to_owned()));
-        assert_eq!(calls.iter().map(|calls| calls.operation.as_str()).collect::<Vec<_>>(), ["apply", "observe"]);
-        assert_eq!(calls[0].results, BTreeMap::from([("answered".to_owned(), 1), ("faulted".to_owned(), 1)]));
-        assert_eq!((calls[0].faults.clone(), calls[0].micros), (BTreeMap::from([("trapped".to_owned(), 1)]), 6_000));
+        assert_eq!(
+            calls.iter().map(|calls| calls.operation.as_str()).collect::<Vec<_>>(),
+            ["apply", "observe"]
+        );
+        assert_eq!(
+            calls[0].results,
+            BTreeMap::from([("answered".to_owned(), 1), ("faulted".to_owned(), 1)])
+        );
+        assert_eq!(
+            (calls[0].faults.clone(), calls[0].micros),
+            (BTreeMap::from([("trapped".to_owned(), 1)]), 6_000)
+        );
         assert!(calls[1].faults.is_empty());
     }
 }

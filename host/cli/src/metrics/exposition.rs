@@ -1,6 +1,8 @@
-//! The numbers in the classic text format of Prometheus, which `node_exporter`, Pushgateway and every scraper read.
+//! The numbers in the classic text format of Prometheus, which `node_exporter`, Pushgateway and
+//! every scraper read.
 //!
-//! Names and labels are a contract with other people's dashboards and alerts: they may grow, and never change.
+//! Names and labels are a contract with other people's dashboards and alerts: they may grow, and
+//! never change.
 
 use crate::error::CliError;
 use crate::metrics::figures::Figures;
@@ -8,23 +10,35 @@ use crate::metrics::ledger::ServiceNumbers;
 use agente_engine::names::{ReleaseNumber, Timestamp};
 use agente_engine::route::Slot;
 use agente_wasm::CallFault;
-use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// In seconds. 900 is fifteen minutes, which no deployment should need.
-const DEPLOYMENT_BUCKETS: [f64; 12] = [1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0];
+const DEPLOYMENT_BUCKETS: [f64; 12] =
+    [1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0];
 
 /// In seconds. Most steps take less than one, a bake takes minutes.
-const STEP_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+const STEP_BUCKETS: [f64; 12] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
 
 /// In seconds. 300 is five minutes, which no way back should need.
 const ROLLBACK_BUCKETS: [f64; 10] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
 
-/// The kinds and ends that are told from the beginning, as 0: a series that appears with its first event hides that event from `increase`.
+/// The kinds and ends that are told from the beginning, as 0: a series that appears with its first
+/// event hides that event from `increase`.
 const KINDS: [&str; 3] = ["adopt", "deploy", "rollback"];
 const OUTCOMES: [&str; 3] = ["promoted", "unwound", "refused"];
-const FAULTS: [CallFault; 5] = [CallFault::Trapped, CallFault::OverBudget, CallFault::TimedOut, CallFault::Unfit, CallFault::Host];
+const FAULTS: [CallFault; 5] = [
+    CallFault::Trapped,
+    CallFault::OverBudget,
+    CallFault::TimedOut,
+    CallFault::Unfit,
+    CallFault::Host,
+];
 
 /// Every metric, each with the labels of its scope first.
 struct Instruments {
@@ -67,49 +81,105 @@ impl Instruments {
             registry.register(Box::new(made.clone())).map(|()| made)
         };
         let histogram = |name, help, buckets: &[f64], own: &[&str]| {
-            let made = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &labels(own))?;
+            let made = HistogramVec::new(
+                HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+                &labels(own),
+            )?;
             registry.register(Box::new(made.clone())).map(|()| made)
         };
         let plugin_seconds = CounterVec::new(
-            Opts::new("agente_plugin_call_seconds_total", "Time that calls of plugins took, waits included."),
+            Opts::new(
+                "agente_plugin_call_seconds_total",
+                "Time that calls of plugins took, waits included.",
+            ),
             &labels(&["plugin", "operation"]),
         )?;
         registry.register(Box::new(plugin_seconds.clone()))?;
         Ok(Self {
-            deployments: counter("agente_deployments_total", "Deployments that ended.", &["kind", "outcome"])?,
+            deployments: counter(
+                "agente_deployments_total",
+                "Deployments that ended.",
+                &["kind", "outcome"],
+            )?,
             deployment_duration: histogram(
                 "agente_deployment_duration_seconds",
                 "Time from the first to the last entry of a deployment that ended.",
                 &DEPLOYMENT_BUCKETS,
                 &["kind", "outcome"],
             )?,
-            step_duration: histogram("agente_step_duration_seconds", "Time that a step or its undo took.", &STEP_BUCKETS, &["step", "result"])?,
-            weight: real_gauge("agente_weight_ratio", "Share of requests of a slot by the routes last seen in force, 0 to 1.", &["slot"])?,
-            release: gauge("agente_release_info", "A release that stands, where and as what; always 1.", &["slot", "release", "role"])?,
+            step_duration: histogram(
+                "agente_step_duration_seconds",
+                "Time that a step or its undo took.",
+                &STEP_BUCKETS,
+                &["step", "result"],
+            )?,
+            weight: real_gauge(
+                "agente_weight_ratio",
+                "Share of requests of a slot by the routes last seen in force, 0 to 1.",
+                &["slot"],
+            )?,
+            release: gauge(
+                "agente_release_info",
+                "A release that stands, where and as what; always 1.",
+                &["slot", "release", "role"],
+            )?,
             open: gauge("agente_deployment_open", "Whether a deployment is open.", &[])?,
-            stuck: gauge("agente_deployment_stuck", "Whether the open deployment is stuck and a person is needed.", &[])?,
-            last_end: real_gauge("agente_deployment_last_end_timestamp_seconds", "When a deployment last ended so.", &["outcome"])?,
+            stuck: gauge(
+                "agente_deployment_stuck",
+                "Whether the open deployment is stuck and a person is needed.",
+                &[],
+            )?,
+            last_end: real_gauge(
+                "agente_deployment_last_end_timestamp_seconds",
+                "When a deployment last ended so.",
+                &["outcome"],
+            )?,
             rollback_duration: histogram(
                 "agente_rollback_duration_seconds",
-                "Time from turning back, or from the start of a rollback, to the routes seen in force.",
+                "Time from turning back, or from the start of a rollback, to the routes seen in \
+                 force.",
                 &ROLLBACK_BUCKETS,
                 &[],
             )?,
-            probe_requests: counter("agente_probe_requests_total", "Our own requests from outside during deployments.", &["result"])?,
-            lost_requests: counter("agente_lost_requests_total", "Our own requests from outside that failed during deployments.", &[])?,
-            plugin_calls: counter("agente_plugin_calls_total", "Calls of plugins on behalf of deployments.", &["plugin", "operation", "result"])?,
-            plugin_faults: counter("agente_plugin_faults_total", "Calls of plugins that gave no answer that could be used.", &["plugin", "kind"])?,
+            probe_requests: counter(
+                "agente_probe_requests_total",
+                "Our own requests from outside during deployments.",
+                &["result"],
+            )?,
+            lost_requests: counter(
+                "agente_lost_requests_total",
+                "Our own requests from outside that failed during deployments.",
+                &[],
+            )?,
+            plugin_calls: counter(
+                "agente_plugin_calls_total",
+                "Calls of plugins on behalf of deployments.",
+                &["plugin", "operation", "result"],
+            )?,
+            plugin_faults: counter(
+                "agente_plugin_faults_total",
+                "Calls of plugins that gave no answer that could be used.",
+                &["plugin", "kind"],
+            )?,
             plugin_seconds,
-            build: gauge("agente_build_info", "The version of agente-host that tells these numbers; always 1.", &["version"])?,
+            build: gauge(
+                "agente_build_info",
+                "The version of agente-host that tells these numbers; always 1.",
+                &["version"],
+            )?,
             registry,
         })
     }
 
     fn tell(&self, numbers: &ServiceNumbers) {
         let scope = [numbers.scope.service.as_str(), numbers.scope.environment.as_str()];
-        let with = |own: &[&str]| -> Vec<String> { scope.iter().chain(own).map(|label| (*label).to_owned()).collect() };
+        let with = |own: &[&str]| -> Vec<String> {
+            scope.iter().chain(own).map(|label| (*label).to_owned()).collect()
+        };
         self.build.with_label_values(&with(&[env!("CARGO_PKG_VERSION")])).set(1);
-        for (kind, outcome) in KINDS.iter().flat_map(|kind| OUTCOMES.iter().map(move |outcome| (kind, outcome))) {
+        for (kind, outcome) in
+            KINDS.iter().flat_map(|kind| OUTCOMES.iter().map(move |outcome| (kind, outcome)))
+        {
             self.deployments.with_label_values(&with(&[kind, outcome])).inc_by(0);
         }
         let rollbacks = self.rollback_duration.with_label_values(&with(&[]));
@@ -117,7 +187,9 @@ impl Instruments {
         for (_, figures) in &numbers.deployments {
             if let Some(end) = &figures.end {
                 self.deployments.with_label_values(&with(&[&figures.kind, &end.outcome])).inc();
-                self.deployment_duration.with_label_values(&with(&[&figures.kind, &end.outcome])).observe(end.at.since(figures.opened).as_secs_f64());
+                self.deployment_duration
+                    .with_label_values(&with(&[&figures.kind, &end.outcome]))
+                    .observe(end.at.since(figures.opened).as_secs_f64());
                 let newest = last.entry(&end.outcome).or_default();
                 *newest = end.at.max(*newest);
                 if let Some(way_back) = end.way_back {
@@ -125,11 +197,15 @@ impl Instruments {
                 }
             }
             for step in &figures.steps {
-                self.step_duration.with_label_values(&with(&[step.step, step.result])).observe(step.took.as_secs_f64());
+                self.step_duration
+                    .with_label_values(&with(&[step.step, step.result]))
+                    .observe(step.took.as_secs_f64());
             }
         }
         for (outcome, at) in last {
-            self.last_end.with_label_values(&with(&[outcome])).set(Duration::from_millis(at.0).as_secs_f64());
+            self.last_end
+                .with_label_values(&with(&[outcome]))
+                .set(Duration::from_millis(at.0).as_secs_f64());
         }
         self.tell_state(numbers, &with);
         self.tell_runs(numbers, &with);
@@ -140,7 +216,8 @@ impl Instruments {
         let state = &numbers.state;
         let open = numbers.deployments.iter().find(|(id, _)| state.open.as_ref() == Some(id));
         let told_stuck = |figures: &Figures| {
-            let runs = numbers.runs.iter().filter(|run| state.open.as_ref() == Some(&run.deployment));
+            let runs =
+                numbers.runs.iter().filter(|run| state.open.as_ref() == Some(&run.deployment));
             runs.filter_map(|run| run.figures.stuck_at).any(|at| figures.newest <= at)
         };
         let stuck = open.is_some_and(|(_, figures)| figures.stuck || told_stuck(figures));
@@ -148,11 +225,15 @@ impl Instruments {
         self.stuck.with_label_values(&with(&[])).set(i64::from(stuck));
         if let Some(routes) = &state.routes {
             for slot in Slot::BOTH {
-                self.weight.with_label_values(&with(&[slot.as_str()])).set(f64::from(routes.weight(slot).basis_points()) / 10_000.0);
+                self.weight
+                    .with_label_values(&with(&[slot.as_str()]))
+                    .set(f64::from(routes.weight(slot).basis_points()) / 10_000.0);
             }
         }
         let stands = |slot: Slot, release: ReleaseNumber, role: &str| {
-            self.release.with_label_values(&with(&[slot.as_str(), &release.0.to_string(), role])).set(1);
+            self.release
+                .with_label_values(&with(&[slot.as_str(), &release.0.to_string(), role]))
+                .set(1);
         };
         if let Some(stable) = &state.stable {
             stands(stable.slot, stable.release, "stable");
@@ -161,7 +242,9 @@ impl Instruments {
             stands(kept.standing.slot, kept.standing.release, "kept");
         }
         if let Some((_, figures)) = open {
-            let promoted = state.stable.as_ref().is_some_and(|stable| (stable.slot, stable.release) == (figures.slot, figures.release));
+            let promoted = state.stable.as_ref().is_some_and(|stable| {
+                (stable.slot, stable.release) == (figures.slot, figures.release)
+            });
             if !promoted {
                 stands(figures.slot, figures.release, "candidate");
             }
@@ -170,7 +253,8 @@ impl Instruments {
 
     /// What runs kept beside the journal.
     fn tell_runs(&self, numbers: &ServiceNumbers, with: &dyn Fn(&[&str]) -> Vec<String>) {
-        let probed = ["succeeded", "failed", "idle-reset"].map(|result| self.probe_requests.with_label_values(&with(&[result])));
+        let probed = ["succeeded", "failed", "idle-reset"]
+            .map(|result| self.probe_requests.with_label_values(&with(&[result])));
         let [succeeded, failed, idle_resets] = probed;
         let lost = self.lost_requests.with_label_values(&with(&[]));
         for run in &numbers.runs {
@@ -182,16 +266,24 @@ impl Instruments {
             }
             for calls in &run.figures.calls {
                 for (result, count) in &calls.results {
-                    self.plugin_calls.with_label_values(&with(&[&calls.plugin, &calls.operation, result])).inc_by(*count);
+                    self.plugin_calls
+                        .with_label_values(&with(&[&calls.plugin, &calls.operation, result]))
+                        .inc_by(*count);
                 }
                 for fault in FAULTS {
-                    self.plugin_faults.with_label_values(&with(&[&calls.plugin, fault.name()])).inc_by(0);
+                    self.plugin_faults
+                        .with_label_values(&with(&[&calls.plugin, fault.name()]))
+                        .inc_by(0);
                 }
                 for (kind, count) in &calls.faults {
-                    self.plugin_faults.with_label_values(&with(&[&calls.plugin, kind])).inc_by(*count);
+                    self.plugin_faults
+                        .with_label_values(&with(&[&calls.plugin, kind]))
+                        .inc_by(*count);
                 }
                 let took = Duration::from_micros(calls.micros).as_secs_f64();
-                self.plugin_seconds.with_label_values(&with(&[&calls.plugin, &calls.operation])).inc_by(took);
+                self.plugin_seconds
+                    .with_label_values(&with(&[&calls.plugin, &calls.operation]))
+                    .inc_by(took);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The numbers of one deployment, folded from its journal.
 //!
-//! Steps, kinds and ends are called as the journal calls them, so that a new one needs nothing here.
+//! Steps, kinds and ends are called as the journal calls them, so that a new one needs nothing
+//! here.
 
 use agente_engine::journal::{Entry, Event};
 use agente_engine::names::{ReleaseNumber, Timestamp};
@@ -30,11 +31,11 @@ pub(crate) struct StepTime {
 /// How a deployment ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct End {
-    /// When.
     pub(crate) at: Timestamp,
     /// The outcome's name.
     pub(crate) outcome: String,
-    /// From turning back, or from the start of a rollback, to the routes seen in force; none where no requests had to go back.
+    /// From turning back, or from the start of a rollback, to the routes seen in force; none where
+    /// no requests had to go back.
     pub(crate) way_back: Option<Duration>,
 }
 
@@ -61,7 +62,9 @@ pub(crate) struct Figures {
 
 /// The word by which a value of the journal tells its kind.
 fn word(value: &impl Serialize, key: &str) -> String {
-    let found = serde_json::to_value(value).ok().and_then(|value| value.get(key).and_then(|word| word.as_str().map(str::to_owned)));
+    let found = serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.get(key).and_then(|word| word.as_str().map(str::to_owned)));
     found.unwrap_or_else(|| "unknown".to_owned())
 }
 
@@ -86,14 +89,19 @@ impl Figures {
             figures.newest = entry.sequence;
             match &entry.event {
                 Event::Step { step, event } => {
-                    let Some(name) = plan.steps.get(*step).map(|step| step.kind.name()) else { continue };
-                    let Some(result) = figures.step(event, *step, entry.at, &mut begun) else { continue };
+                    let Some(name) = plan.steps.get(*step).map(|step| step.kind.name()) else {
+                        continue;
+                    };
+                    let Some(result) = figures.step(event, *step, entry.at, &mut begun) else {
+                        continue;
+                    };
                     match result {
                         "succeeded" if name == SHIFT => shifted = Some(entry.at),
                         "undone" if name == SHIFT => shifted_back = Some(entry.at),
                         _ => {}
                     }
-                    let took = begun.get(step).map_or(Duration::ZERO, |began| entry.at.since(*began));
+                    let took =
+                        begun.get(step).map_or(Duration::ZERO, |began| entry.at.since(*began));
                     figures.steps.push(StepTime { step: name, result, took });
                 }
                 Event::TurnedBack { .. } => turned = turned.or(Some(entry.at)),
@@ -101,7 +109,9 @@ impl Figures {
                     let outcome = word(outcome, "outcome");
                     let way_back = match turned {
                         Some(turned) => shifted_back.map(|at| at.since(turned)),
-                        None if figures.kind == "rollback" => shifted.map(|at| at.since(figures.opened)),
+                        None if figures.kind == "rollback" => {
+                            shifted.map(|at| at.since(figures.opened))
+                        }
                         None => None,
                     };
                     figures.end = Some(End { at: entry.at, outcome, way_back });
@@ -114,7 +124,13 @@ impl Figures {
     }
 
     /// Takes one event of a step; gives how the step ended, if it did.
-    fn step(&mut self, event: &StepEvent, step: usize, at: Timestamp, begun: &mut BTreeMap<usize, Timestamp>) -> Option<&'static str> {
+    fn step(
+        &mut self,
+        event: &StepEvent,
+        step: usize,
+        at: Timestamp,
+        begun: &mut BTreeMap<usize, Timestamp>,
+    ) -> Option<&'static str> {
         if matches!(event, StepEvent::Started | StepEvent::UndoStarted) {
             begun.insert(step, at);
             self.stuck = false;

@@ -25,18 +25,14 @@ pub(crate) enum GatewayError {
     /// No connection.
     #[error("`{address}` can't be reached")]
     Connect {
-        /// Where.
         address: String,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// The connection broke, or the answer was none.
     #[error("`{url}` was not answered")]
     Http {
-        /// What was asked.
         url: String,
-        /// Why.
         #[source]
         source: hyper::Error,
     },
@@ -46,7 +42,6 @@ pub(crate) enum GatewayError {
     /// It said no.
     #[error("`{url}` answered {status}")]
     Status {
-        /// What was asked.
         url: String,
         /// Its answer.
         status: StatusCode,
@@ -64,13 +59,21 @@ pub(crate) async fn ask(method: Method, url: &str, body: String) -> Result<(), G
 async fn send(method: Method, url: &str, body: String) -> Result<(), GatewayError> {
     let bad = || GatewayError::Url(url.to_owned());
     let parsed = Url::parse(url).map_err(|_| bad())?;
-    let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else { return Err(bad()) };
+    let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
+        return Err(bad());
+    };
     let address = format!("{host}:{port}");
-    let stream = TcpStream::connect(&address).await.map_err(|source| GatewayError::Connect { address: address.clone(), source })?;
+    let stream = TcpStream::connect(&address)
+        .await
+        .map_err(|source| GatewayError::Connect { address: address.clone(), source })?;
     let broke = |source| GatewayError::Http { url: url.to_owned(), source };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
     let connection = tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(parsed.path()).header(HOST, &address).header(CONTENT_TYPE, TEXT_FORMAT);
+    let request = Request::builder()
+        .method(method)
+        .uri(parsed.path())
+        .header(HOST, &address)
+        .header(CONTENT_TYPE, TEXT_FORMAT);
     let request = request.body(Full::new(Bytes::from(body))).map_err(|_| bad())?;
     let status = sender.send_request(request).await.map_err(broke).map(|answer| answer.status());
     connection.abort();

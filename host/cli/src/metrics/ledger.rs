@@ -1,4 +1,5 @@
-//! Reads the numbers from the store. A deployment that has ended never changes, so it is folded once.
+//! Reads the numbers from the store. A deployment that has ended never changes, so it is folded
+//! once.
 
 use crate::error::CliError;
 use crate::metrics::figures::Figures;
@@ -21,7 +22,6 @@ pub(crate) enum Of {
 /// All there is to tell about one service in one environment.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceNumbers {
-    /// Which.
     pub(crate) scope: Scope,
     /// What is live.
     pub(crate) state: ServiceState,
@@ -51,7 +51,10 @@ impl Ledger {
 
     /// The numbers of an open store.
     pub(crate) fn of_store(store: EmbeddedStore) -> Self {
-        Self { directory: store.directory().clone(), inner: Mutex::new(Inner { store: Some(store), ended: BTreeMap::new() }) }
+        Self {
+            directory: store.directory().clone(),
+            inner: Mutex::new(Inner { store: Some(store), ended: BTreeMap::new() }),
+        }
     }
 
     /// Reads the numbers. Those who ask at the same time take turns. Makes no store.
@@ -59,10 +62,16 @@ impl Ledger {
         let mut inner = self.inner.lock().await;
         if inner.store.is_none() {
             let opened = EmbeddedStore::open_existing(self.directory.clone()).await;
-            inner.store = opened.map_err(|error| CliError::usage(error.to_string()).because_sources(&error))?;
+            inner.store = opened
+                .map_err(|error| CliError::usage(error.to_string()).because_sources(&error))?;
         }
         let Some(store) = inner.store.clone() else {
-            let never = |scope: &Scope| ServiceNumbers { scope: scope.clone(), state: ServiceState::default(), deployments: Vec::new(), runs: Vec::new() };
+            let never = |scope: &Scope| ServiceNumbers {
+                scope: scope.clone(),
+                state: ServiceState::default(),
+                deployments: Vec::new(),
+                runs: Vec::new(),
+            };
             return Ok(match of {
                 Of::One(scope) => vec![never(scope)],
                 Of::All => Vec::new(),
@@ -81,7 +90,11 @@ impl Ledger {
 }
 
 impl Inner {
-    async fn service(&mut self, store: &EmbeddedStore, scope: Scope) -> Result<ServiceNumbers, CliError> {
+    async fn service(
+        &mut self,
+        store: &EmbeddedStore,
+        scope: Scope,
+    ) -> Result<ServiceNumbers, CliError> {
         let mut deployments = Vec::new();
         for row in store.history(&scope, u32::MAX).await? {
             let known = self.ended.get(&row.id).cloned();

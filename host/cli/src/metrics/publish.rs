@@ -1,4 +1,5 @@
-//! Where the numbers go at the end of a run: a file for `node_exporter`, a Pushgateway. What fails here is a warning, never a failure of the run.
+//! Where the numbers go at the end of a run: a file for `node_exporter`, a Pushgateway. What fails
+//! here is a warning, never a failure of the run.
 
 use crate::error::CliError;
 use crate::metrics::exposition::text;
@@ -27,12 +28,20 @@ pub(crate) async fn publish(section: &MetricsSection, store: &EmbeddedStore, sco
     }
     let numbers = match numbers(store, scope).await {
         Ok(numbers) => numbers,
-        Err(error) => return tracing::warn!("the numbers of {scope} can't be told: {}", [vec![error.message], error.causes].concat().join(": ")),
+        Err(error) => {
+            return tracing::warn!(
+                "the numbers of {scope} can't be told: {}",
+                [vec![error.message], error.causes].concat().join(": ")
+            );
+        }
     };
     if let Some(path) = &section.textfile
         && let Err(error) = replace(path, &numbers)
     {
-        tracing::warn!("`{}` was not written: {error}; `agente-host check` says what to do", path.display());
+        tracing::warn!(
+            "`{}` was not written: {error}; `agente-host check` says what to do",
+            path.display()
+        );
     }
     if let Some(url) = &section.push
         && let Err(error) = gateway::ask(Method::PUT, &group(url, scope), numbers).await
@@ -45,15 +54,22 @@ async fn numbers(store: &EmbeddedStore, scope: &Scope) -> Result<String, CliErro
     text(&Ledger::of_store(store.clone()).read(&Of::One(scope.clone())).await?)
 }
 
-/// The address of a scope's group: a later push replaces it as a whole. Names of services and environments need no escape in a URL.
+/// The address of a scope's group: a later push replaces it as a whole. Names of services and
+/// environments need no escape in a URL.
 fn group(url: &str, scope: &Scope) -> String {
     format!("{url}/metrics/job/{JOB}/service/{}/environment/{}", scope.service, scope.environment)
 }
 
-/// Replaces a file as a whole: who reads it finds the old or the new one. The new one begins under a name that no collector reads.
+/// Replaces a file as a whole: who reads it finds the old or the new one. The new one begins under
+/// a name that no collector reads.
 fn replace(path: &Path, numbers: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".agente-").suffix(".new").permissions(Permissions::from_mode(MODE)).tempfile_in(folder)?;
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".agente-")
+        .suffix(".new")
+        .permissions(Permissions::from_mode(MODE))
+        .tempfile_in(folder)?;
     file.write_all(numbers.as_bytes())?;
     // Whatever the user's mask takes away.
     file.as_file().set_permissions(Permissions::from_mode(MODE))?;
@@ -74,10 +90,15 @@ pub(crate) async fn check(section: &MetricsSection) -> Vec<Finding> {
         findings.push(check_file(path));
     }
     if let Some(url) = &section.push {
-        let finding = match gateway::ask(Method::GET, &format!("{url}/-/ready"), String::new()).await {
-            Ok(()) => finding("metrics push", FindingResult::Good, format!("`{url}` is ready"), None),
+        let finding = match gateway::ask(Method::GET, &format!("{url}/-/ready"), String::new())
+            .await
+        {
+            Ok(()) => {
+                finding("metrics push", FindingResult::Good, format!("`{url}` is ready"), None)
+            }
             Err(error) => {
-                let hint = "start it, or correct `[metrics] push`; a deployment goes on without it".to_owned();
+                let hint = "start it, or correct `[metrics] push`; a deployment goes on without it"
+                    .to_owned();
                 finding("metrics push", FindingResult::Warning, told(&error), Some(hint))
             }
         };
@@ -87,20 +108,31 @@ pub(crate) async fn check(section: &MetricsSection) -> Vec<Finding> {
 }
 
 fn check_file(path: &Path) -> Finding {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (shown, said) = (path.display(), "metrics textfile");
-    let bad = |message: String, hint: String| finding(said, FindingResult::Bad, message, Some(hint));
+    let bad =
+        |message: String, hint: String| finding(said, FindingResult::Bad, message, Some(hint));
     if !folder.is_dir() {
         let hint = format!("type `mkdir -p {}`, or correct `[metrics] textfile`", folder.display());
-        return bad(format!("`{shown}` can't be written: there is no folder `{}`", folder.display()), hint);
+        return bad(
+            format!("`{shown}` can't be written: there is no folder `{}`", folder.display()),
+            hint,
+        );
     }
     if path.is_dir() {
-        return bad(format!("`{shown}` is a folder"), "name a file in it in `[metrics] textfile`".to_owned());
+        return bad(
+            format!("`{shown}` is a folder"),
+            "name a file in it in `[metrics] textfile`".to_owned(),
+        );
     }
     // The file is replaced, so its folder is what has to be written to.
     match tempfile::Builder::new().prefix(".agente-").suffix(".check").tempfile_in(folder) {
         Ok(_) => finding(said, FindingResult::Good, format!("`{shown}` can be written"), None),
-        Err(error) => bad(format!("`{shown}` can't be written: {error}"), format!("let this user write to `{}`", folder.display())),
+        Err(error) => bad(
+            format!("`{shown}` can't be written: {error}"),
+            format!("let this user write to `{}`", folder.display()),
+        ),
     }
 }
 

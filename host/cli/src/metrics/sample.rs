@@ -1,6 +1,11 @@
 //! Deployments for the tests of the numbers.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test's harness says what it expected")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test's harness says what it expected"
+)]
 
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Entry, Event, Outcome};
@@ -29,11 +34,28 @@ pub(crate) fn plan(id: &str, kind: DeploymentKind, number: u64, state: ServiceSt
     let program = folder.path().join("shop");
     std::fs::write(&program, "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let manifest = Manifest::from_bytes(&folder.path().join("agente.toml"), MANIFEST.into(), &Overrides::default()).unwrap();
+    let manifest = Manifest::from_bytes(
+        &folder.path().join("agente.toml"),
+        MANIFEST.into(),
+        &Overrides::default(),
+    )
+    .unwrap();
     let scope = manifest.scope.clone();
-    let artifact = Artifact::File { digest: Digest::new(format!("sha256:{}", "a".repeat(64))).unwrap(), name: "shop".into() };
-    let release = Release { scope: scope.clone(), number: ReleaseNumber(number), artifact, runtime: manifest.runtime.clone(), created: Timestamp(1) };
-    let backends = vec![Backend { id: BackendId(format!("shop-r{number}-0")), address: format!("127.0.0.1:{}", 18_100 + number) }];
+    let artifact = Artifact::File {
+        digest: Digest::new(format!("sha256:{}", "a".repeat(64))).unwrap(),
+        name: "shop".into(),
+    };
+    let release = Release {
+        scope: scope.clone(),
+        number: ReleaseNumber(number),
+        artifact,
+        runtime: manifest.runtime.clone(),
+        created: Timestamp(1),
+    };
+    let backends = vec![Backend {
+        id: BackendId(format!("shop-r{number}-0")),
+        address: format!("127.0.0.1:{}", 18_100 + number),
+    }];
     let inputs = Inputs {
         id: DeploymentId(id.into()),
         scope,
@@ -65,24 +87,42 @@ impl Journal {
     /// Adds an entry.
     pub(crate) fn event(mut self, at: u64, event: Event) -> Self {
         let sequence = u64::try_from(self.entries.len()).unwrap();
-        self.entries.push(Entry { sequence, at: Timestamp(at), deployment: self.plan.id.clone(), event });
+        self.entries.push(Entry {
+            sequence,
+            at: Timestamp(at),
+            deployment: self.plan.id.clone(),
+            event,
+        });
         self
     }
 
     /// Adds an entry about the first step of a name.
     pub(crate) fn step(self, at: u64, name: &str, event: StepEvent) -> Self {
-        let step = self.plan.steps.iter().position(|step| step.kind.name() == name).unwrap_or_else(|| panic!("no step `{name}`"));
+        let step = self
+            .plan
+            .steps
+            .iter()
+            .position(|step| step.kind.name() == name)
+            .unwrap_or_else(|| panic!("no step `{name}`"));
         self.event(at, Event::Step { step, event })
     }
 
     /// A step from its start to its success.
     pub(crate) fn ran(self, name: &str, from: u64, to: u64) -> Self {
-        self.step(from, name, StepEvent::Started).step(to, name, StepEvent::Succeeded { output: StepOutput::default() })
+        self.step(from, name, StepEvent::Started).step(
+            to,
+            name,
+            StepEvent::Succeeded { output: StepOutput::default() },
+        )
     }
 
     /// The undo of a step.
     pub(crate) fn undone(self, name: &str, from: u64, to: u64) -> Self {
-        self.step(from, name, StepEvent::UndoStarted).step(to, name, StepEvent::Undone { output: StepOutput::default() })
+        self.step(from, name, StepEvent::UndoStarted).step(
+            to,
+            name,
+            StepEvent::Undone { output: StepOutput::default() },
+        )
     }
 }
 
@@ -93,7 +133,13 @@ pub(crate) fn fault() -> Fault {
 
 /// An outcome of a release that was taken back.
 pub(crate) fn unwound() -> Event {
-    Event::Closed { outcome: Outcome::Unwound { fault: fault(), stable: Some(ReleaseNumber(1)), notes: Vec::new() } }
+    Event::Closed {
+        outcome: Outcome::Unwound {
+            fault: fault(),
+            stable: Some(ReleaseNumber(1)),
+            notes: Vec::new(),
+        },
+    }
 }
 
 /// An outcome of a release that is stable now.

@@ -1,4 +1,5 @@
-//! A small HTTP server for the numbers: `/metrics` for Prometheus, `/healthz` for whoever looks after this process.
+//! A small HTTP server for the numbers: `/metrics` for Prometheus, `/healthz` for whoever looks
+//! after this process.
 
 use crate::drive::ignore_hangup;
 use crate::error::CliError;
@@ -28,7 +29,8 @@ const CONNECTIONS: usize = 32;
 /// How long a client may take to ask.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long is waited after a connection could not be taken, as when this process has too many files open.
+/// How long is waited after a connection could not be taken, as when this process has too many
+/// files open.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers for the numbers on an address until `stop` ends.
@@ -36,9 +38,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// An error of the configuration where the address can't be listened on.
-pub(crate) async fn serve_metrics(address: SocketAddr, ledger: Arc<Ledger>, of: Of, stop: impl Future<Output = ()>) -> Result<(), CliError> {
+pub(crate) async fn serve_metrics(
+    address: SocketAddr,
+    ledger: Arc<Ledger>,
+    of: Of,
+    stop: impl Future<Output = ()>,
+) -> Result<(), CliError> {
     let unusable = |error: std::io::Error| {
-        CliError::usage(format!("`{address}` can't be listened on")).because(&error).hint("name another address with `--listen`; port 0 takes a free one")
+        CliError::usage(format!("`{address}` can't be listened on"))
+            .because(&error)
+            .hint("name another address with `--listen`; port 0 takes a free one")
     };
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     let bound = listener.local_addr().map_err(unusable)?;
@@ -75,7 +84,8 @@ async fn answer_all(stream: TcpStream, ledger: Arc<Ledger>, of: Of) {
 }
 
 async fn answer(request: &Request<Incoming>, ledger: &Ledger, of: &Of) -> Response<Full<Bytes>> {
-    let plain = |status, body: &str| response(status, "text/plain; charset=utf-8", format!("{body}\n"));
+    let plain =
+        |status, body: &str| response(status, "text/plain; charset=utf-8", format!("{body}\n"));
     let path = request.uri().path();
     if !matches!(path, "/metrics" | "/healthz") {
         return plain(StatusCode::NOT_FOUND, "there are /metrics and /healthz");
@@ -106,7 +116,9 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
 /// Waits for SIGINT or SIGTERM; a closed terminal changes nothing.
 pub(crate) async fn asked_to_stop() {
     ignore_hangup();
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -18,11 +18,19 @@ pub(crate) fn routes_line(routes: &Routes) -> String {
         .iter()
         .map(|route| {
             let release = route.release.map(|release| format!(" ({release})")).unwrap_or_default();
-            let to = if route.backends.is_empty() { String::new() } else { format!(" → {}{release}", addresses(&route.backends)) };
+            let to = if route.backends.is_empty() {
+                String::new()
+            } else {
+                format!(" → {}{release}", addresses(&route.backends))
+            };
             format!("{} {}{to}", route.slot, route.weight)
         })
         .collect();
-    let overrides = if routes.overrides.is_empty() { String::new() } else { format!(" · {} overrides", routes.overrides.len()) };
+    let overrides = if routes.overrides.is_empty() {
+        String::new()
+    } else {
+        format!(" · {} overrides", routes.overrides.len())
+    };
     format!("{}{overrides}", parts.join(" · "))
 }
 
@@ -33,39 +41,81 @@ fn addresses(backends: &[Backend]) -> String {
 /// `r3 on blue (127.0.0.1:18100), since …`.
 pub(crate) fn standing_line(standing: &Standing) -> String {
     let adopted = if standing.adopted { ", adopted" } else { "" };
-    format!("{} on {} ({}{adopted}) since {}", standing.release, standing.slot, addresses(&standing.backends), local(standing.since))
+    format!(
+        "{} on {} ({}{adopted}) since {}",
+        standing.release,
+        standing.slot,
+        addresses(&standing.backends),
+        local(standing.since)
+    )
 }
 
 /// What a step does, in words.
 pub(crate) fn step_words(kind: &StepKind) -> String {
     match kind {
-        StepKind::Preflight => "look at everything that can be looked at before anything is touched".to_owned(),
-        StepKind::Baseline { duration } => format!("watch the stable release from outside for {}", span(*duration)),
-        StepKind::RetireKept { standing } => format!("remove what was kept from last time: {} on {}", standing.release, standing.slot),
-        StepKind::Launch { slot, backends } => format!("start {} {} on {slot}: {}", backends.len(), plural(backends.len(), "backend"), addresses(backends)),
-        StepKind::AwaitHealthy { slot, .. } => format!("wait until every backend on {slot} has passed its checks"),
+        StepKind::Preflight => {
+            "look at everything that can be looked at before anything is touched".to_owned()
+        }
+        StepKind::Baseline { duration } => {
+            format!("watch the stable release from outside for {}", span(*duration))
+        }
+        StepKind::RetireKept { standing } => format!(
+            "remove what was kept from last time: {} on {}",
+            standing.release, standing.slot
+        ),
+        StepKind::Launch { slot, backends } => format!(
+            "start {} {} on {slot}: {}",
+            backends.len(),
+            plural(backends.len(), "backend"),
+            addresses(backends)
+        ),
+        StepKind::AwaitHealthy { slot, .. } => {
+            format!("wait until every backend on {slot} has passed its checks")
+        }
         StepKind::Shift { before, after } => {
-            let weight = |routes: &Routes| routes.routes.iter().map(|route| format!("{} {}", route.slot, route.weight)).collect::<Vec<_>>().join(", ");
+            let weight = |routes: &Routes| {
+                routes
+                    .routes
+                    .iter()
+                    .map(|route| format!("{} {}", route.slot, route.weight))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
             let from = before.as_ref().map_or_else(|| "nothing".to_owned(), weight);
             let rules = match after.overrides.len() {
                 0 => String::new(),
-                some => format!(" with {some} {} that {} to the candidate", plural(some, "rule"), if some == 1 { "leads" } else { "lead" }),
+                some => format!(
+                    " with {some} {} that {} to the candidate",
+                    plural(some, "rule"),
+                    if some == 1 { "leads" } else { "lead" }
+                ),
             };
             format!("shift {from} → {}{rules}, and prove it", weight(after))
         }
         StepKind::Analyze { stage } => {
             let wait = if stage.wait { ", then wait for `promote`" } else { "" };
-            format!("watch the candidate at {} for {} at least{wait}", stage.weight, span(stage.pause))
+            format!(
+                "watch the candidate at {} for {} at least{wait}",
+                stage.weight,
+                span(stage.pause)
+            )
         }
         StepKind::Shrink { slot, release, backends } => {
-            format!("let {} {} of {release} on {slot} end its requests and remove {}", backends.len(), plural(backends.len(), "backend"), addresses(backends))
+            format!(
+                "let {} {} of {release} on {slot} end its requests and remove {}",
+                backends.len(),
+                plural(backends.len(), "backend"),
+                addresses(backends)
+            )
         }
         StepKind::Validate { slot } => format!("ask the checks of what now serves on {slot}"),
         StepKind::Promote => "make the candidate stable (the commit point)".to_owned(),
         StepKind::Bake { duration } => format!("watch it for {}", span(*duration)),
         StepKind::Drain { slot } => format!("wait until the last requests to {slot} have ended"),
         StepKind::Hold { duration } => format!("let the old side stand for {}", span(*duration)),
-        StepKind::Retire { standing } => format!("remove the old side: {} on {}", standing.release, standing.slot),
+        StepKind::Retire { standing } => {
+            format!("remove the old side: {} on {}", standing.release, standing.slot)
+        }
     }
 }
 
@@ -92,14 +142,24 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
         DeploymentKind::Rollback { fast: true } => "roll back (the old side still stands) to",
         DeploymentKind::Rollback { fast: false } => "roll back (by a new launch) to",
     };
-    let mut lines = vec![format!("{kind} release {} of {}: {}", plan.release.number, plan.scope, plan.release.artifact.describe())];
+    let mut lines = vec![format!(
+        "{kind} release {} of {}: {}",
+        plan.release.number,
+        plan.scope,
+        plan.release.artifact.describe()
+    )];
     lines.push(match &plan.stable {
         Some(stable) => format!("stable now: {}", standing_line(stable)),
         None => "stable now: nothing; this is the first release".to_owned(),
     });
     lines.push(String::new());
     for (index, step) in plan.steps.iter().enumerate() {
-        lines.push(format!("{:>3}. {:<14} {}", index + 1, step.kind.name(), step_words(&step.kind)));
+        lines.push(format!(
+            "{:>3}. {:<14} {}",
+            index + 1,
+            step.kind.name(),
+            step_words(&step.kind)
+        ));
         lines.push(format!("     {:<14} at most {}", "", timeout_words(step)));
     }
     lines.extend(measure_lines(plan));
@@ -114,8 +174,15 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
 
 /// What the candidate is measured by, and how many requests it takes at least until that can pass.
 fn measure_lines(plan: &Plan) -> Vec<String> {
-    let measured = plan.steps.iter().any(|step| matches!(step.kind, StepKind::Analyze { .. } | StepKind::Bake { .. }));
-    let Some(analysis) = plan.policy.analysis.as_ref().filter(|_| measured && plan.stable.is_some()) else { return Vec::new() };
+    let measured = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.kind, StepKind::Analyze { .. } | StepKind::Bake { .. }));
+    let Some(analysis) =
+        plan.policy.analysis.as_ref().filter(|_| measured && plan.stable.is_some())
+    else {
+        return Vec::new();
+    };
     let mut lines = vec![String::new(), format!("measured every {}:", span(analysis.interval))];
     for check in &analysis.checks {
         let mut limits = Vec::new();
@@ -124,7 +191,8 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
             Measure::Errors { max, max_ratio_to_stable, detect, .. } => {
                 limits.extend(max.map(|max| format!("at most {}", percent(max))));
                 limits.push(format!(
-                    "at most {max_ratio_to_stable} times stable's odds of failing; {} more is never missed but for {}",
+                    "at most {max_ratio_to_stable} times stable's odds of failing; {} more is \
+                     never missed but for {}",
                     percent(*detect),
                     percent(analysis.missed)
                 ));
@@ -132,20 +200,31 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
             }
             Measure::Latency { quantile, max, max_ratio_to_stable, max_slower, .. } => {
                 limits.extend(max.map(|max| format!("{quantile} quantile at most {max} s")));
-                limits.extend(max_ratio_to_stable.map(|ratio| format!("{quantile} quantile at most {ratio} times stable's")));
+                limits
+                    .extend(max_ratio_to_stable.map(|ratio| {
+                        format!("{quantile} quantile at most {ratio} times stable's")
+                    }));
                 limits.push(format!("slower than stable less often than {}", percent(*max_slower)));
                 least = least_requests(analysis.missed, None, Some(1.0 - quantile));
             }
             Measure::Value { max, min, max_ratio_to_stable, count, .. } => {
                 limits.extend(max.map(|max| format!("at most {max}")));
                 limits.extend(min.map(|min| format!("at least {min}")));
-                limits.extend(max_ratio_to_stable.map(|ratio| format!("at most {ratio} times stable's")));
+                limits.extend(
+                    max_ratio_to_stable.map(|ratio| format!("at most {ratio} times stable's")),
+                );
                 limits.push(format!("{count} times in a row"));
             }
         }
         let only = if check.report_only { " (report only)" } else { "" };
         lines.push(format!("     {:<14} {}{only}", check.name, limits.join(", ")));
-        lines.extend(least.map(|least| format!("     {:<14} a pass takes at least {least} requests of the candidate at each weight", "")));
+        lines.extend(least.map(|least| {
+            format!(
+                "     {:<14} a pass takes at least {least} requests of the candidate at each \
+                 weight",
+                ""
+            )
+        }));
     }
     lines
 }
@@ -153,7 +232,8 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
 /// How many flawless requests pass a measure.
 fn least_requests(missed: f64, margin: Option<f64>, limit: Option<f64>) -> Option<u64> {
     let proportion = |value: f64| Proportion::new(value).ok();
-    Acceptance::new(proportion(missed)?, margin.and_then(proportion), limit.and_then(proportion)).requests_to_pass(Counts::NONE, None)
+    Acceptance::new(proportion(missed)?, margin.and_then(proportion), limit.and_then(proportion))
+        .requests_to_pass(Counts::NONE, None)
 }
 
 /// A share for people.
@@ -167,14 +247,27 @@ fn way_back(plan: &Plan) -> String {
     let limit = span(plan.policy.timeouts.shift);
     let how = match &plan.stable {
         Some(stable) if plan.shrunk().next().is_some() => {
-            format!("start again what is missing of {} on {}, then shift back to it (at most {limit} for the shift)", stable.release, stable.slot)
+            format!(
+                "start again what is missing of {} on {}, then shift back to it (at most {limit} \
+                 for the shift)",
+                stable.release, stable.slot
+            )
         }
-        Some(stable) => format!("shift back to {} on {} (usually one reload of the target; at most {limit})", stable.release, stable.slot),
+        Some(stable) => format!(
+            "shift back to {} on {} (usually one reload of the target; at most {limit})",
+            stable.release, stable.slot
+        ),
         None => "there is nothing to go back to: the candidate is removed".to_owned(),
     };
     match plan.point_of_no_return() {
-        Some(index) => format!("way back: {how}, until step {} begins; from there the deployment only goes forward", index + 1),
-        None if plan.stable.is_some() => format!("way back: {how}; after the end too, with `agente-host rollback`, while the old side stands"),
+        Some(index) => format!(
+            "way back: {how}, until step {} begins; from there the deployment only goes forward",
+            index + 1
+        ),
+        None if plan.stable.is_some() => format!(
+            "way back: {how}; after the end too, with `agente-host rollback`, while the old side \
+             stands"
+        ),
         None => format!("way back: {how}"),
     }
 }

@@ -1,4 +1,5 @@
-//! Lines for people: one per decision, with the measured value and its limit; the running step is redrawn on a terminal.
+//! Lines for people: one per decision, with the measured value and its limit; the running step is
+//! redrawn on a terminal.
 
 use super::describe::step_words;
 use super::report::ProbeSummary;
@@ -75,7 +76,13 @@ impl Human {
         let verb = if taken_up { "taking up" } else { "deployment" };
         self.marked(
             &self.paint("1", verb),
-            &format!(" {} · release {} of {} · {}", plan.id, plan.release.number, plan.scope, plan.release.artifact.describe()),
+            &format!(
+                " {} · release {} of {} · {}",
+                plan.id,
+                plan.release.number,
+                plan.scope,
+                plan.release.artifact.describe()
+            ),
         );
         if !taken_up {
             for warning in &plan.warnings {
@@ -88,15 +95,28 @@ impl Human {
         self.step = step;
         self.step_began = clock::now();
         self.end_lines();
-        let Some(kind) = self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.clone()) else { return };
+        let Some(kind) =
+            self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.clone())
+        else {
+            return;
+        };
         let count = self.plan.as_ref().map_or(0, |plan| plan.steps.len());
         self.waits.clear();
         if self.live {
-            let bar = ProgressBar::new_spinner().with_prefix(format!("{verb}[{}/{count}] {}", step + 1, kind.name()));
-            bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(Terminal::new()), FRAMES_A_SECOND));
+            let bar = ProgressBar::new_spinner().with_prefix(format!(
+                "{verb}[{}/{count}] {}",
+                step + 1,
+                kind.name()
+            ));
+            bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(
+                Box::new(Terminal::new()),
+                FRAMES_A_SECOND,
+            ));
             // What speaks for and against a candidate is read as a whole.
             let message = if self.by_lines(step) { "{msg}" } else { "{wide_msg}" };
-            if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{prefix:<24}} {{elapsed:>4}} {message}")) {
+            if let Ok(style) = ProgressStyle::with_template(&format!(
+                "{{spinner}} {{prefix:<24}} {{elapsed:>4}} {message}"
+            )) {
                 bar.set_style(style);
             }
             bar.set_message(shown(&step_words(&kind)).into_owned());
@@ -114,8 +134,13 @@ impl Human {
     fn step_end(&mut self, step: usize, mark: &str, words: &str) {
         let took = clock::now().since(self.step_began);
         self.end_lines();
-        let (name, count) = self.plan.as_ref().map_or(("", 0), |plan| (plan.steps.get(step).map_or("", |step| step.kind.name()), plan.steps.len()));
-        self.marked(mark, &format!(" [{}/{count}] {name:<14} {:>8}  {words}", step + 1, span(took)));
+        let (name, count) = self.plan.as_ref().map_or(("", 0), |plan| {
+            (plan.steps.get(step).map_or("", |step| step.kind.name()), plan.steps.len())
+        });
+        self.marked(
+            mark,
+            &format!(" [{}/{count}] {name:<14} {:>8}  {words}", step + 1, span(took)),
+        );
     }
 
     pub(crate) fn tell(&mut self, progress: &Progress) {
@@ -127,26 +152,42 @@ impl Human {
                     FindingResult::Warning => self.paint("33", "!"),
                     FindingResult::Bad => self.paint("31", "✗"),
                 };
-                self.marked(&format!("    {mark}"), &format!(" {}: {}", finding.subject, finding.message));
-                if let Some(hint) = finding.hint.as_ref().filter(|_| finding.result == FindingResult::Bad) {
+                self.marked(
+                    &format!("    {mark}"),
+                    &format!(" {}: {}", finding.subject, finding.message),
+                );
+                if let Some(hint) =
+                    finding.hint.as_ref().filter(|_| finding.result == FindingResult::Bad)
+                {
                     self.line(&format!("      fix: {hint}"));
                 }
             }
             Progress::Checked { check, backend, verdict } => {
                 if verdict.kind != VerdictKind::Healthy {
-                    let of = backend.as_ref().map(|backend| format!(" of {backend}")).unwrap_or_default();
+                    let of = backend
+                        .as_ref()
+                        .map(|backend| format!(" of {backend}"))
+                        .unwrap_or_default();
                     tracing::info!("check `{check}`{of} is {}: {}", verdict.kind, verdict.reason);
                 }
             }
             Progress::Waiting { step, message } => match &self.running {
                 Some(bar) => {
-                    self.waits = if self.by_lines(*step) { message.replace("; ", "\n      ") } else { message.clone() };
+                    self.waits = if self.by_lines(*step) {
+                        message.replace("; ", "\n      ")
+                    } else {
+                        message.clone()
+                    };
                     bar.set_message(self.now(*step));
                 }
                 None => self.line(&format!("    … {message}")),
             },
             Progress::Probe { report } => {
-                self.outside = format!("from outside: {} requests, {} failed", report.sent, report.failed_total());
+                self.outside = format!(
+                    "from outside: {} requests, {} failed",
+                    report.sent,
+                    report.failed_total()
+                );
                 if let Some(bar) = &self.running {
                     bar.set_message(self.now(self.step));
                 }
@@ -158,7 +199,8 @@ impl Human {
     fn now(&self, step: usize) -> String {
         let between = if self.by_lines(step) { "\n      " } else { " · " };
         let parts = [self.waits.as_str(), self.outside.as_str()];
-        shown(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between)).into_owned()
+        shown(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between))
+            .into_owned()
     }
 
     /// Whether what a step waits for is shown line by line.
@@ -174,7 +216,8 @@ impl Human {
                     let words = output.notes.first().cloned().unwrap_or_default();
                     let mark = self.paint("32", "✓");
                     self.step_end(*step, &mark, &words);
-                    // What preflight found was told line by line; the single answers of checks are in the journal.
+                    // What preflight found was told line by line; the single answers of checks are
+                    // in the journal.
                     let told = matches!(self.kind(*step), Some("preflight" | "validate"));
                     for note in output.notes.iter().skip(1).filter(|_| !told) {
                         self.line(&format!("      {note}"));
@@ -186,13 +229,21 @@ impl Human {
                 StepEvent::Refused { fault } | StepEvent::Lost { fault } => {
                     let mark = self.paint("31", "✗");
                     // What preflight found bad stands right above it, and once more at the end.
-                    let words = if self.kind(*step) == Some("preflight") { "not passed" } else { &fault.message };
+                    let words = if self.kind(*step) == Some("preflight") {
+                        "not passed"
+                    } else {
+                        &fault.message
+                    };
                     self.step_end(*step, &mark, words);
                 }
                 StepEvent::UndoStarted => self.start(*step, "undo "),
                 StepEvent::Undone { output } => {
                     let mark = self.paint("33", "↩");
-                    let words = if output.notes.is_empty() { "undone".to_owned() } else { format!("undone: {}", output.notes.join("; ")) };
+                    let words = if output.notes.is_empty() {
+                        "undone".to_owned()
+                    } else {
+                        format!("undone: {}", output.notes.join("; "))
+                    };
                     self.step_end(*step, &mark, &words);
                 }
                 StepEvent::UndoFailed { fault } => {
@@ -209,25 +260,39 @@ impl Human {
         }
     }
 
-    pub(crate) fn outcome(&mut self, plan: &Plan, outcome: &Outcome, report: Option<&ProbeSummary>) {
+    pub(crate) fn outcome(
+        &mut self,
+        plan: &Plan,
+        outcome: &Outcome,
+        report: Option<&ProbeSummary>,
+    ) {
         self.end_lines();
         let took = span(clock::now().since(self.began));
         let release = plan.release.number;
         match outcome {
-            Outcome::Promoted { .. } => self.marked(&self.paint("1;32", "done:"), &format!(" release {release} is stable on {} after {took}", plan.slot)),
+            Outcome::Promoted { .. } => self.marked(
+                &self.paint("1;32", "done:"),
+                &format!(" release {release} is stable on {} after {took}", plan.slot),
+            ),
             Outcome::Unwound { fault, stable, notes } => {
-                let serving = stable.map_or_else(|| "nothing served before, and nothing does now".to_owned(), |stable| format!("release {stable} serves"));
-                self.marked(&self.paint("1;31", "failed:"), &format!(" release {release} was taken back after {took}; {serving}"));
+                let serving = stable.map_or_else(
+                    || "nothing served before, and nothing does now".to_owned(),
+                    |stable| format!("release {stable} serves"),
+                );
+                self.marked(
+                    &self.paint("1;31", "failed:"),
+                    &format!(" release {release} was taken back after {took}; {serving}"),
+                );
                 self.fault(fault);
                 for note in notes {
                     self.line(&format!("  {note}"));
                 }
             }
             Outcome::Refused { fault } => {
-                let serving = plan
-                    .stable
-                    .as_ref()
-                    .map_or_else(|| "nothing was touched".to_owned(), |stable| format!("nothing was touched, release {} serves", stable.release));
+                let serving = plan.stable.as_ref().map_or_else(
+                    || "nothing was touched".to_owned(),
+                    |stable| format!("nothing was touched, release {} serves", stable.release),
+                );
                 self.marked(&self.paint("1;31", "refused:"), &format!(" {serving}"));
                 self.fault(fault);
             }
@@ -246,7 +311,10 @@ impl Human {
             self.line(&format!("  {line}"));
         }
         if let Some(switched) = self.switched {
-            self.line(&format!("  the switch took {} from the command to the proof", span(switched)));
+            self.line(&format!(
+                "  the switch took {} from the command to the proof",
+                span(switched)
+            ));
         }
     }
 
@@ -264,7 +332,12 @@ impl Human {
 /// An entry of the journal in one line.
 pub(crate) fn event_line(event: &Event) -> String {
     match event {
-        Event::Opened { plan } => format!("opened by {}: release {}, {} steps", plan.by, plan.release.number, plan.steps.len()),
+        Event::Opened { plan } => format!(
+            "opened by {}: release {}, {} steps",
+            plan.by,
+            plan.release.number,
+            plan.steps.len()
+        ),
         Event::Step { step, event } => {
             let words = match event {
                 StepEvent::Started => "started".to_owned(),
@@ -285,7 +358,8 @@ pub(crate) fn event_line(event: &Event) -> String {
                 DecisionKind::Promote { full: false } => "promote",
                 DecisionKind::Promote { full: true } => "promote in full",
             };
-            let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let reason =
+                decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{} said {what}{reason}", decision.by)
         }
         Event::TurnedBack { fault } => format!("turning back: {fault}"),
@@ -302,11 +376,18 @@ pub(crate) fn event_line(event: &Event) -> String {
 /// Lines up columns, the first row being the heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     rows.iter()
         .map(|row| {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             cells.join("  ").trim_end().to_owned()
         })
         .collect()

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
-/// A text with all that a terminal acts on written as `\u001b`, which is right inside of JSON too; ends of lines and tabs stay.
+/// A text with all that a terminal acts on written as `\u001b`, which is right inside of JSON too;
+/// ends of lines and tabs stay.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     let acts = |c: char| acts_on_terminal(c) && !matches!(c, '\n' | '\t');
     if !text.contains(acts) {
@@ -58,7 +59,10 @@ mod tests {
 
     #[test]
     fn only_our_own_colours_get_through() {
-        assert_eq!(after("\u{1b}[32m✓\u{1b}[0m", " a\u{1b}[32mb"), "\u{1b}[32m✓\u{1b}[0m a\\u001b[32mb");
+        assert_eq!(
+            after("\u{1b}[32m✓\u{1b}[0m", " a\u{1b}[32mb"),
+            "\u{1b}[32m✓\u{1b}[0m a\\u001b[32mb"
+        );
     }
 
     #[test]

@@ -1,17 +1,22 @@
-//! Standard output and standard error, behind a thread of their own while a deployment runs: a reader that stalls must not stop it.
+//! Standard output and standard error, behind a thread of their own while a deployment runs: a
+//! reader that stalls must not stop it.
 //!
-//! Invariants: lines of both streams leave in the order in which they were written; whoever writes never waits; what waits to be read is bounded, and what
-//! is over the bound is left out and counted; until the thread runs, lines are written at once, so that data goes as fast as it is read.
+//! Invariants: lines of both streams leave in the order in which they were written; whoever writes
+//! never waits; what waits to be read is bounded, and what is over the bound is left out and
+//! counted; until the thread runs, lines are written at once, so that data goes as fast as it is
+//! read.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many lines may wait before what may be lost is left out: more than a reader that keeps up ever leaves.
+/// So many lines may wait before what may be lost is left out: more than a reader that keeps up
+/// ever leaves.
 const BEHIND: usize = 256;
 
-/// So many lines may wait at all: the journal of any deployment, and far below what a machine has of memory.
+/// So many lines may wait at all: the journal of any deployment, and far below what a machine has
+/// of memory.
 const MOST: usize = 10_000;
 
 /// The queue, once there is one.
@@ -67,7 +72,8 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Takes the next line, waiting for it; in the place of those that were left out, a line that says so.
+    /// Takes the next line, waiting for it; in the place of those that were left out, a line that
+    /// says so.
     fn next(&self) -> (Stream, Vec<u8>) {
         let mut waiting = self.lock();
         waiting.writing = false;
@@ -80,7 +86,11 @@ impl Queue {
             if waiting.left_out > 0 {
                 let left_out = std::mem::take(&mut waiting.left_out);
                 waiting.writing = true;
-                return (Stream::Error, format!("{left_out} lines were left out: nobody read them in time\n").into_bytes());
+                return (
+                    Stream::Error,
+                    format!("{left_out} lines were left out: nobody read them in time\n")
+                        .into_bytes(),
+                );
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -95,12 +105,14 @@ impl Queue {
             if left.is_zero() {
                 return;
             }
-            waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiting =
+                self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-/// From now on nobody who writes waits for a reader. Twice is safe; where no thread can be had, lines are written as before.
+/// From now on nobody who writes waits for a reader. Twice is safe; where no thread can be had,
+/// lines are written as before.
 pub(super) fn start() {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {

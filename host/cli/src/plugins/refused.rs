@@ -1,4 +1,5 @@
-//! Why a plugin can't be used, in the words and at the place of the manifest that the user can change.
+//! Why a plugin can't be used, in the words and at the place of the manifest that the user can
+//! change.
 
 use super::find;
 use crate::error::{CliError, Exit};
@@ -12,7 +13,6 @@ use std::path::Path;
 /// What a plugin is used for, which is where the manifest names it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum User<'a> {
-    /// `[switch]`.
     Switch,
     /// The check of this name.
     Check(&'a str),
@@ -30,23 +30,39 @@ impl User<'_> {
 
 /// Turns a refusal into what the user reads.
 pub(super) fn by(manifest: &Manifest, user: Option<User<'_>>, error: &LoadError) -> CliError {
-    let otherwise = || CliError { hint: error.hint(), ..CliError::usage(error.to_string()).because_sources(error) };
+    let otherwise = || CliError {
+        hint: error.hint(),
+        ..CliError::usage(error.to_string()).because_sources(error)
+    };
     let problems = match error {
-        LoadError::NotGranted(refusal) => return for_want_of_grants(manifest, std::slice::from_ref(refusal)),
-        LoadError::ConfigRefused { plugin, problems } => {
-            problems.iter().map(|problem| manifest.plugin_problem(plugin, &problem.path, &problem.message)).collect()
+        LoadError::NotGranted(refusal) => {
+            return for_want_of_grants(manifest, std::slice::from_ref(refusal));
         }
+        LoadError::ConfigRefused { plugin, problems } => problems
+            .iter()
+            .map(|problem| manifest.plugin_problem(plugin, &problem.path, &problem.message))
+            .collect(),
         LoadError::Request { plugin, source } => match bad_value(manifest, plugin, source) {
             Some(problem) => vec![problem],
             None => return otherwise(),
         },
-        LoadError::WrongContract { why, .. } if !why.ends_with("is needed here") => return otherwise(),
+        LoadError::WrongContract { why, .. } if !why.ends_with("is needed here") => {
+            return otherwise();
+        }
         LoadError::WrongContract { .. } => match user {
-            Some(User::Switch) => vec![manifest.problem_at("switch.plugin", &error.to_string(), "name a plugin that switches traffic, such as `nginx-switch`")],
+            Some(User::Switch) => vec![manifest.problem_at(
+                "switch.plugin",
+                &error.to_string(),
+                "name a plugin that switches traffic, such as `nginx-switch`",
+            )],
             Some(User::Check(check)) => vec![manifest.check_problem(check, "", &error.to_string())],
             None => return otherwise(),
         },
-        LoadError::NotFound { .. } | LoadError::NotAPlugin { .. } | LoadError::Compile { .. } | LoadError::OverBudget { .. } | LoadError::Crashed { .. } => {
+        LoadError::NotFound { .. }
+        | LoadError::NotAPlugin { .. }
+        | LoadError::Compile { .. }
+        | LoadError::OverBudget { .. }
+        | LoadError::Crashed { .. } => {
             return otherwise();
         }
     };
@@ -56,24 +72,41 @@ pub(super) fn by(manifest: &Manifest, user: Option<User<'_>>, error: &LoadError)
 /// The value of the manifest that makes a plugin's request mean nothing.
 fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> Option<Problem> {
     match error {
-        RequestError::NotAText { path, .. } => Some(manifest.plugin_problem(plugin, path, &format!("`{path}` must be a text, a number or a list of them"))),
+        RequestError::NotAText { path, .. } => Some(manifest.plugin_problem(
+            plugin,
+            path,
+            &format!("`{path}` must be a text, a number or a list of them"),
+        )),
         RequestError::NotAbsolute { path } => {
             let config = &manifest.plugins.get(plugin)?.config;
             let key = key_of(config, path)?;
-            Some(manifest.plugin_problem(plugin, &key, &format!("`{path}` is not an absolute path without `..`")))
+            Some(manifest.plugin_problem(
+                plugin,
+                &key,
+                &format!("`{path}` is not an absolute path without `..`"),
+            ))
         }
         RequestError::ControlCharacter { text } => {
             let key = key_of(&manifest.plugins.get(plugin)?.config, text)?;
-            Some(manifest.plugin_problem(plugin, &key, &format!("a control character stands in {text:?}")))
+            Some(manifest.plugin_problem(
+                plugin,
+                &key,
+                &format!("a control character stands in {text:?}"),
+            ))
         }
-        RequestError::Syntax(_) | RequestError::NoHeader | RequestError::BadReference { .. } | RequestError::Meaningless(_) => None,
+        RequestError::Syntax(_)
+        | RequestError::NoHeader
+        | RequestError::BadReference { .. }
+        | RequestError::Meaningless(_) => None,
     }
 }
 
 /// The dotted key of the text in a configuration that `text` was made of.
 fn key_of(config: &Value, text: &str) -> Option<String> {
     config.as_object()?.iter().find_map(|(key, value)| match value {
-        Value::String(value) if !value.is_empty() && text.contains(value.as_str()) => Some(key.clone()),
+        Value::String(value) if !value.is_empty() && text.contains(value.as_str()) => {
+            Some(key.clone())
+        }
         Value::Object(_) => key_of(value, text).map(|inner| format!("{key}.{inner}")),
         _ => None,
     })
@@ -84,8 +117,14 @@ pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     let shown = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => CliError::usage(format!("there is no plugin `{shown}`"))
-            .hint("name a component's file; a plugin that comes with the program needs none: `agente-host plugin list`"),
-        std::io::ErrorKind::IsADirectory => CliError::usage(format!("`{shown}` is a folder, not a plugin")).hint("name the file in it, which ends in `.wasm`"),
+            .hint(
+                "name a component's file; a plugin that comes with the program needs none: \
+                 `agente-host plugin list`",
+            ),
+        std::io::ErrorKind::IsADirectory => {
+            CliError::usage(format!("`{shown}` is a folder, not a plugin"))
+                .hint("name the file in it, which ends in `.wasm`")
+        }
         _ => CliError::usage(format!("the plugin `{shown}` can't be read")).because(error),
     }
 }
@@ -95,15 +134,27 @@ pub(crate) fn unusable_component(path: &Path, error: &ComponentError) -> CliErro
     let shown = quoted(path);
     let failed = CliError::usage(format!("`{}` is not a plugin", path.display()));
     match error {
-        ComponentError::NoRequest => CliError { causes: vec!["it is a component that carries no request".to_owned()], ..failed }
-            .hint(format!("`agente-host plugin pack {shown} --request plugin.toml --to {shown}` puts its plugin.toml into it")),
-        ComponentError::NotWasm | ComponentError::NotAComponent | ComponentError::Cut | ComponentError::Damaged(_) | ComponentError::BadRequest(_) => {
-            failed.because(error).hint("a plugin is a component for `wasm32-wasip2` with its plugin.toml packed into it; see `agente-host plugin pack --help`")
+        ComponentError::NoRequest => CliError {
+            causes: vec!["it is a component that carries no request".to_owned()],
+            ..failed
         }
+        .hint(format!(
+            "`agente-host plugin pack {shown} --request plugin.toml --to {shown}` puts its \
+             plugin.toml into it"
+        )),
+        ComponentError::NotWasm
+        | ComponentError::NotAComponent
+        | ComponentError::Cut
+        | ComponentError::Damaged(_)
+        | ComponentError::BadRequest(_) => failed.because(error).hint(
+            "a plugin is a component for `wasm32-wasip2` with its plugin.toml packed into it; see \
+             `agente-host plugin pack --help`",
+        ),
     }
 }
 
-/// The refusal of plugins without a fitting grant: what each asks for, and the commands that grant it.
+/// The refusal of plugins without a fitting grant: what each asks for, and the commands that grant
+/// it.
 pub(super) fn for_want_of_grants(manifest: &Manifest, refusals: &[NotGranted]) -> CliError {
     let mut sections = String::new();
     for refusal in refusals {
@@ -117,23 +168,37 @@ pub(super) fn for_want_of_grants(manifest: &Manifest, refusals: &[NotGranted]) -
             let _ = writeln!(sections, "  {line}");
         }
     }
-    let names: Vec<String> = refusals.iter().map(|refusal| format!("`{}`", refusal.plugin)).collect();
+    let names: Vec<String> =
+        refusals.iter().map(|refusal| format!("`{}`", refusal.plugin)).collect();
     let (noun, verb) = if names.len() == 1 { ("plugin", "has") } else { ("plugins", "have") };
-    let commands: Vec<String> = refusals.iter().map(|refusal| grant_command(manifest, refusal)).collect();
-    CliError::refused(format!("the {noun} {} {verb} no fitting grant for {}; nothing was touched\n{sections}", names.join(" and "), manifest.scope))
-        .hint(format!("read that, then grant it: `{}`", commands.join(" && ")))
+    let commands: Vec<String> =
+        refusals.iter().map(|refusal| grant_command(manifest, refusal)).collect();
+    CliError::refused(format!(
+        "the {noun} {} {verb} no fitting grant for {}; nothing was touched\n{sections}",
+        names.join(" and "),
+        manifest.scope
+    ))
+    .hint(format!("read that, then grant it: `{}`", commands.join(" && ")))
 }
 
-/// The command that grants a plugin what it was refused: a shipped one by its name, so that the lock file names no path of this machine.
+/// The command that grants a plugin what it was refused: a shipped one by its name, so that the
+/// lock file names no path of this machine.
 fn grant_command(manifest: &Manifest, refusal: &NotGranted) -> String {
     let shipped = find(&refusal.plugin, None).is_ok_and(|path| path == refusal.path);
-    add_command(manifest, &if shipped { refusal.plugin.to_string() } else { refusal.path.display().to_string() })
+    add_command(
+        manifest,
+        &if shipped { refusal.plugin.to_string() } else { refusal.path.display().to_string() },
+    )
 }
 
 /// The command that grants a plugin, by its path or name, without asking.
 pub(crate) fn add_command(manifest: &Manifest, plugin: &str) -> String {
     let plugin = quoted(Path::new(plugin));
-    let file = if manifest.path == Path::new("agente.toml") { String::new() } else { format!(" -f {}", quoted(&manifest.path)) };
+    let file = if manifest.path == Path::new("agente.toml") {
+        String::new()
+    } else {
+        format!(" -f {}", quoted(&manifest.path))
+    };
     format!("agente-host plugin add {plugin}{file} --env {} --yes", manifest.scope.environment)
 }
 
@@ -141,13 +206,26 @@ pub(crate) fn add_command(manifest: &Manifest, plugin: &str) -> String {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// The error of a manifest with mistakes.
 pub(crate) fn manifest_error(error: &ManifestError) -> CliError {
     let count = error.problems.len();
     let noun = if count == 1 { "mistake" } else { "mistakes" };
-    let path = error.problems.first().map(|problem| problem.path.display().to_string()).unwrap_or_default();
-    CliError { exit: Exit::Usage, message: format!("`{path}` has {count} {noun}; nothing was touched\n\n{error}"), causes: Vec::new(), hint: None }
+    let path = error
+        .problems
+        .first()
+        .map(|problem| problem.path.display().to_string())
+        .unwrap_or_default();
+    CliError {
+        exit: Exit::Usage,
+        message: format!("`{path}` has {count} {noun}; nothing was touched\n\n{error}"),
+        causes: Vec::new(),
+        hint: None,
+    }
 }

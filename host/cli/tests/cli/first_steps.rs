@@ -24,12 +24,21 @@ fn init_writes_a_manifest_that_is_good_once_its_artifact_is_there() {
     let sandbox = Sandbox::empty();
     snapshot!("init", sandbox.expect(0, &["init"]).shown());
     let said = sandbox.expect(2, &["check"]).stderr;
-    assert!(said.contains("agente.toml:8:12: the artifact `target/release/shop` is not there"), "{said}");
+    assert!(
+        said.contains("agente.toml:8:12: the artifact `target/release/shop` is not there"),
+        "{said}"
+    );
     fs::create_dir_all(sandbox.folder().join("target/release")).unwrap();
     sandbox.write_program("target/release/shop");
     // Nothing but the grants is missing now.
     let said = sandbox.expect(4, &["check"]).stderr;
-    assert!(said.contains("agente-host plugin add nginx-switch --env default --yes && agente-host plugin add http-health --env default --yes"), "{said}");
+    assert!(
+        said.contains(
+            "agente-host plugin add nginx-switch --env default --yes && agente-host plugin add \
+             http-health --env default --yes"
+        ),
+        "{said}"
+    );
     sandbox.grant(&["nginx-switch", "http-health"]);
     let plan = sandbox.expect(0, &["plan"]).stdout;
     assert!(plan.starts_with("deploy release r1 of shop/default: shop ("), "{plan}");
@@ -38,13 +47,26 @@ fn init_writes_a_manifest_that_is_good_once_its_artifact_is_there() {
 #[test]
 fn init_takes_what_it_is_told() {
     let sandbox = Sandbox::empty();
-    let arguments = ["init", "--service", "billing", "--artifact", "shop", "--url", "http://127.0.0.1:9999/pay"];
+    let arguments = [
+        "init",
+        "--service",
+        "billing",
+        "--artifact",
+        "shop",
+        "--url",
+        "http://127.0.0.1:9999/pay",
+    ];
     sandbox.expect(0, &arguments);
     let text = sandbox.read("agente.toml");
-    for line in ["service = \"billing\"", "artifact = \"shop\"", "url = \"http://127.0.0.1:9999/pay\""] {
+    for line in
+        ["service = \"billing\"", "artifact = \"shop\"", "url = \"http://127.0.0.1:9999/pay\""]
+    {
         assert!(text.lines().any(|written| written == line), "`{line}` is not in\n{text}");
     }
-    assert_eq!(sandbox.expect(0, &["status"]).stdout, "billing/default: not under management yet\nstate: [root]/state (nothing there)\n");
+    assert_eq!(
+        sandbox.expect(0, &["status"]).stdout,
+        "billing/default: not under management yet\nstate: [root]/state (nothing there)\n"
+    );
 }
 
 #[test]
@@ -103,9 +125,16 @@ fn a_file_that_is_just_being_built_keeps_nobody_from_looking_or_going_back() {
     let sandbox = Sandbox::with(SHOP);
     sandbox.grant(&["nginx-switch"]);
     fs::remove_file(sandbox.folder().join("shop")).unwrap();
-    for (code, arguments) in
-        [(0, ["status"]), (0, ["history"]), (4, ["abort"]), (4, ["resume"]), (4, ["rollback"]), (0, ["up"]), (2, ["deploy"]), (2, ["plan"])]
-    {
+    for (code, arguments) in [
+        (0, ["status"]),
+        (0, ["history"]),
+        (4, ["abort"]),
+        (4, ["resume"]),
+        (4, ["rollback"]),
+        (0, ["up"]),
+        (2, ["deploy"]),
+        (2, ["plan"]),
+    ] {
         sandbox.expect(code, &arguments);
     }
 }
@@ -124,9 +153,15 @@ fn plan_shows_steps_limits_way_back_and_difference_and_changes_nothing() {
     let (plan, difference) = run.stdout.split_once("\n--- ").expect("a difference is shown");
     snapshot!("plan", plan);
     for line in ["+upstream agente_shop_default_blue {", "+    server 127.0.0.1:18100"] {
-        assert!(difference.lines().any(|shown| shown.starts_with(line)), "`{line}` is not in\n{difference}");
+        assert!(
+            difference.lines().any(|shown| shown.starts_with(line)),
+            "`{line}` is not in\n{difference}"
+        );
     }
-    assert_eq!(sandbox.expect(0, &["deploy", "--dry-run"]).stdout.lines().count(), run.stdout.lines().count());
+    assert_eq!(
+        sandbox.expect(0, &["deploy", "--dry-run"]).stdout.lines().count(),
+        run.stdout.lines().count()
+    );
     assert_eq!(sandbox.files(), before);
     assert!(!sandbox.state().exists());
 }
@@ -136,15 +171,30 @@ fn a_refused_first_deployment_says_what_was_found_and_how_to_mend_it() {
     let sandbox = Sandbox::with(SHOP);
     sandbox.grant(&["nginx-switch"]);
     let checked = sandbox.expect(2, &["check"]);
-    assert!(checked.stdout.contains("bad      target: ") && checked.stdout.contains("/nowhere/agente"), "{}", checked.stdout);
+    assert!(
+        checked.stdout.contains("bad      target: ") && checked.stdout.contains("/nowhere/agente"),
+        "{}",
+        checked.stdout
+    );
     let run = sandbox.expect(2, &["deploy"]);
     assert_eq!(run.stdout, "");
     assert!(run.stderr.contains("refused: nothing was touched\n"), "{}", run.stderr);
     assert_eq!(run.stderr.matches("\n  Hint: ").count(), 1, "{}", run.stderr);
     // What was refused is in the history, with its reason.
     let history = sandbox.expect(0, &["history"]).stdout;
-    assert!(history.lines().nth(1).is_some_and(|row| row.contains("  deploy  ") && row.contains("refused: ")), "{history}");
+    assert!(
+        history
+            .lines()
+            .nth(1)
+            .is_some_and(|row| row.contains("  deploy  ") && row.contains("refused: ")),
+        "{history}"
+    );
     let status = sandbox.expect(0, &["status"]).stdout;
     assert!(status.contains("  stable    nothing\n"), "{status}");
-    assert!(sandbox.expect(0, &["status", "--verify"]).stdout.starts_with("the journal of shop/default is intact: "));
+    assert!(
+        sandbox
+            .expect(0, &["status", "--verify"])
+            .stdout
+            .starts_with("the journal of shop/default is intact: ")
+    );
 }

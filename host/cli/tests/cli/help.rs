@@ -36,19 +36,26 @@ fn the_program_says_what_it_can_do() {
     assert_eq!(sandbox.expect_without_settings(2, &[]).stderr, sandbox.expect(0, &["-h"]).stdout);
 }
 
-/// The reference page holds every help text in full; here it only counts that each is asked for as users ask, and has an example.
+/// The reference page holds every help text in full; here it only counts that each is asked for as
+/// users ask, and has an example.
 #[test]
 fn each_command_has_help_with_an_example() {
     let sandbox = Sandbox::empty();
     let listed = sandbox.expect(0, &["-h"]).stdout;
     for name in COMMANDS {
-        assert!(listed.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))), "`{name}` is not listed:\n{listed}");
+        assert!(
+            listed.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))),
+            "`{name}` is not listed:\n{listed}"
+        );
     }
     let plain = COMMANDS.iter().filter(|name| **name != "plugin").map(|name| vec![*name]);
     for words in plain.chain(PLUGIN_COMMANDS.iter().map(|name| vec!["plugin", name])) {
         let long = sandbox.expect(0, &[words.clone(), vec!["--help"]].concat()).stdout;
         let example = format!("agente-host {}", words.join(" "));
-        assert!(long.contains("Example") && long.contains(&example), "`{example}` is in no example:\n{long}");
+        assert!(
+            long.contains("Example") && long.contains(&example),
+            "`{example}` is in no example:\n{long}"
+        );
         assert_eq!(long, sandbox.expect(0, &[vec!["help"], words].concat()).stdout);
     }
 }
@@ -57,8 +64,14 @@ fn each_command_has_help_with_an_example() {
 fn the_version_is_one_line() {
     let sandbox = Sandbox::empty();
     let run = sandbox.expect(0, &["--version"]);
-    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), (concat!("agente-host ", env!("CARGO_PKG_VERSION"), "\n"), ""));
-    assert_eq!(sandbox.expect(0, &["deploy", "--version"]).stdout, concat!("agente-host-deploy ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(
+        (run.stdout.as_str(), run.stderr.as_str()),
+        (concat!("agente-host ", env!("CARGO_PKG_VERSION"), "\n"), "")
+    );
+    assert_eq!(
+        sandbox.expect(0, &["deploy", "--version"]).stdout,
+        concat!("agente-host-deploy ", env!("CARGO_PKG_VERSION"), "\n")
+    );
 }
 
 #[test]
@@ -93,7 +106,13 @@ fn misuse_ends_with_2_and_says_what_is_known() {
 
 /// Runs a shell's own check of a script; none where the shell is not installed.
 fn parses(shell: &str, arguments: &[&str], script: &str) -> Option<bool> {
-    let mut child = Command::new(shell).args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    let mut child = Command::new(shell)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
     child.stdin.take()?.write_all(script.as_bytes()).ok()?;
     Some(child.wait().ok()?.success())
 }
@@ -111,7 +130,19 @@ fn completions_are_scripts_that_their_shells_read() {
     }
     // What bash completes is what can be typed.
     let script = sandbox.expect(0, &["completions", "bash"]).stdout;
-    let ask = format!("{script}\nCOMP_WORDS=(agente-host roll); COMP_CWORD=1; _agente__host agente-host roll agente-host; echo \"${{COMPREPLY[@]}}\"");
-    let output = Command::new("bash").args(["--norc", "-c", &ask]).env("PATH", "/usr/bin:/bin").output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "rollback", "{}", String::from_utf8_lossy(&output.stderr));
+    let ask = format!(
+        "{script}\nCOMP_WORDS=(agente-host roll); COMP_CWORD=1; _agente__host agente-host roll \
+         agente-host; echo \"${{COMPREPLY[@]}}\""
+    );
+    let output = Command::new("bash")
+        .args(["--norc", "-c", &ask])
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        "rollback",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -22,18 +22,26 @@ struct Server {
 
 impl Server {
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
-        let mut command = sandbox.command(&[&["metrics", "--listen", "127.0.0.1:0"], arguments].concat());
+        let mut command =
+            sandbox.command(&[&["metrics", "--listen", "127.0.0.1:0"], arguments].concat());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
-        let port = said.trim().strip_suffix("/metrics").and_then(|url| url.rsplit(':').next()?.parse().ok());
+        let port = said
+            .trim()
+            .strip_suffix("/metrics")
+            .and_then(|url| url.rsplit(':').next()?.parse().ok());
         Self { child, port: port.unwrap_or_else(|| panic!("{said}")) }
     }
 
     /// Asks once; the status line, the rest of the head, and the body.
     fn ask(&self, method: &str, path: &str) -> (String, String, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -64,7 +72,11 @@ fn where_nothing_was_deployed_the_numbers_are_zero_and_nothing_is_made() {
     let zero = r#"agente_deployments_total{environment="default",kind="deploy",outcome="promoted",service="shop"} 0"#;
     assert!(run.stdout.lines().any(|line| line == zero), "{}", run.stdout);
     assert!(run.stderr.is_empty(), "{}", run.stderr);
-    assert_eq!(sandbox.expect(0, &["metrics", "--all"]).stdout, "", "there is no service in the store");
+    assert_eq!(
+        sandbox.expect(0, &["metrics", "--all"]).stdout,
+        "",
+        "there is no service in the store"
+    );
     assert_eq!(sandbox.files(), before);
 }
 
@@ -78,7 +90,10 @@ fn a_server_answers_for_the_numbers_and_for_itself_until_it_is_asked_to_stop() {
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert_eq!(server.ask("GET", "/healthz").2, "ok\n");
     let (status, head, body) = server.ask("HEAD", "/metrics");
-    assert!(status.contains("200") && head.contains("content-length: ") && body.is_empty(), "{status} {head} {body}");
+    assert!(
+        status.contains("200") && head.contains("content-length: ") && body.is_empty(),
+        "{status} {head} {body}"
+    );
     assert!(server.ask("GET", "/").0.contains("404"));
     let (status, head, _) = server.ask("POST", "/metrics");
     assert!(status.contains("405") && head.contains("allow: get, head"), "{status} {head}");
@@ -91,7 +106,11 @@ fn a_store_that_can_not_be_read_makes_the_server_unwell_and_not_wrong() {
     let server = Server::start(&sandbox, &["--all"]);
     assert!(server.ask("GET", "/healthz").0.contains("200"));
     std::fs::create_dir_all(sandbox.state()).unwrap();
-    std::fs::write(sandbox.state().join("store.db"), "no database at all, but long enough to be looked at ".repeat(50)).unwrap();
+    std::fs::write(
+        sandbox.state().join("store.db"),
+        "no database at all, but long enough to be looked at ".repeat(50),
+    )
+    .unwrap();
     for path in ["/healthz", "/metrics"] {
         let (status, _, body) = server.ask("GET", path);
         assert!(status.contains("503") && body.contains("damaged"), "{path}: {status} {body}");
@@ -104,6 +123,11 @@ fn an_address_in_use_is_a_mistake_with_a_fix() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let run = sandbox.expect(2, &["metrics", "--listen", &address]);
-    assert!(run.stderr.contains(&format!("`{address}` can't be listened on")) && run.stderr.contains("--listen"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!("`{address}` can't be listened on"))
+            && run.stderr.contains("--listen"),
+        "{}",
+        run.stderr
+    );
     assert!(sandbox.expect(2, &["metrics", "--listen", "9464"]).stderr.contains("--listen"));
 }

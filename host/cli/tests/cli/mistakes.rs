@@ -1,8 +1,9 @@
 //! A mistake ends with 2 before anything is touched, and the message names file, line and fix.
 //!
-//! Each case spoils one good manifest in one place. `deploy`, `plan` and `check` must all say the same of it, and leave nothing behind. What a
-//! manifest alone can get wrong is shown in full by the tests of `agente-manifest`; here are the usual ones, and those that only the program, the lock
-//! file or a plugin can see.
+//! Each case spoils one good manifest in one place. `deploy`, `plan` and `check` must all say the
+//! same of it, and leave nothing behind. What a manifest alone can get wrong is shown in full by
+//! the tests of `agente-manifest`; here are the usual ones, and those that only the program, the
+//! lock file or a plugin can see.
 
 use crate::sandbox::{Sandbox, shipped, snapshot, warm};
 use std::fmt::Write as _;
@@ -80,14 +81,26 @@ const IN_THE_MANIFEST: [Spoil; 38] = [
     ("secret in place of its source", "{ env = \"DATABASE_URL\" }", "\"hunter2\""),
     ("secret file not there", "{ env = \"DATABASE_URL\" }", "{ file = \"db.secret\" }"),
     ("plugin misspelt", "plugin = \"nginx-switch\"", "plugin = \"nginx-swich\""),
-    ("plugin file not there", "[plugins.nginx-switch.config]", "[plugins.nginx-switch]\npath = \"nginx-switch.wasm\"\n[plugins.nginx-switch.config]"),
-    ("plugin is a folder", "[plugins.nginx-switch.config]", "[plugins.nginx-switch]\npath = \"build\"\n[plugins.nginx-switch.config]"),
+    (
+        "plugin file not there",
+        "[plugins.nginx-switch.config]",
+        "[plugins.nginx-switch]\npath = \"nginx-switch.wasm\"\n[plugins.nginx-switch.config]",
+    ),
+    (
+        "plugin is a folder",
+        "[plugins.nginx-switch.config]",
+        "[plugins.nginx-switch]\npath = \"build\"\n[plugins.nginx-switch.config]",
+    ),
     ("check name given twice", "name = \"front\"", "name = \"redis\""),
     ("unknown word", "of = \"dependency\"", "of = \"dependancy\""),
     ("unknown moment", "when = [\"ready\"]", "when = [\"redy\"]"),
     ("endpoint without a slash", "[\"/healthz\"]", "[\"healthz\"]"),
     ("endpoint given twice", "[\"/healthz\"]", "[\"/healthz\", \"/healthz\"]"),
-    ("timeout longer than the interval", "interval = \"500ms\"", "interval = \"500ms\"\ntimeout = \"2s\""),
+    (
+        "timeout longer than the interval",
+        "interval = \"500ms\"",
+        "interval = \"500ms\"\ntimeout = \"2s\"",
+    ),
     ("bad URL", "http://127.0.0.1:8080/", "shop.example"),
     ("address without a port", "[strategy]", "connect = \"127.0.0.1\"\n[strategy]"),
     ("public port within the range", "127.0.0.1:8080", "127.0.0.1:18150"),
@@ -108,22 +121,38 @@ const SEEN_BY_PLUGINS: [Spoil; 18] = [
     ("nginx-switch: directory missing", "directory = \"/etc/nginx/agente\"\n", ""),
     ("nginx-switch: directory not absolute", "/etc/nginx/agente", "agente"),
     ("nginx-switch: directory with a way out", "/etc/nginx/agente", "/etc/nginx/../agente"),
-    ("nginx-switch: directory as a table", "\"/etc/nginx/agente\"", "{ path = \"/etc/nginx/agente\" }"),
+    (
+        "nginx-switch: directory as a table",
+        "\"/etc/nginx/agente\"",
+        "{ path = \"/etc/nginx/agente\" }",
+    ),
     ("nginx-switch: unknown choice", "marker =", "reload = \"now\"\nmarker ="),
     ("nginx-switch: negative number", "marker =", "upstream = { keepalive = -1 }\nmarker ="),
     ("tcp-health: address without a port", "127.0.0.1:6379", "127.0.0.1"),
     ("tcp-health: unknown key", "\"127.0.0.1:6379\"", "\"127.0.0.1:6379\", expct = \"+PONG\""),
-    ("tcp-health: bytes that are none", "\"127.0.0.1:6379\"", "\"127.0.0.1:6379\", send_hex = \"zz\""),
+    (
+        "tcp-health: bytes that are none",
+        "\"127.0.0.1:6379\"",
+        "\"127.0.0.1:6379\", send_hex = \"zz\"",
+    ),
     ("http-health: bad method", "path = \"/readyz\"", "path = \"/readyz\", method = \"DELETE\""),
     ("http-health: bad status", "path = \"/readyz\"", "path = \"/readyz\", status = \"2xx\""),
-    ("http-health: bad latency", "path = \"/readyz\"", "path = \"/readyz\", max_latency = \"quick\""),
+    (
+        "http-health: bad latency",
+        "path = \"/readyz\"",
+        "path = \"/readyz\", max_latency = \"quick\"",
+    ),
     ("a check by a plugin that switches", "plugin = \"tcp-health\"", "plugin = \"nginx-switch\""),
     ("a switch by a plugin that checks", "plugin = \"nginx-switch\"", "plugin = \"tcp-health\""),
 ];
 
 /// The good manifest with one part replaced.
 fn spoilt((name, from, to): Spoil) -> String {
-    assert_eq!(GOOD.matches(from).count(), 1, "`{name}`: `{from}` must stand once in the good manifest");
+    assert_eq!(
+        GOOD.matches(from).count(),
+        1,
+        "`{name}`: `{from}` must stand once in the good manifest"
+    );
     GOOD.replace(from, to)
 }
 
@@ -143,7 +172,11 @@ fn judged(sandbox: &Sandbox, name: &str, options: &[&str]) -> String {
     assert_eq!(deploy.stdout, "", "`{name}` writes data");
     for other in [&["check"][..], &["plan"], &["deploy", "--dry-run"]] {
         let other = run(other);
-        assert_eq!((&other.stdout, &other.stderr), (&deploy.stdout, &deploy.stderr), "`{name}` is told differently");
+        assert_eq!(
+            (&other.stdout, &other.stderr),
+            (&deploy.stdout, &deploy.stderr),
+            "`{name}` is told differently"
+        );
     }
     assert_eq!(sandbox.files(), before, "`{name}` leaves something behind");
     assert!(!sandbox.state().exists());
@@ -153,17 +186,33 @@ fn judged(sandbox: &Sandbox, name: &str, options: &[&str]) -> String {
 #[test]
 fn an_engine_that_can_not_be_used_is_an_error_only_where_there_are_containers() {
     let with_engine = |runtime: &str| {
-        let switch = "[switch]\nplugin = \"nginx-switch\"\n\n[plugins.nginx-switch.config]\ndirectory = \"/nowhere/agente\"\n";
+        let switch = "[switch]\nplugin = \
+                      \"nginx-switch\"\n\n[plugins.nginx-switch.config]\ndirectory = \
+                      \"/nowhere/agente\"\n";
         let sandbox = Sandbox::with(&format!("service = \"shop\"\n\n{runtime}\n{switch}"));
         sandbox.grant(&["nginx-switch"]);
-        let output = sandbox.command(&["plan"]).env("DOCKER_HOST", "ssh://deploy@elsewhere").output().unwrap();
+        let output = sandbox
+            .command(&["plan"])
+            .env("DOCKER_HOST", "ssh://deploy@elsewhere")
+            .output()
+            .unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, said) = with_engine("[runtime.process]\nartifact = \"shop\"\ncommand = [\"./shop\", \"127.0.0.1:{port}\"]\nports = \"18100-18199\"\n");
+    let (code, said) = with_engine(
+        "[runtime.process]\nartifact = \"shop\"\ncommand = [\"./shop\", \
+         \"127.0.0.1:{port}\"]\nports = \"18100-18199\"\n",
+    );
     assert_eq!(code, Some(0), "{said}");
-    let (code, said) = with_engine("[runtime.docker]\nimage = \"shop:1\"\ncontainer_port = 8080\nports = \"18100-18199\"\n");
+    let (code, said) = with_engine(
+        "[runtime.docker]\nimage = \"shop:1\"\ncontainer_port = 8080\nports = \"18100-18199\"\n",
+    );
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("`ssh://deploy@elsewhere` is not an address of a Docker Engine that can be used here"), "{said}");
+    assert!(
+        said.contains(
+            "`ssh://deploy@elsewhere` is not an address of a Docker Engine that can be used here"
+        ),
+        "{said}"
+    );
 }
 
 #[test]
@@ -192,7 +241,11 @@ fn a_mistake_that_only_a_plugin_sees_is_told_at_its_line_too() {
     for spoil in SEEN_BY_PLUGINS {
         sandbox.write("agente.toml", &spoilt(spoil));
         let said = judged(&sandbox, spoil.0, &["--env", "production"]);
-        assert!(said.contains("agente.toml:") && said.contains("\nfix: "), "`{}` has no line or no fix: {said}", spoil.0);
+        assert!(
+            said.contains("agente.toml:") && said.contains("\nfix: "),
+            "`{}` has no line or no fix: {said}",
+            spoil.0
+        );
         writeln!(shown, "## {}\n{said}", spoil.0).unwrap();
     }
     snapshot!("mistakes_that_plugins_see", shown);
@@ -237,10 +290,18 @@ fn a_mistake_on_the_command_line_names_what_is_there() {
         let said = judged(&sandbox, &options.join(" "), options);
         writeln!(shown, "## {}\n{said}", options.join(" ")).unwrap();
     }
-    // A plugin of the wrong kind for its name's use is refused by its name: nothing in the manifest uses it so.
-    sandbox.write("agente.toml", &GOOD.replace("plugin = \"nginx-switch\"", "plugin = \"tcp-health\""));
+    // A plugin of the wrong kind for its name's use is refused by its name: nothing in the manifest
+    // uses it so.
+    sandbox.write(
+        "agente.toml",
+        &GOOD.replace("plugin = \"nginx-switch\"", "plugin = \"tcp-health\""),
+    );
     let component = shipped().join("tcp-health.wasm").display().to_string();
-    let said = judged(&sandbox, "--plugin of the wrong kind", &[&production[..], &["--plugin", &component]].concat());
+    let said = judged(
+        &sandbox,
+        "--plugin of the wrong kind",
+        &[&production[..], &["--plugin", &component]].concat(),
+    );
     writeln!(shown, "## --plugin of the wrong kind\n{said}").unwrap();
     snapshot!("mistakes_on_the_command_line", shown);
 }
@@ -254,7 +315,10 @@ fn a_damaged_lock_file_ends_with_2_and_says_how_to_mend_it() {
     let good = sandbox.read("agente.lock");
     let mut shown = String::new();
     for (name, text) in [
-        ("cut off", good.chars().take(good.find("digest").unwrap()).collect::<String>() + "digest = \"sha"),
+        (
+            "cut off",
+            good.chars().take(good.find("digest").unwrap()).collect::<String>() + "digest = \"sha",
+        ),
         ("of another version", good.replace("version = 1", "version = 7")),
         ("with an unknown key", good.replace("version = 1", "version = 1\nverified = true")),
         ("with a digest that is none", good.replace("digest = \"sha256:", "digest = \"sha1:")),
@@ -278,7 +342,10 @@ fn a_lock_file_or_manifest_that_may_not_be_read_ends_with_2() {
         sandbox.write("agente.lock", "version = 1\n");
         let path = sandbox.folder().join(name);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-        let output = sandbox.command_that_may_not_read_everything(&["check", "--env", "production"]).output().unwrap();
+        let output = sandbox
+            .command_that_may_not_read_everything(&["check", "--env", "production"])
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(name) && said.contains("can't be read"), "{said}");

@@ -1,4 +1,5 @@
-//! How results are written: data and talk apart, one JSON event a line, no escape codes where nobody sees them, and no harm from a reader that leaves.
+//! How results are written: data and talk apart, one JSON event a line, no escape codes where
+//! nobody sees them, and no harm from a reader that leaves.
 
 use crate::sandbox::{Sandbox, warm};
 use serde_json::Value;
@@ -19,7 +20,9 @@ directory = "/nowhere/agente"
 "#;
 
 fn events(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 #[test]
@@ -43,15 +46,35 @@ fn every_line_of_json_is_an_event_of_the_schema() {
         assert!(!events.is_empty(), "{arguments:?} writes no event: {}", run.shown());
         for event in events {
             assert_eq!(event["schema"], "agente.events/1", "{arguments:?}: {event}");
-            kinds.push(event["event"].as_str().unwrap_or_else(|| panic!("no kind: {event}")).to_owned());
+            kinds.push(
+                event["event"].as_str().unwrap_or_else(|| panic!("no kind: {event}")).to_owned(),
+            );
         }
     }
     let history = events(&sandbox.expect(0, &["history", "-o", "json"]).stdout);
     let id = history[0]["deployment"]["id"].as_str().unwrap().to_owned();
-    let entries = events(&sandbox.expect(0, &["history", "-o", "json", "--deployment", &id]).stdout);
-    assert!(entries.iter().all(|event| event["schema"] == "agente.events/1" && event["event"] == "entry"));
-    for kind in ["status", "plan", "finding", "begins", "progress", "outcome", "deployment", "plugin", "verified"] {
-        assert!(kinds.iter().any(|seen| seen == kind), "no event of the kind `{kind}` among {kinds:?}");
+    let entries =
+        events(&sandbox.expect(0, &["history", "-o", "json", "--deployment", &id]).stdout);
+    assert!(
+        entries
+            .iter()
+            .all(|event| event["schema"] == "agente.events/1" && event["event"] == "entry")
+    );
+    for kind in [
+        "status",
+        "plan",
+        "finding",
+        "begins",
+        "progress",
+        "outcome",
+        "deployment",
+        "plugin",
+        "verified",
+    ] {
+        assert!(
+            kinds.iter().any(|seen| seen == kind),
+            "no event of the kind `{kind}` among {kinds:?}"
+        );
     }
 }
 
@@ -67,19 +90,41 @@ fn an_error_is_told_beside_the_events_not_among_them() {
 fn nothing_is_coloured_where_there_is_no_terminal() {
     let sandbox = Sandbox::with(SHOP);
     sandbox.grant(&["nginx-switch"]);
-    for arguments in [&["--help"][..], &["deploy", "--forse"], &["status"], &["check"], &["plan"], &["deploy"], &["abort"], &["deploy", "-vv"]] {
+    for arguments in [
+        &["--help"][..],
+        &["deploy", "--forse"],
+        &["status"],
+        &["check"],
+        &["plan"],
+        &["deploy"],
+        &["abort"],
+        &["deploy", "-vv"],
+    ] {
         let run = sandbox.run(arguments);
-        assert!(!run.stdout.contains('\x1b') && !run.stderr.contains('\x1b'), "{arguments:?}\n{}", run.shown());
+        assert!(
+            !run.stdout.contains('\x1b') && !run.stderr.contains('\x1b'),
+            "{arguments:?}\n{}",
+            run.shown()
+        );
     }
 }
 
 /// Runs the program on a terminal of its own, with more in its environment.
 fn on_a_terminal(sandbox: &Sandbox, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let inner = sandbox.command(arguments);
-    let words: Vec<String> = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| format!("'{}'", word.to_string_lossy())).collect();
+    let words: Vec<String> = std::iter::once(inner.get_program())
+        .chain(inner.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
     let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).current_dir(sandbox.folder()).env_clear();
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).envs(environment.iter().copied()).stdin(Stdio::null());
+    command
+        .args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"])
+        .current_dir(sandbox.folder())
+        .env_clear();
+    command
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null());
     let output = command.env("TERM", "xterm").output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -89,7 +134,9 @@ fn a_terminal_gets_colour_unless_it_is_not_wanted() {
     let sandbox = Sandbox::with("service = 42\n");
     let coloured = on_a_terminal(&sandbox, &["status"], &[]);
     assert!(coloured.contains("\x1b[1;31mError:"), "{coloured:?}");
-    for (arguments, environment) in [(&["status"][..], &[("NO_COLOR", "1")][..]), (&["status", "--output", "plain"], &[])] {
+    for (arguments, environment) in
+        [(&["status"][..], &[("NO_COLOR", "1")][..]), (&["status", "--output", "plain"], &[])]
+    {
         let plain = on_a_terminal(&sandbox, arguments, environment);
         assert!(plain.contains("Error: ") && !plain.contains('\x1b'), "{plain:?}");
     }
@@ -111,8 +158,14 @@ fn a_reader_that_goes_away_changes_nothing() {
         (2, &["deploy", "--output", "json"]),
         (0, &["history"]),
     ] {
-        // Both ends are closed: what is written goes nowhere, as after `| head -0` or with a terminal that is gone.
-        let mut child = sandbox.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Both ends are closed: what is written goes nowhere, as after `| head -0` or with a
+        // terminal that is gone.
+        let mut child = sandbox
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         drop(child.stderr.take());
         assert_eq!(child.wait().unwrap().code(), Some(code), "{arguments:?}");
@@ -129,7 +182,11 @@ fn a_line_of_the_log_that_nobody_can_read_ends_nothing() {
     let mut command = sandbox.command(&["deploy", "-vv"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stderr.take());
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(2), "as with a standard error that is read");
+    assert_eq!(
+        child.wait_with_output().unwrap().status.code(),
+        Some(2),
+        "as with a standard error that is read"
+    );
     let history = sandbox.expect(0, &["history"]).stdout;
     assert!(history.lines().nth(1).is_some_and(|row| row.contains("refused: ")), "{history}");
 }
@@ -138,7 +195,12 @@ fn a_line_of_the_log_that_nobody_can_read_ends_nothing() {
 fn messages_name_no_type_of_the_program() {
     let sandbox = Sandbox::with(SHOP);
     warm();
-    for arguments in [&["deploy"][..], &["abort"], &["plugin", "add", "nothing.wasm"], &["history", "--deployment", "x"]] {
+    for arguments in [
+        &["deploy"][..],
+        &["abort"],
+        &["plugin", "add", "nothing.wasm"],
+        &["history", "--deployment", "x"],
+    ] {
         let said = sandbox.run(arguments).stderr;
         for word in ["Error(", "Some(", "None", "::", "struct ", "enum ", "unwrap", "panicked"] {
             assert!(!said.contains(word), "{arguments:?} says `{word}`:\n{said}");

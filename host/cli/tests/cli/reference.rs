@@ -5,7 +5,9 @@ use std::path::Path;
 
 fn committed(page: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(page);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("`docs/reference/{page}` can't be read ({error}); run `make docs`"))
+    std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!("`docs/reference/{page}` can't be read ({error}); run `make docs`")
+    })
 }
 
 #[test]
@@ -13,11 +15,23 @@ fn the_committed_pages_are_what_the_program_prints() {
     let sandbox = Sandbox::empty();
     for (of, page) in [("manifest", "manifest.md"), ("cli", "cli.md")] {
         let printed = sandbox.expect(0, &["reference", of]).stdout;
-        assert!(printed == committed(page), "`docs/reference/{page}` is not what `agente-host reference {of}` prints; run `make docs`");
+        assert!(
+            printed == committed(page),
+            "`docs/reference/{page}` is not what `agente-host reference {of}` prints; run `make \
+             docs`"
+        );
         // The page must not depend on where it was made.
-        for (name, value) in [("COLUMNS", "40"), ("AGENTE_HOST_ENV", "production"), ("AGENTE_HOST_MANIFEST", "elsewhere.toml")] {
+        for (name, value) in [
+            ("COLUMNS", "40"),
+            ("AGENTE_HOST_ENV", "production"),
+            ("AGENTE_HOST_MANIFEST", "elsewhere.toml"),
+        ] {
             let output = sandbox.command(&["reference", of]).env(name, value).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&output.stdout), printed, "{name}={value} changes the page");
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                printed,
+                "{name}={value} changes the page"
+            );
         }
     }
 }
@@ -26,11 +40,25 @@ fn the_committed_pages_are_what_the_program_prints() {
 fn the_pages_hold_every_command_and_every_table() {
     let sandbox = Sandbox::empty();
     let commands = sandbox.expect(0, &["reference", "cli"]).stdout;
-    for heading in ["## `agente-host`", "## `agente-host deploy`", "## `agente-host plugin add`", "## `agente-host completions`"] {
+    for heading in [
+        "## `agente-host`",
+        "## `agente-host deploy`",
+        "## `agente-host plugin add`",
+        "## `agente-host completions`",
+    ] {
         assert!(commands.lines().any(|line| line == heading), "`{heading}` is missing");
     }
     let manifest = sandbox.expect(0, &["reference", "manifest"]).stdout;
-    for table in ["runtime.process", "runtime.docker", "health", "checks", "probe", "strategy", "timeouts", "secrets"] {
+    for table in [
+        "runtime.process",
+        "runtime.docker",
+        "health",
+        "checks",
+        "probe",
+        "strategy",
+        "timeouts",
+        "secrets",
+    ] {
         assert!(manifest.contains(table), "`{table}` is missing");
     }
 }
@@ -38,11 +66,15 @@ fn the_pages_hold_every_command_and_every_table() {
 #[test]
 fn the_schema_is_json_and_knows_what_init_writes() {
     let sandbox = Sandbox::empty();
-    let schema: serde_json::Value = serde_json::from_str(&sandbox.expect(0, &["schema"]).stdout).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(&sandbox.expect(0, &["schema"]).stdout).unwrap();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     sandbox.expect(0, &["init", "--artifact", "shop"]);
     let template = sandbox.read("agente.toml");
-    let tables = template.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.strip_prefix('[')?.split([']', '.']).next());
+    let tables = template
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.strip_prefix('[')?.split([']', '.']).next());
     for table in tables.chain(["service"]) {
         assert!(schema["properties"].get(table).is_some(), "the schema does not know `{table}`");
     }

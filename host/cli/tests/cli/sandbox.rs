@@ -1,4 +1,5 @@
-//! A folder in which the program runs: nothing of the machine's own settings reaches it, and what it leaves behind can be counted.
+//! A folder in which the program runs: nothing of the machine's own settings reaches it, and what
+//! it leaves behind can be counted.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +13,8 @@ use tempfile::TempDir;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_agente-host");
 
 /// The plugins that come with it.
-pub(crate) const PLUGINS: [&str; 4] = ["nginx-switch", "http-health", "tcp-health", "prometheus-health"];
+pub(crate) const PLUGINS: [&str; 4] =
+    ["nginx-switch", "http-health", "tcp-health", "prometheus-health"];
 
 /// A folder for one service, beside a home and a place for the state.
 pub(crate) struct Sandbox {
@@ -87,21 +89,30 @@ impl Sandbox {
         self.prepared(Command::new(PROGRAM), arguments)
     }
 
-    /// The same without root's right to pass over the permissions of files, for whoever runs the tests as root.
+    /// The same without root's right to pass over the permissions of files, for whoever runs the
+    /// tests as root.
     pub(crate) fn command_that_may_not_read_everything(&self, arguments: &[&str]) -> Command {
         let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
         if !is_root {
             return self.command(arguments);
         }
         let mut command = Command::new("setpriv");
-        command.args(["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search", PROGRAM]);
+        command.args([
+            "--bounding-set",
+            "-dac_override,-dac_read_search",
+            "--inh-caps",
+            "-dac_override,-dac_read_search",
+            PROGRAM,
+        ]);
         self.prepared(command, arguments)
     }
 
     fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).current_dir(self.folder()).env_clear().stdin(Stdio::null());
         command.env("PATH", "/usr/bin:/bin").env("TZ", "UTC");
-        command.env("HOME", self.root.path().join("home")).env("TMPDIR", self.root.path().join("tmp"));
+        command
+            .env("HOME", self.root.path().join("home"))
+            .env("TMPDIR", self.root.path().join("tmp"));
         command.env("AGENTE_HOST_STATE", self.state()).env("AGENTE_HOST_PLUGINS", shipped());
         // Compiled once for all tests, not once for each.
         command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-cache"));
@@ -123,8 +134,14 @@ impl Sandbox {
 
     fn finish(&self, mut command: Command) -> Run {
         let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| self.without_paths(&String::from_utf8(bytes).expect("output is UTF-8"));
-        Run { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code().expect("ended by itself") }
+        let text = |bytes: Vec<u8>| {
+            self.without_paths(&String::from_utf8(bytes).expect("output is UTF-8"))
+        };
+        Run {
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            code: output.status.code().expect("ended by itself"),
+        }
     }
 
     /// Runs and demands an exit code.
@@ -152,7 +169,9 @@ impl Sandbox {
 
     fn without_paths(&self, text: &str) -> String {
         let root = self.root.path().display().to_string();
-        text.replace(&format!("{root}/shop/"), "[folder]/").replace(&root, "[root]").replace(&shipped().display().to_string(), "[plugins]")
+        text.replace(&format!("{root}/shop/"), "[folder]/")
+            .replace(&root, "[root]")
+            .replace(&shipped().display().to_string(), "[plugins]")
     }
 }
 
@@ -168,7 +187,9 @@ fn list(root: &Path, folder: &Path, found: &mut Vec<String>) {
 
 /// Where the shipped plugins are.
 pub(crate) fn shipped() -> PathBuf {
-    let folder = std::path::absolute(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins")).unwrap();
+    let folder =
+        std::path::absolute(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins"))
+            .unwrap();
     let folder = folder.canonicalize().unwrap_or(folder);
     for plugin in PLUGINS {
         let path = folder.join(format!("{plugin}.wasm"));

@@ -4,7 +4,10 @@ use super::counters::{Counters, Growth};
 use super::{Readings, Unmeasurable, verdict};
 use crate::names::Timestamp;
 use crate::policy::Measure;
-use crate::statistics::{Counts, ErrorTest, ErrorTestOptions, JudgementKind, LimitTest, Multiple, ParameterError, Proportion, upper_bound};
+use crate::statistics::{
+    Counts, ErrorTest, ErrorTestOptions, JudgementKind, LimitTest, Multiple, ParameterError,
+    Proportion, upper_bound,
+};
 use crate::verdict::{Verdict, VerdictKind};
 
 /// The two counters of one side.
@@ -22,7 +25,8 @@ struct Pair {
 enum Against {
     /// The stable release beside it.
     Stable,
-    /// What the stable release was, once that has no requests any more; none where nothing is known of it.
+    /// What the stable release was, once that has no requests any more; none where nothing is known
+    /// of it.
     Past(Option<LimitTest>),
 }
 
@@ -38,7 +42,11 @@ pub(super) struct Errors {
 }
 
 impl Errors {
-    pub(super) fn new(measure: &Measure, false_alarm: Proportion, missed: Proportion) -> Result<Self, ParameterError> {
+    pub(super) fn new(
+        measure: &Measure,
+        false_alarm: Proportion,
+        missed: Proportion,
+    ) -> Result<Self, ParameterError> {
         let mut options = ErrorTestOptions { false_alarm, missed, ..ErrorTestOptions::default() };
         if let Measure::Errors { max, max_ratio_to_stable, detect, .. } = measure {
             options.ratio = Multiple::new(*max_ratio_to_stable)?;
@@ -46,7 +54,14 @@ impl Errors {
             options.limit = max.map(Proportion::new).transpose()?;
         }
         let test = ErrorTest::new(options);
-        Ok(Self { options, test, against: Against::Stable, candidate: Pair::default(), stable: Pair::default(), in_stage: Counts::NONE })
+        Ok(Self {
+            options,
+            test,
+            against: Against::Stable,
+            candidate: Pair::default(),
+            stable: Pair::default(),
+            in_stage: Counts::NONE,
+        })
     }
 
     pub(super) fn begin_stage(&mut self) {
@@ -54,15 +69,23 @@ impl Errors {
         self.in_stage = Counts::NONE;
     }
 
-    /// What the stable release did before there was a candidate: what a candidate is held against where nothing runs beside it.
-    pub(super) fn learn(&mut self, stable: Readings<'_>, origin: Timestamp) -> Result<String, Unmeasurable> {
+    /// What the stable release did before there was a candidate: what a candidate is held against
+    /// where nothing runs beside it.
+    pub(super) fn learn(
+        &mut self,
+        stable: Readings<'_>,
+        origin: Timestamp,
+    ) -> Result<String, Unmeasurable> {
         let mut before = Pair::default();
         let counts = before.advance(stable, origin, false);
         if !before.total.has_any() {
-            return Err(Unmeasurable::Wrong("`total` has no data about the stable release".to_owned()));
+            return Err(Unmeasurable::Wrong(
+                "`total` has no data about the stable release".to_owned(),
+            ));
         }
         self.stable.all = self.stable.all.plus(counts);
-        let none = if before.errors.has_any() { "" } else { "; `errors` has no series and counts as 0" };
+        let none =
+            if before.errors.has_any() { "" } else { "; `errors` has no series and counts as 0" };
         Ok(format!("the stable release had {counts} requests fail{none}"))
     }
 
@@ -75,12 +98,20 @@ impl Errors {
             let worst = upper_bound(self.stable.all, self.options.missed);
             worst * self.options.ratio.value() + self.options.margin.value()
         });
-        let limit = known.into_iter().chain(self.options.limit.map(Proportion::value)).reduce(f64::min);
-        self.against = Against::Past(limit.and_then(|limit| Proportion::new(limit).ok()).map(LimitTest::new));
+        let limit =
+            known.into_iter().chain(self.options.limit.map(Proportion::value)).reduce(f64::min);
+        self.against =
+            Against::Past(limit.and_then(|limit| Proportion::new(limit).ok()).map(LimitTest::new));
     }
 
     /// Takes a look in and judges.
-    pub(super) fn look(&mut self, candidate: Readings<'_>, stable: Option<Readings<'_>>, origin: Timestamp, now: Timestamp) -> Verdict {
+    pub(super) fn look(
+        &mut self,
+        candidate: Readings<'_>,
+        stable: Option<Readings<'_>>,
+        origin: Timestamp,
+        now: Timestamp,
+    ) -> Verdict {
         let counted = self.candidate.advance(candidate, origin, true);
         let beside = stable.map(|stable| self.stable.advance(stable, origin, false));
         self.in_stage = self.in_stage.plus(counted);
@@ -112,10 +143,19 @@ impl Errors {
         };
         let said = format!("{} requests failed", self.in_stage);
         match limit {
-            None => verdict(VerdictKind::Healthy, rate, format!("{said}; nothing is known to hold that against, and `max` is not set")),
-            Some(limit) if limit.rejects(self.options.false_alarm) => {
-                verdict(VerdictKind::Unhealthy, rate, format!("{said}: more than the release before it, or than `max` (p = {:.2e})", limit.p_value()))
-            }
+            None => verdict(
+                VerdictKind::Healthy,
+                rate,
+                format!("{said}; nothing is known to hold that against, and `max` is not set"),
+            ),
+            Some(limit) if limit.rejects(self.options.false_alarm) => verdict(
+                VerdictKind::Unhealthy,
+                rate,
+                format!(
+                    "{said}: more than the release before it, or than `max` (p = {:.2e})",
+                    limit.p_value()
+                ),
+            ),
             Some(_) => verdict(VerdictKind::Healthy, rate, said),
         }
     }
@@ -137,15 +177,27 @@ impl Pair {
     /// The verdict where nothing, or nothing new, is known of this side.
     fn silent(&self, of: &str, now: Timestamp) -> Option<Verdict> {
         if !self.total.has_any() {
-            return Some(verdict(VerdictKind::NoData, None, format!("`total` has no series of {of}")));
+            return Some(verdict(
+                VerdictKind::NoData,
+                None,
+                format!("`total` has no series of {of}"),
+            ));
         }
         let age = self.total.stale(now)?;
-        Some(verdict(VerdictKind::NoData, None, format!("the newest sample of {of} is {} s old", age.as_secs())))
+        Some(verdict(
+            VerdictKind::NoData,
+            None,
+            format!("the newest sample of {of} is {} s old", age.as_secs()),
+        ))
     }
 }
 
 /// Counters count whole things; a source that scales them is rounded.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a growth is never negative, and far below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a growth is never negative, and far below 2^53"
+)]
 pub(super) fn whole(growth: &Growth) -> u64 {
     growth.total().round() as u64
 }

@@ -5,7 +5,10 @@ use super::{Readings, Unmeasurable, verdict};
 use crate::names::Timestamp;
 use crate::policy::Measure;
 use crate::ports::Reading;
-use crate::statistics::{BucketBounds, Histogram, JudgementKind, LatencyTest, LatencyTestOptions, Multiple, ParameterError, Proportion, QuantileEstimate};
+use crate::statistics::{
+    BucketBounds, Histogram, JudgementKind, LatencyTest, LatencyTestOptions, Multiple,
+    ParameterError, Proportion, QuantileEstimate,
+};
 use crate::verdict::{Verdict, VerdictKind};
 
 /// What is known of a check's durations. The buckets are those that the first look finds.
@@ -20,16 +23,33 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    pub(super) fn new(measure: &Measure, false_alarm: Proportion, missed: Proportion) -> Result<Self, ParameterError> {
-        let mut options =
-            LatencyTestOptions { false_alarm, missed, quantile: Proportion::new(0.99)?, max_seconds: None, max_ratio_to_stable: None, smallest_effect: None };
+    pub(super) fn new(
+        measure: &Measure,
+        false_alarm: Proportion,
+        missed: Proportion,
+    ) -> Result<Self, ParameterError> {
+        let mut options = LatencyTestOptions {
+            false_alarm,
+            missed,
+            quantile: Proportion::new(0.99)?,
+            max_seconds: None,
+            max_ratio_to_stable: None,
+            smallest_effect: None,
+        };
         if let Measure::Latency { quantile, max, max_ratio_to_stable, max_slower, .. } = measure {
             options.quantile = Proportion::new(*quantile)?;
             options.max_seconds = *max;
             options.max_ratio_to_stable = max_ratio_to_stable.map(Multiple::new).transpose()?;
             options.smallest_effect = Some(Proportion::new(*max_slower)?);
         }
-        Ok(Self { options, bounds: None, test: None, candidate: Counters::default(), stable: Counters::default(), in_stage: 0 })
+        Ok(Self {
+            options,
+            bounds: None,
+            test: None,
+            candidate: Counters::default(),
+            stable: Counters::default(),
+            in_stage: 0,
+        })
     }
 
     pub(super) fn begin_stage(&mut self) {
@@ -42,9 +62,12 @@ impl Latency {
     /// Whether the stable release's buckets can be held against the limits.
     pub(super) fn learn(&mut self, stable: Readings<'_>) -> Result<String, Unmeasurable> {
         let Some(bounds) = stable.first().and_then(bounds_of) else {
-            return Err(Unmeasurable::Wrong("`buckets` has no series of the stable release with the label `le`".to_owned()));
+            return Err(Unmeasurable::Wrong(
+                "`buckets` has no series of the stable release with the label `le`".to_owned(),
+            ));
         };
-        LatencyTest::new(&bounds, self.options).map_err(|error| Unmeasurable::Wrong(causes(&error)))?;
+        LatencyTest::new(&bounds, self.options)
+            .map_err(|error| Unmeasurable::Wrong(causes(&error)))?;
         let edges = bounds.seconds();
         Ok(format!("{} buckets up to {} s", edges.len(), edges.last().copied().unwrap_or_default()))
     }
@@ -54,43 +77,95 @@ impl Latency {
         self.options.max_ratio_to_stable = None;
         self.options.smallest_effect = None;
         self.in_stage = 0;
-        self.test = self.bounds.as_ref().and_then(|bounds| LatencyTest::new(bounds, self.options).ok());
+        self.test =
+            self.bounds.as_ref().and_then(|bounds| LatencyTest::new(bounds, self.options).ok());
     }
 
     /// Takes a look in and judges.
-    pub(super) fn look(&mut self, candidate: Readings<'_>, stable: Option<Readings<'_>>, origin: Timestamp, now: Timestamp) -> Verdict {
-        let (Some(first), Some(bounds)) = (candidate.first(), candidate.first().and_then(bounds_of)) else {
-            return verdict(VerdictKind::NoData, None, "`buckets` has no series of the candidate with the label `le`");
+    pub(super) fn look(
+        &mut self,
+        candidate: Readings<'_>,
+        stable: Option<Readings<'_>>,
+        origin: Timestamp,
+        now: Timestamp,
+    ) -> Verdict {
+        let (Some(first), Some(bounds)) =
+            (candidate.first(), candidate.first().and_then(bounds_of))
+        else {
+            return verdict(
+                VerdictKind::NoData,
+                None,
+                "`buckets` has no series of the candidate with the label `le`",
+            );
         };
         if self.bounds.as_ref().is_some_and(|known| *known != bounds)
-            || stable.and_then(|stable| bounds_of(stable.first()?)).is_some_and(|other| other != bounds)
+            || stable
+                .and_then(|stable| bounds_of(stable.first()?))
+                .is_some_and(|other| other != bounds)
         {
-            return verdict(VerdictKind::Inconclusive, None, "the two releases have different buckets, which can't be compared");
+            return verdict(
+                VerdictKind::Inconclusive,
+                None,
+                "the two releases have different buckets, which can't be compared",
+            );
         }
         let counted = counts(&self.candidate.advance(first, origin, true), &bounds);
-        let beside = stable.and_then(<[Reading]>::first).map(|reading| counts(&self.stable.advance(reading, origin, false), &bounds));
-        if self.test.is_none() && (self.options.max_seconds.is_some() || self.options.max_ratio_to_stable.is_some() || self.options.smallest_effect.is_some()) {
+        let beside = stable
+            .and_then(<[Reading]>::first)
+            .map(|reading| counts(&self.stable.advance(reading, origin, false), &bounds));
+        if self.test.is_none()
+            && (self.options.max_seconds.is_some()
+                || self.options.max_ratio_to_stable.is_some()
+                || self.options.smallest_effect.is_some())
+        {
             match LatencyTest::new(&bounds, self.options) {
                 Ok(test) => self.test = Some(test),
-                Err(error) => return verdict(VerdictKind::Inconclusive, None, format!("the buckets do not fit the limit: {}", causes(&error))),
+                Err(error) => {
+                    return verdict(
+                        VerdictKind::Inconclusive,
+                        None,
+                        format!("the buckets do not fit the limit: {}", causes(&error)),
+                    );
+                }
             }
         }
         self.bounds = Some(bounds);
         let (Some(counted), beside) = (counted, beside.flatten()) else {
-            return verdict(VerdictKind::Inconclusive, None, "the buckets do not add up to a histogram");
+            return verdict(
+                VerdictKind::Inconclusive,
+                None,
+                "the buckets do not add up to a histogram",
+            );
         };
         self.in_stage += counted.total();
         if let Some(test) = &mut self.test
             && let Err(error) = test.add(&counted, beside.as_ref())
         {
-            return verdict(VerdictKind::Inconclusive, None, format!("the buckets can't be judged: {}", causes(&error)));
+            return verdict(
+                VerdictKind::Inconclusive,
+                None,
+                format!("the buckets can't be judged: {}", causes(&error)),
+            );
         }
-        for (counters, of) in [(Some(&self.candidate), "the candidate"), (stable.is_some().then_some(&self.stable), "the stable side")] {
+        for (counters, of) in [
+            (Some(&self.candidate), "the candidate"),
+            (stable.is_some().then_some(&self.stable), "the stable side"),
+        ] {
             match counters {
-                Some(counters) if !counters.has_any() => return verdict(VerdictKind::NoData, None, format!("`buckets` has no series of {of}")),
+                Some(counters) if !counters.has_any() => {
+                    return verdict(
+                        VerdictKind::NoData,
+                        None,
+                        format!("`buckets` has no series of {of}"),
+                    );
+                }
                 Some(counters) => {
                     if let Some(age) = counters.stale(now) {
-                        return verdict(VerdictKind::NoData, None, format!("the newest sample of {of} is {} s old", age.as_secs()));
+                        return verdict(
+                            VerdictKind::NoData,
+                            None,
+                            format!("the newest sample of {of} is {} s old", age.as_secs()),
+                        );
                     }
                 }
                 None => {}
@@ -100,7 +175,11 @@ impl Latency {
             return verdict(VerdictKind::NoData, None, "the candidate has had no request yet");
         }
         let Some(test) = &self.test else {
-            return verdict(VerdictKind::Healthy, None, "nothing runs beside the candidate, and `max` is not set");
+            return verdict(
+                VerdictKind::Healthy,
+                None,
+                "nothing runs beside the candidate, and `max` is not set",
+            );
         };
         let judgement = test.judge();
         let kind = match judgement.kind {
@@ -109,7 +188,9 @@ impl Latency {
             JudgementKind::Undecided => VerdictKind::Inconclusive,
         };
         let value = match judgement.candidate {
-            QuantileEstimate::Within { seconds } | QuantileEstimate::AboveTop { seconds } => Some(seconds),
+            QuantileEstimate::Within { seconds } | QuantileEstimate::AboveTop { seconds } => {
+                Some(seconds)
+            }
             QuantileEstimate::Empty => None,
         };
         verdict(kind, value, judgement.to_string())
@@ -135,22 +216,38 @@ fn bound(labels: &[(String, String)]) -> Option<f64> {
 
 /// The finite bounds of all series of a reading, in order.
 pub(super) fn bounds_of(reading: &Reading) -> Option<BucketBounds> {
-    let mut all: Vec<f64> = reading.series.iter().filter_map(|series| bound(&series.labels)).filter(|bound| bound.is_finite()).collect();
+    let mut all: Vec<f64> = reading
+        .series
+        .iter()
+        .filter_map(|series| bound(&series.labels))
+        .filter(|bound| bound.is_finite())
+        .collect();
     all.sort_by(f64::total_cmp);
     all.dedup();
     BucketBounds::new(&all).ok()
 }
 
-/// What was counted in each bucket: all series of a bound together, the last bucket being that of all requests.
+/// What was counted in each bucket: all series of a bound together, the last bucket being that of
+/// all requests.
 fn counts(growth: &Growth, bounds: &BucketBounds) -> Option<Histogram> {
     let of = |wanted: &dyn Fn(f64) -> bool| {
-        let grown: f64 = growth.by_labels.iter().filter(|(labels, _)| bound(labels).is_some_and(wanted)).map(|(_, grown)| grown).sum();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a growth is never negative, and far below 2^53")]
+        let grown: f64 = growth
+            .by_labels
+            .iter()
+            .filter(|(labels, _)| bound(labels).is_some_and(wanted))
+            .map(|(_, grown)| grown)
+            .sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a growth is never negative, and far below 2^53"
+        )]
         {
             grown.round() as u64
         }
     };
-    let mut cumulative: Vec<u64> = bounds.seconds().iter().map(|edge| of(&|bound| bound.total_cmp(edge).is_eq())).collect();
+    let mut cumulative: Vec<u64> =
+        bounds.seconds().iter().map(|edge| of(&|bound| bound.total_cmp(edge).is_eq())).collect();
     cumulative.push(of(&|bound: f64| bound.is_infinite()));
     // Buckets of one scrape belong together; one that is cut in the middle is mended by the next.
     let mut most = 0;

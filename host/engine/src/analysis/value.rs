@@ -7,10 +7,16 @@ use crate::verdict::{Verdict, VerdictKind};
 
 /// Whether the stable release has exactly one such number.
 pub(super) fn learn(stable: Readings<'_>) -> Result<String, Unmeasurable> {
-    only(stable, "the stable release").map(|value| format!("{value:.4} of the stable release")).map_err(|verdict| Unmeasurable::Wrong(verdict.reason))
+    only(stable, "the stable release")
+        .map(|value| format!("{value:.4} of the stable release"))
+        .map_err(|verdict| Unmeasurable::Wrong(verdict.reason))
 }
 
-pub(super) fn look(measure: &Measure, candidate: Readings<'_>, stable: Option<Readings<'_>>) -> Verdict {
+pub(super) fn look(
+    measure: &Measure,
+    candidate: Readings<'_>,
+    stable: Option<Readings<'_>>,
+) -> Verdict {
     let Measure::Value { max, min, max_ratio_to_stable, .. } = measure else {
         return verdict(VerdictKind::Errored, None, "this measure gives no single number");
     };
@@ -38,7 +44,11 @@ pub(super) fn look(measure: &Measure, candidate: Readings<'_>, stable: Option<Re
         unhealthy |= value > beside * ratio;
         said.push(format!("at most {ratio} times stable's {beside:.4}"));
     }
-    verdict(if unhealthy { VerdictKind::Unhealthy } else { VerdictKind::Healthy }, Some(value), said.join(", "))
+    verdict(
+        if unhealthy { VerdictKind::Unhealthy } else { VerdictKind::Healthy },
+        Some(value),
+        said.join(", "),
+    )
 }
 
 /// The only number of a reading.
@@ -46,7 +56,13 @@ fn only(readings: Readings<'_>, of: &str) -> Result<f64, Verdict> {
     let series: Vec<_> = readings.iter().flat_map(|reading: &Reading| &reading.series).collect();
     match series.as_slice() {
         [] => Err(verdict(VerdictKind::NoData, None, format!("there is no number of {of}"))),
-        [one] => one.points.last().map(|(_, value)| *value).ok_or_else(|| verdict(VerdictKind::NoData, None, format!("there is no number of {of}"))),
-        many => Err(verdict(VerdictKind::Inconclusive, None, format!("there are {} numbers of {of}; one is wanted: sum or select", many.len()))),
+        [one] => one.points.last().map(|(_, value)| *value).ok_or_else(|| {
+            verdict(VerdictKind::NoData, None, format!("there is no number of {of}"))
+        }),
+        many => Err(verdict(
+            VerdictKind::Inconclusive,
+            None,
+            format!("there are {} numbers of {of}; one is wanted: sum or select", many.len()),
+        )),
     }
 }

@@ -21,9 +21,12 @@ const POLL: Duration = Duration::from_millis(200);
 /// How long what serves after unwinding is looked at, so that the outcome can say how it is.
 const RESTORED_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long something still takes, in steps so coarse that who watches is told again only when that says something new.
+/// How long something still takes, in steps so coarse that who watches is told again only when that
+/// says something new.
 fn coarse(left: Duration) -> String {
-    let up_to = |unit: u64| left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)).div_ceil(unit).max(1);
+    let up_to = |unit: u64| {
+        left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)).div_ceil(unit).max(1)
+    };
     match left.as_secs() {
         0..120 => format!("{} s", up_to(10) * 10),
         120..7200 => format!("{} min", up_to(60)),
@@ -44,7 +47,9 @@ impl Asked {
 
     /// What is not healthy for long enough yet.
     fn open(&self) -> Vec<String> {
-        let open = self.checks.iter().filter(|(check, tally, _)| !tally.is_healthy() || tally.healthy_in_row < check.healthy_after);
+        let open = self.checks.iter().filter(|(check, tally, _)| {
+            !tally.is_healthy() || tally.healthy_in_row < check.healthy_after
+        });
         open.map(|(check, tally, _)| waits(check, tally)).collect()
     }
 }
@@ -53,7 +58,12 @@ impl Hands<'_> {
     /// Both sides as they stand now, and where they are read.
     pub(super) fn sides(&self, index: usize) -> Sides {
         let (backends, beside) = self.plan.standing_at(index);
-        let candidate = crate::verdict::Subject { slot: Some(self.plan.slot), release: Some(self.plan.release.number), backends, public_url: None };
+        let candidate = crate::verdict::Subject {
+            slot: Some(self.plan.slot),
+            release: Some(self.plan.release.number),
+            backends,
+            public_url: None,
+        };
         let stable = self.plan.stable.as_ref().map(|stable| crate::verdict::Subject {
             slot: Some(stable.slot),
             release: Some(stable.release),
@@ -72,7 +82,10 @@ impl Hands<'_> {
                 continue;
             }
             *at = Some(now);
-            tally.count(self.ask(check, Some(self.plan.slot), Some(self.plan.release.number), &backends).await);
+            tally.count(
+                self.ask(check, Some(self.plan.slot), Some(self.plan.release.number), &backends)
+                    .await,
+            );
             if !check.report_only && tally.unhealthy > check.limits.unhealthy {
                 return Err(Failure::Unknown { fault: unhealthy(check, tally) });
             }
@@ -87,13 +100,24 @@ impl Hands<'_> {
         }
         for backend in &self.plan.standing_at(index).0 {
             match self.world.runtime.inspect(backend).await {
-                Ok(BackendState::Running { restarts, .. }) if !self.restarted(&backend.id, restarts) => {}
+                Ok(BackendState::Running { restarts, .. })
+                    if !self.restarted(&backend.id, restarts) => {}
                 Ok(state) => {
-                    let kind = StepKind::AwaitHealthy { slot: self.plan.slot, backends: vec![backend.clone()] };
-                    let fault = Fault::new(FaultKind::Unhealthy, format!("{} has requests and is {}", backend.id, describe(&state)));
-                    return Err(Failure::Unknown { fault: Fault { causes: self.evidence(&kind).await, ..fault } });
+                    let kind = StepKind::AwaitHealthy {
+                        slot: self.plan.slot,
+                        backends: vec![backend.clone()],
+                    };
+                    let fault = Fault::new(
+                        FaultKind::Unhealthy,
+                        format!("{} has requests and is {}", backend.id, describe(&state)),
+                    );
+                    return Err(Failure::Unknown {
+                        fault: Fault { causes: self.evidence(&kind).await, ..fault },
+                    });
                 }
-                Err(fault) => self.waiting(index, format!("{} can't be looked at: {fault}", backend.id)),
+                Err(fault) => {
+                    self.waiting(index, format!("{} can't be looked at: {fault}", backend.id));
+                }
             }
         }
         Ok(())
@@ -110,7 +134,10 @@ impl Hands<'_> {
         let policy = self.plan.policy.analysis.as_ref();
         let mut asked = Asked::of(self.plan.policy.checks_at(CheckMoment::Analysis));
         let mut fallback = None;
-        let (extend, on_undecided) = policy.map_or((Duration::ZERO, OnUndecided::Unwind), |policy| (policy.initial_delay + policy.extend, policy.on_undecided));
+        let (extend, on_undecided) = policy
+            .map_or((Duration::ZERO, OnUndecided::Unwind), |policy| {
+                (policy.initial_delay + policy.extend, policy.on_undecided)
+            });
         // Who is to decide anyway is asked about what can't be decided, too.
         let on_undecided = if stage.wait { OnUndecided::Ask } else { on_undecided };
         loop {
@@ -131,7 +158,11 @@ impl Hands<'_> {
                 let mut notes = vec![if outages.is_empty() {
                     format!("{} earned in {}", stage.weight, seconds(passed))
                 } else {
-                    format!("{} passed after {}, without all that was to be measured", stage.weight, seconds(passed))
+                    format!(
+                        "{} passed after {}, without all that was to be measured",
+                        stage.weight,
+                        seconds(passed)
+                    )
                 }];
                 notes.extend(outages);
                 notes.extend(stand.notes);
@@ -140,32 +171,59 @@ impl Hands<'_> {
             }
             let weight = stage.weight;
             let decide = "`agente-host promote` goes on, `agente-host abort` takes it back";
-            let person = coarse(self.plan.steps.get(index).map(|step| step.timeout).unwrap_or_default().saturating_sub(passed));
+            let person = coarse(
+                self.plan
+                    .steps
+                    .get(index)
+                    .map(|step| step.timeout)
+                    .unwrap_or_default()
+                    .saturating_sub(passed),
+            );
             let open = stand.open.join("; ");
             let message = if stand.open.is_empty() && left.is_zero() {
-                format!("{weight} is earned and waits for a person, {person} more at most: {decide}")
+                format!(
+                    "{weight} is earned and waits for a person, {person} more at most: {decide}"
+                )
             } else if stand.open.is_empty() {
                 format!("{weight}: good so far, {} more; {}", coarse(left), stand.notes.join("; "))
             } else if passed < stage.pause + extend && !stand.undecided {
-                let then = if on_undecided == OnUndecided::Ask { "a person is asked" } else { "it is taken back" };
-                format!("{weight}: not decided yet, {} more at most, then {then}; {open}", coarse((stage.pause + extend).saturating_sub(passed)))
-            } else if on_undecided == OnUndecided::Ask {
-                format!("{weight}: undecided, a person is asked, {person} more at most: {decide}; {open}")
-            } else {
-                let message = format!("whether the candidate is good at {weight} could not be decided in {}: {open}", seconds(passed));
-                let hint = if self.analysis.lock().await.as_ref().is_some_and(Analysis::is_away) {
-                    "repair the source of the numbers and deploy again; `[analysis] extend` and `on_outage` say for how long, and whether, a stage waits for it"
+                let then = if on_undecided == OnUndecided::Ask {
+                    "a person is asked"
                 } else {
-                    "more requests decide sooner: a longer `[analysis] extend`, a greater weight, or a greater `detect`"
+                    "it is taken back"
                 };
-                return Err(Failure::Unknown { fault: Fault::new(FaultKind::Undecided, message).hint(hint) });
+                format!(
+                    "{weight}: not decided yet, {} more at most, then {then}; {open}",
+                    coarse((stage.pause + extend).saturating_sub(passed))
+                )
+            } else if on_undecided == OnUndecided::Ask {
+                format!(
+                    "{weight}: undecided, a person is asked, {person} more at most: {decide}; \
+                     {open}"
+                )
+            } else {
+                let message = format!(
+                    "whether the candidate is good at {weight} could not be decided in {}: {open}",
+                    seconds(passed)
+                );
+                let hint = if self.analysis.lock().await.as_ref().is_some_and(Analysis::is_away) {
+                    "repair the source of the numbers and deploy again; `[analysis] extend` and \
+                     `on_outage` say for how long, and whether, a stage waits for it"
+                } else {
+                    "more requests decide sooner: a longer `[analysis] extend`, a greater weight, \
+                     or a greater `detect`"
+                };
+                return Err(Failure::Unknown {
+                    fault: Fault::new(FaultKind::Undecided, message).hint(hint),
+                });
             };
             self.waiting(index, message);
             self.world.clock.sleep(POLL).await;
         }
     }
 
-    /// Watches while the deployment is paused between two steps. Ends only with what takes it back; dropped when the pause is over.
+    /// Watches while the deployment is paused between two steps. Ends only with what takes it back;
+    /// dropped when the pause is over.
     pub(super) async fn watch_paused(&self, index: usize) -> Fault {
         loop {
             if let Err(failure) = self.look(index, None).await {
@@ -188,30 +246,47 @@ impl Hands<'_> {
         let mut analysis = self.analysis.lock().await;
         if analysis.is_none() {
             // The manifest has been judged; what it can't be is told in preflight.
-            *analysis = self.plan.policy.analysis.as_ref().and_then(|policy| Analysis::new(policy, now).ok());
+            *analysis = self
+                .plan
+                .policy
+                .analysis
+                .as_ref()
+                .and_then(|policy| Analysis::new(policy, now).ok());
         }
         if let Some(analysis) = analysis.as_mut() {
             analysis.begin(now, self.world.clock.elapsed());
         }
     }
 
-    /// Reads what the release before did until it had no requests any more, where it still stands: what is stable is held against that.
+    /// Reads what the release before did until it had no requests any more, where it still stands:
+    /// what is stable is held against that.
     pub(super) async fn learn_of_before(&self, before: Option<&Standing>, until: Timestamp) {
         let Some(policy) = self.plan.policy.analysis.as_ref() else { return };
         let Ok(mut analysis) = Analysis::new(policy, self.world.clock.now()) else { return };
-        let alone = |why: String| self.waiting(0, format!("measures are held against their own limits alone: {why}"));
+        let alone = |why: String| {
+            self.waiting(0, format!("measures are held against their own limits alone: {why}"));
+        };
         match before {
             None => alone("the release before is not kept".to_owned()),
             Some(standing) => {
                 let (slot, release) = (Some(standing.slot), Some(standing.release));
-                let before = crate::verdict::Subject { slot, release, backends: standing.backends.clone(), public_url: None };
+                let before = crate::verdict::Subject {
+                    slot,
+                    release,
+                    backends: standing.backends.clone(),
+                    public_url: None,
+                };
                 let questions = analysis.survey(&before, until);
                 let answers = join_all(questions.iter().map(|question| self.read(question))).await;
                 for (check, found) in analysis.learn(&questions, &answers) {
                     match found {
                         Ok(_) => {}
-                        Err(Unmeasurable::Away(fault)) => alone(format!("check `{}`: the source is away: {fault}", check.name)),
-                        Err(Unmeasurable::Wrong(message)) => alone(format!("check `{}`: {message}", check.name)),
+                        Err(Unmeasurable::Away(fault)) => {
+                            alone(format!("check `{}`: the source is away: {fault}", check.name));
+                        }
+                        Err(Unmeasurable::Wrong(message)) => {
+                            alone(format!("check `{}`: {message}", check.name));
+                        }
                     }
                 }
             }
@@ -227,22 +302,30 @@ impl Hands<'_> {
         }
     }
 
-    /// Takes a look at the measures where one is due, and tells how they stand. A look that is dropped half-way counts for nothing. `fallback`: what was
-    /// asked of the checks that stand in during an outage; none where nothing stands in.
-    pub(super) async fn look(&self, index: usize, fallback: Option<&mut Option<Asked>>) -> Result<Stand, Failure> {
+    /// Takes a look at the measures where one is due, and tells how they stand. A look that is
+    /// dropped half-way counts for nothing. `fallback`: what was asked of the checks that stand
+    /// in during an outage; none where nothing stands in.
+    pub(super) async fn look(
+        &self,
+        index: usize,
+        fallback: Option<&mut Option<Asked>>,
+    ) -> Result<Stand, Failure> {
         let mut analysis = self.analysis.lock().await;
         let Some(analysis) = analysis.as_mut() else { return Ok(Stand::default()) };
         let now = self.world.clock.now();
         let questions = analysis.questions(&self.sides(index), now, self.world.clock.elapsed());
         if !questions.is_empty() {
             let answers = join_all(questions.iter().map(|question| self.read(question))).await;
-            for (check, verdict) in analysis.take(&questions, &answers, now, self.world.clock.elapsed()) {
+            for (check, verdict) in
+                analysis.take(&questions, &answers, now, self.world.clock.elapsed())
+            {
                 self.world.observer.tell(Progress::Checked { check, backend: None, verdict });
             }
         }
         if let Some((check, tally)) = analysis.failed() {
             let reason = tally.last.as_ref().map(|last| last.reason.clone()).unwrap_or_default();
-            let fault = Fault::new(FaultKind::Unhealthy, format!("analysis `{}`: {reason}", check.name));
+            let fault =
+                Fault::new(FaultKind::Unhealthy, format!("analysis `{}`: {reason}", check.name));
             return Err(Failure::Unknown { fault });
         }
         let open = fallback.as_deref().and_then(|asked| asked.as_ref()).map(Asked::open);
@@ -250,7 +333,11 @@ impl Hands<'_> {
         let Some(fallback) = fallback else { return Ok(stand) };
         if stand.fallback {
             let names = analysis.fallback();
-            let asked = fallback.get_or_insert_with(|| Asked::of(self.plan.policy.checks.iter().filter(|check| names.contains(&check.name))));
+            let asked = fallback.get_or_insert_with(|| {
+                Asked::of(
+                    self.plan.policy.checks.iter().filter(|check| names.contains(&check.name)),
+                )
+            });
             self.ask_due(index, asked).await?;
         } else {
             *fallback = None;
@@ -260,29 +347,56 @@ impl Hands<'_> {
 
     pub(super) async fn read(&self, question: &Question) -> Result<Reading, Fault> {
         let Question { query, wanted, subject, from, to, .. } = question;
-        let answer = super::hands::with_deadline(self.world.clock, query.timeout, self.world.metrics.read(query, *wanted, subject, *from, *to)).await;
-        answer
-            .unwrap_or_else(|| Err(Fault::new(FaultKind::TimedOut, format!("`{}` did not answer within {}", query.plugin, seconds(query.timeout))).retryable()))
+        let answer = super::hands::with_deadline(
+            self.world.clock,
+            query.timeout,
+            self.world.metrics.read(query, *wanted, subject, *from, *to),
+        )
+        .await;
+        answer.unwrap_or_else(|| {
+            Err(Fault::new(
+                FaultKind::TimedOut,
+                format!("`{}` did not answer within {}", query.plugin, seconds(query.timeout)),
+            )
+            .retryable())
+        })
     }
 
     /// What stepping over an outage means for the outcome, since the last change of weight.
     pub(super) async fn outages(&self) -> Vec<String> {
-        self.analysis.lock().await.as_ref().map(|analysis| analysis.outages().to_vec()).unwrap_or_default()
+        self.analysis
+            .lock()
+            .await
+            .as_ref()
+            .map(|analysis| analysis.outages().to_vec())
+            .unwrap_or_default()
     }
 
-    /// Says how what serves again after unwinding is; the checks of a promoted release are asked of it once.
+    /// Says how what serves again after unwinding is; the checks of a promoted release are asked of
+    /// it once.
     pub(super) async fn look_at_restored(&self) -> Vec<String> {
         let Some(stable) = &self.plan.stable else { return Vec::new() };
         let ask = async {
             let mut notes = Vec::new();
             for check in self.plan.policy.checks_at(CheckMoment::Validate) {
-                let verdict = self.ask(check, Some(stable.slot), Some(stable.release), &stable.backends).await;
-                notes.push(format!("release {} again: check `{}` is {}: {}", stable.release, check.name, verdict.kind, verdict.reason));
+                let verdict = self
+                    .ask(check, Some(stable.slot), Some(stable.release), &stable.backends)
+                    .await;
+                notes.push(format!(
+                    "release {} again: check `{}` is {}: {}",
+                    stable.release, check.name, verdict.kind, verdict.reason
+                ));
             }
             notes
         };
-        super::hands::with_deadline(self.world.clock, RESTORED_LIMIT, ask)
-            .await
-            .unwrap_or_else(|| vec![format!("release {} serves again; its checks did not answer within {}", stable.release, seconds(RESTORED_LIMIT))])
+        super::hands::with_deadline(self.world.clock, RESTORED_LIMIT, ask).await.unwrap_or_else(
+            || {
+                vec![format!(
+                    "release {} serves again; its checks did not answer within {}",
+                    stable.release,
+                    seconds(RESTORED_LIMIT)
+                )]
+            },
+        )
     }
 }

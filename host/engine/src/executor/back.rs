@@ -14,13 +14,19 @@ use futures_util::{FutureExt, pin_mut, select_biased};
 use std::time::Duration;
 
 impl Run<'_> {
-    /// Undoes the last step that needs it, or closes the deployment. An outcome is returned only when it is stuck.
+    /// Undoes the last step that needs it, or closes the deployment. An outcome is returned only
+    /// when it is stuck.
     pub(super) async fn back(&mut self, cause: Fault) -> Result<Option<Outcome>, Halt> {
         let Some(index) = self.attempt.next_undo() else {
             let stable = self.state.stable.as_ref().map(|stable| stable.release);
-            // Requests are back already; that what serves them is well is looked at, not waited for.
+            // Requests are back already; that what serves them is well is looked at, not waited
+            // for.
             let hands = self.hands.clone();
-            let notes = if self.attempt.routes_are_back() { self.hearing(Box::pin(hands.look_at_restored())).await? } else { Vec::new() };
+            let notes = if self.attempt.routes_are_back() {
+                self.hearing(Box::pin(hands.look_at_restored())).await?
+            } else {
+                Vec::new()
+            };
             let outcome = Outcome::Unwound { fault: cause, stable, notes };
             self.write(Event::Closed { outcome }).await?;
             return Ok(None);
@@ -30,11 +36,16 @@ impl Run<'_> {
         let begun = self.clone();
         match self.hearing(Box::pin(begun.undo_with_retries(index, &step.kind))).await? {
             Ok(output) => {
-                self.write(Event::Step { step: index, event: StepEvent::Undone { output } }).await?;
+                self.write(Event::Step { step: index, event: StepEvent::Undone { output } })
+                    .await?;
                 Ok(None)
             }
             Err(fault) => {
-                self.write(Event::Step { step: index, event: StepEvent::UndoFailed { fault: fault.clone() } }).await?;
+                self.write(Event::Step {
+                    step: index,
+                    event: StepEvent::UndoFailed { fault: fault.clone() },
+                })
+                .await?;
                 let instructions = self.instructions(&fault);
                 Ok(Some(Outcome::Stuck { cause: Some(cause), fault, instructions }))
             }
@@ -53,19 +64,38 @@ impl Run<'_> {
         let mut last = None;
         loop {
             let left = limit.saturating_sub(clock.elapsed().saturating_sub(began));
-            let attempt = with_deadline(clock, left.min(attempt_limit), self.undo(index, kind)).await;
+            let attempt =
+                with_deadline(clock, left.min(attempt_limit), self.undo(index, kind)).await;
             let fault = match attempt {
                 Some(Ok(output)) => return Ok(output),
                 Some(Err(failure)) => failure.fault().clone(),
-                None if attempt_limit < left => {
-                    Fault::new(FaultKind::TimedOut, format!("undoing step `{}` took longer than {}", kind.name(), seconds(attempt_limit)))
-                }
+                None if attempt_limit < left => Fault::new(
+                    FaultKind::TimedOut,
+                    format!(
+                        "undoing step `{}` took longer than {}",
+                        kind.name(),
+                        seconds(attempt_limit)
+                    ),
+                ),
                 None => {
-                    let timed_out = Fault::new(FaultKind::TimedOut, format!("undoing step `{}` took longer than {}", kind.name(), seconds(limit)));
-                    return Err(last.map_or(timed_out.clone(), |fault: Fault| Fault { causes: vec![fault.message], ..timed_out }));
+                    let timed_out = Fault::new(
+                        FaultKind::TimedOut,
+                        format!(
+                            "undoing step `{}` took longer than {}",
+                            kind.name(),
+                            seconds(limit)
+                        ),
+                    );
+                    return Err(last.map_or(timed_out.clone(), |fault: Fault| Fault {
+                        causes: vec![fault.message],
+                        ..timed_out
+                    }));
                 }
             };
-            self.hands.world.observer.tell(Progress::Waiting { step: index, message: format!("undo failed and is tried again: {fault}") });
+            self.hands.world.observer.tell(Progress::Waiting {
+                step: index,
+                message: format!("undo failed and is tried again: {fault}"),
+            });
             if clock.elapsed().saturating_sub(began) + pause >= limit {
                 return Err(fault);
             }
@@ -75,14 +105,23 @@ impl Run<'_> {
         }
     }
 
-    /// What an undo may wait for by right, on top of its limit: a drain, and the grace of each backend.
+    /// What an undo may wait for by right, on top of its limit: a drain, and the grace of each
+    /// backend.
     fn undo_allowance(&self, kind: &StepKind) -> Duration {
         match kind {
             StepKind::Launch { backends, .. } => {
-                let drain = if self.attempt.shift_began() { self.attempt.plan.policy.drain.timeout } else { Duration::ZERO };
-                drain + self.attempt.plan.release.runtime.stop_grace() * u32::try_from(backends.len()).unwrap_or(u32::MAX)
+                let drain = if self.attempt.shift_began() {
+                    self.attempt.plan.policy.drain.timeout
+                } else {
+                    Duration::ZERO
+                };
+                drain
+                    + self.attempt.plan.release.runtime.stop_grace()
+                        * u32::try_from(backends.len()).unwrap_or(u32::MAX)
             }
-            StepKind::Shrink { .. } => self.attempt.plan.policy.timeouts.launch + self.attempt.plan.policy.timeouts.healthy,
+            StepKind::Shrink { .. } => {
+                self.attempt.plan.policy.timeouts.launch + self.attempt.plan.policy.timeouts.healthy
+            }
             _ => Duration::ZERO,
         }
     }
@@ -99,19 +138,31 @@ impl Run<'_> {
                 }
                 let routes = before.unwrap_or(Routes::none());
                 self.hands.some_side_lives(&routes).await?;
-                let identity = self.attempt.plan.stable.as_ref().map(|stable| (stable.slot, stable.release, OutsideProof::NotContradicted));
+                let identity = self
+                    .attempt
+                    .plan
+                    .stable
+                    .as_ref()
+                    .map(|stable| (stable.slot, stable.release, OutsideProof::NotContradicted));
                 match self.hands.set_routes(index, &op, &routes, identity).await {
                     Ok(output) => Ok(output),
-                    Err(failure) => self.hands.still_in_force(index, &routes, identity).await.ok_or(failure),
+                    Err(failure) => {
+                        self.hands.still_in_force(index, &routes, identity).await.ok_or(failure)
+                    }
                 }
             }
-            StepKind::Shrink { slot, backends, .. } => self.hands.grow_back(index, *slot, backends).await,
+            StepKind::Shrink { slot, backends, .. } => {
+                self.hands.grow_back(index, *slot, backends).await
+            }
             StepKind::Launch { slot, backends } => {
                 let mut output = StepOutput::default();
                 if self.attempt.shift_began() {
                     output = self.drain_candidate(index, *slot, backends).await;
                 }
-                let retired = self.hands.retire(backends, self.attempt.plan.release.runtime.stop_grace()).await?;
+                let retired = self
+                    .hands
+                    .retire(backends, self.attempt.plan.release.runtime.stop_grace())
+                    .await?;
                 output.notes.extend(retired.notes);
                 Ok(output)
             }
@@ -128,16 +179,23 @@ impl Run<'_> {
         }
     }
 
-    /// Gives the requests that a rejected candidate still holds the drain's time to end; then they are cut, and the note says so.
+    /// Gives the requests that a rejected candidate still holds the drain's time to end; then they
+    /// are cut, and the note says so.
     async fn drain_candidate(&self, index: usize, slot: Slot, backends: &[Backend]) -> StepOutput {
         let policy = self.attempt.plan.policy.drain;
         self.hands
             .drain(index, slot, backends, policy.timeout, OnDrainTimeout::Cut)
             .await
-            .unwrap_or_else(|failure| StepOutput::note(format!("whether requests to {slot} have ended could not be told: {}", failure.fault())))
+            .unwrap_or_else(|failure| {
+                StepOutput::note(format!(
+                    "whether requests to {slot} have ended could not be told: {}",
+                    failure.fault()
+                ))
+            })
     }
 
-    /// Does what unwinding does while writing decisions down: nothing is left to decide, but who decided must know that it was heard.
+    /// Does what unwinding does while writing decisions down: nothing is left to decide, but who
+    /// decided must know that it was heard.
     async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Halt> {
         let hands = self.hands.clone();
         let result = {

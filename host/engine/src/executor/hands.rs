@@ -7,7 +7,9 @@ use crate::fault::{Failure, Fault, FaultKind};
 use crate::names::BackendId;
 use crate::plan::{DeploymentKind, Plan};
 use crate::policy::{FailingBaseline, OnDrainTimeout, SplitBy, Strategy};
-use crate::ports::{BackendRole, Clock, Features, Fence, Launch, ObservedState, ProbeReport, Progress};
+use crate::ports::{
+    BackendRole, Clock, Features, Fence, Launch, ObservedState, ProbeReport, Progress,
+};
 use crate::release::Release;
 use crate::route::{Backend, Slot};
 use crate::state::Standing;
@@ -17,7 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long it may take to say what a backend is for; it is a convenience for the next boot, not part of the switch.
+/// How long it may take to say what a backend is for; it is a convenience for the next boot, not
+/// part of the switch.
 const ASSIGN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the steps share within one process. Lost at a crash, and made anew by the next.
@@ -51,7 +54,11 @@ pub(super) struct Hands<'a> {
 }
 
 /// Waits for a future at most `limit`; none when that is over.
-pub(super) async fn with_deadline<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn with_deadline<T>(
+    clock: &dyn Clock,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let work = work.fuse();
     let timer = clock.sleep(limit).fuse();
     pin_mut!(work, timer);
@@ -93,12 +100,28 @@ impl<'a> Hands<'a> {
     }
 
     /// Runs one step forward.
-    pub(super) async fn run(&self, index: usize, kind: &StepKind, drained: Option<bool>) -> Result<StepOutput, Failure> {
+    pub(super) async fn run(
+        &self,
+        index: usize,
+        kind: &StepKind,
+        drained: Option<bool>,
+    ) -> Result<StepOutput, Failure> {
         self.seen(|seen| seen.last = None);
-        if kind.has_effect() || matches!(kind, StepKind::Analyze { .. } | StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }) {
+        if kind.has_effect()
+            || matches!(
+                kind,
+                StepKind::Analyze { .. }
+                    | StepKind::Validate { .. }
+                    | StepKind::Bake { .. }
+                    | StepKind::Drain { .. }
+            )
+        {
             self.keep_probing().await;
         }
-        if matches!(kind, StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }) {
+        if matches!(
+            kind,
+            StepKind::Validate { .. } | StepKind::Bake { .. } | StepKind::Drain { .. }
+        ) {
             self.has_gone_back(); // Another process may have shifted.
         }
         let op = self.plan.op_id(index, "run");
@@ -107,20 +130,36 @@ impl<'a> Hands<'a> {
             StepKind::Baseline { duration } => self.baseline(index, *duration).await,
             StepKind::RetireKept { standing } => self.retire_kept(standing).await,
             StepKind::Launch { slot, backends } => self.launch(*slot, backends).await,
-            StepKind::AwaitHealthy { slot, backends } => self.await_healthy(index, *slot, self.plan.release.number, backends).await,
+            StepKind::AwaitHealthy { slot, backends } => {
+                self.await_healthy(index, *slot, self.plan.release.number, backends).await
+            }
             StepKind::Shift { after, .. } => {
                 self.still_ready(after).await?;
                 let way_back = self.way_back(after).await?;
-                if !after.weight(self.plan.slot).is_zero() || matches!(self.plan.policy.strategy, Strategy::Canary { by: SplitBy::Instances, .. }) {
+                if !after.weight(self.plan.slot).is_zero()
+                    || matches!(
+                        self.plan.policy.strategy,
+                        Strategy::Canary { by: SplitBy::Instances, .. }
+                    )
+                {
                     self.begin_analysis().await;
                 }
-                let identity = after.routes.iter().find(|route| route.weight == crate::weight::Weight::FULL);
+                let identity =
+                    after.routes.iter().find(|route| route.weight == crate::weight::Weight::FULL);
                 // In a pool where both stand, either may answer.
-                let identity = identity.filter(|route| route.slot == self.plan.slot || !route.backends.iter().any(|one| self.plan.backends.contains(one)));
-                let identity = identity.and_then(|route| route.release.map(|release| (route.slot, release, OutsideProof::Required)));
+                let identity = identity.filter(|route| {
+                    route.slot == self.plan.slot
+                        || !route.backends.iter().any(|one| self.plan.backends.contains(one))
+                });
+                let identity = identity.and_then(|route| {
+                    route.release.map(|release| (route.slot, release, OutsideProof::Required))
+                });
                 let output = self.set_routes(index, &op, after, identity).await?;
                 self.has_gone_back();
-                Ok(StepOutput { notes: way_back.into_iter().chain(output.notes).collect(), ..output })
+                Ok(StepOutput {
+                    notes: way_back.into_iter().chain(output.notes).collect(),
+                    ..output
+                })
             }
             StepKind::Analyze { stage } => self.analyze(index, *stage).await,
             StepKind::Shrink { slot, backends, .. } => self.shrink(index, *slot, backends).await,
@@ -128,15 +167,21 @@ impl<'a> Hands<'a> {
             StepKind::Promote => {
                 // What stood aside is what returns after a reboot from here on.
                 if self.plan.kind == (DeploymentKind::Rollback { fast: true }) {
-                    self.assign(self.plan.candidate(self.world.clock.now()), BackendRole::Live).await;
+                    self.assign(self.plan.candidate(self.world.clock.now()), BackendRole::Live)
+                        .await;
                 }
-                Ok(StepOutput::note(format!("release {} is stable on {}", self.plan.release.number, self.plan.slot)))
+                Ok(StepOutput::note(format!(
+                    "release {} is stable on {}",
+                    self.plan.release.number, self.plan.slot
+                )))
             }
             StepKind::Bake { duration } => self.bake(index, *duration).await,
             StepKind::Drain { slot } => {
                 let policy = self.plan.policy.drain;
-                let leaving: Vec<Backend> = self.plan.stable.iter().flat_map(|stable| stable.backends.clone()).collect();
-                let output = self.drain(index, *slot, &leaving, policy.timeout, policy.on_timeout).await?;
+                let leaving: Vec<Backend> =
+                    self.plan.stable.iter().flat_map(|stable| stable.backends.clone()).collect();
+                let output =
+                    self.drain(index, *slot, &leaving, policy.timeout, policy.on_timeout).await?;
                 self.stand_aside().await;
                 Ok(output)
             }
@@ -153,38 +198,70 @@ impl<'a> Hands<'a> {
         self.start(slot, &self.plan.release, backends).await
     }
 
-    async fn start(&self, slot: Slot, release: &Release, backends: &[Backend]) -> Result<StepOutput, Failure> {
+    async fn start(
+        &self,
+        slot: Slot,
+        release: &Release,
+        backends: &[Backend],
+    ) -> Result<StepOutput, Failure> {
         for backend in backends {
-            let launch = Launch { backend: backend.clone(), release: release.clone(), slot, deployment: self.plan.id.clone(), store: self.plan.store.clone() };
+            let launch = Launch {
+                backend: backend.clone(),
+                release: release.clone(),
+                slot,
+                deployment: self.plan.id.clone(),
+                store: self.plan.store.clone(),
+            };
             self.world.runtime.ensure(&launch).await.map_err(|failure| match failure {
                 // An earlier backend of the same step may stand.
-                Failure::Refused { fault } if backend != backends.first().unwrap_or(backend) => Failure::Unknown { fault },
+                Failure::Refused { fault } if backend != backends.first().unwrap_or(backend) => {
+                    Failure::Unknown { fault }
+                }
                 failure => failure,
             })?;
         }
-        let addresses: Vec<&str> = backends.iter().map(|backend| backend.address.as_str()).collect();
+        let addresses: Vec<&str> =
+            backends.iter().map(|backend| backend.address.as_str()).collect();
         Ok(StepOutput::note(format!("{slot} runs on {}", addresses.join(", "))))
     }
 
     /// Removes a part of the stable side once it has drained.
-    async fn shrink(&self, index: usize, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
+    async fn shrink(
+        &self,
+        index: usize,
+        slot: Slot,
+        backends: &[Backend],
+    ) -> Result<StepOutput, Failure> {
         let policy = self.plan.policy.drain;
-        let mut output = self.drain(index, slot, backends, policy.timeout, policy.on_timeout).await?;
+        let mut output =
+            self.drain(index, slot, backends, policy.timeout, policy.on_timeout).await?;
         if output.drained == Some(false) && policy.on_timeout == OnDrainTimeout::Keep {
-            let fault = Fault::new(FaultKind::TimedOut, output.notes.join("; ")).hint("give it longer with `[strategy] drain.timeout`, or cut it with `--cut`");
+            let fault = Fault::new(FaultKind::TimedOut, output.notes.join("; "))
+                .hint("give it longer with `[strategy] drain.timeout`, or cut it with `--cut`");
             return Err(Failure::Refused { fault });
         }
         let grace = self.plan.stable.as_ref().map(|stable| stable.stop_grace).unwrap_or_default();
         // Of several, some may be gone when one can't be removed.
-        let retired = self.retire(backends, grace).await.map_err(|failure| Failure::Unknown { fault: failure.fault().clone() })?;
+        let retired = self
+            .retire(backends, grace)
+            .await
+            .map_err(|failure| Failure::Unknown { fault: failure.fault().clone() })?;
         output.notes.extend(retired.notes);
         Ok(StepOutput { drained: None, ..output })
     }
 
-    /// Undo of shrink: what is missing of the stable side is started again, and healthy before requests go there.
-    pub(super) async fn grow_back(&self, index: usize, slot: Slot, backends: &[Backend]) -> Result<StepOutput, Failure> {
+    /// Undo of shrink: what is missing of the stable side is started again, and healthy before
+    /// requests go there.
+    pub(super) async fn grow_back(
+        &self,
+        index: usize,
+        slot: Slot,
+        backends: &[Backend],
+    ) -> Result<StepOutput, Failure> {
         let Some(release) = &self.plan.stable_release else {
-            return Err(Failure::Refused { fault: Fault::new(FaultKind::Internal, "the plan does not hold the stable release") });
+            return Err(Failure::Refused {
+                fault: Fault::new(FaultKind::Internal, "the plan does not hold the stable release"),
+            });
         };
         self.start(slot, release, backends).await?;
         self.await_healthy(index, slot, release.number, backends).await
@@ -192,12 +269,20 @@ impl<'a> Hands<'a> {
 
     async fn retire_kept(&self, standing: &Standing) -> Result<StepOutput, Failure> {
         if standing.adopted {
-            return Ok(StepOutput::note(format!("the adopted backends of release {} are left running: their lifecycle is not ours", standing.release)));
+            return Ok(StepOutput::note(format!(
+                "the adopted backends of release {} are left running: their lifecycle is not ours",
+                standing.release
+            )));
         }
         self.retire(&standing.backends, standing.stop_grace).await
     }
 
-    async fn retire_old(&self, index: usize, standing: &Standing, drained: Option<bool>) -> Result<StepOutput, Failure> {
+    async fn retire_old(
+        &self,
+        index: usize,
+        standing: &Standing,
+        drained: Option<bool>,
+    ) -> Result<StepOutput, Failure> {
         let kept = |why: String| {
             let note = format!("{} (release {}) is kept: {why}", standing.slot, standing.release);
             Ok(StepOutput { notes: vec![note], retired: Some(false), ..StepOutput::default() })
@@ -206,18 +291,35 @@ impl<'a> Hands<'a> {
         match self.world.switcher.observe().await {
             Err(fault) => return kept(format!("whether requests go there can't be told: {fault}")),
             Ok(observed) if observed.state != ObservedState::Converged => {
-                return kept(format!("whether requests go there is not certain: {}", observed.message));
+                return kept(format!(
+                    "whether requests go there is not certain: {}",
+                    observed.message
+                ));
             }
             Ok(observed) => {
-                let reached = |backend: &&Backend| observed.routes.reaches(&backend.id) || observed.routes.reaches_address(&backend.address);
+                let reached = |backend: &&Backend| {
+                    observed.routes.reaches(&backend.id)
+                        || observed.routes.reaches_address(&backend.address)
+                };
                 if let Some(backend) = standing.backends.iter().find(reached) {
-                    return kept(format!("the target sends requests to {} again: it was changed since", backend.id));
+                    return kept(format!(
+                        "the target sends requests to {} again: it was changed since",
+                        backend.id
+                    ));
                 }
             }
         }
         if drained == Some(false) && self.plan.policy.drain.on_timeout != OnDrainTimeout::Cut {
             // It may have ended while it was held.
-            let again = self.drain(index, standing.slot, &standing.backends, Duration::ZERO, OnDrainTimeout::Keep).await?;
+            let again = self
+                .drain(
+                    index,
+                    standing.slot,
+                    &standing.backends,
+                    Duration::ZERO,
+                    OnDrainTimeout::Keep,
+                )
+                .await?;
             if again.drained != Some(true) {
                 return kept("its last requests have not ended".to_owned());
             }
@@ -227,7 +329,11 @@ impl<'a> Hands<'a> {
     }
 
     /// Stops and removes backends; each is tried, the first fault is told.
-    pub(super) async fn retire(&self, backends: &[Backend], grace: Duration) -> Result<StepOutput, Failure> {
+    pub(super) async fn retire(
+        &self,
+        backends: &[Backend],
+        grace: Duration,
+    ) -> Result<StepOutput, Failure> {
         let mut output = StepOutput::default();
         let mut failed = None;
         let mut removed = false;
@@ -236,7 +342,11 @@ impl<'a> Hands<'a> {
                 Ok(retired) => {
                     removed |= retired.found;
                     if retired.killed {
-                        output.notes.push(format!("{} did not stop within {} and was killed", backend.id, seconds(grace)));
+                        output.notes.push(format!(
+                            "{} did not stop within {} and was killed",
+                            backend.id,
+                            seconds(grace)
+                        ));
                     }
                 }
                 Err(failure) => failed = failed.or(Some(failure)),
@@ -272,39 +382,66 @@ impl<'a> Hands<'a> {
             return;
         }
         for backend in &standing.backends {
-            // What returns after a reboot must not hold up where requests go; `up` starts what the journal says in any case.
-            let assigned = with_deadline(self.world.clock, ASSIGN_LIMIT, self.world.runtime.assign(backend, role)).await;
+            // What returns after a reboot must not hold up where requests go; `up` starts what the
+            // journal says in any case.
+            let assigned = with_deadline(
+                self.world.clock,
+                ASSIGN_LIMIT,
+                self.world.runtime.assign(backend, role),
+            )
+            .await;
             if let Some(Err(failure)) = assigned {
-                self.world.observer.tell(Progress::Waiting { step: 0, message: format!("{}: {}", backend.id, failure.fault()) });
+                self.world.observer.tell(Progress::Waiting {
+                    step: 0,
+                    message: format!("{}: {}", backend.id, failure.fault()),
+                });
             }
         }
     }
 
     /// Watches the stable release from outside, and decides what the budget is.
     async fn baseline(&self, index: usize, duration: Duration) -> Result<StepOutput, Failure> {
-        let (Some(prober), Some(policy)) = (self.world.prober, &self.plan.policy.probe) else { return Ok(StepOutput::default()) };
+        let (Some(prober), Some(policy)) = (self.world.prober, &self.plan.policy.probe) else {
+            return Ok(StepOutput::default());
+        };
         let refused = |fault| Failure::Refused { fault };
         prober.start().await.map_err(refused)?;
         let before = prober.report();
-        self.waiting(index, format!("watching the stable release from outside for {}", seconds(duration)));
+        self.waiting(
+            index,
+            format!("watching the stable release from outside for {}", seconds(duration)),
+        );
         self.world.clock.sleep(duration).await;
         let report = prober.report();
         let sent = report.sent.saturating_sub(before.sent);
         let failed = self.failures(&report).saturating_sub(self.failures(&before));
         if sent == 0 {
-            return Err(refused(Fault::new(FaultKind::Errored, "no probe request was sent during the baseline")));
+            return Err(refused(Fault::new(
+                FaultKind::Errored,
+                "no probe request was sent during the baseline",
+            )));
         }
         self.expect_identity(&report, policy).map_err(refused)?;
-        let mut notes = vec![format!("baseline: {sent} requests, {failed} failed, p50 {}, p99 {}", micros(report.latency_us[0]), micros(report.latency_us[2]))];
+        let mut notes = vec![format!(
+            "baseline: {sent} requests, {failed} failed, p50 {}, p99 {}",
+            micros(report.latency_us[0]),
+            micros(report.latency_us[2])
+        )];
         if failed > 0 {
             let sample = report.samples.first().cloned().unwrap_or_default();
-            let message = format!("the stable release already fails: {failed} of {sent} requests in the baseline; first: {sample}");
+            let message = format!(
+                "the stable release already fails: {failed} of {sent} requests in the baseline; \
+                 first: {sample}"
+            );
             match policy.on_failing_baseline {
                 FailingBaseline::Refuse => {
-                    let hint = "repair the stable release, or set `[probe] on_failing_baseline = \"relative\"`";
+                    let hint = "repair the stable release, or set `[probe] on_failing_baseline = \
+                                \"relative\"`";
                     return Err(refused(Fault::new(FaultKind::Unhealthy, message).hint(hint)));
                 }
-                FailingBaseline::Relative => notes.push(format!("{message}; the budget grows with that rate")),
+                FailingBaseline::Relative => {
+                    notes.push(format!("{message}; the budget grows with that rate"));
+                }
             }
         }
         #[expect(clippy::cast_precision_loss, reason = "counts of requests stay far below 2^52")]
@@ -316,19 +453,37 @@ impl<'a> Hands<'a> {
         Ok(StepOutput { notes, ..StepOutput::default() })
     }
 
-    /// The public URL must be answered by the slot that is stable, or requests do not go through the target that we change.
-    fn expect_identity(&self, report: &ProbeReport, policy: &crate::policy::ProbePolicy) -> Result<(), Fault> {
-        let (Some(header), Some(stable)) = (&policy.identity_header, &self.plan.stable) else { return Ok(()) };
+    /// The public URL must be answered by the slot that is stable, or requests do not go through
+    /// the target that we change.
+    fn expect_identity(
+        &self,
+        report: &ProbeReport,
+        policy: &crate::policy::ProbePolicy,
+    ) -> Result<(), Fault> {
+        let (Some(header), Some(stable)) = (&policy.identity_header, &self.plan.stable) else {
+            return Ok(());
+        };
         let expected = identity_of(&policy.identity_value, stable.slot, stable.release.0);
         let answered: u64 = report.by_identity.values().sum();
         let matching = report.by_identity.get(&expected).copied().unwrap_or_default();
         if answered == 0 || matching * 2 > answered {
             return Ok(());
         }
-        let seen: Vec<String> =
-            report.by_identity.iter().map(|(value, count)| format!("`{}` {count} times", if value.is_empty() { "none" } else { value })).collect();
-        let message = format!("`{}` is not answered by the stable side: `{header}` should say `{expected}`, and says {}", policy.url, seen.join(", "));
-        let hint = "make the public server pass its requests to the pool of this service (`agente-host status` shows the lines for the server's configuration)";
+        let seen: Vec<String> = report
+            .by_identity
+            .iter()
+            .map(|(value, count)| {
+                format!("`{}` {count} times", if value.is_empty() { "none" } else { value })
+            })
+            .collect();
+        let message = format!(
+            "`{}` is not answered by the stable side: `{header}` should say `{expected}`, and \
+             says {}",
+            policy.url,
+            seen.join(", ")
+        );
+        let hint = "make the public server pass its requests to the pool of this service \
+                    (`agente-host status` shows the lines for the server's configuration)";
         Err(Fault::new(FaultKind::Conflict, message).hint(hint))
     }
 
@@ -348,7 +503,8 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// Whether an earlier release is deployed: what is stable is likely to be bad, and its failures must not hold up the way back.
+    /// Whether an earlier release is deployed: what is stable is likely to be bad, and its failures
+    /// must not hold up the way back.
     fn goes_back(&self) -> bool {
         matches!(self.plan.kind, DeploymentKind::Rollback { .. })
     }
@@ -368,11 +524,13 @@ impl<'a> Hands<'a> {
     }
 
     fn failures(&self, report: &ProbeReport) -> u64 {
-        let counted = self.plan.policy.probe.as_ref().is_some_and(|policy| policy.count_idle_resets);
+        let counted =
+            self.plan.policy.probe.as_ref().is_some_and(|policy| policy.count_idle_resets);
         report.failed_total() + if counted { report.idle_resets } else { 0 }
     }
 
-    /// The fault of a budget that is used up. In a rollback it counts once every request that the bad release may have taken has ended.
+    /// The fault of a budget that is used up. In a rollback it counts once every request that the
+    /// bad release may have taken has ended.
     pub(super) fn over_budget(&self) -> Option<Fault> {
         let (prober, policy) = (self.world.prober?, self.plan.policy.probe.as_ref()?);
         let (from, rate) = self.seen(|seen| (seen.budget_from.clone(), seen.baseline_rate));
@@ -387,24 +545,43 @@ impl<'a> Hands<'a> {
         };
         let failed = self.failures(&report).saturating_sub(self.failures(&from));
         let sent = report.sent.saturating_sub(from.sent);
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count, never negative")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a small count, never negative"
+        )]
         let allowed = policy.budget + (2.0 * rate * sent as f64).ceil() as u64;
         if failed <= allowed {
             return None;
         }
-        let classes: Vec<String> = report.failed.iter().map(|(class, count)| format!("{class} {count}")).collect();
-        let mut fault =
-            Fault::new(FaultKind::BudgetExceeded, format!("{failed} of {sent} probe requests failed and the budget is {allowed} ({})", classes.join(", ")));
+        let classes: Vec<String> =
+            report.failed.iter().map(|(class, count)| format!("{class} {count}")).collect();
+        let mut fault = Fault::new(
+            FaultKind::BudgetExceeded,
+            format!(
+                "{failed} of {sent} probe requests failed and the budget is {allowed} ({})",
+                classes.join(", ")
+            ),
+        );
         fault.causes = report.samples.iter().rev().take(3).rev().cloned().collect();
         Some(fault)
     }
 
     /// What helps to understand a step that failed: the last lines of the backends' logs.
     pub(super) async fn evidence(&self, kind: &StepKind) -> Vec<String> {
-        let (StepKind::Launch { backends, .. } | StepKind::AwaitHealthy { backends, .. }) = kind else { return Vec::new() };
+        let (StepKind::Launch { backends, .. } | StepKind::AwaitHealthy { backends, .. }) = kind
+        else {
+            return Vec::new();
+        };
         let mut lines = Vec::new();
         for backend in backends.iter().take(3) {
-            let tail = with_deadline(self.world.clock, Duration::from_secs(2), self.world.runtime.log_tail(backend, 10)).await;
+            let tail = with_deadline(
+                self.world.clock,
+                Duration::from_secs(2),
+                self.world.runtime.log_tail(backend, 10),
+            )
+            .await;
             if let Some(Ok(tail)) = tail {
                 lines.extend(tail.into_iter().map(|line| format!("{}: {line}", backend.id)));
             }

@@ -48,8 +48,15 @@ impl<'h, 'a> Watch<'h, 'a> {
                 return Signal::Decision(decision);
             }
             self.hands.world.clock.sleep(POLL).await;
-            // A mailbox that can't be read for a moment is read the next time; the journal decides whether the store is gone.
-            let decisions = self.hands.world.store.decisions(&self.hands.plan.id, self.last_decision).await.unwrap_or_default();
+            // A mailbox that can't be read for a moment is read the next time; the journal decides
+            // whether the store is gone.
+            let decisions = self
+                .hands
+                .world
+                .store
+                .decisions(&self.hands.plan.id, self.last_decision)
+                .await
+                .unwrap_or_default();
             self.waiting.extend(decisions);
             if self.waiting.is_empty()
                 && self.budget

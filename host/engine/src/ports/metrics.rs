@@ -51,8 +51,16 @@ pub struct Reading {
 /// Reads numbers for analysis. A plugin; it only reads, the engine judges.
 #[async_trait]
 pub trait MetricSource: Send + Sync {
-    /// Reads what `query` asks for about one side, from `from` to `to`. A source that is away is a fault that is retryable.
-    async fn read(&self, query: &MetricQuery, wanted: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault>;
+    /// Reads what `query` asks for about one side, from `from` to `to`. A source that is away is a
+    /// fault that is retryable.
+    async fn read(
+        &self,
+        query: &MetricQuery,
+        wanted: Wanted,
+        subject: &Subject,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Reading, Fault>;
     /// The names in the query that the source has never seen. Asked in preflight.
     async fn missing(&self, query: &MetricQuery) -> Result<Vec<String>, Fault>;
 }

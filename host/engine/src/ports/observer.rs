@@ -13,13 +13,11 @@ use serde::Serialize;
 pub enum Progress {
     /// An entry was journaled.
     Journaled {
-        /// Which.
         #[serde(flatten)]
         event: Box<Event>,
     },
     /// A line of preflight.
     Found {
-        /// Which.
         #[serde(flatten)]
         finding: Finding,
     },
@@ -29,14 +27,12 @@ pub enum Progress {
         check: String,
         /// The backend, where one was asked.
         backend: Option<BackendId>,
-        /// The answer.
         verdict: Verdict,
     },
     /// How a wait goes on, with the measured value and its limit.
     Waiting {
         /// The step's index.
         step: usize,
-        /// In words.
         message: String,
     },
     /// What the prober counts, about once a second while it runs.

@@ -21,7 +21,6 @@ pub struct CommandSpec {
     pub wall: Duration,
     /// How much of each stream is kept.
     pub max_output_bytes: usize,
-    /// Where it runs.
     pub place: CommandPlace,
 }
 
@@ -67,7 +66,6 @@ pub enum ProcessTarget {
 pub struct ProcessInfo {
     /// Its number.
     pub pid: u32,
-    /// Its parent's.
     pub parent: u32,
     /// Its command line as it shows itself.
     pub title: String,
@@ -98,12 +96,12 @@ pub enum ProcessError {
     /// The process is gone, or the container does not run.
     #[error("{0} is not running")]
     NotRunning(String),
-    /// Anything else.
     #[error("{0}")]
     Other(Fault),
 }
 
-/// Runs and inspects programs, on the host and in containers. Called by the broker, after it has authorised the effect; decides nothing itself.
+/// Runs and inspects programs, on the host and in containers. Called by the broker, after it has
+/// authorised the effect; decides nothing itself.
 #[async_trait]
 pub trait Commands: Send + Sync {
     /// Runs a program to its end. Dropping the call kills its process group.
@@ -111,10 +109,14 @@ pub trait Commands: Send + Sync {
     /// The processes of a target, parents before children.
     async fn tree(&self, target: &ProcessTarget) -> Result<Vec<ProcessInfo>, ProcessError>;
     /// The established TCP connections of those processes.
-    async fn connections(&self, target: &ProcessTarget) -> Result<Vec<ConnectionInfo>, ProcessError>;
+    async fn connections(
+        &self,
+        target: &ProcessTarget,
+    ) -> Result<Vec<ConnectionInfo>, ProcessError>;
     /// Sends a signal, by name without `SIG`, to the top process.
     async fn signal(&self, target: &ProcessTarget, signal: &str) -> Result<(), ProcessError>;
-    /// The present end of a log: a file's length, or milliseconds since the epoch for `container:<name>`.
+    /// The present end of a log: a file's length, or milliseconds since the epoch for
+    /// `container:<name>`.
     async fn log_mark(&self, path: &str) -> Result<u64, Fault>;
     /// What was written since, the newest `max_bytes` of it.
     async fn log_since(&self, path: &str, mark: u64, max_bytes: usize) -> Result<Vec<u8>, Fault>;
@@ -153,6 +155,13 @@ pub trait Secrets: Send + Sync {
 pub trait PluginMemory: Send + Sync {
     /// Reads a value.
     async fn get(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault>;
-    /// Sets or removes a value; refuses beyond 64 KiB for all keys and values of a plugin in a scope.
-    async fn set(&self, plugin: &str, scope: &Scope, key: &str, value: Option<&[u8]>) -> Result<(), Fault>;
+    /// Sets or removes a value; refuses beyond 64 KiB for all keys and values of a plugin in a
+    /// scope.
+    async fn set(
+        &self,
+        plugin: &str,
+        scope: &Scope,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<(), Fault>;
 }

@@ -13,7 +13,8 @@ pub struct ProbeReport {
     pub sent: u64,
     /// Complete answers below 500.
     pub succeeded: u64,
-    /// What failed, by class: `connect`, `reset`, `truncated`, `timeout`, `status-5xx`, `tls`, `protocol`, `overload` (could not be sent in time).
+    /// What failed, by class: `connect`, `reset`, `truncated`, `timeout`, `status-5xx`, `tls`,
+    /// `protocol`, `overload` (could not be sent in time).
     pub failed: BTreeMap<String, u64>,
     /// Reused connections that ended before any byte of an answer: counted apart.
     pub idle_resets: u64,
@@ -39,6 +40,7 @@ pub trait Prober: Send + Sync {
     async fn start(&self) -> Result<(), Fault>;
     /// The counts so far. Cheap; asked several times a second.
     fn report(&self) -> ProbeReport;
-    /// Sends `count` requests on fresh connections now and tells the identity each answer carried; an answer without one is an empty text.
+    /// Sends `count` requests on fresh connections now and tells the identity each answer carried;
+    /// an answer without one is an empty text.
     async fn identities(&self, count: usize) -> Result<Vec<String>, Fault>;
 }

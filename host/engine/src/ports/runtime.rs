@@ -19,7 +19,6 @@ pub struct Launch {
     pub backend: Backend,
     /// What runs there.
     pub release: Release,
-    /// Where it stands.
     pub slot: Slot,
     /// On whose behalf.
     pub deployment: DeploymentId,
@@ -104,14 +103,22 @@ pub enum FindingResult {
 /// Starts, finds and stops backends.
 #[async_trait]
 pub trait Runtime: Send + Sync {
-    /// Chooses `release.runtime.instances()` backends for a slot, with addresses that are free now and not in `taken`. Changes nothing; the plan
-    /// that holds the answer is the reservation. Called once per plan.
-    async fn reserve(&self, release: &Release, slot: Slot, taken: &[Backend]) -> Result<Vec<Backend>, Fault>;
+    /// Chooses `release.runtime.instances()` backends for a slot, with addresses that are free now
+    /// and not in `taken`. Changes nothing; the plan that holds the answer is the reservation.
+    /// Called once per plan.
+    async fn reserve(
+        &self,
+        release: &Release,
+        slot: Slot,
+        taken: &[Backend],
+    ) -> Result<Vec<Backend>, Fault>;
 
-    /// Judges whether the backends could be launched: artifact there, engine reachable, ports free or ours, secrets there. Changes nothing.
+    /// Judges whether the backends could be launched: artifact there, engine reachable, ports free
+    /// or ours, secrets there. Changes nothing.
     async fn preflight(&self, release: &Release, backends: &[Backend]) -> Vec<Finding>;
 
-    /// Makes sure that the backend runs: adopts one of the same id and specification, replaces one of ours that differs, refuses a foreign one.
+    /// Makes sure that the backend runs: adopts one of the same id and specification, replaces one
+    /// of ours that differs, refuses a foreign one.
     async fn ensure(&self, launch: &Launch) -> Result<(), Failure>;
 
     /// Looks at a backend.
@@ -120,7 +127,8 @@ pub trait Runtime: Send + Sync {
     /// Says what a standing backend is for from now on.
     async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure>;
 
-    /// Stops a backend for good and removes it: first politely, killed after `grace`. Absent is success. Never touches what is not ours.
+    /// Stops a backend for good and removes it: first politely, killed after `grace`. Absent is
+    /// success. Never touches what is not ours.
     async fn retire(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure>;
 
     /// The newest lines that a backend wrote, for reports; at most `max_lines`, secrets masked.

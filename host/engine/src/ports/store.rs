@@ -32,7 +32,9 @@ pub enum AppendError {
 }
 
 /// Holds a target's lock until it is dropped.
-pub struct TargetLock(#[expect(dead_code, reason = "held for its drop")] Box<dyn std::any::Any + Send>);
+pub struct TargetLock(
+    #[expect(dead_code, reason = "held for its drop")] Box<dyn std::any::Any + Send>,
+);
 
 impl TargetLock {
     /// Wraps what releases the lock when it is dropped.
@@ -44,10 +46,22 @@ impl TargetLock {
 /// What the engine needs of the store.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Makes an entry and the state that follows from it durable, as one. Refused when the fence is stale.
-    async fn append(&self, deployment: &DeploymentId, fence: Fence, event: &Event, state: &ServiceState) -> Result<(), AppendError>;
-    /// The decisions of the mailbox beyond number `after`, oldest first. Cheap; asked several times a second.
-    async fn decisions(&self, deployment: &DeploymentId, after: u64) -> Result<Vec<Decision>, Fault>;
+    /// Makes an entry and the state that follows from it durable, as one. Refused when the fence is
+    /// stale.
+    async fn append(
+        &self,
+        deployment: &DeploymentId,
+        fence: Fence,
+        event: &Event,
+        state: &ServiceState,
+    ) -> Result<(), AppendError>;
+    /// The decisions of the mailbox beyond number `after`, oldest first. Cheap; asked several times
+    /// a second.
+    async fn decisions(
+        &self,
+        deployment: &DeploymentId,
+        after: u64,
+    ) -> Result<Vec<Decision>, Fault>;
     /// Takes the lock of a target, waiting its turn. Freed by drop and by death.
     async fn lock_target(&self, key: &str) -> Result<TargetLock, Fault>;
 }

@@ -16,7 +16,6 @@ use serde::Serialize;
 pub struct Desired {
     /// The lease's token.
     pub fence: Fence,
-    /// The routes.
     pub routes: Routes,
     /// The id of the store that owns the service.
     pub store: String,
@@ -27,7 +26,6 @@ pub struct Desired {
 /// What a switcher saw the running target do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
-    /// The answer.
     pub state: ObservedState,
     /// The generation in force.
     pub generation: String,
@@ -102,6 +100,7 @@ pub trait TrafficSwitcher: Send + Sync {
     async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure>;
     /// Looks at the running target. Changes nothing.
     async fn observe(&self) -> Result<Observed, Fault>;
-    /// Says whether the last requests to these backends of a slot have ended. Changes nothing; the engine asks again and again.
+    /// Says whether the last requests to these backends of a slot have ended. Changes nothing; the
+    /// engine asks again and again.
     async fn drain(&self, op: &OpId, slot: Slot, backends: &[Backend]) -> Result<Drained, Fault>;
 }

@@ -12,10 +12,8 @@ pub struct Counts {
 /// Why two numbers are not counts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CountsError {
-    /// More events than requests.
     #[error("{events} events among {total} requests")]
     MoreEventsThanRequests {
-        /// The events.
         events: u64,
         /// The requests.
         total: u64,
@@ -38,7 +36,8 @@ impl Counts {
     ///
     /// # Errors
     ///
-    /// [`CountsError::MoreEventsThanRequests`], and [`CountsError::TooMany`] beyond [`Counts::MOST`].
+    /// [`CountsError::MoreEventsThanRequests`], and [`CountsError::TooMany`] beyond
+    /// [`Counts::MOST`].
     pub fn new(events: u64, total: u64) -> Result<Counts, CountsError> {
         if total > Self::MOST {
             return Err(CountsError::TooMany { total });
@@ -95,10 +94,19 @@ mod tests {
 
     #[test]
     fn events_never_exceed_requests() {
-        assert_eq!(Counts::new(3, 2), Err(CountsError::MoreEventsThanRequests { events: 3, total: 2 }));
-        assert_eq!(Counts::new(0, Counts::MOST + 1), Err(CountsError::TooMany { total: Counts::MOST + 1 }));
+        assert_eq!(
+            Counts::new(3, 2),
+            Err(CountsError::MoreEventsThanRequests { events: 3, total: 2 })
+        );
+        assert_eq!(
+            Counts::new(0, Counts::MOST + 1),
+            Err(CountsError::TooMany { total: Counts::MOST + 1 })
+        );
         assert_eq!(Counts::new(1, 4).unwrap().rate(), Some(0.25));
         assert_eq!(Counts::NONE.rate(), None);
-        assert_eq!(Counts::new(1, 4).unwrap().plus(Counts::new(2, 3).unwrap()).to_string(), "3 of 7");
+        assert_eq!(
+            Counts::new(1, 4).unwrap().plus(Counts::new(2, 3).unwrap()).to_string(),
+            "3 of 7"
+        );
     }
 }

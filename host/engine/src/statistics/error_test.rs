@@ -66,21 +66,21 @@ pub struct Judgement {
     pub candidate: Counts,
     /// Stable's errors in this stage; none where they were never told.
     pub stable: Option<Counts>,
-    /// At most the probability, for a candidate within the ratio, of evidence like that which was seen since the beginning.
+    /// At most the probability, for a candidate within the ratio, of evidence like that which was
+    /// seen since the beginning.
     pub worse_p_value: f64,
     /// The same for a candidate within the limit; none without a limit.
     pub above_p_value: Option<f64>,
     /// The p-value at or below which either of them fails the candidate.
     pub fails_at: f64,
-    /// The ratio.
     pub ratio: Multiple,
-    /// The limit.
     pub limit: Option<Proportion>,
     /// The candidate's error rate is below this, but for the miss rate.
     pub at_most: f64,
     /// A pass needs that bound below this.
     pub needed: f64,
-    /// How many more requests of the candidate would make it pass if the rates stay; 0 where it passes, none where it never would.
+    /// How many more requests of the candidate would make it pass if the rates stay; 0 where it
+    /// passes, none where it never would.
     pub requests_to_pass: Option<u64>,
 }
 
@@ -97,9 +97,11 @@ impl ErrorTest {
         }
     }
 
-    /// Takes what one look adds: the requests and errors of both sides since the look before, stable's where they are known.
+    /// Takes what one look adds: the requests and errors of both sides since the look before,
+    /// stable's where they are known.
     ///
-    /// The comparison with stable lags one look behind, because the sides are read at different instants.
+    /// The comparison with stable lags one look behind, because the sides are read at different
+    /// instants.
     pub fn add(&mut self, candidate: Counts, stable: Option<Counts>) {
         self.worse.add(candidate, stable);
         if let Some(above) = &mut self.above {
@@ -111,7 +113,8 @@ impl ErrorTest {
         }
     }
 
-    /// Begins a new stage, when the weights have changed: a pass must be earned anew. Evidence against the candidate is kept.
+    /// Begins a new stage, when the weights have changed: a pass must be earned anew. Evidence
+    /// against the candidate is kept.
     pub fn begin_stage(&mut self) {
         self.candidate = Counts::NONE;
         self.stable = None;
@@ -120,7 +123,8 @@ impl ErrorTest {
     /// The answer alone. May be asked at any time, any number of times.
     pub fn kind(&self) -> JudgementKind {
         let each = self.each();
-        if self.worse.rejects(each) || self.above.as_ref().is_some_and(|above| above.rejects(each)) {
+        if self.worse.rejects(each) || self.above.as_ref().is_some_and(|above| above.rejects(each))
+        {
             JudgementKind::Fail
         } else if self.acceptance.passes(self.candidate, self.stable) {
             JudgementKind::Pass
@@ -148,7 +152,11 @@ impl ErrorTest {
             limit: self.options.limit,
             at_most: accepted.at_most,
             needed: accepted.needed,
-            requests_to_pass: if accepted.passes { Some(0) } else { self.acceptance.requests_to_pass(self.candidate, self.stable) },
+            requests_to_pass: if accepted.passes {
+                Some(0)
+            } else {
+                self.acceptance.requests_to_pass(self.candidate, self.stable)
+            },
         }
     }
 }
@@ -173,10 +181,24 @@ impl fmt::Display for Judgement {
             (JudgementKind::Fail, Some(p_value), Some(limit)) if p_value <= self.fails_at => {
                 write!(f, ": above the limit of {} (p = {p_value:.2e})", Percent(limit.value()))
             }
-            (JudgementKind::Fail, ..) => write!(f, ": more than {} times stable's errors (p = {:.2e})", self.ratio, self.worse_p_value),
-            (JudgementKind::Pass, ..) => write!(f, ": at most {}, and {} is allowed", Percent(self.at_most), Percent(self.needed)),
+            (JudgementKind::Fail, ..) => write!(
+                f,
+                ": more than {} times stable's errors (p = {:.2e})",
+                self.ratio, self.worse_p_value
+            ),
+            (JudgementKind::Pass, ..) => write!(
+                f,
+                ": at most {}, and {} is allowed",
+                Percent(self.at_most),
+                Percent(self.needed)
+            ),
             (JudgementKind::Undecided, ..) => {
-                write!(f, ": at most {}, and a pass needs {}", Percent(self.at_most), Percent(self.needed))?;
+                write!(
+                    f,
+                    ": at most {}, and a pass needs {}",
+                    Percent(self.at_most),
+                    Percent(self.needed)
+                )?;
                 match self.requests_to_pass {
                     Some(requests) => write!(f, ": {requests} more requests at this rate"),
                     None => f.write_str(", which it never reaches at this rate"),
@@ -238,7 +260,12 @@ mod tests {
         assert_eq!(judgement.kind, JudgementKind::Undecided);
         assert!((judgement.worse_p_value - 1.0).abs() < 1e-12);
         let shown = judgement.to_string();
-        assert!(shown.starts_with("candidate without requests: at most 100.0 %, and a pass needs 1.00 %: 6"), "{shown}");
+        assert!(
+            shown.starts_with(
+                "candidate without requests: at most 100.0 %, and a pass needs 1.00 %: 6"
+            ),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -246,18 +273,29 @@ mod tests {
         let bad = [(counts(5, 20), Some(counts(0, 180))); 4];
         let judgement = after(&bad, ErrorTestOptions::default());
         assert_eq!(judgement.kind, JudgementKind::Fail);
-        assert!(judgement.to_string().starts_with("candidate 20 of 80 (25.0 %), stable 0 of 720 (0.000 %): more than 1.5 times"), "{judgement}");
+        assert!(
+            judgement.to_string().starts_with(
+                "candidate 20 of 80 (25.0 %), stable 0 of 720 (0.000 %): more than 1.5 times"
+            ),
+            "{judgement}"
+        );
         let good = [(counts(0, 80), Some(counts(0, 720))); 10];
         assert_eq!(after(&good, ErrorTestOptions::default()).kind, JudgementKind::Pass);
     }
 
     #[test]
     fn without_stable_the_limit_alone_fails_and_the_margin_alone_passes() {
-        let limited = ErrorTestOptions { limit: Some(Proportion::new(0.05).unwrap()), ..ErrorTestOptions::default() };
+        let limited = ErrorTestOptions {
+            limit: Some(Proportion::new(0.05).unwrap()),
+            ..ErrorTestOptions::default()
+        };
         let judgement = after(&[(counts(20, 100), None)], limited);
         assert_eq!(judgement.kind, JudgementKind::Fail);
         assert!(judgement.to_string().contains("above the limit of 5.00 %"), "{judgement}");
-        assert_eq!(after(&[(counts(20, 100), None)], ErrorTestOptions::default()).kind, JudgementKind::Undecided);
+        assert_eq!(
+            after(&[(counts(20, 100), None)], ErrorTestOptions::default()).kind,
+            JudgementKind::Undecided
+        );
         assert_eq!(after(&[(counts(0, 800), None)], limited).kind, JudgementKind::Pass);
     }
 

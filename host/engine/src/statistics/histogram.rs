@@ -4,7 +4,8 @@ use super::counts::{Counts, float};
 use super::parameters::Proportion;
 use std::sync::Arc;
 
-/// The upper bounds of the buckets that have one, in seconds. One more bucket holds what is slower than all.
+/// The upper bounds of the buckets that have one, in seconds. One more bucket holds what is slower
+/// than all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BucketBounds(Arc<[f64]>);
 
@@ -25,7 +26,8 @@ pub enum QuantileEstimate {
         /// The estimate.
         seconds: f64,
     },
-    /// In the bucket without an upper bound: slower than this, by an unknown amount. Prometheus answers with this very bound as if it were the value.
+    /// In the bucket without an upper bound: slower than this, by an unknown amount. Prometheus
+    /// answers with this very bound as if it were the value.
     AboveTop {
         /// The highest bound.
         seconds: f64,
@@ -43,7 +45,6 @@ pub enum HistogramError {
     Length {
         /// The counts given.
         counts: usize,
-        /// The buckets.
         buckets: usize,
     },
     /// A cumulative count is below the one before it.
@@ -99,7 +100,8 @@ impl BucketBounds {
         Ok(Histogram { bounds: self.clone(), counts })
     }
 
-    /// Builds a histogram of cumulative counts, as Prometheus' `le` buckets have them, the last one being that of all requests.
+    /// Builds a histogram of cumulative counts, as Prometheus' `le` buckets have them, the last one
+    /// being that of all requests.
     ///
     /// # Errors
     ///
@@ -119,13 +121,18 @@ impl BucketBounds {
         Histogram { bounds: self.clone(), counts: vec![0; self.0.len() + 1] }
     }
 
-    /// The first bound that is at or above `wanted` seconds: what a limit of `wanted` can be tested by.
+    /// The first bound that is at or above `wanted` seconds: what a limit of `wanted` can be tested
+    /// by.
     ///
     /// # Errors
     ///
     /// [`HistogramError::NoBound`] above the highest.
     pub fn at_or_above(&self, wanted: f64) -> Result<f64, HistogramError> {
-        self.0.iter().copied().find(|bound| *bound >= wanted).ok_or(HistogramError::NoBound { wanted, top: self.top() })
+        self.0
+            .iter()
+            .copied()
+            .find(|bound| *bound >= wanted)
+            .ok_or(HistogramError::NoBound { wanted, top: self.top() })
     }
 
     /// The bounds, in seconds.
@@ -154,9 +161,16 @@ impl Histogram {
         self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// The requests that took longer than `bound` seconds, among all. Exact where `bound` is a bound of a bucket.
+    /// The requests that took longer than `bound` seconds, among all. Exact where `bound` is a
+    /// bound of a bucket.
     pub fn slower_than(&self, bound: f64) -> Counts {
-        let fast: u64 = self.bounds.0.iter().zip(&self.counts).filter(|(upper, _)| **upper <= bound).fold(0, |sum, (_, count)| sum.saturating_add(*count));
+        let fast: u64 = self
+            .bounds
+            .0
+            .iter()
+            .zip(&self.counts)
+            .filter(|(upper, _)| **upper <= bound)
+            .fold(0, |sum, (_, count)| sum.saturating_add(*count));
         let total = self.total();
         Counts::unbounded(total.saturating_sub(fast), total)
     }
@@ -176,7 +190,8 @@ impl Histogram {
         Ok(())
     }
 
-    /// The time that `share` of the requests took at most, interpolated as Prometheus' `histogram_quantile` does it.
+    /// The time that `share` of the requests took at most, interpolated as Prometheus'
+    /// `histogram_quantile` does it.
     pub fn quantile(&self, share: Proportion) -> QuantileEstimate {
         let total = self.total();
         if total == 0 {
@@ -188,7 +203,11 @@ impl Histogram {
             let count = float(*count);
             if below + count >= rank {
                 // The first bucket begins at zero, unless its bound is not above it.
-                let seconds = if place == 0 && *upper <= 0.0 { *upper } else { lower + (upper - lower) * ((rank - below) / count) };
+                let seconds = if place == 0 && *upper <= 0.0 {
+                    *upper
+                } else {
+                    lower + (upper - lower) * ((rank - below) / count)
+                };
                 return QuantileEstimate::Within { seconds };
             }
             below += count;
@@ -212,7 +231,8 @@ mod tests {
 
     #[test]
     fn quantiles_are_interpolated_as_prometheus_does_it() {
-        // histogram_quantile(0.5, …) over le="0.1" 10, "0.5" 30, "1" 40, "+Inf" 40: 0.1 + 0.4 · (20 − 10)/20.
+        // histogram_quantile(0.5, …) over le="0.1" 10, "0.5" 30, "1" 40, "+Inf" 40: 0.1 + 0.4 · (20
+        // − 10)/20.
         let histogram = bounds().cumulative(&[10, 30, 40, 40]).unwrap();
         let within = |value| match histogram.quantile(share(value)) {
             QuantileEstimate::Within { seconds } => seconds,
@@ -234,7 +254,10 @@ mod tests {
     fn a_limit_is_tested_at_the_next_bound_and_refused_beyond_the_last() {
         assert_eq!(bounds().at_or_above(0.2), Ok(0.5));
         assert_eq!(bounds().at_or_above(0.5), Ok(0.5));
-        assert_eq!(bounds().at_or_above(1.5), Err(HistogramError::NoBound { wanted: 1.5, top: 1.0 }));
+        assert_eq!(
+            bounds().at_or_above(1.5),
+            Err(HistogramError::NoBound { wanted: 1.5, top: 1.0 })
+        );
         let slow = bounds().histogram(vec![5, 3, 2, 1]).unwrap().slower_than(0.5);
         assert_eq!((slow.events(), slow.total()), (3, 11));
     }
@@ -244,10 +267,19 @@ mod tests {
         assert_eq!(BucketBounds::new(&[1.0, 1.0]), Err(HistogramError::Bounds));
         assert_eq!(BucketBounds::new(&[1.0, f64::NAN]), Err(HistogramError::Bounds));
         assert_eq!(BucketBounds::new(&[]), Err(HistogramError::Bounds));
-        assert_eq!(bounds().histogram(vec![1]), Err(HistogramError::Length { counts: 1, buckets: 4 }));
+        assert_eq!(
+            bounds().histogram(vec![1]),
+            Err(HistogramError::Length { counts: 1, buckets: 4 })
+        );
         assert_eq!(bounds().histogram(vec![u64::MAX, 1, 0, 0]), Err(HistogramError::TooMany));
-        assert_eq!(bounds().cumulative(&[1, 3, 2, 4]), Err(HistogramError::NotCumulative { bucket: 2 }));
+        assert_eq!(
+            bounds().cumulative(&[1, 3, 2, 4]),
+            Err(HistogramError::NotCumulative { bucket: 2 })
+        );
         let mut histogram = bounds().empty();
-        assert_eq!(histogram.add(&BucketBounds::new(&[0.1]).unwrap().empty()), Err(HistogramError::DifferentBounds));
+        assert_eq!(
+            histogram.add(&BucketBounds::new(&[0.1]).unwrap().empty()),
+            Err(HistogramError::DifferentBounds)
+        );
     }
 }

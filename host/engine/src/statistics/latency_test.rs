@@ -20,11 +20,13 @@ pub struct LatencyTestOptions {
     pub missed: Proportion,
     /// The quantile that the first two rules are about.
     pub quantile: Proportion,
-    /// The quantile must be at most this, in seconds. Tested at the first bucket bound at or above it.
+    /// The quantile must be at most this, in seconds. Tested at the first bucket bound at or above
+    /// it.
     pub max_seconds: Option<f64>,
     /// The quantile must be at most this many times stable's.
     pub max_ratio_to_stable: Option<Multiple>,
-    /// A request of the candidate must not be slower than one of stable's with this probability or more, ties counted half.
+    /// A request of the candidate must not be slower than one of stable's with this probability or
+    /// more, ties counted half.
     pub smallest_effect: Option<Proportion>,
 }
 
@@ -45,7 +47,8 @@ pub enum LatencyTestError {
     Histogram(#[from] HistogramError),
 }
 
-/// Judges a candidate's latency: a quantile against a longest time and against stable's quantile, and the whole distribution against stable's.
+/// Judges a candidate's latency: a quantile against a longest time and against stable's quantile,
+/// and the whole distribution against stable's.
 #[derive(Debug, Clone)]
 pub struct LatencyTest {
     options: LatencyTestOptions,
@@ -66,8 +69,9 @@ struct LongestTime {
     slow: Counts,
 }
 
-/// The same for a time that stable's *earlier* requests give. A fail needs both that the candidate has too many slow requests and that it has
-/// more of them than stable has at the same time, so that what slows both down blames nobody.
+/// The same for a time that stable's *earlier* requests give. A fail needs both that the candidate
+/// has too many slow requests and that it has more of them than stable has at the same time, so
+/// that what slows both down blames nobody.
 #[derive(Debug, Clone)]
 struct RatioToStable {
     ratio: Multiple,
@@ -82,7 +86,8 @@ struct RatioToStable {
 /// What is known of the slow requests under one rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tail {
-    /// Requests slower than this count as slow, in seconds; none while stable's quantile is not known well enough.
+    /// Requests slower than this count as slow, in seconds; none while stable's quantile is not
+    /// known well enough.
     pub bound_seconds: Option<f64>,
     /// The candidate's slow requests in this stage.
     pub slow: Counts,
@@ -115,7 +120,8 @@ pub struct LatencyJudgement {
     pub ranks: Option<RankComparison>,
     /// The p-value at or below which the longest time or the ratio fails the candidate.
     pub fails_at: f64,
-    /// How many more requests of the candidate the first two rules would pass after, if the shares stay; none where they never would.
+    /// How many more requests of the candidate the first two rules would pass after, if the shares
+    /// stay; none where they never would.
     pub requests_to_pass: Option<u64>,
 }
 
@@ -125,8 +131,15 @@ impl LatencyTest {
     /// # Errors
     ///
     /// [`LatencyTestError`]: no rule, a time that makes no sense, or one above all bounds, where it could never fire.
-    pub fn new(bounds: &BucketBounds, options: LatencyTestOptions) -> Result<LatencyTest, LatencyTestError> {
-        let rules = [options.max_seconds.is_some(), options.max_ratio_to_stable.is_some(), options.smallest_effect.is_some()];
+    pub fn new(
+        bounds: &BucketBounds,
+        options: LatencyTestOptions,
+    ) -> Result<LatencyTest, LatencyTestError> {
+        let rules = [
+            options.max_seconds.is_some(),
+            options.max_ratio_to_stable.is_some(),
+            options.smallest_effect.is_some(),
+        ];
         let parts = rules.iter().map(|rule| u32::from(*rule)).sum();
         if parts == 0 {
             return Err(LatencyTestError::NoRule);
@@ -134,9 +147,11 @@ impl LatencyTest {
         let each = options.false_alarm.split(parts);
         let left = options.quantile.rest();
         let longest = match options.max_seconds {
-            Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
-                Some(LongestTime { bound: bounds.at_or_above(seconds)?, test: LimitTest::new(left), slow: Counts::NONE })
-            }
+            Some(seconds) if seconds > 0.0 && seconds.is_finite() => Some(LongestTime {
+                bound: bounds.at_or_above(seconds)?,
+                test: LimitTest::new(left),
+                slow: Counts::NONE,
+            }),
             Some(seconds) => return Err(LatencyTestError::Time { seconds }),
             None => None,
         };
@@ -148,20 +163,45 @@ impl LatencyTest {
             bound: None,
             slow: Counts::NONE,
         });
-        let ranks = options
-            .smallest_effect
-            .map(|smallest_effect| SequentialRankTest::new(bounds, SequentialRankOptions { false_alarm: each, missed: options.missed, smallest_effect }));
+        let ranks = options.smallest_effect.map(|smallest_effect| {
+            SequentialRankTest::new(
+                bounds,
+                SequentialRankOptions {
+                    false_alarm: each,
+                    missed: options.missed,
+                    smallest_effect,
+                },
+            )
+        });
         let acceptance = Acceptance::new(options.missed, None, Some(left));
-        Ok(LatencyTest { options, each, acceptance, longest, ratio, ranks, candidate: bounds.empty(), stable: None })
+        Ok(LatencyTest {
+            options,
+            each,
+            acceptance,
+            longest,
+            ratio,
+            ranks,
+            candidate: bounds.empty(),
+            stable: None,
+        })
     }
 
-    /// Takes what one look adds: the requests of both sides since the look before, stable's where they are known.
+    /// Takes what one look adds: the requests of both sides since the look before, stable's where
+    /// they are known.
     ///
     /// # Errors
     ///
     /// [`LatencyTestError::Histogram`] for other bounds than the test's; nothing is taken then.
-    pub fn add(&mut self, candidate: &Histogram, stable: Option<&Histogram>) -> Result<(), LatencyTestError> {
-        if [Some(candidate), stable].into_iter().flatten().any(|histogram| histogram.bounds() != self.candidate.bounds()) {
+    pub fn add(
+        &mut self,
+        candidate: &Histogram,
+        stable: Option<&Histogram>,
+    ) -> Result<(), LatencyTestError> {
+        if [Some(candidate), stable]
+            .into_iter()
+            .flatten()
+            .any(|histogram| histogram.bounds() != self.candidate.bounds())
+        {
             return Err(HistogramError::DifferentBounds.into());
         }
         self.candidate.add(candidate)?;
@@ -182,7 +222,8 @@ impl LatencyTest {
         Ok(())
     }
 
-    /// Begins a new stage, when the weights have changed: a pass must be earned anew. Evidence against the candidate is kept.
+    /// Begins a new stage, when the weights have changed: a pass must be earned anew. Evidence
+    /// against the candidate is kept.
     pub fn begin_stage(&mut self) {
         self.candidate = self.candidate.bounds().empty();
         self.stable = None;
@@ -202,7 +243,10 @@ impl LatencyTest {
         let fails = self.longest.as_ref().is_some_and(|rule| rule.test.rejects(self.each))
             || self.ratio.as_ref().is_some_and(|rule| rule.rejects(self.each))
             || self.ranks.as_ref().is_some_and(SequentialRankTest::fails);
-        let slow = [self.longest.as_ref().map(|rule| rule.slow), self.ratio.as_ref().map(|rule| rule.slow)];
+        let slow = [
+            self.longest.as_ref().map(|rule| rule.slow),
+            self.ratio.as_ref().map(|rule| rule.slow),
+        ];
         let accepted = || slow.into_iter().flatten().all(|slow| self.acceptance.passes(slow, None));
         if fails {
             JudgementKind::Fail
@@ -217,9 +261,19 @@ impl LatencyTest {
     pub fn judge(&self) -> LatencyJudgement {
         let tail = |bound_seconds, slow, p_value| {
             let accepted = self.acceptance.judge(slow, None);
-            Tail { bound_seconds, slow, p_value, at_most: accepted.at_most, needed: accepted.needed, passes: accepted.passes }
+            Tail {
+                bound_seconds,
+                slow,
+                p_value,
+                at_most: accepted.at_most,
+                needed: accepted.needed,
+                passes: accepted.passes,
+            }
         };
-        let longest = self.longest.as_ref().map(|rule| tail(Some(rule.bound), rule.slow, rule.test.p_value()));
+        let longest = self
+            .longest
+            .as_ref()
+            .map(|rule| tail(Some(rule.bound), rule.slow, rule.test.p_value()));
         let ratio = self.ratio.as_ref().map(|rule| tail(rule.bound, rule.slow, rule.p_value()));
         let tails = || [longest, ratio].into_iter().flatten();
         LatencyJudgement {
@@ -232,15 +286,28 @@ impl LatencyTest {
             ranks: self.ranks.as_ref().and_then(SequentialRankTest::latest),
             fails_at: self.each.value(),
             requests_to_pass: tails()
-                .map(|tail| if tail.passes { Some(0) } else { self.acceptance.requests_to_pass(tail.slow, None) })
+                .map(|tail| {
+                    if tail.passes {
+                        Some(0)
+                    } else {
+                        self.acceptance.requests_to_pass(tail.slow, None)
+                    }
+                })
                 .try_fold(0, |most, requests| requests.map(|requests| most.max(requests))),
         }
     }
 }
 
 impl RatioToStable {
-    /// The bound is fixed before the stratum is looked at: whatever the estimate's luck, it knows nothing of the requests that it judges.
-    fn add(&mut self, candidate: &Histogram, stable: &Histogram, quantile: Proportion, false_alarm: Proportion) -> Result<(), HistogramError> {
+    /// The bound is fixed before the stratum is looked at: whatever the estimate's luck, it knows
+    /// nothing of the requests that it judges.
+    fn add(
+        &mut self,
+        candidate: &Histogram,
+        stable: &Histogram,
+        quantile: Proportion,
+        false_alarm: Proportion,
+    ) -> Result<(), HistogramError> {
         self.bound = self.bound_from_before(quantile, false_alarm.split(2));
         if let Some(bound) = self.bound {
             let slow = candidate.slower_than(bound);
@@ -251,11 +318,16 @@ impl RatioToStable {
         self.before.add(stable)
     }
 
-    /// The first bound that stable's quantile is at most, but for an error of `missed`, times the ratio, up to the next bound.
+    /// The first bound that stable's quantile is at most, but for an error of `missed`, times the
+    /// ratio, up to the next bound.
     fn bound_from_before(&self, quantile: Proportion, missed: Proportion) -> Option<f64> {
         let left = quantile.rest().value();
         let bounds = self.before.bounds();
-        let highest = bounds.seconds().iter().copied().find(|bound| is_below(self.before.slower_than(*bound), left, missed))?;
+        let highest = bounds
+            .seconds()
+            .iter()
+            .copied()
+            .find(|bound| is_below(self.before.slower_than(*bound), left, missed))?;
         bounds.at_or_above(highest * self.ratio.value()).ok()
     }
 
@@ -281,16 +353,28 @@ impl fmt::Display for LatencyJudgement {
             match tail.bound_seconds {
                 Some(bound) => {
                     write!(f, "; {rule}: slower than {bound} s {}", Shown(tail.slow))?;
-                    write!(f, ", at most {}, and {} is allowed (p = {:.2e})", Percent(tail.at_most), Percent(tail.needed), tail.p_value)?;
+                    write!(
+                        f,
+                        ", at most {}, and {} is allowed (p = {:.2e})",
+                        Percent(tail.at_most),
+                        Percent(tail.needed),
+                        tail.p_value
+                    )?;
                 }
                 None => write!(f, "; {rule}: stable's quantile is not known well enough yet")?,
             }
         }
         if let Some(ranks) = self.ranks {
-            write!(f, "; slower than stable with probability {:.2} (p = {:.2e})", ranks.effect, ranks.p_value)?;
+            write!(
+                f,
+                "; slower than stable with probability {:.2} (p = {:.2e})",
+                ranks.effect, ranks.p_value
+            )?;
         }
         match (self.kind, self.requests_to_pass) {
-            (JudgementKind::Undecided, Some(requests)) if requests > 0 => write!(f, "; a pass needs {requests} more requests at this rate"),
+            (JudgementKind::Undecided, Some(requests)) if requests > 0 => {
+                write!(f, "; a pass needs {requests} more requests at this rate")
+            }
             _ => Ok(()),
         }
     }
@@ -329,23 +413,42 @@ mod tests {
     #[test]
     fn rules_that_make_no_sense_are_refused() {
         let refused = |options| LatencyTest::new(&bounds(), options).err();
-        assert_eq!(refused(LatencyTestOptions { max_seconds: None, ..options() }), Some(LatencyTestError::NoRule));
-        assert_eq!(refused(LatencyTestOptions { max_seconds: Some(0.0), ..options() }), Some(LatencyTestError::Time { seconds: 0.0 }));
+        assert_eq!(
+            refused(LatencyTestOptions { max_seconds: None, ..options() }),
+            Some(LatencyTestError::NoRule)
+        );
+        assert_eq!(
+            refused(LatencyTestOptions { max_seconds: Some(0.0), ..options() }),
+            Some(LatencyTestError::Time { seconds: 0.0 })
+        );
         let above = HistogramError::NoBound { wanted: 3.0, top: 1.0 };
-        assert_eq!(refused(LatencyTestOptions { max_seconds: Some(3.0), ..options() }), Some(LatencyTestError::Histogram(above)));
+        assert_eq!(
+            refused(LatencyTestOptions { max_seconds: Some(3.0), ..options() }),
+            Some(LatencyTestError::Histogram(above))
+        );
         let mut test = LatencyTest::new(&bounds(), options()).unwrap();
         let other = BucketBounds::new(&[0.2]).unwrap().empty();
-        assert_eq!(test.add(&bounds().empty(), Some(&other)), Err(LatencyTestError::Histogram(HistogramError::DifferentBounds)));
+        assert_eq!(
+            test.add(&bounds().empty(), Some(&other)),
+            Err(LatencyTestError::Histogram(HistogramError::DifferentBounds))
+        );
     }
 
     #[test]
     fn a_tail_beyond_the_longest_time_fails_and_one_within_passes() {
-        let [mut slow, mut fast] = [(); 2].map(|()| LatencyTest::new(&bounds(), options()).unwrap());
+        let [mut slow, mut fast] =
+            [(); 2].map(|()| LatencyTest::new(&bounds(), options()).unwrap());
         slow.add(&bounds().histogram(vec![10, 20, 45, 5]).unwrap(), None).unwrap();
         fast.add(&bounds().histogram(vec![180, 20, 0, 0]).unwrap(), None).unwrap();
         assert_eq!(slow.judge().kind, JudgementKind::Fail);
         let shown = slow.judge().to_string();
-        assert!(shown.starts_with("candidate's 0.9 quantile 0.967 s; longest time: slower than 0.5 s 50 of 80 (62.5 %)"), "{shown}");
+        assert!(
+            shown.starts_with(
+                "candidate's 0.9 quantile 0.967 s; longest time: slower than 0.5 s 50 of 80 (62.5 \
+                 %)"
+            ),
+            "{shown}"
+        );
         assert_eq!(fast.judge().kind, JudgementKind::Pass);
         assert_eq!(fast.judge().requests_to_pass, Some(0));
         fast.begin_stage();
@@ -354,15 +457,26 @@ mod tests {
 
     #[test]
     fn without_enough_of_stable_the_ratio_neither_fails_nor_passes() {
-        let comparing = LatencyTestOptions { max_seconds: None, max_ratio_to_stable: Some(Multiple::ONE_AND_A_HALF), ..options() };
+        let comparing = LatencyTestOptions {
+            max_seconds: None,
+            max_ratio_to_stable: Some(Multiple::ONE_AND_A_HALF),
+            ..options()
+        };
         let mut test = LatencyTest::new(&bounds(), comparing).unwrap();
         for _ in 0..20 {
-            test.add(&bounds().histogram(vec![0, 0, 0, 50]).unwrap(), Some(&bounds().histogram(vec![1, 0, 0, 0]).unwrap())).unwrap();
+            test.add(
+                &bounds().histogram(vec![0, 0, 0, 50]).unwrap(),
+                Some(&bounds().histogram(vec![1, 0, 0, 0]).unwrap()),
+            )
+            .unwrap();
         }
         let judgement = test.judge();
         assert_eq!(judgement.kind, JudgementKind::Undecided);
         assert_eq!(judgement.ratio.unwrap().bound_seconds, None);
-        assert!(judgement.to_string().contains("stable's quantile is not known well enough yet"), "{judgement}");
+        assert!(
+            judgement.to_string().contains("stable's quantile is not known well enough yet"),
+            "{judgement}"
+        );
         assert_eq!(judgement.candidate, QuantileEstimate::AboveTop { seconds: 1.0 });
     }
 

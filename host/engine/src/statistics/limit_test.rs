@@ -6,7 +6,8 @@ use super::parameters::Proportion;
 
 /// A sequential test of a share of events against a limit.
 ///
-/// Null hypothesis: each request has the event with a probability of at most `limit`, whatever happened before it.
+/// Null hypothesis: each request has the event with a probability of at most `limit`, whatever
+/// happened before it.
 #[derive(Debug, Clone)]
 pub struct LimitTest {
     limit: f64,
@@ -22,7 +23,8 @@ impl LimitTest {
     /// Takes one look's counts.
     pub fn add(&mut self, counts: Counts) {
         if counts.total() > 0 {
-            self.evidence.take(&MULTIPLES.map(|multiple| [ln_ratio(counts, self.limit, multiple)]), true);
+            self.evidence
+                .take(&MULTIPLES.map(|multiple| [ln_ratio(counts, self.limit, multiple)]), true);
         }
     }
 
@@ -37,7 +39,8 @@ impl LimitTest {
     }
 }
 
-/// ln of the likelihood ratio of odds `multiple` times those of `share` against `share` itself. A multiple of 0 means: no event ever.
+/// ln of the likelihood ratio of odds `multiple` times those of `share` against `share` itself. A
+/// multiple of 0 means: no event ever.
 pub(super) fn ln_ratio(counts: Counts, share: f64, multiple: f64) -> f64 {
     let events = if counts.events() == 0 { 0.0 } else { float(counts.events()) * multiple.ln() };
     events - float(counts.total()) * (share * (multiple - 1.0)).ln_1p()
@@ -53,7 +56,9 @@ mod tests {
         let counts = Counts::new(2, 5).unwrap();
         let expected = 2.0 * (3.0_f64 / 7.0 / 0.2).ln() + 3.0 * (4.0_f64 / 7.0 / 0.8).ln();
         assert!((ln_ratio(counts, 0.2, 3.0) - expected).abs() < 1e-12);
-        assert!((ln_ratio(Counts::new(0, 7).unwrap(), 0.2, 0.0) + 7.0 * 0.8_f64.ln()).abs() < 1e-12);
+        assert!(
+            (ln_ratio(Counts::new(0, 7).unwrap(), 0.2, 0.0) + 7.0 * 0.8_f64.ln()).abs() < 1e-12
+        );
         assert!(ln_ratio(counts, 0.2, 0.0).is_infinite());
     }
 

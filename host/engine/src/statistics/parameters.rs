@@ -15,16 +15,10 @@ pub struct Multiple(f64);
 pub enum ParameterError {
     /// Not strictly between 0 and 1.
     #[error("{value} is not between 0 and 1 (both excluded)")]
-    NotAProportion {
-        /// The value.
-        value: f64,
-    },
+    NotAProportion { value: f64 },
     /// Below 1, or not finite.
     #[error("{value} is not a finite number of at least 1")]
-    NotAMultiple {
-        /// The value.
-        value: f64,
-    },
+    NotAMultiple { value: f64 },
 }
 
 impl Proportion {
@@ -41,7 +35,11 @@ impl Proportion {
     ///
     /// [`ParameterError::NotAProportion`] outside 0 to 1 or at either end.
     pub fn new(value: f64) -> Result<Proportion, ParameterError> {
-        if value > 0.0 && value < 1.0 { Ok(Proportion(value)) } else { Err(ParameterError::NotAProportion { value }) }
+        if value > 0.0 && value < 1.0 {
+            Ok(Proportion(value))
+        } else {
+            Err(ParameterError::NotAProportion { value })
+        }
     }
 
     /// The number.
@@ -74,7 +72,11 @@ impl Multiple {
     ///
     /// [`ParameterError::NotAMultiple`] below 1 or when not finite.
     pub fn new(value: f64) -> Result<Multiple, ParameterError> {
-        if value >= 1.0 && value.is_finite() { Ok(Multiple(value)) } else { Err(ParameterError::NotAMultiple { value }) }
+        if value >= 1.0 && value.is_finite() {
+            Ok(Multiple(value))
+        } else {
+            Err(ParameterError::NotAMultiple { value })
+        }
     }
 
     /// The number.

@@ -1,4 +1,5 @@
-//! Values: is the candidate's distribution higher than stable's? The rank test of Mann and Whitney (Wilcoxon), one-sided, with mid-ranks.
+//! Values: is the candidate's distribution higher than stable's? The rank test of Mann and Whitney
+//! (Wilcoxon), one-sided, with mid-ranks.
 
 use super::counts::float;
 use super::histogram::Histogram;
@@ -10,9 +11,11 @@ const EXACT_UP_TO: usize = 60;
 /// What the ranks tell.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankComparison {
-    /// The probability of ranks at least as high on the candidate's side, where both sides come from one distribution.
+    /// The probability of ranks at least as high on the candidate's side, where both sides come
+    /// from one distribution.
     pub p_value: f64,
-    /// The probability of superiority: that a value of the candidate is above one of stable's, ties counted half. 0.5 means no difference.
+    /// The probability of superiority: that a value of the candidate is above one of stable's,
+    /// ties counted half. 0.5 means no difference.
     pub effect: f64,
 }
 
@@ -30,7 +33,6 @@ pub enum RankTestError {
     NotFinite {
         /// Candidate or stable.
         side: &'static str,
-        /// The value.
         value: f64,
     },
     /// Buckets that differ.
@@ -38,8 +40,8 @@ pub enum RankTestError {
     DifferentBounds,
 }
 
-/// Compares single values. Exact, ties included, up to 60 values in all; beyond, by the normal approximation with corrections for ties and
-/// continuity.
+/// Compares single values. Exact, ties included, up to 60 values in all; beyond, by the normal
+/// approximation with corrections for ties and continuity.
 ///
 /// # Errors
 ///
@@ -66,7 +68,10 @@ pub fn compare_samples(candidate: &[f64], stable: &[f64]) -> Result<RankComparis
 /// # Errors
 ///
 /// [`RankTestError::Empty`] and [`RankTestError::DifferentBounds`].
-pub fn compare_histograms(candidate: &Histogram, stable: &Histogram) -> Result<RankComparison, RankTestError> {
+pub fn compare_histograms(
+    candidate: &Histogram,
+    stable: &Histogram,
+) -> Result<RankComparison, RankTestError> {
     if candidate.bounds() != stable.bounds() {
         return Err(RankTestError::DifferentBounds);
     }
@@ -75,7 +80,11 @@ pub fn compare_histograms(candidate: &Histogram, stable: &Histogram) -> Result<R
             return Err(RankTestError::Empty { side });
         }
     }
-    let ties = candidate.counts().iter().zip(stable.counts()).map(|(candidate, stable)| Tie { candidate: *candidate, stable: *stable });
+    let ties = candidate
+        .counts()
+        .iter()
+        .zip(stable.counts())
+        .map(|(candidate, stable)| Tie { candidate: *candidate, stable: *stable });
     Ok(compare_ties(&ties.collect::<Vec<_>>()))
 }
 
@@ -88,12 +97,19 @@ struct Tie {
 
 /// The groups of equal values, from the lowest.
 fn ties(candidate: &[f64], stable: &[f64]) -> Vec<Tie> {
-    let of = |values: &[f64], side: Tie| values.iter().map(|value| (*value + 0.0, side)).collect::<Vec<_>>();
+    let of = |values: &[f64], side: Tie| {
+        values.iter().map(|value| (*value + 0.0, side)).collect::<Vec<_>>()
+    };
     let mut all = of(candidate, Tie { candidate: 1, stable: 0 });
     all.extend(of(stable, Tie { candidate: 0, stable: 1 }));
     all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     all.chunk_by(|(a, _), (b, _)| a.total_cmp(b).is_eq())
-        .map(|equal| equal.iter().fold(Tie::default(), |sum, (_, one)| Tie { candidate: sum.candidate + one.candidate, stable: sum.stable + one.stable }))
+        .map(|equal| {
+            equal.iter().fold(Tie::default(), |sum, (_, one)| Tie {
+                candidate: sum.candidate + one.candidate,
+                stable: sum.stable + one.stable,
+            })
+        })
         .collect()
 }
 
@@ -112,17 +128,23 @@ fn compare_ties(ties: &[Tie]) -> RankComparison {
     let all = candidates + below_stable;
     let variance = pairs / 12.0 * (all + 1.0 - cubes / (all * (all - 1.0)));
     // All values equal: nothing can be told apart.
-    let p_value = if variance > 0.0 { normal_tail((above - pairs / 2.0 - 0.5) / variance.sqrt()) } else { 1.0 };
+    let p_value = if variance > 0.0 {
+        normal_tail((above - pairs / 2.0 - 0.5) / variance.sqrt())
+    } else {
+        1.0
+    };
     RankComparison { p_value, effect: (above / pairs).clamp(0.0, 1.0) }
 }
 
-/// The share of all ways to deal the values to the two sides that give the candidate a rank sum at least as high as it has.
+/// The share of all ways to deal the values to the two sides that give the candidate a rank sum at
+/// least as high as it has.
 fn exact_p_value(ties: &[Tie]) -> f64 {
     // Ranks are doubled, so that mid-ranks are whole numbers.
     let mut doubled_ranks = Vec::new();
     let (mut candidate_sum, mut candidates, mut before) = (0_usize, 0_usize, 0_usize);
     for tie in ties {
-        let [candidate, stable] = [tie.candidate, tie.stable].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let [candidate, stable] =
+            [tie.candidate, tie.stable].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
         let size = candidate.saturating_add(stable);
         let rank = 2 * before + size + 1;
         doubled_ranks.extend(std::iter::repeat_n(rank, size));
@@ -163,20 +185,28 @@ mod tests {
         let nothing = [0.0; 10];
         let series = [0.0, 0.048, 0.0, 0.18, 0.089, 0.0, 0.098, 0.035, 0.0, 0.0];
         let jumped = [100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 1.0, 1.0, 1.0];
-        // scipy.stats.permutation_test((x, y), U statistic of mannwhitneyu, permutation_type="independent", alternative="greater", n_resamples=inf)
+        // scipy.stats.permutation_test((x, y), U statistic of mannwhitneyu,
+        // permutation_type="independent", alternative="greater", n_resamples=inf)
         let cases: [(&[f64], &[f64], f64, f64); 4] = [
             (&series, &nothing, 75.0, 0.016_253_869_969_040_248),
             (&jumped, &[1.0; 10], 85.0, 0.001_547_987_616_099_071_3),
             (&[0.0, 1.0, 2.0, 1.0, 0.0, 0.0], &nothing[..6], 27.0, 0.090_909_090_909_090_91),
-            (&[3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0], &[2.0, 7.0, 1.0, 8.0, 2.0, 8.0, 1.0], 28.0, 0.509_090_909_090_909),
+            (
+                &[3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0],
+                &[2.0, 7.0, 1.0, 8.0, 2.0, 8.0, 1.0],
+                28.0,
+                0.509_090_909_090_909,
+            ),
         ];
         for (candidate, stable, u, p_value) in cases {
             let got = compare_samples(candidate, stable).unwrap();
             assert!((got.p_value - p_value).abs() < 1e-12, "{got:?} against {p_value}");
             assert!((got.effect * float((candidate.len() * stable.len()) as u64) - u).abs() < 1e-9);
         }
-        // scipy.stats.mannwhitneyu(x, y, alternative="greater", method="exact"): 30 values a side without ties
-        let [candidate, stable] = [0.3, -4.1].map(|offset| (0..30).map(|i| f64::from(i) + offset).collect::<Vec<_>>());
+        // scipy.stats.mannwhitneyu(x, y, alternative="greater", method="exact"): 30 values a side
+        // without ties
+        let [candidate, stable] =
+            [0.3, -4.1].map(|offset| (0..30).map(|i| f64::from(i) + offset).collect::<Vec<_>>());
         let got = compare_samples(&candidate, &stable).unwrap();
         assert!((got.p_value - 0.032_699_557_356_639_45).abs() < 1e-12, "{got:?}");
     }
@@ -201,7 +231,10 @@ mod tests {
     fn values_that_are_all_equal_show_no_difference() {
         for n in [10, 100] {
             let values = vec![0.0; n];
-            assert_eq!(compare_samples(&values, &values), Ok(RankComparison { p_value: 1.0, effect: 0.5 }));
+            assert_eq!(
+                compare_samples(&values, &values),
+                Ok(RankComparison { p_value: 1.0, effect: 0.5 })
+            );
         }
         assert!((compare_samples(&[0.0], &[-0.0]).unwrap().effect - 0.5).abs() < 1e-12);
     }
@@ -209,9 +242,15 @@ mod tests {
     #[test]
     fn missing_and_meaningless_values_are_refused() {
         assert_eq!(compare_samples(&[], &[1.0]), Err(RankTestError::Empty { side: "candidate" }));
-        assert!(matches!(compare_samples(&[1.0], &[f64::NAN]), Err(RankTestError::NotFinite { side: "stable", .. })));
+        assert!(matches!(
+            compare_samples(&[1.0], &[f64::NAN]),
+            Err(RankTestError::NotFinite { side: "stable", .. })
+        ));
         let bounds = BucketBounds::new(&[1.0]).unwrap();
-        assert_eq!(compare_histograms(&bounds.empty(), &bounds.empty()), Err(RankTestError::Empty { side: "candidate" }));
+        assert_eq!(
+            compare_histograms(&bounds.empty(), &bounds.empty()),
+            Err(RankTestError::Empty { side: "candidate" })
+        );
     }
 
     proptest! {

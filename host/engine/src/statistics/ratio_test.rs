@@ -7,17 +7,22 @@ use super::parameters::{Multiple, Proportion};
 
 /// An exact sequential test of the candidate's odds of an event against stable's.
 ///
-/// Null hypothesis: in every stratum, the candidate's odds are at most `ratio` times stable's. It says nothing of the rates themselves, so they
-/// may drift and the weights may change. Given how many events a stratum has in all, the candidate's part of them is noncentral
-/// hypergeometric: Fisher's exact test, as a likelihood ratio.
+/// Null hypothesis: in every stratum, the candidate's odds are at most `ratio` times stable's. It
+/// says nothing of the rates themselves, so they may drift and the weights may change. Given how
+/// many events a stratum has in all, the candidate's part of them is noncentral hypergeometric:
+/// Fisher's exact test, as a likelihood ratio.
 ///
-/// The two sides are read at different instants, so an outage of both may reach one side's counts a stratum before the other's, or fall into one
-/// stratum of the one and two of the other. The evidence therefore reads the data in five ways and counts the least: each stratum of the candidate
-/// against stable's of the same look, of the one before and of the one after; and strata in pairs, the pairs beginning at odd or at even looks.
-/// This delays every decision by one look or two.
+/// The two sides are read at different instants, so an outage of both may reach one side's counts a
+/// stratum before the other's, or fall into one stratum of the one and two of the other. The
+/// evidence therefore reads the data in five ways and counts the least: each stratum of the
+/// candidate against stable's of the same look, of the one before and of the one after; and strata
+/// in pairs, the pairs beginning at odd or at even looks. This delays every decision by one look or
+/// two.
 ///
-/// A look in which only one side was read makes no stratum: its counts wait for the other side's. Else a source that is looked at more often than it
-/// samples, at instants of its own for each side, would never give a stratum with both. What waits depends on totals alone, not on how events fell.
+/// A look in which only one side was read makes no stratum: its counts wait for the other side's.
+/// Else a source that is looked at more often than it samples, at instants of its own for each
+/// side, would never give a stratum with both. What waits depends on totals alone, not on how
+/// events fell.
 #[derive(Debug, Clone)]
 pub struct RatioTest {
     ratio: f64,
@@ -39,7 +44,14 @@ struct Stratum {
 impl RatioTest {
     /// Builds the test. Ratios of odds are ratios of rates where the rates are small.
     pub fn new(ratio: Multiple) -> RatioTest {
-        RatioTest { ratio: ratio.value(), evidence: Evidence::none(), before: None, open: Stratum::default(), pending: None, even: false }
+        RatioTest {
+            ratio: ratio.value(),
+            evidence: Evidence::none(),
+            before: None,
+            open: Stratum::default(),
+            pending: None,
+            even: false,
+        }
     }
 
     /// Takes one look's counts. Without stable's they tell nothing.
@@ -59,12 +71,16 @@ impl RatioTest {
         let own = self.factors(table);
         let before = self.before.and_then(|before| before.stable);
         let [before, after] = [before, after].map(|neighbour| match neighbour {
-            Some(counts) if counts.total() > 0 => self.factors(Table::new(stratum.candidate, counts)),
+            Some(counts) if counts.total() > 0 => {
+                self.factors(Table::new(stratum.candidate, counts))
+            }
             _ => own,
         });
         let pair = self.factors(stratum.paired(self.before));
         let mut rows = [[0.0; 5]; ALTERNATIVES];
-        for (row, ((own, before), (after, pair))) in rows.iter_mut().zip(own.into_iter().zip(before).zip(after.into_iter().zip(pair))) {
+        for (row, ((own, before), (after, pair))) in
+            rows.iter_mut().zip(own.into_iter().zip(before).zip(after.into_iter().zip(pair)))
+        {
             // A pair tells what it has to tell with its second stratum.
             let [ends_at_even, ends_at_odd] = if self.even { [pair, 0.0] } else { [0.0, pair] };
             *row = [own, before, after, ends_at_even, ends_at_odd];
@@ -84,16 +100,21 @@ impl RatioTest {
         self.evidence.p_value()
     }
 
-    /// Whether the candidate is worse, with at most this probability of a false alarm over all looks.
+    /// Whether the candidate is worse, with at most this probability of a false alarm over all
+    /// looks.
     pub fn rejects(&self, error_rate: Proportion) -> bool {
         self.evidence.rejects(error_rate)
     }
 }
 
 impl Stratum {
-    /// The same with a further look's counts; those of stable are given up where this look does not know them.
+    /// The same with a further look's counts; those of stable are given up where this look does not
+    /// know them.
     fn and(self, candidate: Counts, stable: Option<Counts>) -> Self {
-        Self { candidate: self.candidate.plus(candidate), stable: stable.map(|stable| self.stable.unwrap_or_default().plus(stable)) }
+        Self {
+            candidate: self.candidate.plus(candidate),
+            stable: stable.map(|stable| self.stable.unwrap_or_default().plus(stable)),
+        }
     }
 
     /// Whether one side is known to have had no request, so that nothing can be compared yet.
@@ -103,8 +124,12 @@ impl Stratum {
 
     /// This one and the one before it, taken together.
     fn paired(self, before: Option<Stratum>) -> Option<Table> {
-        let stable = [before.and_then(|before| before.stable), self.stable].into_iter().flatten().reduce(Counts::plus)?;
-        let candidate = before.map_or(self.candidate, |before| before.candidate.plus(self.candidate));
+        let stable = [before.and_then(|before| before.stable), self.stable]
+            .into_iter()
+            .flatten()
+            .reduce(Counts::plus)?;
+        let candidate =
+            before.map_or(self.candidate, |before| before.candidate.plus(self.candidate));
         Table::new(candidate, stable)
     }
 }
@@ -119,7 +144,8 @@ mod tests {
 
     #[test]
     fn sides_that_are_never_read_in_the_same_look_are_compared_all_the_same() {
-        let [mut apart, mut together] = [RatioTest::new(Multiple::ONE_AND_A_HALF), RatioTest::new(Multiple::ONE_AND_A_HALF)];
+        let [mut apart, mut together] =
+            [RatioTest::new(Multiple::ONE_AND_A_HALF), RatioTest::new(Multiple::ONE_AND_A_HALF)];
         for _ in 0..4 {
             together.add(counts(5, 10), Some(counts(0, 90)));
             apart.add(counts(5, 10), Some(Counts::NONE));
@@ -127,7 +153,12 @@ mod tests {
             apart.add(Counts::NONE, Some(Counts::NONE));
         }
         assert!(together.rejects(Proportion::ONE_PERCENT), "{}", together.p_value());
-        assert!((apart.p_value() - together.p_value()).abs() < 1e-15, "{} and {}", apart.p_value(), together.p_value());
+        assert!(
+            (apart.p_value() - together.p_value()).abs() < 1e-15,
+            "{} and {}",
+            apart.p_value(),
+            together.p_value()
+        );
     }
 
     #[test]

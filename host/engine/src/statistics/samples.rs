@@ -9,7 +9,8 @@ use super::rank_test::{RankComparison, RankTestError, compare_samples};
 pub struct SampleOptions {
     /// The probability of a false alarm.
     pub false_alarm: Proportion,
-    /// The least probability of superiority that matters; below, a difference is no reason to fail.
+    /// The least probability of superiority that matters; below, a difference is no reason to
+    /// fail.
     pub smallest_effect: Proportion,
     /// The values that a side needs for a pass.
     pub min_samples: usize,
@@ -18,7 +19,11 @@ pub struct SampleOptions {
 impl Default for SampleOptions {
     /// 2 % (the customary confidence of 98 %), a medium effect, ten values a side.
     fn default() -> Self {
-        SampleOptions { false_alarm: Proportion::TWO_PERCENT, smallest_effect: Proportion::MEDIUM_EFFECT, min_samples: 10 }
+        SampleOptions {
+            false_alarm: Proportion::TWO_PERCENT,
+            smallest_effect: Proportion::MEDIUM_EFFECT,
+            min_samples: 10,
+        }
     }
 }
 
@@ -33,14 +38,19 @@ pub struct SampleJudgement {
 
 /// Judges whether the candidate's values are higher than stable's.
 ///
-/// Fail: the ranks are that high by chance with at most `false_alarm`, and the effect is one that matters. Pass: both sides have enough values,
-/// and no effect that matters is seen. Undecided: everything else. The error rate holds for one look at a number of values that was fixed
+/// Fail: the ranks are that high by chance with at most `false_alarm`, and the effect is one that
+/// matters. Pass: both sides have enough values, and no effect that matters is seen. Undecided:
+/// everything else. The error rate holds for one look at a number of values that was fixed
 /// before; a pass says that no difference was seen, not that there is none.
 ///
 /// # Errors
 ///
 /// As [`compare_samples`].
-pub fn judge_samples(candidate: &[f64], stable: &[f64], options: &SampleOptions) -> Result<SampleJudgement, RankTestError> {
+pub fn judge_samples(
+    candidate: &[f64],
+    stable: &[f64],
+    options: &SampleOptions,
+) -> Result<SampleJudgement, RankTestError> {
     let comparison = compare_samples(candidate, stable)?;
     let matters = comparison.effect >= options.smallest_effect.value();
     let enough = candidate.len().min(stable.len()) >= options.min_samples;

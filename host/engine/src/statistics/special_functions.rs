@@ -26,7 +26,9 @@ pub(super) fn ln_factorial(n: u64) -> f64 {
         // Stirling's series: from 2,048 on, the first term left out is below 1e-19.
         let n = float(n);
         let square = n * n;
-        n * n.ln() - n + 0.5 * (TAU * n).ln() + (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * square)) / square) / n
+        n * n.ln() - n
+            + 0.5 * (TAU * n).ln()
+            + (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * square)) / square) / n
     })
 }
 
@@ -43,7 +45,8 @@ pub(super) fn normal_tail(z: f64) -> f64 {
     if z < 0.0 { 1.0 - upper } else { upper }
 }
 
-/// The error function by its power series; for `x` from 0 to 2.5, where it loses at most three digits.
+/// The error function by its power series; for `x` from 0 to 2.5, where it loses at most three
+/// digits.
 fn erf_series(x: f64) -> f64 {
     let mut term = x;
     let mut sum = x;
@@ -56,7 +59,8 @@ fn erf_series(x: f64) -> f64 {
     2.0 / PI.sqrt() * (-x * x).exp() * sum
 }
 
-/// The complementary error function by Laplace's continued fraction, from the far end; for `x` from 2.5.
+/// The complementary error function by Laplace's continued fraction, from the far end; for `x` from
+/// 2.5.
 fn erfc_fraction(x: f64) -> f64 {
     let tail = (1..=80_u32).rev().fold(x, |below, k| x + f64::from(k) / 2.0 / below);
     (-x * x).exp() / PI.sqrt() / tail
@@ -78,7 +82,10 @@ mod tests {
             (1_000_000, 12_815_518.384_658_169),
         ] {
             let got = ln_factorial(n);
-            assert!((got - expected).abs() <= 1e-13 * expected.max(1.0), "{n}: {got} against {expected}");
+            assert!(
+                (got - expected).abs() <= 1e-13 * expected.max(1.0),
+                "{n}: {got} against {expected}"
+            );
         }
     }
 

@@ -16,12 +16,23 @@ use std::time::Duration;
 
 /// A canary over these percentages, without measures.
 pub fn stages(weights: &[u32], by: SplitBy) -> Policy {
-    let stage = |percent: &u32| Stage { weight: Weight::from_basis_points(percent * 100).unwrap(), pause: Duration::from_millis(700), wait: false };
-    Policy { strategy: Strategy::Canary { stages: weights.iter().map(stage).collect(), by }, ..policy() }
+    let stage = |percent: &u32| Stage {
+        weight: Weight::from_basis_points(percent * 100).unwrap(),
+        pause: Duration::from_millis(700),
+        wait: false,
+    };
+    Policy {
+        strategy: Strategy::Canary { stages: weights.iter().map(stage).collect(), by },
+        ..policy()
+    }
 }
 
 fn query(name: &str) -> MetricQuery {
-    MetricQuery { plugin: PluginName::new("prometheus-health").unwrap(), spec: name.into(), timeout: Duration::from_secs(2) }
+    MetricQuery {
+        plugin: PluginName::new("prometheus-health").unwrap(),
+        spec: name.into(),
+        timeout: Duration::from_secs(2),
+    }
 }
 
 pub fn analysis() -> AnalysisPolicy {
@@ -37,7 +48,13 @@ pub fn analysis() -> AnalysisPolicy {
         lookback: Duration::from_secs(60),
         checks: vec![AnalysisCheck {
             name: "errors".into(),
-            measure: Measure::Errors { errors: query("errors"), total: query("total"), max: None, max_ratio_to_stable: 1.5, detect: 0.05 },
+            measure: Measure::Errors {
+                errors: query("errors"),
+                total: query("total"),
+                max: None,
+                max_ratio_to_stable: 1.5,
+                detect: 0.05,
+            },
             limits: Limits { unhealthy: 0, errored: 2, no_data: None, inconclusive: None },
             consecutive_success: None,
             report_only: false,
@@ -46,7 +63,8 @@ pub fn analysis() -> AnalysisPolicy {
     }
 }
 
-/// A canary over 10 and 50 %, measured by its errors. The probe's budget leaves the judgement to the analysis.
+/// A canary over 10 and 50 %, measured by its errors. The probe's budget leaves the judgement to
+/// the analysis.
 pub fn measured() -> Policy {
     Policy { analysis: Some(analysis()), probe: None, ..stages(&[10, 50], SplitBy::Weight) }
 }
@@ -104,7 +122,13 @@ fn a_good_candidate_climbs_through_its_weights_as_soon_as_each_is_earned() {
 fn a_candidate_that_fails_is_taken_to_0_in_one_step_from_whatever_weight_it_has() {
     for (share, candidate_fails) in [("half", 0.5), ("a twentieth", 0.05)] {
         let (sim, plan) = scene(with(|analysis| {
-            analysis.checks[0].measure = Measure::Errors { errors: query("errors"), total: query("total"), max: None, max_ratio_to_stable: 1.5, detect: 0.01 }
+            analysis.checks[0].measure = Measure::Errors {
+                errors: query("errors"),
+                total: query("total"),
+                max: None,
+                max_ratio_to_stable: 1.5,
+                detect: 0.01,
+            }
         }));
         sim.inner().metrics.candidate_fails = candidate_fails;
         let (kind, message) = fault_of(&sim, &plan);
@@ -141,14 +165,23 @@ fn an_outage_for_good_is_decided_at_the_deadline_by_the_policy() {
     assert!(message.contains("the source can't be read"), "{message}");
 
     // The outcome tells of it also where no bake follows, and once however many weights it took.
-    let told = |notes: &[String], words: &str| notes.iter().filter(|note| note.contains(words)).count();
-    let (sim, plan) = scene(Policy { bake: Duration::ZERO, ..with(|analysis| analysis.on_outage = OnOutage::GoOn) });
+    let told =
+        |notes: &[String], words: &str| notes.iter().filter(|note| note.contains(words)).count();
+    let (sim, plan) = scene(Policy {
+        bake: Duration::ZERO,
+        ..with(|analysis| analysis.on_outage = OnOutage::GoOn)
+    });
     sim.inner().metrics.away = away;
     let notes = promotes(&sim, &plan);
     assert_eq!(told(&notes, "went on without check `errors`"), 1, "{notes:?}");
-    assert!(told(&notes, "without all that was to be measured") > 0 && told(&notes, "50 % earned") == 0, "{notes:?}");
+    assert!(
+        told(&notes, "without all that was to be measured") > 0 && told(&notes, "50 % earned") == 0,
+        "{notes:?}"
+    );
 
-    let fallback = with(|analysis| (analysis.on_outage, analysis.fallback) = (OnOutage::Fallback, vec!["ready".into()]));
+    let fallback = with(|analysis| {
+        (analysis.on_outage, analysis.fallback) = (OnOutage::Fallback, vec!["ready".into()])
+    });
     let (sim, plan) = scene(Policy { bake: Duration::ZERO, ..fallback });
     sim.inner().metrics.away = away;
     let notes = promotes(&sim, &plan);
@@ -165,7 +198,9 @@ fn an_outage_for_good_is_decided_at_the_deadline_by_the_policy() {
 
 #[test]
 fn a_fallback_that_is_unhealthy_takes_the_candidate_back() {
-    let (sim, plan) = scene(with(|analysis| (analysis.on_outage, analysis.fallback) = (OnOutage::Fallback, vec!["ready".into()])));
+    let (sim, plan) = scene(with(|analysis| {
+        (analysis.on_outage, analysis.fallback) = (OnOutage::Fallback, vec!["ready".into()])
+    }));
     sim.inner().metrics.away = Some((4_500, u64::MAX));
     sim.inner().candidate = Candidate::TurnsUnhealthy(3_000);
     let (kind, message) = fault_of(&sim, &plan);
@@ -213,7 +248,11 @@ fn a_misspelt_metric_or_one_without_data_is_refused_before_anything_is_touched()
 fn the_first_release_is_not_compared_with_anything() {
     let sim = Sim::new();
     let first = plan(&sim, 1, measured());
-    assert!(first.warnings.iter().any(|warning| warning.contains("nothing to compare with")), "{:?}", first.warnings);
+    assert!(
+        first.warnings.iter().any(|warning| warning.contains("nothing to compare with")),
+        "{:?}",
+        first.warnings
+    );
     promotes(&sim, &first);
     assert_eq!(weights(&sim, &first), [100]);
 }
@@ -221,12 +260,22 @@ fn the_first_release_is_not_compared_with_anything() {
 fn decide(sim: &Sim, decision: DecisionKind) {
     let mut inner = sim.inner();
     let id = inner.mailbox.len() as u64 + 1;
-    inner.mailbox.push(Decision { id, decision, by: "tester".into(), reason: None, at: Timestamp(0) });
+    inner.mailbox.push(Decision {
+        id,
+        decision,
+        by: "tester".into(),
+        reason: None,
+        at: Timestamp(0),
+    });
 }
 
 #[test]
 fn a_person_who_is_asked_decides_and_nobody_waits_for_ever() {
-    let ask = || with(|analysis| (analysis.on_undecided, analysis.extend) = (OnUndecided::Ask, Duration::from_secs(2)));
+    let ask = || {
+        with(|analysis| {
+            (analysis.on_undecided, analysis.extend) = (OnUndecided::Ask, Duration::from_secs(2))
+        })
+    };
     // Nobody answers: unwound once the time for it is over.
     let (sim, plan) = scene(ask());
     sim.inner().metrics.blind = true;
@@ -263,7 +312,8 @@ fn promote_in_full_passes_everything_over_that_leads_up() {
 fn promote_in_full_keeps_the_batches_of_a_rolling_deployment() {
     let sim = managed();
     sim.inner().least_serving = 2;
-    let strategy = Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_secs(30) };
+    let strategy =
+        Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_secs(30) };
     let plan = plan(&sim, 2, Policy { strategy, probe: None, ..policy() });
     decide(&sim, DecisionKind::Promote { full: true });
     sim.inner().mailbox_kept = true;
@@ -286,7 +336,9 @@ fn a_target_without_weights_refuses_a_split_by_weight_before_anything_is_touched
     let (sim, plan) = scene(measured());
     sim.inner().features = vec![];
     match run(&sim, &plan).unwrap() {
-        Outcome::Refused { fault } => assert!(fault.hint.is_some_and(|hint| hint.contains("instances")), "{}", fault.message),
+        Outcome::Refused { fault } => {
+            assert!(fault.hint.is_some_and(|hint| hint.contains("instances")), "{}", fault.message)
+        }
         other => panic!("{other:?}"),
     }
     let (sim, plan) = scene(stages(&[25], SplitBy::Instances));
@@ -332,7 +384,9 @@ fn a_canary_by_number_puts_some_of_the_candidate_into_the_stable_pool() {
         .steps
         .iter()
         .filter_map(|step| match &step.kind {
-            StepKind::Shift { after, .. } => after.route(Slot::Blue).map(|route| route.backends.len()),
+            StepKind::Shift { after, .. } => {
+                after.route(Slot::Blue).map(|route| route.backends.len())
+            }
             _ => None,
         })
         .collect();
@@ -344,9 +398,11 @@ fn a_canary_by_number_puts_some_of_the_candidate_into_the_stable_pool() {
 fn an_abort_in_the_middle_of_rolling_brings_the_missing_part_back_before_its_requests() {
     let sim = managed();
     sim.inner().least_serving = 2;
-    let strategy = Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_secs(5) };
+    let strategy =
+        Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_secs(5) };
     let plan = plan(&sim, 2, Policy { strategy, probe: None, ..policy() });
-    let shrink = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shrink { .. })).unwrap();
+    let shrink =
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shrink { .. })).unwrap();
     run(&sim, &plan).unwrap();
     let shrunk = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == shrink);
     let at = sim.inner().entries.iter().position(|entry| shrunk(&entry.event)).unwrap() as u64;

@@ -1,4 +1,5 @@
-//! The engine against fake ports and virtual time: every strategy fails, dies and is aborted everywhere, and the invariants hold throughout.
+//! The engine against fake ports and virtual time: every strategy fails, dies and is aborted
+//! everywhere, and the invariants hold throughout.
 
 #![allow(
     clippy::pedantic,
@@ -7,7 +8,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     unreachable_pub,
-    reason = "a harness: what is not as it should be ends the test, with the log of the simulated world"
+    reason = "a harness: what is not as it should be ends the test, with the log of the simulated \
+              world"
 )]
 
 mod canary;
@@ -23,7 +25,9 @@ use agente_engine::journal::{Event, Outcome};
 use agente_engine::names::Timestamp;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::planner;
-use agente_engine::policy::{FailingBaseline, KeepPrevious, OnDrainTimeout, Policy, SplitBy, Strategy};
+use agente_engine::policy::{
+    FailingBaseline, KeepPrevious, OnDrainTimeout, Policy, SplitBy, Strategy,
+};
 use agente_engine::route::{Override, OverrideBy, Slot};
 use agente_engine::step::{StepEvent, StepKind, StepState};
 use scene::*;
@@ -59,9 +63,18 @@ fn shape(index: usize) -> (&'static str, Sim, Plan) {
         }
         4 => {
             let sim = managed();
-            let rules = vec![Override { slot: Slot::Blue, by: OverrideBy::Header, name: "x-canary".into(), value: "always".into() }];
+            let rules = vec![Override {
+                slot: Slot::Blue,
+                by: OverrideBy::Header,
+                name: "x-canary".into(),
+                value: "always".into(),
+            }];
             let held = KeepPrevious::For { duration: Duration::from_secs(5) };
-            let overridden = plan(&sim, 2, Policy { candidate_overrides: rules, keep_previous: held, ..policy() });
+            let overridden = plan(
+                &sim,
+                2,
+                Policy { candidate_overrides: rules, keep_previous: held, ..policy() },
+            );
             ("override first, retires after a while", sim, overridden)
         }
         6 => {
@@ -71,8 +84,17 @@ fn shape(index: usize) -> (&'static str, Sim, Plan) {
         }
         7 => {
             let sim = managed();
-            let rules = vec![Override { slot: Slot::Blue, by: OverrideBy::Cookie, name: "beta".into(), value: "yes".into() }];
-            let mixed = plan(&sim, 2, Policy { candidate_overrides: rules, ..canary::stages(&[25], SplitBy::Instances) });
+            let rules = vec![Override {
+                slot: Slot::Blue,
+                by: OverrideBy::Cookie,
+                name: "beta".into(),
+                value: "yes".into(),
+            }];
+            let mixed = plan(
+                &sim,
+                2,
+                Policy { candidate_overrides: rules, ..canary::stages(&[25], SplitBy::Instances) },
+            );
             ("canary by number", sim, mixed)
         }
         10 => {
@@ -83,21 +105,30 @@ fn shape(index: usize) -> (&'static str, Sim, Plan) {
         8 => {
             let sim = managed();
             sim.inner().least_serving = 2;
-            let strategy = Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_millis(500) };
+            let strategy = Strategy::Rolling {
+                max_surge: 1,
+                max_unavailable: 0,
+                pause: Duration::from_millis(500),
+            };
             let rolling = plan(&sim, 2, Policy { strategy, ..policy() });
             ("rolling with surge", sim, rolling)
         }
         9 => {
             let sim = managed();
             sim.inner().least_serving = 1;
-            let strategy = Strategy::Rolling { max_surge: 0, max_unavailable: 1, pause: Duration::from_millis(500) };
+            let strategy = Strategy::Rolling {
+                max_surge: 0,
+                max_unavailable: 1,
+                pause: Duration::from_millis(500),
+            };
             let rolling = plan(&sim, 2, Policy { strategy, ..policy() });
             ("rolling without surge", sim, rolling)
         }
         _ => {
             let sim = managed_with_kept();
             let state = sim.inner().state.clone();
-            let fast = planner::roll_back_fast(inputs(state, policy(), "back"), release(1)).unwrap();
+            let fast =
+                planner::roll_back_fast(inputs(state, policy(), "back"), release(1)).unwrap();
             ("fast rollback", sim, fast)
         }
     }
@@ -152,7 +183,11 @@ fn a_host_killed_around_any_entry_is_resumed_to_the_same_end() {
                     continue; // The plan was never written: nothing began.
                 }
                 let outcome = resume_until_ended(&sim);
-                assert!(matches!(outcome, Outcome::Promoted { .. }), "{name}, entry {entry}: {outcome:?}\n{}", sim.inner().log.join("\n"));
+                assert!(
+                    matches!(outcome, Outcome::Promoted { .. }),
+                    "{name}, entry {entry}: {outcome:?}\n{}",
+                    sim.inner().log.join("\n")
+                );
                 assert_promoted(&sim, &plan);
             }
         }
@@ -169,7 +204,11 @@ fn a_host_killed_at_any_call_before_or_after_its_effect_is_resumed_to_the_same_e
                 sim.inner().wrong.insert(call, wrong);
                 assert!(begin(&sim, &plan).is_none(), "{name}: call {call} was never made");
                 let outcome = resume_until_ended(&sim);
-                assert!(matches!(outcome, Outcome::Promoted { .. }), "{name}, call {call} {wrong:?}: {outcome:?}\n{}", sim.inner().log.join("\n"));
+                assert!(
+                    matches!(outcome, Outcome::Promoted { .. }),
+                    "{name}, call {call} {wrong:?}: {outcome:?}\n{}",
+                    sim.inner().log.join("\n")
+                );
                 assert_promoted(&sim, &plan);
             }
         }
@@ -182,7 +221,13 @@ fn a_failure_of_any_call_ends_promoted_or_with_a_clean_slate() {
         let (_, calls) = size(index);
         let mut unwound = 0;
         for call in 1..=calls {
-            for wrong in [Wrong::Refuses, Wrong::FailsBefore, Wrong::FailsAfter, Wrong::HangsBefore, Wrong::HangsAfter] {
+            for wrong in [
+                Wrong::Refuses,
+                Wrong::FailsBefore,
+                Wrong::FailsAfter,
+                Wrong::HangsBefore,
+                Wrong::HangsAfter,
+            ] {
                 let (name, sim, plan) = shape(index);
                 sim.inner().wrong.insert(call, wrong);
                 match run(&sim, &plan).unwrap() {
@@ -193,9 +238,16 @@ fn a_failure_of_any_call_ends_promoted_or_with_a_clean_slate() {
                     }
                     Outcome::Stuck { fault, .. } => {
                         // Only the removal of the old side has no way back.
-                        assert!(plan.point_of_no_return().is_some(), "{name}, call {call} {wrong:?}: stuck on {fault}\n{}", sim.inner().log.join("\n"));
+                        assert!(
+                            plan.point_of_no_return().is_some(),
+                            "{name}, call {call} {wrong:?}: stuck on {fault}\n{}",
+                            sim.inner().log.join("\n")
+                        );
                         let outcome = resume_until_ended(&sim);
-                        assert!(matches!(outcome, Outcome::Promoted { .. }), "{name}, call {call}: {outcome:?}");
+                        assert!(
+                            matches!(outcome, Outcome::Promoted { .. }),
+                            "{name}, call {call}: {outcome:?}"
+                        );
                         assert_promoted(&sim, &plan);
                     }
                 }
@@ -220,7 +272,11 @@ fn an_abort_at_any_entry_leaves_stable_at_full_weight_until_retiring_began() {
             };
             match outcome {
                 Outcome::Promoted { .. } => {
-                    assert!(retiring, "{name}: an abort at entry {entry} was not obeyed\n{}", sim.inner().log.join("\n"));
+                    assert!(
+                        retiring,
+                        "{name}: an abort at entry {entry} was not obeyed\n{}",
+                        sim.inner().log.join("\n")
+                    );
                     assert_promoted(&sim, &plan);
                 }
                 Outcome::Unwound { fault, .. } | Outcome::Refused { fault } => {
@@ -228,9 +284,16 @@ fn an_abort_at_any_entry_leaves_stable_at_full_weight_until_retiring_began() {
                     assert_clean_slate(&sim, &plan);
                     let inner = sim.inner();
                     let (left, heard) = inner.abort_heard.unwrap();
-                    assert!(heard - left <= 250, "{name}: an abort at entry {entry} was heard after {} ms", heard - left);
+                    assert!(
+                        heard - left <= 250,
+                        "{name}: an abort at entry {entry} was heard after {} ms",
+                        heard - left
+                    );
                 }
-                Outcome::Stuck { .. } => panic!("{name}: an abort at entry {entry} got stuck\n{}", sim.inner().log.join("\n")),
+                Outcome::Stuck { .. } => panic!(
+                    "{name}: an abort at entry {entry} got stuck\n{}",
+                    sim.inner().log.join("\n")
+                ),
             }
         }
     }
@@ -271,7 +334,8 @@ fn unwinding_that_is_killed_anywhere_goes_on_to_the_same_clean_slate() {
             }
         }
         for call in 1..=calls {
-            for wrong in [Wrong::DiesBefore, Wrong::DiesAfter, Wrong::FailsAfter, Wrong::HangsAfter] {
+            for wrong in [Wrong::DiesBefore, Wrong::DiesAfter, Wrong::FailsAfter, Wrong::HangsAfter]
+            {
                 let (name, sim, plan) = shape(index);
                 sim.inner().abort_at_entry = Some(promoted);
                 sim.inner().wrong.insert(call, wrong);
@@ -280,8 +344,13 @@ fn unwinding_that_is_killed_anywhere_goes_on_to_the_same_clean_slate() {
                     None => resume_until_ended(&sim),
                 };
                 match outcome {
-                    Outcome::Unwound { .. } | Outcome::Refused { .. } => assert_clean_slate(&sim, &plan),
-                    other => panic!("{name}, call {call} {wrong:?}: {other:?}\n{}", sim.inner().log.join("\n")),
+                    Outcome::Unwound { .. } | Outcome::Refused { .. } => {
+                        assert_clean_slate(&sim, &plan)
+                    }
+                    other => panic!(
+                        "{name}, call {call} {wrong:?}: {other:?}\n{}",
+                        sim.inner().log.join("\n")
+                    ),
                 }
             }
         }
@@ -304,8 +373,15 @@ fn any_mixture_of_faults_deaths_and_aborts_keeps_the_invariants() {
         {
             let mut inner = sim.inner();
             for _ in 0..random(6) {
-                let wrongs =
-                    [Wrong::Refuses, Wrong::FailsBefore, Wrong::FailsAfter, Wrong::HangsBefore, Wrong::HangsAfter, Wrong::DiesBefore, Wrong::DiesAfter];
+                let wrongs = [
+                    Wrong::Refuses,
+                    Wrong::FailsBefore,
+                    Wrong::FailsAfter,
+                    Wrong::HangsBefore,
+                    Wrong::HangsAfter,
+                    Wrong::DiesBefore,
+                    Wrong::DiesAfter,
+                ];
                 let wrong = wrongs[usize::try_from(random(7)).unwrap()];
                 inner.wrong.insert(random(calls * 2) + 1, wrong);
             }
@@ -391,12 +467,19 @@ fn while_the_journal_cant_be_written_nothing_begins_but_the_old_routes_are_put_b
         let (_, sim, plan) = shape(1);
         sim.inner().journal_fails_from = Some(entry);
         let routes_before = sim.inner().loaded.clone().unwrap().routes;
-        let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else { panic!("entry {entry}: it went on") };
+        let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else {
+            panic!("entry {entry}: it went on")
+        };
         assert!(routes_restored, "entry {entry}");
         let inner = sim.inner();
-        // What was acknowledged last is in force: the old routes until the shift's result was durable, the new ones after.
+        // What was acknowledged last is in force: the old routes until the shift's result was
+        // durable, the new ones after.
         let acknowledged = inner.state.routes.clone().unwrap();
-        assert!(acknowledged.same_traffic(&inner.loaded.as_ref().unwrap().routes), "entry {entry}\n{}", inner.log.join("\n"));
+        assert!(
+            acknowledged.same_traffic(&inner.loaded.as_ref().unwrap().routes),
+            "entry {entry}\n{}",
+            inner.log.join("\n")
+        );
         drop(inner);
         // The store is repaired: the deployment is resumed.
         sim.inner().journal_fails_from = None;
@@ -429,12 +512,18 @@ fn a_drain_that_does_not_end_keeps_the_old_side_and_says_so() {
     assert!(sim.inner().cut.is_empty());
     let kept = sim.inner().state.kept.clone().expect("the old side is kept");
     assert!(!kept.drained);
-    assert!(kept.standing.backends.iter().all(|backend| sim.inner().backends.contains_key(&backend.id)));
+    assert!(
+        kept.standing.backends.iter().all(|backend| sim.inner().backends.contains_key(&backend.id))
+    );
 
     // The next deployment would have to retire it: refused, with the way out.
     let third = plan(&sim, 3, policy());
     let Outcome::Refused { fault } = run(&sim, &third).unwrap() else { panic!("not refused") };
-    assert!(fault.message.contains("still drains") && fault.hint.as_ref().is_some_and(|hint| hint.contains("--cut")), "{fault:?}");
+    assert!(
+        fault.message.contains("still drains")
+            && fault.hint.as_ref().is_some_and(|hint| hint.contains("--cut")),
+        "{fault:?}"
+    );
     assert_clean_slate(&sim, &third);
 
     // Unless the operator says cut.
@@ -452,14 +541,20 @@ fn a_stable_release_that_already_fails_is_told_and_the_operator_decides() {
     sim.inner().stable_fails = true;
     let mut refusing = policy();
     refusing.probe.as_mut().unwrap().on_failing_baseline = FailingBaseline::Refuse;
-    let Outcome::Refused { fault } = run(&sim, &plan(&sim, 2, refusing)).unwrap() else { panic!("not refused") };
+    let Outcome::Refused { fault } = run(&sim, &plan(&sim, 2, refusing)).unwrap() else {
+        panic!("not refused")
+    };
     assert!(fault.message.contains("already fails"), "{fault}");
 
     let sim = managed();
     sim.inner().stable_fails = true;
     let plan = plan(&sim, 2, policy());
     let outcome = run(&sim, &plan).unwrap();
-    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}\n{}", sim.inner().log.join("\n"));
+    assert!(
+        matches!(outcome, Outcome::Promoted { .. }),
+        "{outcome:?}\n{}",
+        sim.inner().log.join("\n")
+    );
 }
 
 #[test]
@@ -480,21 +575,40 @@ fn an_adopted_service_gets_its_second_release_and_can_go_back() {
     let sim = Sim::new();
     let adopted = agente_engine::release::Release {
         artifact: agente_engine::release::Artifact::Adopted,
-        runtime: agente_engine::release::RuntimeSpec::Adopted { addresses: vec!["127.0.0.1:9000".into(), "127.0.0.1:9001".into()] },
+        runtime: agente_engine::release::RuntimeSpec::Adopted {
+            addresses: vec!["127.0.0.1:9000".into(), "127.0.0.1:9001".into()],
+        },
         ..release(1)
     };
     for backend in backends(Slot::Blue, 1) {
-        sim.inner()
-            .backends
-            .insert(backend.id, world::SimBackend { since: 0, slot: Slot::Blue, stop_grace: Duration::ZERO, role: agente_engine::ports::BackendRole::Live });
+        sim.inner().backends.insert(
+            backend.id,
+            world::SimBackend {
+                since: 0,
+                slot: Slot::Blue,
+                stop_grace: Duration::ZERO,
+                role: agente_engine::ports::BackendRole::Live,
+            },
+        );
     }
-    let plan_adopt = planner::adopt(inputs(Default::default(), policy(), "adopt"), adopted.clone(), backends(Slot::Blue, 1)).unwrap();
+    let plan_adopt = planner::adopt(
+        inputs(Default::default(), policy(), "adopt"),
+        adopted.clone(),
+        backends(Slot::Blue, 1),
+    )
+    .unwrap();
     let outcome = run(&sim, &plan_adopt).unwrap();
-    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}\n{}", sim.inner().log.join("\n"));
+    assert!(
+        matches!(outcome, Outcome::Promoted { .. }),
+        "{outcome:?}\n{}",
+        sim.inner().log.join("\n")
+    );
     assert!(sim.inner().state.stable.as_ref().unwrap().adopted);
 
     run(&sim, &plan(&sim, 2, policy())).unwrap();
-    let back = planner::roll_back_fast(inputs(sim.inner().state.clone(), policy(), "back"), adopted).unwrap();
+    let back =
+        planner::roll_back_fast(inputs(sim.inner().state.clone(), policy(), "back"), adopted)
+            .unwrap();
     assert_eq!(back.kind, DeploymentKind::Rollback { fast: true });
     run(&sim, &back).unwrap();
     assert_promoted(&sim, &back);
@@ -502,7 +616,11 @@ fn an_adopted_service_gets_its_second_release_and_can_go_back() {
     // Its backends are never stopped by us, not even when their slot is needed.
     run(&sim, &plan(&sim, 3, policy())).unwrap();
     run(&sim, &plan(&sim, 4, policy())).unwrap();
-    assert!(backends(Slot::Blue, 1).iter().all(|backend| sim.inner().backends.contains_key(&backend.id)));
+    assert!(
+        backends(Slot::Blue, 1)
+            .iter()
+            .all(|backend| sim.inner().backends.contains_key(&backend.id))
+    );
 }
 
 #[test]
@@ -517,12 +635,22 @@ fn a_target_that_was_changed_by_hand_is_refused_and_taken_back_by_force() {
         inner.applied = Some((edited.clone(), 0));
         inner.loaded = Some(edited);
     }
-    let Outcome::Refused { fault } = run(&sim, &plan(&sim, 2, policy())).unwrap() else { panic!("not refused") };
+    let Outcome::Refused { fault } = run(&sim, &plan(&sim, 2, policy())).unwrap() else {
+        panic!("not refused")
+    };
     assert_eq!(fault.kind, FaultKind::Conflict);
-    let retake = planner::retake(inputs(sim.inner().state.clone(), policy(), "retake"), release(1)).unwrap();
+    let retake =
+        planner::retake(inputs(sim.inner().state.clone(), policy(), "retake"), release(1)).unwrap();
     let outcome = run(&sim, &retake).unwrap();
-    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}\n{}", sim.inner().log.join("\n"));
-    assert_eq!(sim.inner().loaded.as_ref().map(|loaded| loaded.routes.clone()), good.map(|good| good.routes));
+    assert!(
+        matches!(outcome, Outcome::Promoted { .. }),
+        "{outcome:?}\n{}",
+        sim.inner().log.join("\n")
+    );
+    assert_eq!(
+        sim.inner().loaded.as_ref().map(|loaded| loaded.routes.clone()),
+        good.map(|good| good.routes)
+    );
     assert_promoted(&sim, &retake);
 }
 
@@ -541,10 +669,15 @@ fn taking_over_a_foreign_target_that_fails_anywhere_leaves_its_traffic_as_it_was
             inner.state.routes = Some(theirs.routes.clone());
             let adopted = agente_engine::release::Release {
                 artifact: agente_engine::release::Artifact::Adopted,
-                runtime: agente_engine::release::RuntimeSpec::Adopted { addresses: vec!["127.0.0.1:9000".into()] },
+                runtime: agente_engine::release::RuntimeSpec::Adopted {
+                    addresses: vec!["127.0.0.1:9000".into()],
+                },
                 ..release(1)
             };
-            let inputs = planner::Inputs { force: true, ..inputs(inner.state.clone(), policy(), "take-over") };
+            let inputs = planner::Inputs {
+                force: true,
+                ..inputs(inner.state.clone(), policy(), "take-over")
+            };
             planner::adopt(inputs, adopted, backends(Slot::Blue, 1)).unwrap()
         };
         (sim, plan)
@@ -554,7 +687,14 @@ fn taking_over_a_foreign_target_that_fails_anywhere_leaves_its_traffic_as_it_was
     let calls = sim.inner().calls;
     let mut failed = 0;
     for call in 1..=calls {
-        for wrong in [Wrong::Refuses, Wrong::FailsBefore, Wrong::FailsAfter, Wrong::HangsAfter, Wrong::DiesBefore, Wrong::DiesAfter] {
+        for wrong in [
+            Wrong::Refuses,
+            Wrong::FailsBefore,
+            Wrong::FailsAfter,
+            Wrong::HangsAfter,
+            Wrong::DiesBefore,
+            Wrong::DiesAfter,
+        ] {
             let (sim, plan) = foreign();
             sim.inner().wrong.insert(call, wrong);
             let outcome = match begin(&sim, &plan) {
@@ -562,9 +702,18 @@ fn taking_over_a_foreign_target_that_fails_anywhere_leaves_its_traffic_as_it_was
                 None => resume_until_ended(&sim),
             };
             failed += usize::from(!matches!(outcome, Outcome::Promoted { .. }));
-            assert!(!matches!(outcome, Outcome::Stuck { .. }), "call {call} {wrong:?}: {outcome:?}\n{}", sim.inner().log.join("\n"));
+            assert!(
+                !matches!(outcome, Outcome::Stuck { .. }),
+                "call {call} {wrong:?}: {outcome:?}\n{}",
+                sim.inner().log.join("\n")
+            );
             let inner = sim.inner();
-            assert_eq!(inner.loaded.as_ref().unwrap().routes.weight(Slot::Blue), agente_engine::weight::Weight::FULL, "{}", inner.log.join("\n"));
+            assert_eq!(
+                inner.loaded.as_ref().unwrap().routes.weight(Slot::Blue),
+                agente_engine::weight::Weight::FULL,
+                "{}",
+                inner.log.join("\n")
+            );
         }
     }
     assert!(failed > 5, "the harness never made it fail");
@@ -579,7 +728,8 @@ fn a_target_that_refuses_every_change_is_left_as_it_was_and_the_deployment_unwin
     assert!(matches!(outcome, Outcome::Unwound { .. }), "{outcome:?}");
     assert_clean_slate(&sim, &plan);
 
-    // Also where it begins to refuse after the shift: then the way back is really closed, and a person is told.
+    // Also where it begins to refuse after the shift: then the way back is really closed, and a
+    // person is told.
     let sim = managed();
     let plan = scene::plan(&sim, 2, policy());
     sim.inner().candidate = Candidate::TurnsUnhealthy(2_000);
@@ -614,7 +764,13 @@ fn a_paused_deployment_begins_no_step_until_it_is_resumed_and_can_be_aborted() {
     use agente_engine::journal::{Decision, DecisionKind};
     let sim = managed();
     let plan = plan(&sim, 2, policy());
-    let decision = |id, decision, at| Decision { id, decision, by: "tester".into(), reason: None, at: Timestamp(at) };
+    let decision = |id, decision, at| Decision {
+        id,
+        decision,
+        by: "tester".into(),
+        reason: None,
+        at: Timestamp(at),
+    };
     sim.inner().mailbox.clear();
     let fence = sim.begin(plan.slot);
     sim.inner().mailbox.push(decision(1, DecisionKind::Pause, 0));
@@ -622,11 +778,13 @@ fn a_paused_deployment_begins_no_step_until_it_is_resumed_and_can_be_aborted() {
     let deployment = agente_engine::executor::begin(world, fence, plan.clone(), state);
     let later = async {
         sim.time.sleep(Duration::from_secs(60)).await;
-        let begun = sim.inner().entries.iter().filter(|e| matches!(e.event, Event::Step { .. })).count();
+        let begun =
+            sim.inner().entries.iter().filter(|e| matches!(e.event, Event::Step { .. })).count();
         assert_eq!(begun, 0, "a step began while paused");
         sim.inner().mailbox.push(decision(2, DecisionKind::Resume, 0));
     };
-    let (outcome, ()) = time::drive(&sim.time, || false, async { futures_util::join!(deployment, later) }).unwrap();
+    let (outcome, ()) =
+        time::drive(&sim.time, || false, async { futures_util::join!(deployment, later) }).unwrap();
     assert!(matches!(outcome.unwrap(), Outcome::Promoted { .. }));
     assert_promoted(&sim, &plan);
 }
@@ -655,7 +813,12 @@ fn every_legal_move_of_a_step_is_taken_by_the_simulation_and_every_other_is_refu
         StepEvent::Undone { output: StepOutput::default() },
         StepEvent::UndoFailed { fault },
     ];
-    let legal: usize = states.iter().map(|state| events.iter().filter(|event| state.clone().next((*event).clone()).is_ok()).count()).sum();
+    let legal: usize = states
+        .iter()
+        .map(|state| {
+            events.iter().filter(|event| state.clone().next((*event).clone()).is_ok()).count()
+        })
+        .sum();
     assert_eq!(legal, 12);
 }
 
@@ -684,6 +847,17 @@ fn a_plan_names_its_worst_case_and_where_there_is_no_way_back() {
     let total: Duration = kept.steps.iter().map(|step| step.timeout).sum();
     assert_eq!(kept.worst_case(), total);
     assert!(matches!(kept.steps.first().map(|step| &step.kind), Some(StepKind::Preflight)));
-    let cut = Policy { drain: agente_engine::policy::DrainPolicy { on_timeout: OnDrainTimeout::Cut, ..policy().drain }, ..policy() };
-    assert!(plan(&sim, 2, cut).steps.iter().any(|step| step.on_timeout == agente_engine::step::TimeoutAction::Cut));
+    let cut = Policy {
+        drain: agente_engine::policy::DrainPolicy {
+            on_timeout: OnDrainTimeout::Cut,
+            ..policy().drain
+        },
+        ..policy()
+    };
+    assert!(
+        plan(&sim, 2, cut)
+            .steps
+            .iter()
+            .any(|step| step.on_timeout == agente_engine::step::TimeoutAction::Cut)
+    );
 }

@@ -1,5 +1,6 @@
-//! Two things that go wrong one after the other: a death and then a refusal, a decision while it unwinds, a journal that is lost on the way back, a clock that
-//! is set, a target that is changed while the old side is held.
+//! Two things that go wrong one after the other: a death and then a refusal, a decision while it
+//! unwinds, a journal that is lost on the way back, a clock that is set, a target that is changed
+//! while the old side is held.
 
 use crate::scene::*;
 use crate::time::drive;
@@ -21,7 +22,11 @@ fn assert_ended(context: &str, sim: &Sim, plan: &Plan, outcome: Outcome) {
         Outcome::Promoted { .. } => assert_promoted(sim, plan),
         Outcome::Unwound { .. } | Outcome::Refused { .. } => assert_clean_slate(sim, plan),
         Outcome::Stuck { fault, .. } => {
-            assert!(plan.point_of_no_return().is_some(), "{context}: stuck on {fault}\n{}", sim.inner().log.join("\n"));
+            assert!(
+                plan.point_of_no_return().is_some(),
+                "{context}: stuck on {fault}\n{}",
+                sim.inner().log.join("\n")
+            );
             assert!(matches!(resume_until_ended(sim), Outcome::Promoted { .. }), "{context}");
             assert_promoted(sim, plan);
         }
@@ -33,7 +38,8 @@ fn what_is_refused_to_the_host_after_a_dead_one_may_have_been_done_by_that_and_i
     for index in 0..SHAPES {
         let (_, calls) = size(index);
         for call in 1..=calls {
-            // The first calls of the next host are those that look whether the step can be done at all.
+            // The first calls of the next host are those that look whether the step can be done at
+            // all.
             for (wrong, looks) in [(Wrong::DiesBefore, 1), (Wrong::DiesAfter, 3)] {
                 for then in 1..=looks {
                     let (name, sim, plan) = shape(index);
@@ -42,7 +48,12 @@ fn what_is_refused_to_the_host_after_a_dead_one_may_have_been_done_by_that_and_i
                     let next = sim.inner().calls + then;
                     sim.inner().wrong.insert(next, Wrong::Refuses);
                     let outcome = resume_until_ended(&sim);
-                    assert_ended(&format!("{name}, call {call} {wrong:?}, then {next}"), &sim, &plan, outcome);
+                    assert_ended(
+                        &format!("{name}, call {call} {wrong:?}, then {next}"),
+                        &sim,
+                        &plan,
+                        outcome,
+                    );
                 }
             }
         }
@@ -62,7 +73,8 @@ fn a_candidate_that_is_gone_when_the_host_comes_back_gets_no_requests() {
             }
             sim.inner().candidate = Candidate::Dies(0);
             let outcome = resume_until_ended(&sim);
-            unwound += usize::from(matches!(outcome, Outcome::Unwound { .. } | Outcome::Refused { .. }));
+            unwound +=
+                usize::from(matches!(outcome, Outcome::Unwound { .. } | Outcome::Refused { .. }));
             assert_ended(&format!("{name}, entry {entry}"), &sim, &plan, outcome);
         }
         assert!(unwound > 0, "shape {index}: a dead candidate was never noticed");
@@ -86,7 +98,11 @@ fn a_decision_while_it_unwinds_is_heard_and_changes_nothing() {
         let (sim, _, outcome) = aborted(None);
         let (turned, closed) = {
             let inner = sim.inner();
-            let Some(turned) = inner.entries.iter().find(|entry| matches!(entry.event, Event::TurnedBack { .. })) else { continue };
+            let Some(turned) =
+                inner.entries.iter().find(|entry| matches!(entry.event, Event::TurnedBack { .. }))
+            else {
+                continue;
+            };
             (turned.at.0, inner.entries.last().unwrap().at.0)
         };
         for at in [turned + 50, (turned + closed) / 2, closed - 150] {
@@ -94,8 +110,19 @@ fn a_decision_while_it_unwinds_is_heard_and_changes_nothing() {
             assert_eq!(again, outcome, "shape {index}, decided at {at}");
             assert_clean_slate(&sim, &plan);
             let inner = sim.inner();
-            let heard = inner.entries.iter().find(|entry| matches!(entry.event, Event::Decided(_))).expect("it was written down").at.0;
-            assert!(heard.saturating_sub(at) <= 250, "shape {index}: heard after {} ms\n{}", heard - at, inner.log.join("\n"));
+            let heard = inner
+                .entries
+                .iter()
+                .find(|entry| matches!(entry.event, Event::Decided(_)))
+                .expect("it was written down")
+                .at
+                .0;
+            assert!(
+                heard.saturating_sub(at) <= 250,
+                "shape {index}: heard after {} ms\n{}",
+                heard - at,
+                inner.log.join("\n")
+            );
         }
     }
 }
@@ -107,7 +134,8 @@ fn a_journal_that_is_lost_on_the_way_back_sends_nothing_to_the_candidate_again()
         run(&sim, &plan).unwrap();
         let promote = plan.promote_step().unwrap();
         let is_promoted = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == promote);
-        let promoted = sim.inner().entries.iter().position(|entry| is_promoted(&entry.event)).unwrap() as u64;
+        let promoted =
+            sim.inner().entries.iter().position(|entry| is_promoted(&entry.event)).unwrap() as u64;
         let (_, sim, plan) = shape(index);
         sim.inner().abort_at_entry = Some(promoted);
         run(&sim, &plan).unwrap();
@@ -118,15 +146,24 @@ fn a_journal_that_is_lost_on_the_way_back_sends_nothing_to_the_candidate_again()
             let (name, sim, plan) = shape(index);
             sim.inner().abort_at_entry = Some(promoted);
             sim.inner().journal_fails_from = Some(entry);
-            let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else { panic!("{name}, entry {entry}: it went on") };
+            let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else {
+                panic!("{name}, entry {entry}: it went on")
+            };
             assert!(routes_restored, "{name}, entry {entry}");
             if entry > begun as u64 {
                 let inner = sim.inner();
                 let loaded = &inner.loaded.as_ref().unwrap().routes;
-                assert!(plan.routes_before.as_ref().unwrap().same_traffic(loaded), "{name}, entry {entry}: {loaded:?}\n{}", inner.log.join("\n"));
+                assert!(
+                    plan.routes_before.as_ref().unwrap().same_traffic(loaded),
+                    "{name}, entry {entry}: {loaded:?}\n{}",
+                    inner.log.join("\n")
+                );
             }
             sim.inner().journal_fails_from = None;
-            assert!(matches!(resume_until_ended(&sim), Outcome::Unwound { .. }), "{name}, entry {entry}");
+            assert!(
+                matches!(resume_until_ended(&sim), Outcome::Unwound { .. }),
+                "{name}, entry {entry}"
+            );
             assert_clean_slate(&sim, &plan);
         }
     }
@@ -138,16 +175,24 @@ fn a_journal_that_does_not_take_a_decision_gives_the_targets_lock_back_before_th
     // In the middle of the shift, which holds the target's lock.
     sim.inner().load_takes = 2_000;
     run(&sim, &plan).unwrap();
-    let shift = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift { .. })).unwrap();
+    let shift =
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift { .. })).unwrap();
     let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == shift);
     let entry = sim.inner().entries.iter().position(|entry| started(&entry.event)).unwrap() as u64;
     let (_, sim, plan) = shape(1);
     sim.inner().load_takes = 2_000;
     sim.inner().abort_at_entry = Some(entry);
     sim.inner().journal_fails_from = Some(entry + 1);
-    let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else { panic!("it went on") };
+    let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else {
+        panic!("it went on")
+    };
     assert!(routes_restored);
-    assert!(plan.routes_before.as_ref().unwrap().same_traffic(&sim.inner().loaded.as_ref().unwrap().routes));
+    assert!(
+        plan.routes_before
+            .as_ref()
+            .unwrap()
+            .same_traffic(&sim.inner().loaded.as_ref().unwrap().routes)
+    );
 }
 
 #[test]
@@ -165,7 +210,10 @@ fn what_was_to_be_removed_for_the_next_release_and_was_not_is_removed_by_the_one
             if kept.partial {
                 left += 1;
                 let state = sim.inner().state.clone();
-                assert!(planner::roll_back_fast(inputs(state, policy(), "back"), release(1)).is_err(), "a part of a side is no way back");
+                assert!(
+                    planner::roll_back_fast(inputs(state, policy(), "back"), release(1)).is_err(),
+                    "a part of a side is no way back"
+                );
             }
             sim.inner().wrong.clear();
             let fourth = plan(&sim, 4, policy());
@@ -179,11 +227,25 @@ fn what_was_to_be_removed_for_the_next_release_and_was_not_is_removed_by_the_one
 #[test]
 fn a_candidate_that_a_rule_still_leads_to_is_not_removed() {
     let sim = managed();
-    let rules = vec![Override { slot: Slot::Blue, by: OverrideBy::Header, name: "x-canary".into(), value: "always".into() }];
-    let plan = plan(&sim, 2, Policy { candidate_overrides: rules, ..canary::stages(&[10], agente_engine::policy::SplitBy::Weight) });
-    let preview = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift { .. })).unwrap();
+    let rules = vec![Override {
+        slot: Slot::Blue,
+        by: OverrideBy::Header,
+        name: "x-canary".into(),
+        value: "always".into(),
+    }];
+    let plan = plan(
+        &sim,
+        2,
+        Policy {
+            candidate_overrides: rules,
+            ..canary::stages(&[10], agente_engine::policy::SplitBy::Weight)
+        },
+    );
+    let preview =
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift { .. })).unwrap();
     let done = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == preview);
-    // Once to learn which entry it is; then somebody else's mistake keeps the target from taking anything from there on.
+    // Once to learn which entry it is; then somebody else's mistake keeps the target from taking
+    // anything from there on.
     run(&sim, &plan).unwrap();
     let entry = sim.inner().entries.iter().position(|entry| done(&entry.event)).unwrap() as u64;
     let sim = managed();
@@ -206,13 +268,19 @@ fn a_clock_that_is_set_during_a_deployment_neither_shortens_nor_stretches_anythi
         },
         || {
             let sim = managed();
-            let plan = plan(&sim, 2, canary::stages(&[10, 50], agente_engine::policy::SplitBy::Weight));
+            let plan =
+                plan(&sim, 2, canary::stages(&[10, 50], agente_engine::policy::SplitBy::Weight));
             (sim, plan)
         },
         || {
             let sim = managed();
-            let strategy = Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_millis(500) };
-            let plan = plan(&sim, 2, Policy { strategy, keep_previous: KeepPrevious::None, ..policy() });
+            let strategy = Strategy::Rolling {
+                max_surge: 1,
+                max_unavailable: 0,
+                pause: Duration::from_millis(500),
+            };
+            let plan =
+                plan(&sim, 2, Policy { strategy, keep_previous: KeepPrevious::None, ..policy() });
             (sim, plan)
         },
     ];
@@ -226,9 +294,17 @@ fn a_clock_that_is_set_during_a_deployment_neither_shortens_nor_stretches_anythi
                 let (sim, plan) = shape();
                 sim.inner().wall_set = Some((at, by));
                 let outcome = run(&sim, &plan).unwrap();
-                assert!(matches!(outcome, Outcome::Promoted { .. }), "{index}, set by {by} at {at}: {outcome:?}\n{}", sim.inner().log.join("\n"));
+                assert!(
+                    matches!(outcome, Outcome::Promoted { .. }),
+                    "{index}, set by {by} at {at}: {outcome:?}\n{}",
+                    sim.inner().log.join("\n")
+                );
                 assert_promoted(&sim, &plan);
-                assert_eq!(sim.time.now().0 - began, took, "{index}, set by {by} at {at}: it took longer or shorter");
+                assert_eq!(
+                    sim.time.now().0 - began,
+                    took,
+                    "{index}, set by {by} at {at}: it took longer or shorter"
+                );
                 assert!(sim.inner().cut.is_empty());
             }
         }
@@ -242,7 +318,8 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
     let plan = plan(&sim, 2, Policy { keep_previous: held, ..policy() });
     let old = sim.inner().loaded.clone().unwrap();
     // Somebody puts the file of yesterday back.
-    let hold = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Hold { .. })).unwrap();
+    let hold =
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Hold { .. })).unwrap();
     let held = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == hold);
     let restoring = async {
         loop {
@@ -266,9 +343,18 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
             futures_util::future::Either::Right(((), _)) => unreachable!(),
         }
     });
-    let Some(Ok(Outcome::Promoted { notes })) = outcome else { panic!("{outcome:?}\n{}", sim.inner().log.join("\n")) };
-    assert!(notes.iter().any(|note| note.contains("is kept: the target sends requests to")), "{notes:?}");
-    assert!(backends(Slot::Blue, 1).iter().all(|backend| sim.inner().backends.contains_key(&backend.id)));
+    let Some(Ok(Outcome::Promoted { notes })) = outcome else {
+        panic!("{outcome:?}\n{}", sim.inner().log.join("\n"))
+    };
+    assert!(
+        notes.iter().any(|note| note.contains("is kept: the target sends requests to")),
+        "{notes:?}"
+    );
+    assert!(
+        backends(Slot::Blue, 1)
+            .iter()
+            .all(|backend| sim.inner().backends.contains_key(&backend.id))
+    );
     assert!(sim.inner().state.kept.is_some());
 }
 
@@ -289,9 +375,11 @@ fn requests_that_end_while_the_old_side_is_held_no_longer_keep_it() {
 fn a_slow_source_of_numbers_is_heard_in_a_pause() {
     let sim = managed();
     let plan = plan(&sim, 2, canary::measured());
-    let analysis = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Analyze { .. })).unwrap();
+    let analysis =
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Analyze { .. })).unwrap();
     let first = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == analysis);
-    // Paused as the first stage ends; then the candidate fails, and the source takes five times as long as two looks at the mailbox are apart.
+    // Paused as the first stage ends; then the candidate fails, and the source takes five times as
+    // long as two looks at the mailbox are apart.
     let pausing = async {
         loop {
             sim.time.sleep(Duration::from_millis(10)).await;
@@ -316,7 +404,9 @@ fn a_slow_source_of_numbers_is_heard_in_a_pause() {
         let all = futures_util::future::select(pausing, limit);
         match futures_util::future::select(deployment, all).await {
             futures_util::future::Either::Left((outcome, _)) => outcome,
-            futures_util::future::Either::Right(_) => panic!("nobody noticed in five minutes\n{}", sim.inner().log.join("\n")),
+            futures_util::future::Either::Right(_) => {
+                panic!("nobody noticed in five minutes\n{}", sim.inner().log.join("\n"))
+            }
         }
     });
     assert!(matches!(outcome, Some(Ok(Outcome::Unwound { .. }))), "{outcome:?}");
@@ -328,7 +418,8 @@ fn a_bake_that_another_host_takes_up_holds_the_release_against_the_one_before() 
     let sim = managed();
     let baked = Policy { bake: Duration::from_secs(60), ..canary::measured() };
     let plan = plan(&sim, 2, Policy { strategy: Strategy::BlueGreen, ..baked });
-    let bake = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Bake { .. })).unwrap();
+    let bake =
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Bake { .. })).unwrap();
     // Once to learn which entry it is.
     run(&sim, &plan).unwrap();
     let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == bake);
@@ -339,15 +430,20 @@ fn a_bake_that_another_host_takes_up_holds_the_release_against_the_one_before() 
     assert!(begin(&again, &plan).is_none());
     again.inner().metrics.candidate_fails = 0.3;
     let outcome = resume_until_ended(&again);
-    let Outcome::Unwound { fault, .. } = outcome else { panic!("{outcome:?}\n{}", again.inner().log.join("\n")) };
+    let Outcome::Unwound { fault, .. } = outcome else {
+        panic!("{outcome:?}\n{}", again.inner().log.join("\n"))
+    };
     assert!(fault.message.contains("analysis `errors`"), "{fault}");
     assert_clean_slate(&again, &plan);
 }
 
 #[test]
 fn the_mishaps_are_what_they_say() {
-    // The kinds of shapes that the harnesses above go through hold at least one of each step that can be refused after a death.
-    let kinds: BTreeSet<&str> = (0..SHAPES).flat_map(|index| shape(index).2.steps.into_iter().map(|step| step.kind.name())).collect();
+    // The kinds of shapes that the harnesses above go through hold at least one of each step that
+    // can be refused after a death.
+    let kinds: BTreeSet<&str> = (0..SHAPES)
+        .flat_map(|index| shape(index).2.steps.into_iter().map(|step| step.kind.name()))
+        .collect();
     for kind in ["launch", "shift", "shrink", "retire-kept", "retire", "promote"] {
         assert!(kinds.contains(kind), "no shape has a step `{kind}`");
     }

@@ -16,7 +16,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub fn scope() -> Scope {
-    Scope { service: ServiceName::new("shop").unwrap(), environment: EnvironmentName::new("test").unwrap() }
+    Scope {
+        service: ServiceName::new("shop").unwrap(),
+        environment: EnvironmentName::new("test").unwrap(),
+    }
 }
 
 fn check(name: &str, when: &[CheckMoment], of: CheckOf) -> CheckPolicy {
@@ -60,7 +63,11 @@ pub fn policy() -> Policy {
             on_failing_baseline: FailingBaseline::Relative,
         }),
         bake: Duration::from_secs(3),
-        drain: DrainPolicy { timeout: Duration::from_secs(20), on_timeout: OnDrainTimeout::Keep, accept_weak_evidence: false },
+        drain: DrainPolicy {
+            timeout: Duration::from_secs(20),
+            on_timeout: OnDrainTimeout::Keep,
+            accept_weak_evidence: false,
+        },
         keep_previous: KeepPrevious::UntilNext,
         timeouts: Timeouts {
             preflight: Duration::from_secs(30),
@@ -81,7 +88,10 @@ pub fn release(number: u64) -> Release {
     Release {
         scope: scope(),
         number: ReleaseNumber(number),
-        artifact: Artifact::File { digest: Digest::new(format!("sha256:{}", "0a".repeat(32))).unwrap(), name: "shop".into() },
+        artifact: Artifact::File {
+            digest: Digest::new(format!("sha256:{}", "0a".repeat(32))).unwrap(),
+            name: "shop".into(),
+        },
         runtime: RuntimeSpec::Process(ProcessSpec {
             command: vec!["./shop".into()],
             instances: 2,
@@ -95,7 +105,12 @@ pub fn release(number: u64) -> Release {
 }
 
 pub fn backends(slot: Slot, release: u64) -> Vec<Backend> {
-    (0..2).map(|i| Backend { id: BackendId(format!("shop-test-{slot}-r{release}-{i}")), address: format!("127.0.0.1:{}", 18_100 + release * 10 + i) }).collect()
+    (0..2)
+        .map(|i| Backend {
+            id: BackendId(format!("shop-test-{slot}-r{release}-{i}")),
+            address: format!("127.0.0.1:{}", 18_100 + release * 10 + i),
+        })
+        .collect()
 }
 
 pub fn inputs(state: ServiceState, policy: Policy, id: &str) -> Inputs {
@@ -117,7 +132,13 @@ pub fn inputs(state: ServiceState, policy: Policy, id: &str) -> Inputs {
 pub fn plan(sim: &Sim, number: u64, policy: Policy) -> Plan {
     let state = sim.inner().state.clone();
     let slot = planner::candidate_slot(&state);
-    planner::deploy(inputs(state, policy, &format!("d{number}")), DeploymentKind::Deploy, release(number), backends(slot, number)).unwrap()
+    planner::deploy(
+        inputs(state, policy, &format!("d{number}")),
+        DeploymentKind::Deploy,
+        release(number),
+        backends(slot, number),
+    )
+    .unwrap()
 }
 
 /// Runs a plan, without faults, to its end.
@@ -139,14 +160,22 @@ pub fn resume(sim: &Sim) -> Option<Result<Outcome, Halt>> {
         let inner = sim.inner();
         (inner.entries.clone(), inner.state.clone())
     };
-    drive(&sim.time, || sim.is_dead(), executor::resume(sim.world(), fence, &entries, state, "tester".into()))
+    drive(
+        &sim.time,
+        || sim.is_dead(),
+        executor::resume(sim.world(), fence, &entries, state, "tester".into()),
+    )
 }
 
 /// A scope where release 1 is stable on blue.
 pub fn managed() -> Sim {
     let sim = Sim::new();
     let outcome = run(&sim, &plan(&sim, 1, policy())).unwrap();
-    assert!(matches!(outcome, Outcome::Promoted { .. }), "{outcome:?}\n{}", sim.inner().log.join("\n"));
+    assert!(
+        matches!(outcome, Outcome::Promoted { .. }),
+        "{outcome:?}\n{}",
+        sim.inner().log.join("\n")
+    );
     let mut inner = sim.inner();
     inner.calls = 0;
     inner.log.clear();
@@ -167,17 +196,24 @@ pub fn managed_with_kept() -> Sim {
     sim
 }
 
-/// Asserts that everything that runs is known to the state, and that what is stable returns after a reboot.
+/// Asserts that everything that runs is known to the state, and that what is stable returns after a
+/// reboot.
 fn assert_accounted(sim: &Sim) {
     let inner = sim.inner();
     let log = inner.log.join("\n");
-    let standing = inner.state.stable.iter().chain(inner.state.kept.as_ref().map(|kept| &kept.standing));
-    let known: Vec<&BackendId> = standing.flat_map(|standing| &standing.backends).map(|backend| &backend.id).collect();
+    let standing =
+        inner.state.stable.iter().chain(inner.state.kept.as_ref().map(|kept| &kept.standing));
+    let known: Vec<&BackendId> =
+        standing.flat_map(|standing| &standing.backends).map(|backend| &backend.id).collect();
     for (id, backend) in &inner.backends {
         assert!(known.contains(&id), "{id} runs and nobody knows of it\n{log}");
-        let stable = inner.state.stable.iter().any(|stable| stable.backends.iter().any(|one| one.id == *id));
+        let stable =
+            inner.state.stable.iter().any(|stable| stable.backends.iter().any(|one| one.id == *id));
         // Saying so is given up on where it fails.
-        assert!(!stable || backend.role == BackendRole::Live || !inner.wrong.is_empty(), "{id} is stable and would not return\n{log}");
+        assert!(
+            !stable || backend.role == BackendRole::Live || !inner.wrong.is_empty(),
+            "{id} is stable and would not return\n{log}"
+        );
     }
 }
 
@@ -187,8 +223,15 @@ pub fn assert_promoted(sim: &Sim, plan: &Plan) {
     let inner = sim.inner();
     let log = inner.log.join("\n");
     let loaded = &inner.loaded.as_ref().expect("routes are in force").routes;
-    assert!(!loaded.weight(plan.slot).is_zero() && loaded.weight(plan.slot.other()).is_zero(), "{loaded:?}\n{log}");
-    assert_eq!(inner.state.stable.as_ref().map(|s| (s.release, s.slot)), Some((plan.release.number, plan.slot)), "{log}");
+    assert!(
+        !loaded.weight(plan.slot).is_zero() && loaded.weight(plan.slot.other()).is_zero(),
+        "{loaded:?}\n{log}"
+    );
+    assert_eq!(
+        inner.state.stable.as_ref().map(|s| (s.release, s.slot)),
+        Some((plan.release.number, plan.slot)),
+        "{log}"
+    );
     assert_eq!(inner.state.open, None);
     assert!(plan.backends.iter().all(|b| inner.backends.contains_key(&b.id)), "{log}");
     assert!(inner.state.routes.as_ref().is_some_and(|routes| routes.same_traffic(loaded)), "{log}");
@@ -199,7 +242,8 @@ pub fn assert_clean_slate(sim: &Sim, plan: &Plan) {
     assert_accounted(sim);
     let inner = sim.inner();
     let log = inner.log.join("\n");
-    let launched = matches!(plan.kind, DeploymentKind::Deploy | DeploymentKind::Rollback { fast: false });
+    let launched =
+        matches!(plan.kind, DeploymentKind::Deploy | DeploymentKind::Rollback { fast: false });
     for backend in plan.backends.iter().filter(|_| launched) {
         assert!(!inner.backends.contains_key(&backend.id), "{} is left\n{log}", backend.id);
     }
@@ -209,7 +253,10 @@ pub fn assert_clean_slate(sim: &Sim, plan: &Plan) {
             assert_eq!(loaded.weight(stable.slot), agente_engine::weight::Weight::FULL, "{log}");
             assert!(stable.backends.iter().all(|b| inner.backends.contains_key(&b.id)), "{log}");
         }
-        None => assert!(inner.loaded.as_ref().is_none_or(|loaded| loaded.routes.routes.is_empty()), "{log}"),
+        None => assert!(
+            inner.loaded.as_ref().is_none_or(|loaded| loaded.routes.routes.is_empty()),
+            "{log}"
+        ),
     }
     assert_eq!(inner.state.stable, plan.stable, "{log}");
     assert_eq!(inner.state.routes, plan.routes_before, "{log}");

@@ -65,7 +65,11 @@ impl Drop for Sleep {
 }
 
 /// Drives a future to its end, or to the moment when `killed` says that the process is dead.
-pub fn drive<T>(time: &Time, killed: impl Fn() -> bool, future: impl Future<Output = T>) -> Option<T> {
+pub fn drive<T>(
+    time: &Time,
+    killed: impl Fn() -> bool,
+    future: impl Future<Output = T>,
+) -> Option<T> {
     let mut future = std::pin::pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     let polls = Rc::new(RefCell::new(0_u64));
@@ -77,7 +81,10 @@ pub fn drive<T>(time: &Time, killed: impl Fn() -> bool, future: impl Future<Outp
             return None;
         }
         *polls.borrow_mut() += 1;
-        assert!(*polls.borrow() < 2_000_000, "the deployment neither ends nor waits for a bound time");
+        assert!(
+            *polls.borrow() < 2_000_000,
+            "the deployment neither ends nor waits for a bound time"
+        );
         assert!(time.advance(), "the deployment waits for something that never comes");
     }
 }

@@ -1,4 +1,5 @@
-//! Fake ports that are stricter than the real ones: they check the invariants at every call, and fail, die or lie as told.
+//! Fake ports that are stricter than the real ones: they check the invariants at every call, and
+//! fail, die or lie as told.
 
 use crate::time::Time;
 use agente_engine::attempt::Attempt;
@@ -216,7 +217,16 @@ impl Sim {
     }
 
     pub fn world(&self) -> World<'_> {
-        World { runtime: self, switcher: self, checks: self, metrics: self, prober: Some(self), store: self, clock: self, observer: &Quiet }
+        World {
+            runtime: self,
+            switcher: self,
+            checks: self,
+            metrics: self,
+            prober: Some(self),
+            store: self,
+            clock: self,
+            observer: &Quiet,
+        }
     }
 
     pub fn is_dead(&self) -> bool {
@@ -246,13 +256,22 @@ impl Sim {
         inner.candidate_slot = Some(slot);
         inner.probe_started = None;
         inner.fence += 1;
-        let serving = inner.loaded.iter().flat_map(|desired| desired.routes.routes.clone()).filter(|route| !route.weight.is_zero());
-        inner.served_before = serving.flat_map(|route| route.backends).map(|backend| backend.id).collect();
+        let serving = inner
+            .loaded
+            .iter()
+            .flat_map(|desired| desired.routes.routes.clone())
+            .filter(|route| !route.weight.is_zero());
+        inner.served_before =
+            serving.flat_map(|route| route.backends).map(|backend| backend.id).collect();
         Fence(inner.fence)
     }
 
     /// Counts a call, does `effect` unless told otherwise, and goes wrong as told.
-    async fn call<T>(&self, name: &str, effect: impl FnOnce(&mut Inner, u64) -> T) -> Result<T, Failure> {
+    async fn call<T>(
+        &self,
+        name: &str,
+        effect: impl FnOnce(&mut Inner, u64) -> T,
+    ) -> Result<T, Failure> {
         if self.is_dead() {
             // Another branch of the same process: dead with it.
             std::future::pending::<()>().await;
@@ -266,8 +285,12 @@ impl Sim {
             inner.log.push(format!("{now:>7} call {number} {name} {wrong:?}"));
             inner.settle(now);
             let value = match wrong {
-                None | Some(Wrong::FailsAfter | Wrong::HangsAfter | Wrong::DiesAfter) => Some(effect(&mut inner, now)),
-                Some(Wrong::Refuses | Wrong::FailsBefore | Wrong::HangsBefore | Wrong::DiesBefore) => None,
+                None | Some(Wrong::FailsAfter | Wrong::HangsAfter | Wrong::DiesAfter) => {
+                    Some(effect(&mut inner, now))
+                }
+                Some(
+                    Wrong::Refuses | Wrong::FailsBefore | Wrong::HangsBefore | Wrong::DiesBefore,
+                ) => None,
             };
             if matches!(wrong, Some(Wrong::DiesBefore | Wrong::DiesAfter)) {
                 inner.dead = true;
@@ -278,13 +301,19 @@ impl Sim {
         match (wrong, value) {
             (None, Some(value)) => Ok(value),
             (Some(Wrong::Refuses), _) => Err(Failure::Refused { fault: fault("it was refused") }),
-            (Some(Wrong::FailsBefore | Wrong::FailsAfter), _) => Err(Failure::Unknown { fault: fault("it failed") }),
+            (Some(Wrong::FailsBefore | Wrong::FailsAfter), _) => {
+                Err(Failure::Unknown { fault: fault("it failed") })
+            }
             _ => std::future::pending().await,
         }
     }
 
     /// A call that only looks.
-    async fn look<T>(&self, name: &str, effect: impl FnOnce(&mut Inner, u64) -> T) -> Result<T, Fault> {
+    async fn look<T>(
+        &self,
+        name: &str,
+        effect: impl FnOnce(&mut Inner, u64) -> T,
+    ) -> Result<T, Fault> {
         self.call(name, effect).await.map_err(|failure| failure.fault().clone())
     }
 }
@@ -298,7 +327,12 @@ impl Inner {
         {
             let before = self.loaded.replace(desired.clone());
             let desired = desired.clone();
-            for backend in before.iter().flat_map(|before| &before.routes.routes).chain(&desired.routes.routes).flat_map(|route| &route.backends) {
+            for backend in before
+                .iter()
+                .flat_map(|before| &before.routes.routes)
+                .chain(&desired.routes.routes)
+                .flat_map(|route| &route.backends)
+            {
                 let had = before.as_ref().is_some_and(|before| before.routes.reaches(&backend.id));
                 let has = desired.routes.reaches(&backend.id);
                 if had && !has {
@@ -306,7 +340,10 @@ impl Inner {
                 }
                 if has {
                     self.unreached_since.remove(&backend.id);
-                    let weighted = desired.routes.routes.iter().any(|route| !route.weight.is_zero() && route.backends.contains(backend));
+                    let weighted =
+                        desired.routes.routes.iter().any(|route| {
+                            !route.weight.is_zero() && route.backends.contains(backend)
+                        });
                     if weighted && self.is_candidate(&backend.id) && self.shifted_at.is_none() {
                         self.shifted_at = Some(now);
                     }
@@ -324,7 +361,9 @@ impl Inner {
     }
 
     fn drained(&self, backends: &[BackendId], now: u64) -> bool {
-        backends.iter().all(|id| self.unreached_since.get(id).is_none_or(|since| now >= since + self.drain_takes))
+        backends.iter().all(|id| {
+            self.unreached_since.get(id).is_none_or(|since| now >= since + self.drain_takes)
+        })
     }
 
     /// Requests go where the routes lead; a scrape a second sees the counters.
@@ -344,16 +383,26 @@ impl Inner {
                     .iter()
                     .filter(|route| !route.weight.is_zero())
                     .map(|route| {
-                        let mine = route.backends.iter().filter(|backend| self.is_candidate(&backend.id) == candidate).count();
-                        f64::from(route.weight.basis_points()) / 10_000.0 * mine as f64 / route.backends.len().max(1) as f64
+                        let mine = route
+                            .backends
+                            .iter()
+                            .filter(|backend| self.is_candidate(&backend.id) == candidate)
+                            .count();
+                        f64::from(route.weight.basis_points()) / 10_000.0 * mine as f64
+                            / route.backends.len().max(1) as f64
                     })
                     .sum()
             });
-            let failing = if candidate { self.metrics.candidate_fails } else { self.metrics.stable_fails };
+            let failing =
+                if candidate { self.metrics.candidate_fails } else { self.metrics.stable_fails };
             let grown = share * self.metrics.per_second * (now - last) as f64 / 1000.0;
             let side = self.metrics.sides.entry(slot).or_default();
             if second > last {
-                side.points.push((second, (side.total + grown).floor(), (side.failed + grown * failing).floor()));
+                side.points.push((
+                    second,
+                    (side.total + grown).floor(),
+                    (side.failed + grown * failing).floor(),
+                ));
             }
             side.total += grown;
             side.failed += grown * failing;
@@ -365,7 +414,9 @@ impl Inner {
     fn answers(&self, id: &BackendId, now: u64) -> bool {
         let Some(_) = self.backends.get(id) else { return false };
         match self.candidate {
-            Candidate::TurnsBad(after) | Candidate::Dies(after) if self.is_candidate(id) => self.since_shift(now).is_none_or(|passed| passed < after),
+            Candidate::TurnsBad(after) | Candidate::Dies(after) if self.is_candidate(id) => {
+                self.since_shift(now).is_none_or(|passed| passed < after)
+            }
             Candidate::NeverHealthy | Candidate::CrashLoops if self.is_candidate(id) => false,
             _ => !self.stable_fails || self.is_candidate(id),
         }
@@ -374,15 +425,35 @@ impl Inner {
     /// The invariants that hold at every moment.
     fn check(&self, now: u64) {
         for desired in self.loaded.iter().chain(self.applied.iter().map(|(desired, _)| desired)) {
-            let total: u32 = desired.routes.routes.iter().map(|route| route.weight.basis_points()).sum();
+            let total: u32 =
+                desired.routes.routes.iter().map(|route| route.weight.basis_points()).sum();
             assert!(desired.routes.routes.is_empty() || total == 10_000, "weights sum to {total}");
             for route in desired.routes.routes.iter().filter(|route| !route.weight.is_zero()) {
-                let enough = u64::from(route.weight.basis_points()) * self.least_serving as u64 <= route.backends.len() as u64 * 10_000;
-                assert!(enough, "{now}: {} has {} on {} backends\n{}", route.slot, route.weight, route.backends.len(), self.log.join("\n"));
+                let enough = u64::from(route.weight.basis_points()) * self.least_serving as u64
+                    <= route.backends.len() as u64 * 10_000;
+                assert!(
+                    enough,
+                    "{now}: {} has {} on {} backends\n{}",
+                    route.slot,
+                    route.weight,
+                    route.backends.len(),
+                    self.log.join("\n")
+                );
                 for backend in &route.backends {
-                    let proven = self.proven.contains(&backend.id) || self.served_before.contains(&backend.id);
-                    assert!(proven, "{now}: {} has weight and was not proven\n{}", backend.id, self.log.join("\n"));
-                    assert!(self.backends.contains_key(&backend.id), "{now}: {} has weight and is not there\n{}", backend.id, self.log.join("\n"));
+                    let proven = self.proven.contains(&backend.id)
+                        || self.served_before.contains(&backend.id);
+                    assert!(
+                        proven,
+                        "{now}: {} has weight and was not proven\n{}",
+                        backend.id,
+                        self.log.join("\n")
+                    );
+                    assert!(
+                        self.backends.contains_key(&backend.id),
+                        "{now}: {} has weight and is not there\n{}",
+                        backend.id,
+                        self.log.join("\n")
+                    );
                 }
             }
         }
@@ -394,7 +465,10 @@ impl Inner {
             return; // Putting the last acknowledged routes back is allowed without a journal.
         }
         let attempt = Attempt::fold(&self.entries).expect("the journal folds");
-        let open = attempt.steps.iter().any(|step| matches!(step, StepState::Running | StepState::Undoing));
+        let open = attempt
+            .steps
+            .iter()
+            .any(|step| matches!(step, StepState::Running | StepState::Undoing));
         assert!(open, "{what} without a journaled start\n{}", self.log.join("\n"));
     }
 }
@@ -408,7 +482,12 @@ impl Runtime for Sim {
     async fn preflight(&self, _: &Release, _: &[Backend]) -> Vec<Finding> {
         match self.look("preflight", |_, _| ()).await {
             Ok(()) => vec![],
-            Err(fault) => vec![Finding { subject: "runtime".into(), result: FindingResult::Bad, message: fault.message, hint: None }],
+            Err(fault) => vec![Finding {
+                subject: "runtime".into(),
+                result: FindingResult::Bad,
+                message: fault.message,
+                hint: None,
+            }],
         }
     }
 
@@ -453,10 +532,23 @@ impl Runtime for Sim {
     async fn retire(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure> {
         self.call(&format!("retire {}", backend.id), |inner, now| {
             inner.check_journaled("retire");
-            let Some(found) = inner.backends.get(&backend.id).cloned() else { return Retired { found: false, killed: false } };
-            assert_eq!(grace, found.stop_grace, "{} is stopped with another release's grace", backend.id);
-            for desired in inner.loaded.iter().chain(inner.applied.iter().map(|(desired, _)| desired)) {
-                assert!(!desired.routes.reaches(&backend.id), "{} is retired while requests reach it\n{}", backend.id, inner.log.join("\n"));
+            let Some(found) = inner.backends.get(&backend.id).cloned() else {
+                return Retired { found: false, killed: false };
+            };
+            assert_eq!(
+                grace, found.stop_grace,
+                "{} is stopped with another release's grace",
+                backend.id
+            );
+            for desired in
+                inner.loaded.iter().chain(inner.applied.iter().map(|(desired, _)| desired))
+            {
+                assert!(
+                    !desired.routes.reaches(&backend.id),
+                    "{} is retired while requests reach it\n{}",
+                    backend.id,
+                    inner.log.join("\n")
+                );
             }
             if !inner.drained(std::slice::from_ref(&backend.id), now) {
                 inner.cut.push(backend.id.clone());
@@ -490,17 +582,29 @@ impl TrafficSwitcher for Sim {
 
     async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure> {
         if self.inner().target_refuses {
-            return Err(Failure::Refused { fault: fault("its configuration is broken by somebody else") });
+            return Err(Failure::Refused {
+                fault: fault("its configuration is broken by somebody else"),
+            });
         }
-        self.call(&format!("apply {op} blue {} green {}", desired.routes.weight(Slot::Blue), desired.routes.weight(Slot::Green)), |inner, now| {
-            inner.check_journaled("apply");
-            assert!(inner.locked.contains("sim"), "the target is changed without its lock");
-            assert!(desired.fence.0 >= inner.loaded.as_ref().map_or(0, |loaded| loaded.fence.0), "a stale token reached the target");
-            if inner.applied.as_ref().is_none_or(|(applied, _)| applied != desired) {
-                inner.applied = Some((desired.clone(), now));
-            }
-            observed(inner, now)
-        })
+        self.call(
+            &format!(
+                "apply {op} blue {} green {}",
+                desired.routes.weight(Slot::Blue),
+                desired.routes.weight(Slot::Green)
+            ),
+            |inner, now| {
+                inner.check_journaled("apply");
+                assert!(inner.locked.contains("sim"), "the target is changed without its lock");
+                assert!(
+                    desired.fence.0 >= inner.loaded.as_ref().map_or(0, |loaded| loaded.fence.0),
+                    "a stale token reached the target"
+                );
+                if inner.applied.as_ref().is_none_or(|(applied, _)| applied != desired) {
+                    inner.applied = Some((desired.clone(), now));
+                }
+                observed(inner, now)
+            },
+        )
         .await
     }
 
@@ -512,7 +616,12 @@ impl TrafficSwitcher for Sim {
         let ids: Vec<BackendId> = backends.iter().map(|backend| backend.id.clone()).collect();
         self.look(&format!("drain {slot}"), |inner, now| {
             let done = inner.drained(&ids, now);
-            Drained { done, remaining: u32::from(!done), evidence: "workers-gone".into(), message: format!("{} old workers", u32::from(!done)) }
+            Drained {
+                done,
+                remaining: u32::from(!done),
+                evidence: "workers-gone".into(),
+                message: format!("{} old workers", u32::from(!done)),
+            }
         })
         .await
     }
@@ -542,11 +651,14 @@ impl HealthCheck for Sim {
         let verdict = |kind| Verdict { kind, value: None, reason: "as simulated".into() };
         let asked = self
             .look(&format!("check {}", check.name), |inner, now| {
-                let ids: Vec<BackendId> = subject.backends.iter().map(|backend| backend.id.clone()).collect();
+                let ids: Vec<BackendId> =
+                    subject.backends.iter().map(|backend| backend.id.clone()).collect();
                 let candidate = ids.iter().any(|id| inner.is_candidate(id));
                 let unhealthy = match inner.candidate {
                     Candidate::NeverHealthy | Candidate::CrashLoops => candidate,
-                    Candidate::TurnsUnhealthy(after) => candidate && inner.since_shift(now).is_some_and(|passed| passed >= after),
+                    Candidate::TurnsUnhealthy(after) => {
+                        candidate && inner.since_shift(now).is_some_and(|passed| passed >= after)
+                    }
                     Candidate::Unanswered if candidate => return VerdictKind::Errored,
                     _ => false,
                 };
@@ -565,7 +677,14 @@ impl HealthCheck for Sim {
 
 #[async_trait]
 impl MetricSource for Sim {
-    async fn read(&self, query: &MetricQuery, _: Wanted, subject: &Subject, from: Timestamp, to: Timestamp) -> Result<Reading, Fault> {
+    async fn read(
+        &self,
+        query: &MetricQuery,
+        _: Wanted,
+        subject: &Subject,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Reading, Fault> {
         let takes = self.inner().metrics.takes;
         if takes > 0 {
             self.time.sleep(Duration::from_millis(takes)).await;
@@ -579,12 +698,18 @@ impl MetricSource for Sim {
                 return Ok(Reading::default());
             }
             let errors = query.spec == "errors";
-            let points = inner.metrics.sides.get(&slot).map(|side| side.points.clone()).unwrap_or_default();
+            let points =
+                inner.metrics.sides.get(&slot).map(|side| side.points.clone()).unwrap_or_default();
             let window = points.into_iter().filter(|(at, ..)| *at >= from.0 && *at <= to.0);
-            let points: Vec<(Timestamp, f64)> = window.map(|(at, total, failed)| (Timestamp(at), if errors { failed } else { total })).collect();
+            let points: Vec<(Timestamp, f64)> = window
+                .map(|(at, total, failed)| (Timestamp(at), if errors { failed } else { total }))
+                .collect();
             // As with real counters: no series for what never happened.
             let empty = points.last().is_none_or(|(_, value)| *value == 0.0);
-            Ok(Reading { series: if empty { vec![] } else { vec![Series { labels: vec![], points }] }, doubts: vec![] })
+            Ok(Reading {
+                series: if empty { vec![] } else { vec![Series { labels: vec![], points }] },
+                doubts: vec![],
+            })
         })
         .await
         .and_then(|answer| answer)
@@ -604,7 +729,8 @@ impl Prober for Sim {
         .await
     }
 
-    /// Ten requests a second; each judged as the world is now, which is exact enough at a poll of 100 ms.
+    /// Ten requests a second; each judged as the world is now, which is exact enough at a poll of
+    /// 100 ms.
     fn report(&self) -> ProbeReport {
         let now = self.time.now().0;
         let mut inner = self.inner();
@@ -617,9 +743,14 @@ impl Prober for Sim {
             _ => None,
         };
         // What the stable side fails ends with its requests.
-        let bad_until = inner.shifted_at.filter(|_| inner.stable_fails && inner.candidate == Candidate::Good).unwrap_or(now);
-        let failed = bad_since.map_or(0, |since| bad_until.saturating_sub(since.max(started)) / 100);
-        let mut report = ProbeReport { sent, succeeded: sent - failed.min(sent), ..ProbeReport::default() };
+        let bad_until = inner
+            .shifted_at
+            .filter(|_| inner.stable_fails && inner.candidate == Candidate::Good)
+            .unwrap_or(now);
+        let failed =
+            bad_since.map_or(0, |since| bad_until.saturating_sub(since.max(started)) / 100);
+        let mut report =
+            ProbeReport { sent, succeeded: sent - failed.min(sent), ..ProbeReport::default() };
         if failed > 0 {
             report.failed.insert("status-5xx".into(), failed);
         }
@@ -635,8 +766,11 @@ impl Prober for Sim {
         self.look("identities", |inner, now| {
             inner.settle(now);
             let routes = inner.loaded.as_ref().map(|loaded| loaded.routes.clone());
-            let serving = routes.and_then(|routes| routes.routes.into_iter().find(|route| !route.weight.is_zero()));
-            let answered = serving.filter(|route| route.backends.iter().all(|backend| inner.answers(&backend.id, now)));
+            let serving = routes
+                .and_then(|routes| routes.routes.into_iter().find(|route| !route.weight.is_zero()));
+            let answered = serving.filter(|route| {
+                route.backends.iter().all(|backend| inner.answers(&backend.id, now))
+            });
             vec![answered.map(|route| route.slot.to_string()).unwrap_or_default(); count]
         })
         .await
@@ -645,7 +779,13 @@ impl Prober for Sim {
 
 #[async_trait]
 impl Store for Sim {
-    async fn append(&self, deployment: &DeploymentId, fence: Fence, event: &Event, state: &ServiceState) -> Result<(), AppendError> {
+    async fn append(
+        &self,
+        deployment: &DeploymentId,
+        fence: Fence,
+        event: &Event,
+        state: &ServiceState,
+    ) -> Result<(), AppendError> {
         let dead = {
             let now = self.time.now();
             let mut inner = self.inner();
@@ -666,22 +806,48 @@ impl Store for Sim {
                 inner.die_before_entry = None;
                 inner.dead = true;
             } else {
-                inner.entries.push(Entry { sequence, at: now, deployment: deployment.clone(), event: event.clone() });
+                inner.entries.push(Entry {
+                    sequence,
+                    at: now,
+                    deployment: deployment.clone(),
+                    event: event.clone(),
+                });
                 inner.state = state.clone();
                 inner.target_refuses |= inner.target_refuses_from == Some(sequence);
-                for standing in state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing)) {
-                    let its_own = |backend: &Backend| backend.id.0.contains(&format!("-{}-r{}-", standing.slot, standing.release.0));
-                    assert!(standing.backends.iter().all(its_own), "the state has strangers in {standing:?}\n{}", inner.log.join("\n"));
+                for standing in
+                    state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing))
+                {
+                    let its_own = |backend: &Backend| {
+                        backend
+                            .id
+                            .0
+                            .contains(&format!("-{}-r{}-", standing.slot, standing.release.0))
+                    };
+                    assert!(
+                        standing.backends.iter().all(its_own),
+                        "the state has strangers in {standing:?}\n{}",
+                        inner.log.join("\n")
+                    );
                 }
                 let text = serde_json::to_string(event).unwrap();
-                inner.log.push(format!("{:>7} entry {sequence} {}", now.0, &text[..text.len().min(160)]));
+                inner.log.push(format!(
+                    "{:>7} entry {sequence} {}",
+                    now.0,
+                    &text[..text.len().min(160)]
+                ));
                 Attempt::fold(&inner.entries).expect("every prefix of the journal folds");
                 inner.settle(now.0);
                 inner.check(now.0);
                 if inner.abort_at_entry == Some(sequence) {
                     inner.abort_at_entry = None;
                     let id = inner.mailbox.len() as u64 + 1;
-                    inner.mailbox.push(Decision { id, decision: DecisionKind::Abort, by: "tester".into(), reason: None, at: now });
+                    inner.mailbox.push(Decision {
+                        id,
+                        decision: DecisionKind::Abort,
+                        by: "tester".into(),
+                        reason: None,
+                        at: now,
+                    });
                     inner.abort_heard = Some((now.0, 0));
                 }
                 if let (Event::Decided(_), Some((left, 0))) = (event, inner.abort_heard) {
@@ -705,7 +871,13 @@ impl Store for Sim {
         let mut inner = self.inner();
         if let Some((_, decision)) = inner.decide_at.take_if(|(at, _)| *at <= now.0) {
             let id = inner.mailbox.len() as u64 + 1;
-            inner.mailbox.push(Decision { id, decision, by: "tester".into(), reason: None, at: now });
+            inner.mailbox.push(Decision {
+                id,
+                decision,
+                by: "tester".into(),
+                reason: None,
+                at: now,
+            });
         }
         Ok(inner.mailbox.iter().filter(|decision| decision.id > after).cloned().collect())
     }
@@ -717,7 +889,10 @@ impl Store for Sim {
                 self.0.inner().locked.remove(&self.1);
             }
         }
-        assert!(self.inner().locked.insert(key.to_owned()), "the lock of the target is taken twice");
+        assert!(
+            self.inner().locked.insert(key.to_owned()),
+            "the lock of the target is taken twice"
+        );
         Ok(TargetLock::new(Held(self.clone(), key.to_owned())))
     }
 }
@@ -727,7 +902,8 @@ impl Clock for Sim {
     fn now(&self) -> Timestamp {
         let set = self.inner().wall_set;
         let now = self.time.now();
-        set.filter(|(at, _)| now.0 >= *at).map_or(now, |(_, by)| Timestamp(now.0.saturating_add_signed(by)))
+        set.filter(|(at, _)| now.0 >= *at)
+            .map_or(now, |(_, by)| Timestamp(now.0.saturating_add_signed(by)))
     }
     fn elapsed(&self) -> Duration {
         Duration::from_millis(self.time.now().0)

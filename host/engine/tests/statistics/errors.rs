@@ -2,7 +2,9 @@
 
 use crate::traffic::{Traffic, stage};
 use crate::{RUNS, assert_common, assert_rare, runs_where};
-use agente_engine::statistics::{Acceptance, Counts, JudgementKind, LimitTest, Multiple, Proportion, RatioTest};
+use agente_engine::statistics::{
+    Acceptance, Counts, JudgementKind, LimitTest, Multiple, Proportion, RatioTest,
+};
 
 /// The looks of a long run.
 const LOOKS: u32 = 200;
@@ -47,8 +49,10 @@ fn rates_that_drift_while_weights_grow_give_no_more_alarms() {
     let alarms = runs_where(|traffic| {
         let mut test = ratio_test();
         (0..LOOKS).any(|look| {
-            // Both get better and worse by turns, from 0.1 % to 20 %, faster than the looks could average out.
-            let rate = 0.001 + 0.199 * (0.5 - 0.5 * (f64::from(look) * traffic.fraction() / 5.0).cos());
+            // Both get better and worse by turns, from 0.1 % to 20 %, faster than the looks could
+            // average out.
+            let rate =
+                0.001 + 0.199 * (0.5 - 0.5 * (f64::from(look) * traffic.fraction() / 5.0).cos());
             let weight = [10, 25, 50][(look * 3 / LOOKS) as usize];
             let requests = 100 + (200.0 * traffic.fraction()) as u64;
             let candidate = requests * weight / 100;
@@ -64,8 +68,14 @@ fn rates_that_drift_while_weights_grow_give_no_more_alarms() {
 const LOOK_SECONDS: u32 = 15;
 const PER_SECOND: [u64; 2] = [2, 18];
 
-/// Whether outages of both sides ever fail the candidate. Each side is read at its own instant, `jitter` seconds early or late.
-fn shared_outages_fail(traffic: &mut Traffic, outages: u32, jitter: f64, candidate_is_bad: bool) -> bool {
+/// Whether outages of both sides ever fail the candidate. Each side is read at its own instant,
+/// `jitter` seconds early or late.
+fn shared_outages_fail(
+    traffic: &mut Traffic,
+    outages: u32,
+    jitter: f64,
+    candidate_is_bad: bool,
+) -> bool {
     let looks = 60;
     let seconds = (looks + 3) * LOOK_SECONDS;
     let mut out = vec![false; seconds as usize];
@@ -81,9 +91,13 @@ fn shared_outages_fail(traffic: &mut Traffic, outages: u32, jitter: f64, candida
     (0..looks).any(|look| {
         let [candidate, stable] = [0, 1].map(|side| {
             let late = jitter * (2.0 * traffic.fraction() - 1.0);
-            let until = (f64::from((look + 1) * LOOK_SECONDS) + offsets[side] + late).max(0.0) as usize;
-            let second = |out: &bool| traffic.requests(PER_SECOND[side], if *out { 1.0 } else { rates[side] }).unwrap();
-            let counts = out[read_until[side]..until].iter().map(second).fold(Counts::NONE, Counts::plus);
+            let until =
+                (f64::from((look + 1) * LOOK_SECONDS) + offsets[side] + late).max(0.0) as usize;
+            let second = |out: &bool| {
+                traffic.requests(PER_SECOND[side], if *out { 1.0 } else { rates[side] }).unwrap()
+            };
+            let counts =
+                out[read_until[side]..until].iter().map(second).fold(Counts::NONE, Counts::plus);
             read_until[side] = until;
             counts
         });
@@ -96,7 +110,10 @@ fn shared_outages_fail(traffic: &mut Traffic, outages: u32, jitter: f64, candida
 fn outages_of_both_sides_blame_nobody_though_the_sides_are_read_at_different_instants() {
     for (outages, jitter) in [(1, 0.0), (1, 3.0), (4, 0.0), (4, 3.0)] {
         let alarms = runs_where(|traffic| shared_outages_fail(traffic, outages, jitter, false));
-        assert_rare(&format!("false alarms, {outages} outages of both sides, jitter {jitter} s"), alarms);
+        assert_rare(
+            &format!("false alarms, {outages} outages of both sides, jitter {jitter} s"),
+            alarms,
+        );
     }
 }
 
@@ -107,15 +124,23 @@ fn a_bad_candidate_is_found_between_outages_of_both_sides() {
 }
 
 #[test]
-fn bad_candidates_are_caught_by_the_stated_number_of_requests_and_never_passed_beyond_the_miss_rate() {
+fn bad_candidates_are_caught_by_the_stated_number_of_requests_and_never_passed_beyond_the_miss_rate()
+ {
     for (rate, requests) in [(0.5, 300), (0.05, 300), (0.01, 4000)] {
         for stable in [0.0, 0.001] {
-            let caught = runs_where(|traffic| stage(traffic, rate, stable, 9, requests).unwrap() == JudgementKind::Fail);
-            assert_common(&format!("caught, {rate} against {stable} by {requests} requests"), caught);
+            let caught = runs_where(|traffic| {
+                stage(traffic, rate, stable, 9, requests).unwrap() == JudgementKind::Fail
+            });
+            assert_common(
+                &format!("caught, {rate} against {stable} by {requests} requests"),
+                caught,
+            );
         }
     }
     for (rate, requests) in [(0.5, 300), (0.05, 300), (0.01, 300), (0.01, 1000), (0.05, 1000)] {
-        let passed = runs_where(|traffic| stage(traffic, rate, 0.001, 9, requests).unwrap() == JudgementKind::Pass);
+        let passed = runs_where(|traffic| {
+            stage(traffic, rate, 0.001, 9, requests).unwrap() == JudgementKind::Pass
+        });
         assert_rare(&format!("passed, {rate} against 0.001 by {requests} requests"), passed);
     }
 }
@@ -167,7 +192,8 @@ fn a_share_at_the_limit_rarely_fails_it() {
 fn a_candidate_worse_than_stable_by_the_margin_rarely_passes() {
     for stable_rate in [0.0, 0.001, 0.03, 0.3] {
         let missed = runs_where(|traffic| {
-            let rule = Acceptance::new(Proportion::ONE_PERCENT, Some(Proportion::ONE_PERCENT), None);
+            let rule =
+                Acceptance::new(Proportion::ONE_PERCENT, Some(Proportion::ONE_PERCENT), None);
             let (mut candidate, mut stable) = (Counts::NONE, Counts::NONE);
             (0..LOOKS).any(|_| {
                 candidate = candidate.plus(traffic.requests(60, stable_rate + 0.01).unwrap());

@@ -4,7 +4,8 @@ use crate::RUNS;
 use crate::traffic::Traffic;
 use crate::{assert_common, assert_rare, runs_where};
 use agente_engine::statistics::{
-    BucketBounds, Histogram, JudgementKind, LatencyTest, LatencyTestOptions, Multiple, Proportion, SequentialRankOptions, SequentialRankTest,
+    BucketBounds, Histogram, JudgementKind, LatencyTest, LatencyTestOptions, Multiple, Proportion,
+    SequentialRankOptions, SequentialRankTest,
 };
 
 /// The customary bounds of Prometheus' clients, in seconds.
@@ -14,7 +15,8 @@ fn bounds() -> BucketBounds {
     BucketBounds::new(&BOUNDS).unwrap()
 }
 
-/// Requests whose times have a median of 50 ms times `slower` and a heavy tail: log-logistic, 99 % within 0.5 s times `slower`.
+/// Requests whose times have a median of 50 ms times `slower` and a heavy tail: log-logistic, 99 %
+/// within 0.5 s times `slower`.
 fn requests(traffic: &mut Traffic, total: u64, slower: f64) -> Histogram {
     let mut counts = vec![0; BOUNDS.len() + 1];
     for _ in 0..total {
@@ -37,7 +39,12 @@ fn options() -> LatencyTestOptions {
 }
 
 /// Looks until decided, both sides slower by what `slower` gives for the look.
-fn decided(traffic: &mut Traffic, options: LatencyTestOptions, looks: u32, slower: impl Fn(u32) -> [f64; 2]) -> JudgementKind {
+fn decided(
+    traffic: &mut Traffic,
+    options: LatencyTestOptions,
+    looks: u32,
+    slower: impl Fn(u32) -> [f64; 2],
+) -> JudgementKind {
     let mut test = LatencyTest::new(&bounds(), options).unwrap();
     for look in 0..looks {
         let [candidate, stable] = slower(look);
@@ -65,18 +72,32 @@ fn a_candidate_as_fast_as_stable_passes_and_rarely_fails() {
 
 #[test]
 fn each_rule_catches_the_slowness_that_it_is_for() {
-    let none = LatencyTestOptions { max_seconds: None, max_ratio_to_stable: None, smallest_effect: None, ..options() };
+    let none = LatencyTestOptions {
+        max_seconds: None,
+        max_ratio_to_stable: None,
+        smallest_effect: None,
+        ..options()
+    };
     for (rule, slower, options) in [
         ("longest time", 5.0, LatencyTestOptions { max_seconds: options().max_seconds, ..none }),
-        ("ratio", 10.0, LatencyTestOptions { max_ratio_to_stable: options().max_ratio_to_stable, ..none }),
+        (
+            "ratio",
+            10.0,
+            LatencyTestOptions { max_ratio_to_stable: options().max_ratio_to_stable, ..none },
+        ),
         ("ranks", 3.0, LatencyTestOptions { smallest_effect: options().smallest_effect, ..none }),
     ] {
-        // Good for ten looks, by which stable's quantile is known, then slower; buckets are coarse, so the ratio of 1.5 is tested at 1 s, five times stable's quantile.
+        // Good for ten looks, by which stable's quantile is known, then slower; buckets are coarse,
+        // so the ratio of 1.5 is tested at 1 s, five times stable's quantile.
         let caught = runs_where(|traffic| {
             let mut test = LatencyTest::new(&bounds(), options).unwrap();
             (0..50).any(|look| {
                 let stable = requests(traffic, 90, 1.0);
-                test.add(&requests(traffic, 30, if look < 10 { 1.0 } else { slower }), Some(&stable)).unwrap();
+                test.add(
+                    &requests(traffic, 30, if look < 10 { 1.0 } else { slower }),
+                    Some(&stable),
+                )
+                .unwrap();
                 test.kind() == JudgementKind::Fail
             })
         });
@@ -98,15 +119,22 @@ fn what_slows_both_sides_down_blames_the_candidate_only_against_the_longest_time
         })
     });
     assert_rare("false alarms, both sides slow for a while", failed);
-    let limited = LatencyTestOptions { max_ratio_to_stable: None, smallest_effect: None, ..options() };
-    let failed = runs_where(|traffic| decided(traffic, limited, 60, |_| [8.0, 8.0]) == JudgementKind::Fail);
+    let limited =
+        LatencyTestOptions { max_ratio_to_stable: None, smallest_effect: None, ..options() };
+    let failed =
+        runs_where(|traffic| decided(traffic, limited, 60, |_| [8.0, 8.0]) == JudgementKind::Fail);
     assert_common("caught, both sides beyond the longest time", failed);
 }
 
 #[test]
 fn a_candidate_slower_by_an_effect_that_matters_is_rarely_accepted() {
-    let options = SequentialRankOptions { false_alarm: Proportion::ONE_PERCENT, missed: Proportion::ONE_PERCENT, smallest_effect: Proportion::MEDIUM_EFFECT };
-    // In these buckets, the probability of superiority is 0.6401 where one side is slower by this factor.
+    let options = SequentialRankOptions {
+        false_alarm: Proportion::ONE_PERCENT,
+        missed: Proportion::ONE_PERCENT,
+        smallest_effect: Proportion::MEDIUM_EFFECT,
+    };
+    // In these buckets, the probability of superiority is 0.6401 where one side is slower by this
+    // factor.
     let slower = 1.584;
     let accepted = runs_where(|traffic| {
         let mut test = SequentialRankTest::new(&bounds(), options);

@@ -1,6 +1,16 @@
-//! The error rates that the statistics promise, shown by simulation: a thousand runs each, from fixed seeds.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a test says what it saw")]
-#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made-up numbers are small and positive")]
+//! The error rates that the statistics promise, shown by simulation: a thousand runs each, from
+//! fixed seeds.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it saw"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "made-up numbers are small and positive"
+)]
 
 mod errors;
 mod latency;

@@ -23,11 +23,22 @@ impl Traffic {
 
     /// Requests of which each fails with the probability `rate`, by itself.
     pub(crate) fn requests(&mut self, total: u64, rate: f64) -> Result<Counts, CountsError> {
-        Counts::new(if rate > 0.5 { total - self.events(total, 1.0 - rate) } else { self.events(total, rate) }, total)
+        Counts::new(
+            if rate > 0.5 {
+                total - self.events(total, 1.0 - rate)
+            } else {
+                self.events(total, rate)
+            },
+            total,
+        )
     }
 
     /// Goes from event to event: the gaps between them are geometric.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a saturated gap ends the loop")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a saturated gap ends the loop"
+    )]
     fn events(&mut self, total: u64, rate: f64) -> u64 {
         let mut events = 0;
         if rate > 0.0 {
@@ -45,9 +56,16 @@ impl Traffic {
     }
 }
 
-/// One stage of a canary with the standard parameters: looks until it is decided, or until the candidate had `requests`. `stable_share` is how
-/// many requests stable has for each of the candidate's.
-pub(crate) fn stage(traffic: &mut Traffic, candidate: f64, stable: f64, stable_share: u64, requests: u64) -> Result<JudgementKind, CountsError> {
+/// One stage of a canary with the standard parameters: looks until it is decided, or until the
+/// candidate had `requests`. `stable_share` is how many requests stable has for each of the
+/// candidate's.
+pub(crate) fn stage(
+    traffic: &mut Traffic,
+    candidate: f64,
+    stable: f64,
+    stable_share: u64,
+    requests: u64,
+) -> Result<JudgementKind, CountsError> {
     let mut test = ErrorTest::new(ErrorTestOptions::default());
     let mut kind = JudgementKind::Undecided;
     for _ in 0..requests / REQUESTS_PER_LOOK {

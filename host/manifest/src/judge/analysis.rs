@@ -16,13 +16,16 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long one query may take unless the manifest says otherwise: sources of numbers answer in well below a second, or are overloaded.
+/// How long one query may take unless the manifest says otherwise: sources of numbers answer in
+/// well below a second, or are overloaded.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many unhealthy looks a number of now may have unless the manifest says otherwise. Errors and latency have weighed their evidence themselves.
+/// How many unhealthy looks a number of now may have unless the manifest says otherwise. Errors and
+/// latency have weighed their evidence themselves.
 const UNHEALTHY_VALUES: u32 = 2;
 
-/// How many looks in a row may fail to be read unless the manifest says otherwise: one restart of the source.
+/// How many looks in a row may fail to be read unless the manifest says otherwise: one restart of
+/// the source.
 const ERRORED: u32 = 2;
 
 /// The shipped plugins that give no numbers.
@@ -41,7 +44,12 @@ pub(super) struct Beside<'a> {
 }
 
 /// Judges the table; none where a problem was reported.
-pub(super) fn judge(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, raw: RawAnalysis, beside: &Beside<'_>) -> Option<AnalysisPolicy> {
+pub(super) fn judge(
+    judge: &mut Judge<'_, '_>,
+    plugins: &mut Plugins,
+    raw: RawAnalysis,
+    beside: &Beside<'_>,
+) -> Option<AnalysisPolicy> {
     let at = KeyPath::of("analysis");
     rhythm(judge, &at, &raw, beside);
     let false_alarm = error_rate(judge, &at.key("false_alarm"), raw.false_alarm.0);
@@ -49,13 +57,24 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, raw: RawAn
     let fallback = fallback(judge, &at, &raw, beside);
     let at_checks = at.key("checks");
     if raw.checks.is_empty() && !judge.is_taken_out(&at_checks) {
-        let fix = "add `[[analysis.checks]]` with `name`, `measure` and its queries, or remove `[analysis]`";
-        judge.object(&at, Complaint::new("`[analysis]` measures nothing: it has no `[[analysis.checks]]`", fix));
+        let fix = "add `[[analysis.checks]]` with `name`, `measure` and its queries, or remove \
+                   `[analysis]`";
+        judge.object(
+            &at,
+            Complaint::new("`[analysis]` measures nothing: it has no `[[analysis.checks]]`", fix),
+        );
     }
     let mut names = BTreeMap::new();
     let mut checks = Vec::new();
     for (index, check) in raw.checks.into_iter().enumerate() {
-        checks.extend(declared(judge, plugins, &at_checks.index(index), &check, beside, &mut names));
+        checks.extend(declared(
+            judge,
+            plugins,
+            &at_checks.index(index),
+            &check,
+            beside,
+            &mut names,
+        ));
     }
     Some(AnalysisPolicy {
         interval: raw.interval.0,
@@ -73,11 +92,21 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, raw: RawAn
 
 /// Judges when is looked, and whether there is a time at which anything could be seen.
 fn rhythm(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: &Beside<'_>) {
-    judge.longer_than_nothing(&at.key("interval"), raw.interval.0, "write a time such as `interval = \"5s\"`");
-    judge.longer_than_nothing(&at.key("lookback"), raw.lookback.0, "write a time such as `lookback = \"5m\"`");
-    if !beside.shared && beside.bake.is_zero() && !judge.is_taken_out(&KeyPath::of("strategy.kind")) {
+    judge.longer_than_nothing(
+        &at.key("interval"),
+        raw.interval.0,
+        "write a time such as `interval = \"5s\"`",
+    );
+    judge.longer_than_nothing(
+        &at.key("lookback"),
+        raw.lookback.0,
+        "write a time such as `lookback = \"5m\"`",
+    );
+    if !beside.shared && beside.bake.is_zero() && !judge.is_taken_out(&KeyPath::of("strategy.kind"))
+    {
         let complaint = Complaint::new(
-            "nothing would ever be measured: `blue-green` has no stages, and `strategy.bake` is `0s`",
+            "nothing would ever be measured: `blue-green` has no stages, and `strategy.bake` is \
+             `0s`",
             "write `kind = \"canary\"` in `[strategy]`, or a bake such as `bake = \"5m\"`",
         );
         judge.object(at, complaint);
@@ -86,8 +115,17 @@ fn rhythm(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: &B
     let room = beside.watched.map(|watched| watched.saturating_sub(raw.initial_delay.0));
     if let Some(room) = room.filter(|room| raw.interval.0 > *room && !room.is_zero()) {
         let (interval, room) = (write_duration(raw.interval.0), write_duration(room));
-        let message = format!("with looks {interval} apart there is only one in the shortest stage, which lasts {room} with all that it is extended by");
-        judge.object(&at.key("interval"), Complaint::new(message, format!("write `interval = \"{room}\"` or less, or a longer `analysis.extend`")));
+        let message = format!(
+            "with looks {interval} apart there is only one in the shortest stage, which lasts \
+             {room} with all that it is extended by"
+        );
+        judge.object(
+            &at.key("interval"),
+            Complaint::new(
+                message,
+                format!("write `interval = \"{room}\"` or less, or a longer `analysis.extend`"),
+            ),
+        );
     }
 }
 
@@ -96,13 +134,28 @@ fn error_rate(judge: &mut Judge<'_, '_>, at: &KeyPath, share: f64) -> Option<f64
     if share > 0.0 && share < 0.5 {
         return Some(share);
     }
-    let why = if share > 0.0 { "a test that is wrong that often says nothing" } else { "no test with an end is never wrong" };
-    judge.object(at, Complaint::new(format!("`{at}` can't be `{}`: {why}", write_share(share)), "write more than `0%` and less than `50%`, such as `1%`"));
+    let why = if share > 0.0 {
+        "a test that is wrong that often says nothing"
+    } else {
+        "no test with an end is never wrong"
+    };
+    judge.object(
+        at,
+        Complaint::new(
+            format!("`{at}` can't be `{}`: {why}", write_share(share)),
+            "write more than `0%` and less than `50%`, such as `1%`",
+        ),
+    );
     None
 }
 
 /// Judges what decides while the source of the numbers is away.
-fn fallback(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: &Beside<'_>) -> Option<Vec<String>> {
+fn fallback(
+    judge: &mut Judge<'_, '_>,
+    at: &KeyPath,
+    raw: &RawAnalysis,
+    beside: &Beside<'_>,
+) -> Option<Vec<String>> {
     let at_names = at.key("fallback");
     if judge.is_taken_out(&at_names) || judge.is_taken_out(&at.key("on_outage")) {
         return None;
@@ -115,11 +168,14 @@ fn fallback(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: 
     judge.belong(at, "RawAnalysis", chosen);
     // A check can stand in where it asks the new release and its answer counts.
     let fit = |check: &&CheckPolicy| check.of != CheckOf::Dependency && !check.report_only;
-    let fitting: Vec<&str> = beside.checks.iter().filter(fit).map(|check| check.name.as_str()).collect();
+    let fitting: Vec<&str> =
+        beside.checks.iter().filter(fit).map(|check| check.name.as_str()).collect();
     let fix_with = |meant: Option<&str>| match (meant, fitting.is_empty()) {
         (Some(meant), _) => format!("write `{meant}`"),
         (None, false) => format!("name some of {}", listed(fitting.iter().copied())),
-        (None, true) => "add a check of `backends` to `[[checks]]` or an endpoint to `[health]`, and name it".to_owned(),
+        (None, true) => "add a check of `backends` to `[[checks]]` or an endpoint to `[health]`, \
+                         and name it"
+            .to_owned(),
     };
     let Some(names) = &raw.fallback else {
         if raw.on_outage != RawOnOutage::Fallback {
@@ -129,21 +185,37 @@ fn fallback(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: 
             Some(first) => format!("add `fallback = {}`", toml_literal(&Json::from(vec![*first]))),
             None => fix_with(None),
         };
-        judge.object(&at.key("on_outage"), Complaint::new("`on_outage = \"fallback\"` needs `fallback`: the checks that decide meanwhile", fix));
+        judge.object(
+            &at.key("on_outage"),
+            Complaint::new(
+                "`on_outage = \"fallback\"` needs `fallback`: the checks that decide meanwhile",
+                fix,
+            ),
+        );
         return None;
     };
     let mut sound = true;
     for (index, name) in names.iter().enumerate() {
         let complaint = match beside.checks.iter().find(|check| check.name == *name) {
-            _ if names.iter().take(index).any(|earlier| earlier == name) => Complaint::new(format!("`{name}` is given twice"), "remove one of the two"),
+            _ if names.iter().take(index).any(|earlier| earlier == name) => {
+                Complaint::new(format!("`{name}` is given twice"), "remove one of the two")
+            }
             None if has_problems(judge, beside, name) => continue,
-            None => Complaint::new(format!("there is no check `{name}`"), fix_with(nearest(name, fitting.iter().copied()))),
-            Some(check) if check.of == CheckOf::Dependency => {
-                Complaint::new(format!("the check `{name}` asks a dependency, which says nothing about the new release"), fix_with(None))
-            }
-            Some(check) if check.report_only => {
-                Complaint::new(format!("the check `{name}` is only reported, so it can't decide"), format!("take `report_only` off it, or {}", fix_with(None)))
-            }
+            None => Complaint::new(
+                format!("there is no check `{name}`"),
+                fix_with(nearest(name, fitting.iter().copied())),
+            ),
+            Some(check) if check.of == CheckOf::Dependency => Complaint::new(
+                format!(
+                    "the check `{name}` asks a dependency, which says nothing about the new \
+                     release"
+                ),
+                fix_with(None),
+            ),
+            Some(check) if check.report_only => Complaint::new(
+                format!("the check `{name}` is only reported, so it can't decide"),
+                format!("take `report_only` off it, or {}", fix_with(None)),
+            ),
             Some(_) => continue,
         };
         judge.object(&at_names.index(index), complaint);
@@ -152,16 +224,23 @@ fn fallback(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: 
     sound.then(|| names.clone())
 }
 
-/// Whether a check of this name, which is not among the good ones, may be written nevertheless: what is wrong with it has been reported.
+/// Whether a check of this name, which is not among the good ones, may be written nevertheless:
+/// what is wrong with it has been reported.
 fn has_problems(judge: &Judge<'_, '_>, beside: &Beside<'_>, name: &str) -> bool {
     let items = |path: &str| match judge.document.at(&KeyPath::of(path)).map(|node| &node.value) {
         Some(Value::List(elements)) => elements.as_slice(),
         _ => &[],
     };
-    let is_named = |check: &Node| check.table().and_then(|entries| entries.get("name")).and_then(Node::text) == Some(name);
-    let of_health = beside.places.values().filter(|place| place.to_string().starts_with("health.")).count();
-    let gone = judge.is_taken_out(&KeyPath::of("checks")) || judge.is_taken_out(&KeyPath::of("health")) || judge.is_taken_out(&KeyPath::of("health.endpoints"));
-    gone || items("checks").iter().any(is_named) || (name.starts_with("health-") && items("health.endpoints").len() > of_health)
+    let is_named = |check: &Node| {
+        check.table().and_then(|entries| entries.get("name")).and_then(Node::text) == Some(name)
+    };
+    let of_health =
+        beside.places.values().filter(|place| place.to_string().starts_with("health.")).count();
+    let gone = judge.is_taken_out(&KeyPath::of("checks"))
+        || judge.is_taken_out(&KeyPath::of("health"))
+        || judge.is_taken_out(&KeyPath::of("health.endpoints"));
+    gone || items("checks").iter().any(is_named)
+        || (name.starts_with("health-") && items("health.endpoints").len() > of_health)
 }
 
 /// Judges one measure.
@@ -176,13 +255,24 @@ fn declared(
     let name = raw.name.clone().and_then(|name| unique(judge, at, name, beside, names));
     let plugin = plugin(judge, plugins, at, raw.plugin.clone(), beside);
     let timeout = raw.timeout.map_or(QUERY_TIMEOUT, |timeout| timeout.0);
-    judge.longer_than_nothing(&at.key("timeout"), timeout, "write a time such as `timeout = \"5s\"`");
+    judge.longer_than_nothing(
+        &at.key("timeout"),
+        timeout,
+        "write a time such as `timeout = \"5s\"`",
+    );
     if raw.required && raw.report_only {
-        let complaint = Complaint::new("a measure that is only reported can't be required", "remove `required`, or `report_only`");
+        let complaint = Complaint::new(
+            "a measure that is only reported can't be required",
+            "remove `required`, or `report_only`",
+        );
         judge.object_to_name(&at.key("required"), complaint);
     }
     let limits = Limits {
-        unhealthy: raw.unhealthy_limit.unwrap_or(if raw.measure == Some(RawMeasure::Value) { UNHEALTHY_VALUES } else { 0 }),
+        unhealthy: raw.unhealthy_limit.unwrap_or(if raw.measure == Some(RawMeasure::Value) {
+            UNHEALTHY_VALUES
+        } else {
+            0
+        }),
         errored: raw.errored_limit.unwrap_or(ERRORED),
         no_data: raw.no_data_limit,
         inconclusive: raw.inconclusive_limit,
@@ -200,11 +290,20 @@ fn declared(
 }
 
 /// Judges a name among those of all checks.
-fn unique(judge: &mut Judge<'_, '_>, at: &KeyPath, name: String, beside: &Beside<'_>, names: &mut BTreeMap<String, KeyPath>) -> Option<String> {
+fn unique(
+    judge: &mut Judge<'_, '_>,
+    at: &KeyPath,
+    name: String,
+    beside: &Beside<'_>,
+    names: &mut BTreeMap<String, KeyPath>,
+) -> Option<String> {
     let at_name = at.key("name");
     judge.accept(&at_name, is_check_name(&name))?;
     if let Some(first) = names.get(&name).or_else(|| beside.places.get(&name)) {
-        let message = format!("the check name `{name}` is given twice; the first is in line {}", judge.line_of(first));
+        let message = format!(
+            "the check name `{name}` is given twice; the first is in line {}",
+            judge.line_of(first)
+        );
         judge.object(&at_name, Complaint::new(message, "rename one of the two, or remove it"));
         return None;
     }
@@ -213,28 +312,53 @@ fn unique(judge: &mut Judge<'_, '_>, at: &KeyPath, name: String, beside: &Beside
 }
 
 /// The plugin that is asked: the one that is named, or the only one that can be meant.
-fn plugin(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, at: &KeyPath, written: Option<String>, beside: &Beside<'_>) -> Option<PluginName> {
+fn plugin(
+    judge: &mut Judge<'_, '_>,
+    plugins: &mut Plugins,
+    at: &KeyPath,
+    written: Option<String>,
+    beside: &Beside<'_>,
+) -> Option<PluginName> {
     let at_plugin = at.key("plugin");
     if let Some(written) = written {
         return named(judge, plugins, &at_plugin, written);
     }
-    let may_give = |name: &&PluginName| Some(*name) != beside.switcher && !WITHOUT_NUMBERS.contains(&name.as_str());
-    let able: Vec<PluginName> = plugins.iter().filter(|(_, section)| section.declared).map(|(name, _)| name).filter(may_give).cloned().collect();
+    let may_give = |name: &&PluginName| {
+        Some(*name) != beside.switcher && !WITHOUT_NUMBERS.contains(&name.as_str())
+    };
+    let able: Vec<PluginName> = plugins
+        .iter()
+        .filter(|(_, section)| section.declared)
+        .map(|(name, _)| name)
+        .filter(may_give)
+        .cloned()
+        .collect();
     if let [only] = able.as_slice() {
         return Some(only.clone());
     }
     // Who switches was wrong, or a table of a plugin: what is left says nothing.
-    if judge.is_taken_out(&at_plugin) || judge.is_taken_out(&KeyPath::of("plugins")) || beside.switcher.is_none() {
+    if judge.is_taken_out(&at_plugin)
+        || judge.is_taken_out(&KeyPath::of("plugins"))
+        || beside.switcher.is_none()
+    {
         return None;
     }
     let (message, fix) = if able.is_empty() {
         (
-            format!("`{at_plugin}` is missing, and the manifest has no table of a plugin that could give numbers"),
-            "add `plugin = \"prometheus-health\"` and `[plugins.prometheus-health]` with its `config`".to_owned(),
+            format!(
+                "`{at_plugin}` is missing, and the manifest has no table of a plugin that could \
+                 give numbers"
+            ),
+            "add `plugin = \"prometheus-health\"` and `[plugins.prometheus-health]` with its \
+             `config`"
+                .to_owned(),
         )
     } else {
         let able = listed(able.iter().map(PluginName::as_str));
-        (format!("`{at_plugin}` is missing, and several plugins could be meant: {able}"), format!("add `plugin` with one of {able}"))
+        (
+            format!("`{at_plugin}` is missing, and several plugins could be meant: {able}"),
+            format!("add `plugin` with one of {able}"),
+        )
     };
     judge.object(at, Complaint::new(message, fix));
     None

@@ -3,7 +3,10 @@
 use super::plugins::{Plugins, named};
 use super::{Judge, probe};
 use crate::problem::Complaint;
-use crate::raw::{RawCheck, RawEndpoint, RawEndpointTable, RawHealth, RawLimits, RawMethod, RawMoment, RawOf, RawOneStatus, RawStatus};
+use crate::raw::{
+    RawCheck, RawEndpoint, RawEndpointTable, RawHealth, RawLimits, RawMethod, RawMoment, RawOf,
+    RawOneStatus, RawStatus,
+};
 use crate::spelling::listed;
 use crate::tree::KeyPath;
 use crate::units::write_duration;
@@ -19,7 +22,8 @@ pub(crate) type CheckPlaces = BTreeMap<String, KeyPath>;
 /// The plugin that asks the endpoints of `[health]`.
 const ENDPOINT_PLUGIN: &str = "http-health";
 
-/// One question takes at least this unless the manifest says otherwise: a shorter one fails on a busy machine.
+/// One question takes at least this unless the manifest says otherwise: a shorter one fails on a
+/// busy machine.
 const SHORTEST_DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the limits of checks are compared with.
@@ -30,7 +34,8 @@ pub(super) struct Around {
     pub(super) probed: bool,
     /// Whether candidate and stable share the requests for a while.
     pub(super) shared: bool,
-    /// For how long at least they can be watched then; none where they never share the requests, or no stage is known.
+    /// For how long at least they can be watched then; none where they never share the requests,
+    /// or no stage is known.
     pub(super) watched: Option<Duration>,
 }
 
@@ -65,9 +70,20 @@ struct Seen {
 
 impl Seen {
     /// Adds a check, unless its name or its question is there already.
-    fn add(&mut self, judge: &mut Judge<'_, '_>, at: &KeyPath, name: &KeyPath, spec: KeyPath, policy: CheckPolicy) {
+    fn add(
+        &mut self,
+        judge: &mut Judge<'_, '_>,
+        at: &KeyPath,
+        name: &KeyPath,
+        spec: KeyPath,
+        policy: CheckPolicy,
+    ) {
         if let Some(first) = self.places.get(&policy.name) {
-            let message = format!("the check name `{}` is given twice; the first is in line {}", policy.name, judge.line_of(first));
+            let message = format!(
+                "the check name `{}` is given twice; the first is in line {}",
+                policy.name,
+                judge.line_of(first)
+            );
             judge.object(name, Complaint::new(message, "rename one of the two, or remove it"));
             return;
         }
@@ -76,8 +92,10 @@ impl Seen {
                 Some(address) => format!("the address `{address}` is given twice"),
                 None => "the same question is asked twice".to_owned(),
             };
-            let complaint =
-                Complaint::new(format!("{asked}: check `{}` asks it at the same moment", first.name), "remove one of the two, or ask something else");
+            let complaint = Complaint::new(
+                format!("{asked}: check `{}` asks it at the same moment", first.name),
+                "remove one of the two, or ask something else",
+            );
             let address = spec.key("address");
             let place = if judge.is_written(&address) { &address } else { at };
             judge.object(place, complaint);
@@ -89,24 +107,49 @@ impl Seen {
 }
 
 fn same_question(one: &CheckPolicy, other: &CheckPolicy) -> bool {
-    one.plugin == other.plugin && one.of == other.of && one.spec == other.spec && one.when.iter().any(|moment| other.when.contains(moment))
+    one.plugin == other.plugin
+        && one.of == other.of
+        && one.spec == other.spec
+        && one.when.iter().any(|moment| other.when.contains(moment))
 }
 
-fn declared(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, at: &KeyPath, raw: RawCheck, around: &Around) -> Option<CheckPolicy> {
-    let name = raw.name.and_then(|name| judge.accept(&at.key("name"), is_check_name(&name)).map(|()| name));
+fn declared(
+    judge: &mut Judge<'_, '_>,
+    plugins: &mut Plugins,
+    at: &KeyPath,
+    raw: RawCheck,
+    around: &Around,
+) -> Option<CheckPolicy> {
+    let name = raw
+        .name
+        .and_then(|name| judge.accept(&at.key("name"), is_check_name(&name)).map(|()| name));
     let plugin = raw.plugin.and_then(|plugin| named(judge, plugins, &at.key("plugin"), plugin));
     let when = raw.when.unwrap_or_else(|| match raw.of {
-        RawOf::Backends => vec![RawMoment::Ready, RawMoment::Analysis, RawMoment::Validate, RawMoment::Bake],
+        RawOf::Backends => {
+            vec![RawMoment::Ready, RawMoment::Analysis, RawMoment::Validate, RawMoment::Bake]
+        }
         RawOf::Public => vec![RawMoment::Validate, RawMoment::Bake],
         RawOf::Dependency => vec![RawMoment::Preflight],
     });
     moments(judge, at, raw.of, &when, around);
     let timeout = limits(judge, at, &raw.limits);
     in_time(judge, at, &raw.limits, &when, around);
-    Some(policy(name?, plugin?, when, raw.of.into(), Json::Object(raw.spec), &raw.limits, timeout, raw.report_only))
+    Some(policy(
+        name?,
+        plugin?,
+        when,
+        raw.of.into(),
+        Json::Object(raw.spec),
+        &raw.limits,
+        timeout,
+        raw.report_only,
+    ))
 }
 
-#[expect(clippy::too_many_arguments, reason = "one for each part of a check, used in two places below one another")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each part of a check, used in two places below one another"
+)]
 fn policy(
     name: String,
     plugin: PluginName,
@@ -143,40 +186,64 @@ pub(super) fn is_check_name(name: &str) -> Result<(), Complaint> {
     if good {
         return Ok(());
     }
-    let message = format!("the check name `{name}` must start with a lower-case letter and hold only lower-case letters, digits and `-`, at most 63");
+    let message = format!(
+        "the check name `{name}` must start with a lower-case letter and hold only lower-case \
+         letters, digits and `-`, at most 63"
+    );
     Err(Complaint::new(message, "rename it, for instance to `redis`"))
 }
 
 /// Judges whether the moments go with each other and with whom the check asks.
-fn moments(judge: &mut Judge<'_, '_>, at: &KeyPath, of: RawOf, when: &[RawMoment], around: &Around) {
+fn moments(
+    judge: &mut Judge<'_, '_>,
+    at: &KeyPath,
+    of: RawOf,
+    when: &[RawMoment],
+    around: &Around,
+) {
     let at_when = at.key("when");
-    if let Some(twice) = when.iter().enumerate().find(|(index, moment)| when.iter().take(*index).any(|earlier| earlier == *moment)) {
-        judge.object(&at_when.index(twice.0), Complaint::new("this moment is given twice", "remove one of the two"));
+    if let Some(twice) = when
+        .iter()
+        .enumerate()
+        .find(|(index, moment)| when.iter().take(*index).any(|earlier| earlier == *moment))
+    {
+        judge.object(
+            &at_when.index(twice.0),
+            Complaint::new("this moment is given twice", "remove one of the two"),
+        );
     }
     if of == RawOf::Public {
         if when.contains(&RawMoment::Ready) {
             let complaint = Complaint::new(
-                "a check of the public side can't be asked at `ready`: the new release takes no requests yet",
+                "a check of the public side can't be asked at `ready`: the new release takes no \
+                 requests yet",
                 "ask it at `validate` and `bake`",
             );
             judge.object(&at_when, complaint);
         }
         if !around.probed {
-            let complaint =
-                Complaint::new("a check of the public side needs the service's URL, and there is no `[probe]`", "add `[probe]` with `url`, or ask `backends`");
+            let complaint = Complaint::new(
+                "a check of the public side needs the service's URL, and there is no `[probe]`",
+                "add `[probe]` with `url`, or ask `backends`",
+            );
             judge.object(&at.key("of"), complaint);
         }
     }
     if of == RawOf::Dependency && when.contains(&RawMoment::Analysis) {
         let complaint = Complaint::new(
-            "a check of a dependency can't be asked at `analysis`: its answer says nothing about the new release",
+            "a check of a dependency can't be asked at `analysis`: its answer says nothing about \
+             the new release",
             "ask it at `preflight`, or ask `backends` or `public`",
         );
         judge.object(&at_when, complaint);
     }
-    if when == [RawMoment::Analysis] && !around.shared && !judge.is_taken_out(&KeyPath::of("strategy.kind")) {
+    if when == [RawMoment::Analysis]
+        && !around.shared
+        && !judge.is_taken_out(&KeyPath::of("strategy.kind"))
+    {
         let complaint = Complaint::new(
-            "the check is asked at `analysis` only, and with `blue-green` the two releases never share the requests",
+            "the check is asked at `analysis` only, and with `blue-green` the two releases never \
+             share the requests",
             "ask it at `validate` too, or write `kind = \"canary\"` in `[strategy]`",
         );
         judge.object(&at_when, complaint);
@@ -193,42 +260,107 @@ fn moments(judge: &mut Judge<'_, '_>, at: &KeyPath, of: RawOf, when: &[RawMoment
 /// Judges rhythm and timeout, and tells the timeout.
 fn limits(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits) -> Duration {
     let interval = raw.interval.0;
-    judge.longer_than_nothing(&at.key("interval"), interval, "write a time such as `interval = \"1s\"`");
-    let Some(timeout) = raw.timeout.map(|timeout| timeout.0) else { return interval.max(SHORTEST_DEFAULT_TIMEOUT) };
-    judge.longer_than_nothing(&at.key("timeout"), timeout, "write a time such as `timeout = \"1s\"`");
+    judge.longer_than_nothing(
+        &at.key("interval"),
+        interval,
+        "write a time such as `interval = \"1s\"`",
+    );
+    let Some(timeout) = raw.timeout.map(|timeout| timeout.0) else {
+        return interval.max(SHORTEST_DEFAULT_TIMEOUT);
+    };
+    judge.longer_than_nothing(
+        &at.key("timeout"),
+        timeout,
+        "write a time such as `timeout = \"1s\"`",
+    );
     if timeout > interval && !interval.is_zero() {
         let (long, short) = (write_duration(timeout), write_duration(interval));
-        let message = format!("the timeout of {long} is longer than the interval of {short}: the next question would be due before the last one ends");
-        judge.object(&at.key("timeout"), Complaint::new(message, format!("write `interval = \"{long}\"` or more, or `timeout = \"{short}\"` or less")));
+        let message = format!(
+            "the timeout of {long} is longer than the interval of {short}: the next question \
+             would be due before the last one ends"
+        );
+        judge.object(
+            &at.key("timeout"),
+            Complaint::new(
+                message,
+                format!(
+                    "write `interval = \"{long}\"` or more, or `timeout = \"{short}\"` or less"
+                ),
+            ),
+        );
     }
     timeout
 }
 
 /// Judges whether enough answers fit into the time that the step has.
-fn in_time(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits, when: &[RawMoment], around: &Around) {
+fn in_time(
+    judge: &mut Judge<'_, '_>,
+    at: &KeyPath,
+    raw: &RawLimits,
+    when: &[RawMoment],
+    around: &Around,
+) {
     let needed = raw.interval.0.saturating_mul(raw.healthy_after.saturating_sub(1));
-    let steps = [(RawMoment::Ready, "healthy", around.timeouts.healthy), (RawMoment::Validate, "validate", around.timeouts.validate)];
-    let short = steps.into_iter().find(|(moment, _, limit)| when.contains(moment) && needed >= *limit && !limit.is_zero());
+    let steps = [
+        (RawMoment::Ready, "healthy", around.timeouts.healthy),
+        (RawMoment::Validate, "validate", around.timeouts.validate),
+    ];
+    let short = steps
+        .into_iter()
+        .find(|(moment, _, limit)| when.contains(moment) && needed >= *limit && !limit.is_zero());
     if let Some((_, step, limit)) = short {
-        let (needed, limit, interval) = (write_duration(needed), write_duration(limit), write_duration(raw.interval.0));
-        let message = format!("{} healthy answers {interval} apart take {needed}, and `timeouts.{step}` is {limit}", raw.healthy_after);
-        let at =
-            [at.key("healthy_after"), at.key("interval")].into_iter().find(|key| judge.is_written(key)).unwrap_or_else(|| KeyPath::of("timeouts").key(step));
-        judge.object(&at, Complaint::new(message, format!("ask more often, for fewer answers, or write a longer `timeouts.{step}`")));
+        let (needed, limit, interval) =
+            (write_duration(needed), write_duration(limit), write_duration(raw.interval.0));
+        let message = format!(
+            "{} healthy answers {interval} apart take {needed}, and `timeouts.{step}` is {limit}",
+            raw.healthy_after
+        );
+        let at = [at.key("healthy_after"), at.key("interval")]
+            .into_iter()
+            .find(|key| judge.is_written(key))
+            .unwrap_or_else(|| KeyPath::of("timeouts").key(step));
+        judge.object(
+            &at,
+            Complaint::new(
+                message,
+                format!("ask more often, for fewer answers, or write a longer `timeouts.{step}`"),
+            ),
+        );
         return;
     }
-    let stage = around.watched.filter(|watched| when.contains(&RawMoment::Analysis) && needed >= *watched && !needed.is_zero());
+    let stage = around.watched.filter(|watched| {
+        when.contains(&RawMoment::Analysis) && needed >= *watched && !needed.is_zero()
+    });
     if let Some(stage) = stage {
-        let (needed, stage, interval) = (write_duration(needed), write_duration(stage), write_duration(raw.interval.0));
-        let message = format!("{} healthy answers {interval} apart take {needed}, and the shortest stage of the strategy lasts {stage}", raw.healthy_after);
-        let own = [at.key("healthy_after"), at.key("interval")].into_iter().find(|key| judge.is_written(key));
+        let (needed, stage, interval) =
+            (write_duration(needed), write_duration(stage), write_duration(raw.interval.0));
+        let message = format!(
+            "{} healthy answers {interval} apart take {needed}, and the shortest stage of the \
+             strategy lasts {stage}",
+            raw.healthy_after
+        );
+        let own = [at.key("healthy_after"), at.key("interval")]
+            .into_iter()
+            .find(|key| judge.is_written(key));
         let at = own.unwrap_or_else(|| KeyPath::of("strategy.pause"));
-        judge.object(&at, Complaint::new(message, "ask more often, for fewer answers, or write a longer `strategy.pause`"));
+        judge.object(
+            &at,
+            Complaint::new(
+                message,
+                "ask more often, for fewer answers, or write a longer `strategy.pause`",
+            ),
+        );
     }
 }
 
 /// Makes a check of every endpoint.
-fn endpoints(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, raw: RawHealth, around: &Around, seen: &mut Seen) {
+fn endpoints(
+    judge: &mut Judge<'_, '_>,
+    plugins: &mut Plugins,
+    raw: RawHealth,
+    around: &Around,
+    seen: &mut Seen,
+) {
     let health = KeyPath::of("health");
     let when = vec![RawMoment::Ready, RawMoment::Analysis, RawMoment::Validate, RawMoment::Bake];
     let timeout = limits(judge, &health, &raw.limits);
@@ -237,25 +369,50 @@ fn endpoints(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, raw: RawHealth, a
     for (index, endpoint) in raw.endpoints.unwrap_or_default().into_iter().enumerate() {
         let at = health.key("endpoints").index(index);
         let (place, table) = match endpoint {
-            RawEndpoint::Path(path) => (at.clone(), RawEndpointTable { path: Some(path), ..RawEndpointTable::default() }),
+            RawEndpoint::Path(path) => {
+                (at.clone(), RawEndpointTable { path: Some(path), ..RawEndpointTable::default() })
+            }
             RawEndpoint::Table(table) => (at.key("path"), table),
         };
         let Some(path) = table.path.clone() else { continue };
         let sound = judge.accept(&place, probe::url_path(&path)).is_some();
         let Some(spec) = endpoint_spec(judge, &at, table).filter(|_| sound) else { continue };
         let name = endpoint_name(&path, &seen.places);
-        let policy = policy(name, plugin.clone(), when.clone(), CheckOf::Backends, spec, &raw.limits, timeout, false);
+        let policy = policy(
+            name,
+            plugin.clone(),
+            when.clone(),
+            CheckOf::Backends,
+            spec,
+            &raw.limits,
+            timeout,
+            false,
+        );
         seen.add(judge, &at, &place, at.clone(), policy);
     }
 }
 
 /// `health-` and the path; numbered where that name is taken.
 fn endpoint_name(path: &str, taken: &CheckPlaces) -> String {
-    let plain: String = path.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let plain: String = path
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
     let parts: Vec<&str> = plain.split('-').filter(|part| !part.is_empty()).collect();
-    let base: String = if parts.is_empty() { "health-root".to_owned() } else { format!("health-{}", parts.join("-")) }.chars().take(58).collect();
+    let base: String = if parts.is_empty() {
+        "health-root".to_owned()
+    } else {
+        format!("health-{}", parts.join("-"))
+    }
+    .chars()
+    .take(58)
+    .collect();
     let numbered = (2_u32..).map(|number| format!("{base}-{number}"));
-    std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains_key(name)).unwrap_or(base)
+    std::iter::once(base.clone())
+        .chain(numbered)
+        .find(|name| !taken.contains_key(name))
+        .unwrap_or(base)
 }
 
 /// What `http-health` is asked; none where something in it can't be.
@@ -280,7 +437,10 @@ fn endpoint_spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawEndpointTable)
     if method == RawMethod::Head && (!raw.json.is_empty() || raw.body_contains.is_some()) {
         judge.object(
             &at.key("method"),
-            Complaint::new("the answer to `HEAD` has no body in which anything could be found", "write `method = \"GET\"`, or leave it out"),
+            Complaint::new(
+                "the answer to `HEAD` has no body in which anything could be found",
+                "write `method = \"GET\"`, or leave it out",
+            ),
         );
         sound = false;
     }
@@ -289,7 +449,13 @@ fn endpoint_spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawEndpointTable)
     }
     if let Some(text) = raw.body_contains {
         if text.is_empty() {
-            judge.object(&at.key("body_contains"), Complaint::new("an empty text is in every body", "write what the body must contain, or leave it out"));
+            judge.object(
+                &at.key("body_contains"),
+                Complaint::new(
+                    "an empty text is in every body",
+                    "write what the body must contain, or leave it out",
+                ),
+            );
         }
         spec.insert("body_contains".to_owned(), Json::from(text));
     }
@@ -302,7 +468,11 @@ fn endpoint_spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawEndpointTable)
         spec.insert("release_header".to_owned(), Json::from(name));
     }
     if let Some(latency) = raw.max_latency {
-        judge.longer_than_nothing(&at.key("max_latency"), latency.0, "write a time such as `max_latency = \"500ms\"`");
+        judge.longer_than_nothing(
+            &at.key("max_latency"),
+            latency.0,
+            "write a time such as `max_latency = \"500ms\"`",
+        );
         spec.insert("max_latency".to_owned(), Json::from(write_duration(latency.0)));
     }
     sound.then_some(Json::Object(spec))
@@ -315,7 +485,9 @@ fn status_spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawStatus) -> Optio
         RawStatus::Several(statuses) => {
             let judged = statuses.into_iter().enumerate().map(|(index, status)| match status {
                 RawOneStatus::One(status) => Some(Json::from(status)),
-                RawOneStatus::Range(text) => judge.accept(&at.index(index), status_range(&text)).map(Json::from),
+                RawOneStatus::Range(text) => {
+                    judge.accept(&at.index(index), status_range(&text)).map(Json::from)
+                }
             });
             // All of them are judged before the first that can't be ends it.
             let judged: Vec<Option<Json>> = judged.collect();
@@ -330,7 +502,13 @@ fn status_range(text: &str) -> Result<String, Complaint> {
         Complaint::new(format!("`{text}` is not a range of statuses: {why}"), fix)
     };
     let (first, last) = text.split_once('-').ok_or_else(|| wrong("it has no `-`"))?;
-    let status = |part: &str| part.trim().parse::<u16>().ok().filter(|status| (100..600).contains(status)).ok_or_else(|| wrong("statuses go from 100 to 599"));
+    let status = |part: &str| {
+        part.trim()
+            .parse::<u16>()
+            .ok()
+            .filter(|status| (100..600).contains(status))
+            .ok_or_else(|| wrong("statuses go from 100 to 599"))
+    };
     let (first, last) = (status(first)?, status(last)?);
     if last < first {
         return Err(wrong("it is reversed"));
@@ -353,9 +531,12 @@ mod tests {
     #[test]
     fn endpoints_are_named_after_their_paths() {
         let mut taken = CheckPlaces::new();
-        for (path, name) in
-            [("/healthz", "health-healthz"), ("/", "health-root"), ("/api/v1/Ready?full=1", "health-api-v1-ready-full-1"), ("/healthz/", "health-healthz-2")]
-        {
+        for (path, name) in [
+            ("/healthz", "health-healthz"),
+            ("/", "health-root"),
+            ("/api/v1/Ready?full=1", "health-api-v1-ready-full-1"),
+            ("/healthz/", "health-healthz-2"),
+        ] {
             assert_eq!(endpoint_name(path, &taken), name);
             taken.insert(name.to_owned(), KeyPath::root());
         }

@@ -1,6 +1,7 @@
 //! `[metrics]`: where the numbers about deployments go when a run ends.
 //!
-//! Whether the folder is there and the gateway answers is asked by `agente-host check` alone: a way back must not fail because of a number.
+//! Whether the folder is there and the gateway answers is asked by `agente-host check` alone: a way
+//! back must not fail because of a number.
 
 use super::Judge;
 use crate::manifest::MetricsSection;
@@ -13,7 +14,9 @@ use url::Url;
 /// Judges the table.
 pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: RawMetrics) -> MetricsSection {
     let at = KeyPath::of("metrics");
-    let textfile = raw.textfile.and_then(|written| judge.accept(&at.key("textfile"), textfile(&written)).map(|()| judge.resolve(&written)));
+    let textfile = raw.textfile.and_then(|written| {
+        judge.accept(&at.key("textfile"), textfile(&written)).map(|()| judge.resolve(&written))
+    });
     let push = raw.push.and_then(|url| judge.accept(&at.key("push"), gateway(&url)));
     MetricsSection { textfile, push }
 }
@@ -23,24 +26,41 @@ fn textfile(written: &str) -> Result<(), Complaint> {
         return Ok(());
     }
     let fix = "write a name such as `textfile = \"/var/lib/node_exporter/agente-shop.prom\"`";
-    Err(Complaint::new(format!("`{written}` does not end in `.prom`, and `node_exporter` reads no other file"), fix))
+    Err(Complaint::new(
+        format!("`{written}` does not end in `.prom`, and `node_exporter` reads no other file"),
+        fix,
+    ))
 }
 
 /// Gives the URL without a `/` at its end.
 fn gateway(text: &str) -> Result<String, Complaint> {
     let usual = "write a URL such as `http://127.0.0.1:9091`";
-    let url = Url::parse(text).map_err(|error| Complaint::new(format!("`{text}` is not a URL: {error}"), usual))?;
+    let url = Url::parse(text)
+        .map_err(|error| Complaint::new(format!("`{text}` is not a URL: {error}"), usual))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Complaint::new("the URL holds a user or a password", "remove them: nothing secret may stand in a manifest").concealed());
+        return Err(Complaint::new(
+            "the URL holds a user or a password",
+            "remove them: nothing secret may stand in a manifest",
+        )
+        .concealed());
     }
     if url.scheme() != "http" {
-        return Err(Complaint::new(format!("`{text}` has the scheme `{}`; numbers are pushed by `http`", url.scheme()), usual));
+        return Err(Complaint::new(
+            format!("`{text}` has the scheme `{}`; numbers are pushed by `http`", url.scheme()),
+            usual,
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Complaint::new(format!("`{text}` has a part behind `?` or `#`, which a gateway does not get"), "remove it"));
+        return Err(Complaint::new(
+            format!("`{text}` has a part behind `?` or `#`, which a gateway does not get"),
+            "remove it",
+        ));
     }
     if url.port() == Some(0) {
-        return Err(Complaint::new(format!("`{text}` has port 0, where nothing can be reached"), usual));
+        return Err(Complaint::new(
+            format!("`{text}` has port 0, where nothing can be reached"),
+            usual,
+        ));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
@@ -63,7 +83,15 @@ mod tests {
     fn gateways_are_plain_urls() {
         assert_eq!(gateway("http://push.internal:9091/").unwrap(), "http://push.internal:9091");
         assert_eq!(gateway("http://push.internal/prefix/").unwrap(), "http://push.internal/prefix");
-        for bad in ["", "127.0.0.1:9091", "https://push.internal", "http://me:secret@push.internal", "http://a:0", "http://a/?b", "http://a/#b"] {
+        for bad in [
+            "",
+            "127.0.0.1:9091",
+            "https://push.internal",
+            "http://me:secret@push.internal",
+            "http://a:0",
+            "http://a/?b",
+            "http://a/#b",
+        ] {
             assert!(gateway(bad).is_err(), "`{bad}` was taken");
         }
     }

@@ -1,7 +1,7 @@
 //! What a manifest means: from wire types to the engine's types, with everything that can't be.
 //!
-//! One file per table. Invariant: every part judges all that it has, reports each mistake once, at its own place, and answers none only where it or the
-//! shape of the manifest has reported why.
+//! One file per table. Invariant: every part judges all that it has, reports each mistake once, at
+//! its own place, and answers none only where it or the shape of the manifest has reported why.
 
 mod analysis;
 mod checks;
@@ -51,7 +51,8 @@ impl Judge<'_, '_> {
 
     /// Reports a complaint about the name of an entry.
     fn object_to_name(&mut self, at: &KeyPath, complaint: Complaint) {
-        let place = self.document.at(at).map_or_else(|| self.document.place_of(at), Node::name_place);
+        let place =
+            self.document.at(at).map_or_else(|| self.document.place_of(at), Node::name_place);
         self.findings.add(&place, at.to_string(), complaint);
     }
 
@@ -75,16 +76,32 @@ impl Judge<'_, '_> {
         self.taken_out.contains(&at.to_string())
     }
 
-    /// Reports the keys of a table, whose definition in the schema has this name, that belong to other kinds than the one it is of.
+    /// Reports the keys of a table, whose definition in the schema has this name, that belong to
+    /// other kinds than the one it is of.
     fn belong(&mut self, at: &KeyPath, definition: &str, kind: &str) {
-        let Some(schema) = inner().get("$defs").and_then(|definitions| definitions.get(definition)) else { return };
+        let Some(schema) = inner().get("$defs").and_then(|definitions| definitions.get(definition))
+        else {
+            return;
+        };
         let chooser = schema.get("x-kind").and_then(Json::as_str).unwrap_or_default();
         let document = self.document;
         for key in document.at(at).and_then(Node::table).into_iter().flatten().map(|(key, _)| key) {
-            let Some(kinds) = kinds_of(schema, key).filter(|kinds| !kinds.contains(&kind)) else { continue };
-            let kinds = kinds.iter().map(|kind| format!("`{chooser} = \"{kind}\"`")).collect::<Vec<_>>().join(" or ");
+            let Some(kinds) = kinds_of(schema, key).filter(|kinds| !kinds.contains(&kind)) else {
+                continue;
+            };
+            let kinds = kinds
+                .iter()
+                .map(|kind| format!("`{chooser} = \"{kind}\"`"))
+                .collect::<Vec<_>>()
+                .join(" or ");
             let here = at.key(key);
-            self.object_to_name(&here, Complaint::new(format!("`{here}` belongs to {kinds}, and this is `{kind}`"), format!("remove it, or write {kinds}")));
+            self.object_to_name(
+                &here,
+                Complaint::new(
+                    format!("`{here}` belongs to {kinds}, and this is `{kind}`"),
+                    format!("remove it, or write {kinds}"),
+                ),
+            );
         }
     }
 
@@ -96,7 +113,10 @@ impl Judge<'_, '_> {
     /// Reports a duration of zero where there is nothing to wait for in no time.
     fn longer_than_nothing(&mut self, at: &KeyPath, duration: Duration, fix: &str) {
         if duration.is_zero() {
-            self.object(at, Complaint::new(format!("`{at}` can't be `0s`: nothing is done in no time"), fix));
+            self.object(
+                at,
+                Complaint::new(format!("`{at}` can't be `0s`: nothing is done in no time"), fix),
+            );
         }
     }
 }
@@ -119,7 +139,12 @@ pub(crate) struct Judged {
 pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judged> {
     let service = raw.service.and_then(|name| {
         let at = KeyPath::of("service");
-        judge.accept(&at, ServiceName::new(name).map_err(|error| Complaint::new(error.to_string(), "write a name such as `service = \"shop\"`")))
+        judge.accept(
+            &at,
+            ServiceName::new(name).map_err(|error| {
+                Complaint::new(error.to_string(), "write a name such as `service = \"shop\"`")
+            }),
+        )
     });
     let secrets = secrets::judge(judge, raw.secrets);
     let runtime = raw.runtime.and_then(|runtime| runtime::judge(judge, runtime));
@@ -128,15 +153,26 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
     let ports = runtime.as_ref().and_then(|runtime| runtime.ports);
     let probed = raw.probe.is_some() || judge.taken_out.contains("probe");
     let probe = raw.probe.and_then(|probe| probe::judge(judge, probe, ports));
-    let extended = raw.analysis.as_ref().map_or(Duration::ZERO, |analysis| analysis.initial_delay.0.saturating_add(analysis.extend.0));
+    let extended = raw.analysis.as_ref().map_or(Duration::ZERO, |analysis| {
+        analysis.initial_delay.0.saturating_add(analysis.extend.0)
+    });
     let strategy = strategy::judge(judge, raw.strategy, extended);
     let timeouts = strategy::timeouts(judge, &raw.timeouts);
     let watched = strategy.shortest_pause.map(|pause| pause.saturating_add(extended));
     let shared = strategy.kind != Strategy::BlueGreen;
     let around = checks::Around { timeouts, bake: strategy.bake, probed, shared, watched };
-    let (policy_checks, check_places) = checks::judge(judge, &mut plugins, raw.checks, raw.health, &around);
-    let beside = analysis::Beside { switcher: switcher.as_ref(), checks: &policy_checks, places: &check_places, bake: strategy.bake, shared, watched };
-    let analysis = raw.analysis.and_then(|analysis| analysis::judge(judge, &mut plugins, analysis, &beside));
+    let (policy_checks, check_places) =
+        checks::judge(judge, &mut plugins, raw.checks, raw.health, &around);
+    let beside = analysis::Beside {
+        switcher: switcher.as_ref(),
+        checks: &policy_checks,
+        places: &check_places,
+        bake: strategy.bake,
+        shared,
+        watched,
+    };
+    let analysis =
+        raw.analysis.and_then(|analysis| analysis::judge(judge, &mut plugins, analysis, &beside));
     let metrics = metrics::judge(judge, raw.metrics);
     let runtime = runtime?;
     Some(Judged {

@@ -22,7 +22,10 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: BTreeMap<String, RawPlugin>)
         let name = match PluginName::new(name) {
             Ok(name) => name,
             Err(error) => {
-                judge.object_to_name(&at, Complaint::new(error.to_string(), "rename it, for instance to `my-switch`"));
+                judge.object_to_name(
+                    &at,
+                    Complaint::new(error.to_string(), "rename it, for instance to `my-switch`"),
+                );
                 continue;
             }
         };
@@ -31,35 +34,67 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: BTreeMap<String, RawPlugin>)
             (None, None) => None,
             (None, Some(written)) => {
                 let path = judge.resolve(&written);
-                let absent = "build it first, correct the path, or leave `path` out to have the plugin found by its name";
-                judge.accept(&at.key("path"), files::is_readable("the plugin", &written, &path, absent));
+                let absent = "build it first, correct the path, or leave `path` out to have the \
+                              plugin found by its name";
+                judge.accept(
+                    &at.key("path"),
+                    files::is_readable("the plugin", &written, &path, absent),
+                );
                 Some(path)
             }
         };
-        plugins.insert(name, PluginSection { path, config: Json::Object(plugin.config), declared: true });
+        plugins.insert(
+            name,
+            PluginSection { path, config: Json::Object(plugin.config), declared: true },
+        );
     }
     for (name, path) in &judge.overrides.plugins {
-        plugins.entry(name.clone()).or_insert_with(|| PluginSection { path: Some(path.clone()), config: Json::Object(Map::new()), declared: false });
+        plugins.entry(name.clone()).or_insert_with(|| PluginSection {
+            path: Some(path.clone()),
+            config: Json::Object(Map::new()),
+            declared: false,
+        });
     }
     plugins
 }
 
 /// Judges who switches.
-pub(super) fn switcher(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, raw: RawSwitch) -> Option<PluginName> {
+pub(super) fn switcher(
+    judge: &mut Judge<'_, '_>,
+    plugins: &mut Plugins,
+    raw: RawSwitch,
+) -> Option<PluginName> {
     named(judge, plugins, &KeyPath::of("switch.plugin"), raw.plugin?)
 }
 
-/// The plugin of a name, which is declared or comes with the program; then it gets an empty section.
-pub(super) fn named(judge: &mut Judge<'_, '_>, plugins: &mut Plugins, at: &KeyPath, written: String) -> Option<PluginName> {
-    let name = judge.accept(at, PluginName::new(written).map_err(|error| Complaint::new(error.to_string(), "name a plugin, such as `nginx-switch`")))?;
-    if plugins.contains_key(&name) || judge.taken_out.contains(&KeyPath::root().key("plugins").key(name.as_str()).to_string()) {
+/// The plugin of a name, which is declared or comes with the program; then it gets an empty
+/// section.
+pub(super) fn named(
+    judge: &mut Judge<'_, '_>,
+    plugins: &mut Plugins,
+    at: &KeyPath,
+    written: String,
+) -> Option<PluginName> {
+    let name = judge.accept(
+        at,
+        PluginName::new(written).map_err(|error| {
+            Complaint::new(error.to_string(), "name a plugin, such as `nginx-switch`")
+        }),
+    )?;
+    if plugins.contains_key(&name)
+        || judge.taken_out.contains(&KeyPath::root().key("plugins").key(name.as_str()).to_string())
+    {
         return Some(name);
     }
     if SHIPPED_PLUGINS.contains(&name.as_str()) {
-        plugins.insert(name.clone(), PluginSection { path: None, config: Json::Object(Map::new()), declared: false });
+        plugins.insert(
+            name.clone(),
+            PluginSection { path: None, config: Json::Object(Map::new()), declared: false },
+        );
         return Some(name);
     }
-    let mut known: Vec<&str> = plugins.keys().map(PluginName::as_str).chain(SHIPPED_PLUGINS).collect();
+    let mut known: Vec<&str> =
+        plugins.keys().map(PluginName::as_str).chain(SHIPPED_PLUGINS).collect();
     known.sort_unstable();
     known.dedup();
     let fix = match nearest(name.as_str(), known.iter().copied()) {

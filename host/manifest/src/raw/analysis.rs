@@ -12,13 +12,15 @@ use serde_json::{Map, Value as Json};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-kind" = "on_outage"))]
 pub(crate) struct RawAnalysis {
-    /// From the start of one look at the numbers to the start of the next. One rhythm for all measures.
+    /// From the start of one look at the numbers to the start of the next. One rhythm for all
+    /// measures.
     #[schemars(example = &"10s")]
     pub(crate) interval: DurationText,
     /// How long after a shift the first look comes: until the first numbers are there.
     #[schemars(example = &"15s")]
     pub(crate) initial_delay: DurationText,
-    /// How often a release that is as good as the stable one may be taken back: over all measures and looks before promote together, and once more in the bake.
+    /// How often a release that is as good as the stable one may be taken back: over all measures
+    /// and looks before promote together, and once more in the bake.
     #[schemars(example = &"0.1%")]
     pub(crate) false_alarm: ShareText,
     /// How often a release that is worse by a measure's `detect` may pass a stage.
@@ -27,14 +29,18 @@ pub(crate) struct RawAnalysis {
     /// How long beyond its pause a stage waits for a decision.
     #[schemars(example = &"30m")]
     pub(crate) extend: DurationText,
-    /// What happens then: `unwind` takes the new release back, `ask` waits for `agente-host promote` or `agente-host abort` for at most `timeouts.decide`.
+    /// What happens then: `unwind` takes the new release back, `ask` waits for `agente-host
+    /// promote` or `agente-host abort` for at most `timeouts.decide`.
     #[schemars(example = &"ask")]
     pub(crate) on_undecided: RawOnUndecided,
-    /// What it means that the source of the numbers is away, once a measure's `errored_limit` is used up: `hold` waits for it until the stage's deadline, `fallback` lets the checks that
-    /// `fallback` names decide meanwhile, `go-on` does without. The outcome tells of the latter two. An outage by itself never counts for or against the new release.
+    /// What it means that the source of the numbers is away, once a measure's `errored_limit` is
+    /// used up: `hold` waits for it until the stage's deadline, `fallback` lets the checks that
+    /// `fallback` names decide meanwhile, `go-on` does without. The outcome tells of the latter
+    /// two. An outage by itself never counts for or against the new release.
     #[schemars(example = &"fallback")]
     pub(crate) on_outage: RawOnOutage,
-    /// The checks that decide while the source of the numbers is away: names from `[[checks]]`, or of endpoints of `[health]` (`health-readyz`).
+    /// The checks that decide while the source of the numbers is away: names from `[[checks]]`, or
+    /// of endpoints of `[health]` (`health-readyz`).
     #[schemars(length(min = 1), extend("x-kinds" = ["fallback"], "examples" = [["health-readyz"]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<Vec<String>>,
@@ -124,16 +130,19 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(required, extend("x-required" = true), example = &"errors")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// The plugin that reads the numbers. It may be left out where the manifest has exactly one table `[plugins.<name>]` of a plugin that neither switches nor comes with the program
+    /// The plugin that reads the numbers. It may be left out where the manifest has exactly one
+    /// table `[plugins.<name>]` of a plugin that neither switches nor comes with the program
     /// without giving numbers (`http-health`, `tcp-health`): then that one is asked.
     #[schemars(example = &"prometheus-health")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugin: Option<String>,
-    /// What is measured: `errors` compares failed requests of all requests, `latency` durations of requests from a histogram, `value` is a number of now such as a queue's length.
+    /// What is measured: `errors` compares failed requests of all requests, `latency` durations of
+    /// requests from a histogram, `value` is a number of now such as a queue's length.
     #[schemars(required, extend("x-required" = true), example = &"errors")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) measure: Option<RawMeasure>,
-    /// `errors`: what counts as failed, a counter; nothing there counts as 0. A text is short for `{ query = "…" }`; a table is handed to the plugin as it is.
+    /// `errors`: what counts as failed, a counter; nothing there counts as 0. A text is short for
+    /// `{ query = "…" }`; a table is handed to the plugin as it is.
     #[schemars(extend("x-kinds" = ["errors"], "examples" = ["http_requests_total{slot=\"{{slot}}\",code=~\"5..\"}"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errors: Option<RawQuery>,
@@ -141,7 +150,8 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(extend("x-kinds" = ["errors"], "examples" = ["http_requests_total{slot=\"{{slot}}\"}"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<RawQuery>,
-    /// `latency`: the buckets of a histogram in seconds (label `le`), which are counters. Written like `errors`.
+    /// `latency`: the buckets of a histogram in seconds (label `le`), which are counters. Written
+    /// like `errors`.
     #[schemars(extend("x-kinds" = ["latency"], "examples" = ["http_request_duration_seconds_bucket{slot=\"{{slot}}\"}"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) buckets: Option<RawQuery>,
@@ -149,7 +159,8 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(extend("x-kinds" = ["value"], "examples" = ["max(queue_length{slot=\"{{slot}}\"})"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) query: Option<RawQuery>,
-    /// The greatest that is fine: a share of failed requests (`"5%"`) for `errors`, a duration (`"300ms"`) for `latency`, a number for `value`.
+    /// The greatest that is fine: a share of failed requests (`"5%"`) for `errors`, a duration
+    /// (`"300ms"`) for `latency`, a number for `value`.
     #[schemars(extend("examples" = ["5%"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max: Option<RawMost>,
@@ -157,7 +168,8 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(example = 1, extend("x-kinds" = ["value"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min: Option<f64>,
-    /// How many times as much as the stable side's is fine: its odds of failing for `errors` (without it: 1.5), its quantile for `latency` (without it: 2, where there is no `max`), its
+    /// How many times as much as the stable side's is fine: its odds of failing for `errors`
+    /// (without it: 1.5), its quantile for `latency` (without it: 2, where there is no `max`), its
     /// number for `value`.
     #[schemars(range(min = 1), example = 1.2)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,11 +178,13 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(example = 0.95, extend("x-kinds" = ["latency"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quantile: Option<f64>,
-    /// `latency`: how often a request to the new release may be slower than one to the stable release, from 0.5 (as often as not) up to, without, 1. Without it: 0.64.
+    /// `latency`: how often a request to the new release may be slower than one to the stable
+    /// release, from 0.5 (as often as not) up to, without, 1. Without it: 0.64.
     #[schemars(example = 0.6, extend("x-kinds" = ["latency"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_slower: Option<f64>,
-    /// `errors`: the smallest additional share of failed requests that must not be missed. Without it: `1%`.
+    /// `errors`: the smallest additional share of failed requests that must not be missed. Without
+    /// it: `1%`.
     #[schemars(example = &"0.5%", extend("x-kinds" = ["errors"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detect: Option<ShareText>,
@@ -182,31 +196,37 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(example = &"2s")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<DurationText>,
-    /// How many unhealthy looks are tolerated in all; one more takes the new release back. Without it: 0 for `errors` and `latency`, 2 for `value`.
+    /// How many unhealthy looks are tolerated in all; one more takes the new release back. Without
+    /// it: 0 for `errors` and `latency`, 2 for `value`.
     #[schemars(range(min = 0, max = 1000), example = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unhealthy_limit: Option<u32>,
-    /// How many looks in a row may be `errored` (the source could not be read); one more, and `on_outage` acts. Without it: 2.
+    /// How many looks in a row may be `errored` (the source could not be read); one more, and
+    /// `on_outage` acts. Without it: 2.
     #[schemars(range(min = 0, max = 1000), example = 5)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errored_limit: Option<u32>,
-    /// How many looks in a row may find no numbers; one more, and `on_undecided` acts. Without it: as many as there are until the stage's deadline.
+    /// How many looks in a row may find no numbers; one more, and `on_undecided` acts. Without it:
+    /// as many as there are until the stage's deadline.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) no_data_limit: Option<u32>,
-    /// How many looks in a row may be `inconclusive`, too few requests yet or numbers not to be relied on; one more, and `on_undecided` acts. Without it: as many as there are until the
+    /// How many looks in a row may be `inconclusive`, too few requests yet or numbers not to be
+    /// relied on; one more, and `on_undecided` acts. Without it: as many as there are until the
     /// stage's deadline.
     #[schemars(range(min = 0, max = 1000), example = 100)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) inconclusive_limit: Option<u32>,
-    /// With so many healthy looks in a row this measure does not hold a stage until the end of its pause. Without it: always until the end.
+    /// With so many healthy looks in a row this measure does not hold a stage until the end of its
+    /// pause. Without it: always until the end.
     #[schemars(range(min = 1, max = 1000), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) consecutive_success: Option<u32>,
     /// Whether the answer is only reported and changes nothing.
     #[schemars(example = true)]
     pub(crate) report_only: bool,
-    /// Whether nothing can stand in for it while its source is away: neither `fallback` nor `go-on`.
+    /// Whether nothing can stand in for it while its source is away: neither `fallback` nor
+    /// `go-on`.
     #[schemars(example = true)]
     pub(crate) required: bool,
 }

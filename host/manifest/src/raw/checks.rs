@@ -69,12 +69,15 @@ pub(crate) struct RawCheck {
     #[schemars(required, extend("x-required" = true), example = &"tcp-health")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugin: Option<String>,
-    /// Whom it asks: `backends` is each backend of the slot in question, all of which must be healthy; `public` the URL of `[probe]`; `dependency` something else, which `spec` names.
+    /// Whom it asks: `backends` is each backend of the slot in question, all of which must be
+    /// healthy; `public` the URL of `[probe]`; `dependency` something else, which `spec` names.
     #[schemars(example = &"dependency")]
     pub(crate) of: RawOf,
-    /// When it is asked: `preflight` (before anything is touched), `ready` (of new backends, before they take requests), `analysis` (again and again while the new release has a part of
-    /// the requests, with `canary` and `rolling`), `validate` (after the shift), `bake` (again and again after promote).
-    /// Without it: `["ready", "analysis", "validate", "bake"]` of backends, `["validate", "bake"]` of the public side, `["preflight"]` of a dependency.
+    /// When it is asked: `preflight` (before anything is touched), `ready` (of new backends,
+    /// before they take requests), `analysis` (again and again while the new release has a part of
+    /// the requests, with `canary` and `rolling`), `validate` (after the shift), `bake` (again and
+    /// again after promote). Without it: `["ready", "analysis", "validate", "bake"]` of
+    /// backends, `["validate", "bake"]` of the public side, `["preflight"]` of a dependency.
     #[schemars(length(min = 1), extend("examples" = [["preflight"]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) when: Option<Vec<RawMoment>>,
@@ -91,7 +94,15 @@ pub(crate) struct RawCheck {
 
 impl Default for RawCheck {
     fn default() -> Self {
-        Self { name: None, plugin: None, of: RawOf::Backends, when: None, spec: Map::new(), limits: RawLimits::default(), report_only: false }
+        Self {
+            name: None,
+            plugin: None,
+            of: RawOf::Backends,
+            when: None,
+            spec: Map::new(),
+            limits: RawLimits::default(),
+            report_only: false,
+        }
     }
 }
 
@@ -102,17 +113,21 @@ pub(crate) struct RawLimits {
     /// From the start of one question to the start of the next.
     #[schemars(example = &"500ms")]
     pub(crate) interval: DurationText,
-    /// How long one question may take; then its answer is `errored`. Without it: the interval, at least `1s`.
+    /// How long one question may take; then its answer is `errored`. Without it: the interval, at
+    /// least `1s`.
     #[schemars(example = &"500ms")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<DurationText>,
     /// How many healthy answers in a row make it healthy.
     #[schemars(range(min = 1, max = 1000), example = 3)]
     pub(crate) healthy_after: u32,
-    /// How many unhealthy answers are tolerated in all, during analysis, after the shift and in the bake; one more takes the new release back.
+    /// How many unhealthy answers are tolerated in all, during analysis, after the shift and in
+    /// the bake; one more takes the new release back.
     #[schemars(range(min = 0, max = 1000), example = 0)]
     pub(crate) unhealthy_limit: u32,
-    /// How many answers in a row may be `errored` (could not be asked). With one more the check leaves its question open: an undecided stage ends at once, a bake is reported as not confirmed.
+    /// How many answers in a row may be `errored` (could not be asked). With one more the check
+    /// leaves its question open: an undecided stage ends at once, a bake is reported as not
+    /// confirmed.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     pub(crate) errored_limit: u32,
     /// How many answers in a row may be `no-data`; then as with `errored_limit`.
@@ -141,7 +156,8 @@ impl Default for RawLimits {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawHealth {
-    /// Paths, or tables with a path and what is expected there. Each becomes a check of its own, named after its path (`/readyz` becomes `health-readyz`), asked of every backend
+    /// Paths, or tables with a path and what is expected there. Each becomes a check of its own,
+    /// named after its path (`/readyz` becomes `health-readyz`), asked of every backend
     /// when it gets ready, during analysis, after the shift and in the bake.
     #[schemars(required, extend("x-required" = true), length(min = 1), extend("examples" = [["/healthz", {"path": "/readyz", "json": {"/database": "up"}}]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,7 +189,8 @@ pub(crate) struct RawEndpointTable {
     #[schemars(example = &"HEAD")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method: Option<RawMethod>,
-    /// The expected status: one (`200`), a range (`"200-299"`), or a list of those. Redirects are not followed. Without it: `"200-299"`.
+    /// The expected status: one (`200`), a range (`"200-299"`), or a list of those. Redirects are
+    /// not followed. Without it: `"200-299"`.
     #[schemars(extend("examples" = ["200-204"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<RawStatus>,

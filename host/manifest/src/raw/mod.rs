@@ -1,8 +1,10 @@
-//! The manifest as it is written: one type per table, with the meaning, the default and an example of every key.
+//! The manifest as it is written: one type per table, with the meaning, the default and an example
+//! of every key.
 //!
-//! These types are the one source of the JSON Schema, of the reference, and of what the check of a manifest's shape accepts. Invariants: every
-//! key has a doc comment and, unless it holds a table, an example; a key that must be there is optional here and `required` in the schema, so that what else is wrong is
-//! found too; nothing here knows about files or other keys.
+//! These types are the one source of the JSON Schema, of the reference, and of what the check of a
+//! manifest's shape accepts. Invariants: every key has a doc comment and, unless it holds a table,
+//! an example; a key that must be there is optional here and `required` in the schema, so that what
+//! else is wrong is found too; nothing here knows about files or other keys.
 
 mod analysis;
 mod checks;
@@ -28,7 +30,8 @@ use std::collections::BTreeMap;
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "agente.toml")]
 pub(crate) struct RawManifest {
-    /// The name of what is deployed: lower-case letters, digits and `-`, at most 31 characters, beginning with a letter.
+    /// The name of what is deployed: lower-case letters, digits and `-`, at most 31 characters,
+    /// beginning with a letter.
     #[schemars(required, extend("x-required" = true), example = &"shop")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service: Option<String>,
@@ -36,9 +39,12 @@ pub(crate) struct RawManifest {
     #[schemars(required, extend("x-required" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) runtime: Option<RawRuntime>,
-    /// Where secrets come from, by name. Values are asked for when they are needed; no value ever stands in the manifest, a release or the journal.
+    /// Where secrets come from, by name. Values are asked for when they are needed; no value ever
+    /// stands in the manifest, a release or the journal.
     pub(crate) secrets: BTreeMap<String, RawSecret>,
-    /// The plugins that this service uses, by name. `nginx-switch`, `http-health`, `tcp-health` and `prometheus-health` come with the program and need a table only for their configuration.
+    /// The plugins that this service uses, by name. `nginx-switch`, `http-health`, `tcp-health`
+    /// and `prometheus-health` come with the program and need a table only for their
+    /// configuration.
     pub(crate) plugins: BTreeMap<String, RawPlugin>,
     /// Who changes the traffic.
     #[schemars(required, extend("x-required" = true))]
@@ -46,26 +52,32 @@ pub(crate) struct RawManifest {
     pub(crate) switch: Option<RawSwitch>,
     /// Questions about health, each with its own limits.
     pub(crate) checks: Vec<RawCheck>,
-    /// The health endpoints of the service, in short: each becomes a check by `http-health` of every backend.
+    /// The health endpoints of the service, in short: each becomes a check by `http-health` of
+    /// every backend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<RawHealth>,
-    /// Our own requests from outside while a deployment runs. Without this table nothing is proved from outside, and the plan says so.
+    /// Our own requests from outside while a deployment runs. Without this table nothing is proved
+    /// from outside, and the plan says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<RawProbe>,
     /// How requests move to the new release, and what becomes of the old one.
     pub(crate) strategy: RawStrategy,
-    /// What is measured of the new release beside the stable one while both have requests, and again in the bake. Without this table only `[[checks]]` are asked.
+    /// What is measured of the new release beside the stable one while both have requests, and
+    /// again in the bake. Without this table only `[[checks]]` are asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) analysis: Option<RawAnalysis>,
     /// How long each kind of step may take.
     pub(crate) timeouts: RawTimeouts,
     /// What must be free before anything begins.
     pub(crate) disk: RawDisk,
-    /// Where the numbers about deployments go when a run ends, also a failed one. `agente-host metrics` prints them at any time.
+    /// Where the numbers about deployments go when a run ends, also a failed one. `agente-host
+    /// metrics` prints them at any time.
     pub(crate) metrics: RawMetrics,
-    /// What differs by environment: any table of this file except `service` and `environments`. Tables are merged key by key, lists and values are replaced; where one of
-    /// several keys has to be chosen (`process` or `docker`, the source of a secret), the environment's choice replaces the other; where it chooses another `strategy.kind` or
-    /// `analysis.on_outage`, the keys of the other one are left behind. With several environments, `--env` says which.
+    /// What differs by environment: any table of this file except `service` and `environments`.
+    /// Tables are merged key by key, lists and values are replaced; where one of several keys
+    /// has to be chosen (`process` or `docker`, the source of a secret), the environment's choice
+    /// replaces the other; where it chooses another `strategy.kind` or `analysis.on_outage`,
+    /// the keys of the other one are left behind. With several environments, `--env` says which.
     pub(crate) environments: BTreeMap<String, RawEnvironment>,
 }
 
@@ -87,7 +99,8 @@ pub(crate) struct RawSecret {
     #[schemars(example = &"/run/secrets/database-url")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
-    /// A program and its arguments, run without a shell; its standard output is the value, without a last line break.
+    /// A program and its arguments, run without a shell; its standard output is the value, without
+    /// a last line break.
     #[schemars(example = ["pass", "show", "shop/database-url"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Vec<String>>,
@@ -97,11 +110,13 @@ pub(crate) struct RawSecret {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawPlugin {
-    /// The component, relative to the manifest. Without it the plugin is found by name: as `agente.lock` says, or beside the program.
+    /// The component, relative to the manifest. Without it the plugin is found by name: as
+    /// `agente.lock` says, or beside the program.
     #[schemars(example = &"plugins/my-switch.wasm")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
-    /// The plugin's own configuration; the plugin says what it understands (`agente-host plugin inspect`).
+    /// The plugin's own configuration; the plugin says what it understands (`agente-host plugin
+    /// inspect`).
     #[schemars(extend("examples" = [{"directory": "/etc/nginx/agente"}]))]
     pub(crate) config: Map<String, Json>,
 }

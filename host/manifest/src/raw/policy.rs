@@ -26,7 +26,8 @@ pub(crate) struct RawProbe {
     #[schemars(example = &"shop.example")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<String>,
-    /// A PEM file of certificate authorities to trust instead of the system's, relative to the manifest.
+    /// A PEM file of certificate authorities to trust instead of the system's, relative to the
+    /// manifest.
     #[schemars(example = &"ca.pem")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca: Option<String>,
@@ -46,13 +47,15 @@ pub(crate) struct RawProbe {
     /// How many failed requests are tolerated.
     #[schemars(example = 3)]
     pub(crate) budget: u64,
-    /// Whether a kept-alive connection that ends before any byte of an answer counts against the budget.
+    /// Whether a kept-alive connection that ends before any byte of an answer counts against the
+    /// budget.
     #[schemars(example = true)]
     pub(crate) count_idle_resets: bool,
     /// How an answer tells who gave it, where that is not the switcher's own header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<RawIdentity>,
-    /// What a stable release that already fails means: `relative` lets the budget grow by twice the failure rate of the baseline, `refuse` turns the deployment down.
+    /// What a stable release that already fails means: `relative` lets the budget grow by twice
+    /// the failure rate of the baseline, `refuse` turns the deployment down.
     #[schemars(example = &"refuse")]
     pub(crate) on_failing_baseline: RawFailingBaseline,
 }
@@ -84,7 +87,8 @@ pub(crate) struct RawIdentity {
     #[schemars(required, extend("x-required" = true), example = &"X-Release")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<String>,
-    /// What it says; `{slot}` or `{release}` (the number) is filled in, and one of them must be there.
+    /// What it says; `{slot}` or `{release}` (the number) is filled in, and one of them must be
+    /// there.
     #[schemars(example = &"{release}")]
     pub(crate) value: String,
 }
@@ -114,7 +118,8 @@ impl From<RawFailingBaseline> for FailingBaseline {
     }
 }
 
-/// How long each kind of step may take. What happens at a limit is fixed: before promote the deployment is unwound.
+/// How long each kind of step may take. What happens at a limit is fixed: before promote the
+/// deployment is unwound.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawTimeouts {
@@ -136,7 +141,8 @@ pub(crate) struct RawTimeouts {
     /// Taking one step back, with all its attempts.
     #[schemars(example = &"2m")]
     pub(crate) undo: DurationText,
-    /// How long a person is waited for, where a stage waits for `promote` or is undecided; then the deployment is unwound.
+    /// How long a person is waited for, where a stage waits for `promote` or is undecided; then
+    /// the deployment is unwound.
     #[schemars(example = &"1h")]
     pub(crate) decide: DurationText,
 }

@@ -23,23 +23,28 @@ pub(crate) struct RawRuntime {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawProcess {
-    /// The program file, relative to the manifest. It is copied into the store under its digest, so that a later build changes nothing that runs.
+    /// The program file, relative to the manifest. It is copied into the store under its digest,
+    /// so that a later build changes nothing that runs.
     #[schemars(required, extend("x-required" = true), example = &"target/release/shop")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) artifact: Option<String>,
-    /// Program and arguments, run without a shell in a folder that holds the artifact under its own file name. `{port}`, `{slot}`, `{release}` and `{backend}` are filled in.
-    /// The program is the artifact by `./` and its name, an absolute path, or a bare name in the backend's `PATH`. The port must be told here or in `env`.
+    /// Program and arguments, run without a shell in a folder that holds the artifact under its
+    /// own file name. `{port}`, `{slot}`, `{release}` and `{backend}` are filled in.
+    /// The program is the artifact by `./` and its name, an absolute path, or a bare name in the
+    /// backend's `PATH`. The port must be told here or in `env`.
     #[schemars(required, extend("x-required" = true), length(min = 1), example = ["./shop", "127.0.0.1:{port}"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Vec<String>>,
     /// How many backends a slot has.
     #[schemars(range(min = 1, max = 500), example = 2)]
     pub(crate) instances: u16,
-    /// Where the backends' ports come from, on 127.0.0.1: first and last. It holds at least two for each instance, because both slots may stand at once.
+    /// Where the backends' ports come from, on 127.0.0.1: first and last. It holds at least two
+    /// for each instance, because both slots may stand at once.
     #[schemars(required, extend("x-required" = true), example = &"18100-18199")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ports: Option<PortsText>,
-    /// The whole environment of a backend; nothing is inherited. The same words in braces are filled in.
+    /// The whole environment of a backend; nothing is inherited. The same words in braces are
+    /// filled in.
     #[schemars(extend("examples" = [{"MODE": "production", "DATABASE_URL": {"secret": "db"}}]))]
     pub(crate) env: BTreeMap<String, RawEnvValue>,
     /// How long a backend may take to stop after SIGTERM until it is killed.
@@ -49,7 +54,14 @@ pub(crate) struct RawProcess {
 
 impl Default for RawProcess {
     fn default() -> Self {
-        Self { artifact: None, command: None, instances: 1, ports: None, env: BTreeMap::new(), stop_grace: DurationText(Duration::from_secs(10)) }
+        Self {
+            artifact: None,
+            command: None,
+            instances: 1,
+            ports: None,
+            env: BTreeMap::new(),
+            stop_grace: DurationText(Duration::from_secs(10)),
+        }
     }
 }
 
@@ -58,11 +70,13 @@ impl Default for RawProcess {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-exactly-one" = ["ports", "network"]))]
 pub(crate) struct RawDocker {
-    /// The image; `deploy --image` names another for one deployment. It is resolved once, and the release keeps its digest.
+    /// The image; `deploy --image` names another for one deployment. It is resolved once, and the
+    /// release keeps its digest.
     #[schemars(required, extend("x-required" = true), example = &"registry.example/shop:2")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<String>,
-    /// The command, where it isn't the image's own. `{port}`, `{slot}`, `{release}` and `{backend}` are filled in.
+    /// The command, where it isn't the image's own. `{port}`, `{slot}`, `{release}` and
+    /// `{backend}` are filled in.
     #[schemars(length(min = 1), example = ["/shop", "0.0.0.0:8080"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Vec<String>>,
@@ -77,27 +91,31 @@ pub(crate) struct RawDocker {
     #[schemars(example = &"18100-18199")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ports: Option<PortsText>,
-    /// Reach by container name on this network, which the balancer is on too. Either this or `ports`.
+    /// Reach by container name on this network, which the balancer is on too. Either this or
+    /// `ports`.
     #[schemars(example = &"shop-net")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) network: Option<String>,
     /// The environment beside the image's own. The same words in braces are filled in.
     #[schemars(extend("examples" = [{"MODE": "production", "DATABASE_URL": {"secret": "db"}}]))]
     pub(crate) env: BTreeMap<String, RawEnvValue>,
-    /// Binds, `source:target` or `source:target:ro`; the source is an absolute path or a volume's name.
+    /// Binds, `source:target` or `source:target:ro`; the source is an absolute path or a volume's
+    /// name.
     #[schemars(example = ["/srv/shop/uploads:/uploads", "shop-cache:/cache"])]
     pub(crate) volumes: Vec<String>,
     /// The memory limit of a container; none without it.
     #[schemars(example = &"256MiB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<SizeText>,
-    /// Whether the engine's small init runs as process 1, so that signals arrive and zombies are reaped.
+    /// Whether the engine's small init runs as process 1, so that signals arrive and zombies are
+    /// reaped.
     #[schemars(example = false)]
     pub(crate) init: bool,
     /// How long a container may take from its stop signal until it is killed.
     #[schemars(example = &"10s")]
     pub(crate) stop_grace: DurationText,
-    /// The engine's socket, an absolute path. Without it `DOCKER_HOST` and then the usual place are tried. It is not part of a release.
+    /// The engine's socket, an absolute path. Without it `DOCKER_HOST` and then the usual place
+    /// are tried. It is not part of a release.
     #[schemars(example = &"/run/user/1000/docker.sock")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) socket: Option<String>,

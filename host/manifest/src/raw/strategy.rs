@@ -12,49 +12,59 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-kind" = "kind", "x-at-most-one" = ["weights", "stages"]))]
 pub(crate) struct RawStrategy {
-    /// `blue-green` is one shift of all requests; `canary` are growing shares, each watched before the next; `rolling` replaces backends in batches.
+    /// `blue-green` is one shift of all requests; `canary` are growing shares, each watched before
+    /// the next; `rolling` replaces backends in batches.
     #[schemars(example = &"canary")]
     pub(crate) kind: RawStrategyKind,
-    /// The shares of requests that the new release gets, one after the other, in percent with up to two decimals, each greater than the one before. A last `100` may be left out.
+    /// The shares of requests that the new release gets, one after the other, in percent with up
+    /// to two decimals, each greater than the one before. A last `100` may be left out.
     /// Without it: `[10, 25, 50, 100]` for `canary`; `blue-green` has exactly one, `[100]`.
     #[schemars(length(min = 1, max = 100), example = [5, 20, 50, 100], extend("x-kinds" = ["blue-green", "canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weights: Option<Vec<f64>>,
-    /// How long the new release is watched at least at each share (`canary`), or after each batch (`rolling`). Without it: `30s` for `canary`, `10s` for `rolling`.
+    /// How long the new release is watched at least at each share (`canary`), or after each batch
+    /// (`rolling`). Without it: `30s` for `canary`, `10s` for `rolling`.
     #[schemars(example = &"2m", extend("x-kinds" = ["canary", "rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<DurationText>,
-    /// By what a canary splits requests: by the target's own `weight`, or by how many `instances` of the new release stand among those of the old one, for a target without weights.
+    /// By what a canary splits requests: by the target's own `weight`, or by how many `instances`
+    /// of the new release stand among those of the old one, for a target without weights.
     /// Without it: `weight`.
     #[schemars(example = &"instances", extend("x-kinds" = ["canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<RawSplitBy>,
-    /// The shares of a canary one by one, instead of `weights`; each may have a pause of its own, and may wait for a person.
+    /// The shares of a canary one by one, instead of `weights`; each may have a pause of its own,
+    /// and may wait for a person.
     #[schemars(length(min = 1, max = 100), extend("x-kinds" = ["canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stages: Option<Vec<RawStage>>,
-    /// How many backends there may be beyond the usual number while they are replaced. Without it: 1.
+    /// How many backends there may be beyond the usual number while they are replaced. Without it:
+    /// 1.
     #[schemars(range(min = 0, max = 500), example = 2, extend("x-kinds" = ["rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_surge: Option<u16>,
-    /// How many backends may be missing while they are replaced. Not 0 where `max_surge` is. Without it: 0.
+    /// How many backends may be missing while they are replaced. Not 0 where `max_surge` is.
+    /// Without it: 0.
     #[schemars(range(min = 0, max = 500), example = 1, extend("x-kinds" = ["rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_unavailable: Option<u16>,
-    /// What `deploy` does when it meets an open deployment that somebody runs: `refuse` gives up, `queue` waits until the other has ended, `supersede` aborts the other, waits until
-    /// that is unwound, then begins.
+    /// What `deploy` does when it meets an open deployment that somebody runs: `refuse` gives up,
+    /// `queue` waits until the other has ended, `supersede` aborts the other, waits until that
+    /// is unwound, then begins.
     #[schemars(example = &"queue")]
     pub(crate) on_open: RawOnOpen,
     /// How long the new release is watched after promote; the way back stays open meanwhile.
     #[schemars(example = &"5m")]
     pub(crate) bake: DurationText,
-    /// How long the old side stands by at weight 0, ready for a rollback in seconds: `"until-next"` (until the next deployment), a duration, or `"none"`. It has no effect with
+    /// How long the old side stands by at weight 0, ready for a rollback in seconds:
+    /// `"until-next"` (until the next deployment), a duration, or `"none"`. It has no effect with
     /// `rolling`, which leaves no whole side to go back to.
     #[schemars(example = &"1h")]
     pub(crate) keep_previous: KeepText,
     /// How the old side's last requests are waited for.
     pub(crate) drain: RawDrain,
-    /// Rules that send single requests to the new release before it has any weight, for a look at it; at most 16.
+    /// Rules that send single requests to the new release before it has any weight, for a look at
+    /// it; at most 16.
     #[serde(rename = "override")]
     #[schemars(length(max = 16))]
     pub(crate) overrides: Vec<RawOverride>,
@@ -118,7 +128,8 @@ pub(crate) struct RawStage {
     #[schemars(required, extend("x-required" = true), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weight: Option<f64>,
-    /// How long the new release is watched at least at this share. Without it: the `pause` of `[strategy]`.
+    /// How long the new release is watched at least at this share. Without it: the `pause` of
+    /// `[strategy]`.
     #[schemars(example = &"10m")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<DurationText>,
@@ -156,10 +167,12 @@ pub(crate) struct RawDrain {
     /// How long. Longer than the longest request, or nothing is retired in time.
     #[schemars(example = &"2m")]
     pub(crate) timeout: DurationText,
-    /// What happens then: `keep` keeps the old side and says so, `cut` retires it and reports what was cut.
+    /// What happens then: `keep` keeps the old side and says so, `cut` retires it and reports what
+    /// was cut.
     #[schemars(example = &"cut")]
     pub(crate) on_timeout: RawOnTimeout,
-    /// Whether evidence weaker than the target's own (no open connections for a quiet time) is enough.
+    /// Whether evidence weaker than the target's own (no open connections for a quiet time) is
+    /// enough.
     #[schemars(example = true)]
     pub(crate) accept_weak_evidence: bool,
 }

@@ -11,8 +11,10 @@ pub(super) fn mistakes() -> Vec<Mistake> {
 
 fn strategies() -> Vec<Mistake> {
     let strategy = |name, text: &str| process(name, "bake = \"1m\"", text);
-    let canary = |name, more: &str| process(name, "bake = \"1m\"", &format!("kind = \"canary\"\n{more}"));
-    let rolling = |name, more: &str| process(name, "bake = \"1m\"", &format!("kind = \"rolling\"\n{more}"));
+    let canary =
+        |name, more: &str| process(name, "bake = \"1m\"", &format!("kind = \"canary\"\n{more}"));
+    let rolling =
+        |name, more: &str| process(name, "bake = \"1m\"", &format!("kind = \"rolling\"\n{more}"));
     let moment = |name, text: &str| process(name, "of = \"dependency\"", text);
     vec![
         canary("surge of a canary", "max_surge = 1"),
@@ -31,28 +33,53 @@ fn strategies() -> Vec<Mistake> {
         canary("no shares", "weights = []"),
         canary("weights and stages", "weights = [10, 100]\nstages = [{ weight = 10 }]"),
         canary("stage without a weight", "stages = [{ pause = \"1m\" }]"),
-        canary("stage that waits at 100 %", "stages = [{ weight = 10 }, { weight = 100, wait = true }]"),
+        canary(
+            "stage that waits at 100 %",
+            "stages = [{ weight = 10 }, { weight = 100, wait = true }]",
+        ),
         canary("stages in the wrong order", "stages = [{ weight = 50 }, { weight = 10 }]"),
         canary("unknown split", "by = \"header\""),
         canary("canary without a pause", "pause = \"0s\""),
         rolling("batches without a pause", "pause = \"0s\""),
-        canary("stage without a pause", "stages = [{ weight = 10 }, { weight = 20, pause = \"0s\" }]"),
-        canary("answers too far apart for a stage that waits", "stages = [{ weight = 10, pause = \"0s\", wait = true }]"),
-        canary("answers too far apart for a stage", "stages = [{ weight = 10, pause = \"500ms\" }]"),
+        canary(
+            "stage without a pause",
+            "stages = [{ weight = 10 }, { weight = 20, pause = \"0s\" }]",
+        ),
+        canary(
+            "answers too far apart for a stage that waits",
+            "stages = [{ weight = 10, pause = \"0s\", wait = true }]",
+        ),
+        canary(
+            "answers too far apart for a stage",
+            "stages = [{ weight = 10, pause = \"500ms\" }]",
+        ),
         strategy("unknown way to meet another deployment", "on_open = \"wait\""),
         process("nobody is waited for", "healthy = \"30s\"", "decide = \"0s\""),
-        moment("dependency during analysis", "of = \"dependency\"\nwhen = [\"preflight\", \"analysis\"]"),
+        moment(
+            "dependency during analysis",
+            "of = \"dependency\"\nwhen = [\"preflight\", \"analysis\"]",
+        ),
         moment("analysis without stages", "of = \"public\"\nwhen = [\"analysis\"]"),
-        process("one limit for all that is no answer", "interval = \"500ms\"", "interval = \"500ms\"\nunanswered_limit = 5"),
+        process(
+            "one limit for all that is no answer",
+            "interval = \"500ms\"",
+            "interval = \"500ms\"\nunanswered_limit = 5",
+        ),
     ]
 }
 
-pub(super) const ERRORS: &str = "[[analysis.checks]]\nname = \"errors\"\nplugin = \"numbers\"\nmeasure = \"errors\"\nerrors = \"failed\"\ntotal = \"all\"\n";
+pub(super) const ERRORS: &str = "[[analysis.checks]]\nname = \"errors\"\nplugin = \
+                                 \"numbers\"\nmeasure = \"errors\"\nerrors = \"failed\"\ntotal = \
+                                 \"all\"\n";
 
 /// A good manifest with an analysis; `settings` are keys of the table, `checks` its measures.
 pub(super) fn analysed(name: &'static str, settings: &str, checks: &str) -> Mistake {
     let text = spoilt(GOOD, "bake = \"1m\"", "kind = \"canary\"");
-    Mistake { name, text: format!("{text}\n[plugins.numbers]\n\n[analysis]\n{settings}\n{checks}"), environment: None }
+    Mistake {
+        name,
+        text: format!("{text}\n[plugins.numbers]\n\n[analysis]\n{settings}\n{checks}"),
+        environment: None,
+    }
 }
 
 fn analyses() -> Vec<Mistake> {
@@ -75,7 +102,10 @@ fn analyses() -> Vec<Mistake> {
         with("misspelt fallback", "on_outage = \"fallback\"\nfallback = [\"health-redyz\"]"),
         with("unknown fallback", "on_outage = \"fallback\"\nfallback = [\"smoke\"]"),
         with("fallback on a dependency", "on_outage = \"fallback\"\nfallback = [\"redis\"]"),
-        with("fallback given twice", "on_outage = \"fallback\"\nfallback = [\"health-readyz\", \"health-readyz\"]"),
+        with(
+            "fallback given twice",
+            "on_outage = \"fallback\"\nfallback = [\"health-readyz\", \"health-readyz\"]",
+        ),
         with("fallback on a measure", "on_outage = \"fallback\"\nfallback = [\"errors\"]"),
         analysed(
             "fallback on a check with a mistake",
@@ -85,30 +115,62 @@ fn analyses() -> Vec<Mistake> {
         with("unknown key of the analysis", "intervall = \"5s\""),
     ];
     let blue_green = spoilt(GOOD, "bake = \"1m\"", "bake = \"0s\"");
-    all.push(Mistake { name: "analysis at no time", text: format!("{blue_green}\n[plugins.numbers]\n\n[analysis]\n{ERRORS}"), environment: None });
+    all.push(Mistake {
+        name: "analysis at no time",
+        text: format!("{blue_green}\n[plugins.numbers]\n\n[analysis]\n{ERRORS}"),
+        environment: None,
+    });
     all
 }
 
 fn measures() -> Vec<Mistake> {
-    let check = |name: &'static str, from: &str, to: &str| analysed(name, "", &spoilt(ERRORS, from, to));
+    let check =
+        |name: &'static str, from: &str, to: &str| analysed(name, "", &spoilt(ERRORS, from, to));
     let more = |name: &'static str, more: &str| analysed(name, "", &format!("{ERRORS}{more}"));
     let latency = |name: &'static str, more: &str| {
-        analysed(name, "", &format!("[[analysis.checks]]\nname = \"latency\"\nplugin = \"numbers\"\nmeasure = \"latency\"\nbuckets = \"buckets\"\n{more}"))
+        analysed(
+            name,
+            "",
+            &format!(
+                "[[analysis.checks]]\nname = \"latency\"\nplugin = \"numbers\"\nmeasure = \
+                 \"latency\"\nbuckets = \"buckets\"\n{more}"
+            ),
+        )
     };
     let value = |name: &'static str, more: &str| {
-        analysed(name, "", &format!("[[analysis.checks]]\nname = \"queue\"\nplugin = \"numbers\"\nmeasure = \"value\"\nquery = \"queue_length\"\n{more}"))
+        analysed(
+            name,
+            "",
+            &format!(
+                "[[analysis.checks]]\nname = \"queue\"\nplugin = \"numbers\"\nmeasure = \
+                 \"value\"\nquery = \"queue_length\"\n{more}"
+            ),
+        )
     };
-    let several = analysed("several plugins could be asked", "", &ERRORS.replace("plugin = \"numbers\"\n", ""));
-    let several = Mistake { text: several.text.replace("[plugins.numbers]", "[plugins.numbers]\n[plugins.others]"), ..several };
-    let none = analysed("no plugin could be asked", "", &ERRORS.replace("plugin = \"numbers\"\n", ""));
-    let none = Mistake { text: none.text.replace("[plugins.numbers]", "[plugins.http-health]"), ..none };
+    let several = analysed(
+        "several plugins could be asked",
+        "",
+        &ERRORS.replace("plugin = \"numbers\"\n", ""),
+    );
+    let several = Mistake {
+        text: several.text.replace("[plugins.numbers]", "[plugins.numbers]\n[plugins.others]"),
+        ..several
+    };
+    let none =
+        analysed("no plugin could be asked", "", &ERRORS.replace("plugin = \"numbers\"\n", ""));
+    let none =
+        Mistake { text: none.text.replace("[plugins.numbers]", "[plugins.http-health]"), ..none };
     vec![
         several,
         none,
         check("plugin of a measure not declared", "plugin = \"numbers\"", "plugin = \"numebrs\""),
         check("measure without a name", "name = \"errors\"\n", ""),
         check("measure named like a check", "name = \"errors\"", "name = \"redis\""),
-        check("measure named like an endpoint's check", "name = \"errors\"", "name = \"health-readyz\""),
+        check(
+            "measure named like an endpoint's check",
+            "name = \"errors\"",
+            "name = \"health-readyz\"",
+        ),
         check("bad name of a measure", "name = \"errors\"", "name = \"Error rate\""),
         more("measure name given twice", ERRORS),
         check("unknown measure", "measure = \"errors\"", "measure = \"failures\""),

@@ -13,18 +13,27 @@ use tokio_rustls::TlsAcceptor;
 use crate::server::{Act, Seen, Server, policy, until};
 
 /// A server for `shop.example`, and the file of the authority that vouches for it.
-async fn start(script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static) -> (Server, TempDir, String) {
+async fn start(
+    script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static,
+) -> (Server, TempDir, String) {
     let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("an authority");
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key"))
+        .expect("an authority");
     let key = KeyPair::generate().expect("a key");
-    let certificate = CertificateParams::new(vec!["shop.example".to_owned()]).expect("parameters").signed_by(&key, &authority).expect("a certificate");
+    let certificate = CertificateParams::new(vec!["shop.example".to_owned()])
+        .expect("parameters")
+        .signed_by(&key, &authority)
+        .expect("a certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
         .expect("a server's configuration");
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let server = Server::start_over(script, move |stream| {
@@ -41,15 +50,24 @@ async fn start(script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static) -> 
 
 #[tokio::test]
 async fn a_server_that_the_authority_vouches_for_is_probed_on_fresh_and_reused_connections() {
-    let (server, _folder, ca) = start(|number, seen| if seen.nth > 0 && number < 40 { Act::Reset } else { Act::Answer(200, "blue") }).await;
+    let (server, _folder, ca) =
+        start(
+            |number, seen| {
+                if seen.nth > 0 && number < 40 { Act::Reset } else { Act::Answer(200, "blue") }
+            },
+        )
+        .await;
     let mut policy = policy("https://shop.example/probe");
     policy.connect = Some(server.address.to_string());
     policy.ca = Some(ca);
     policy.rate = 40.0; // a handshake takes its time without optimisation
     let prober = HttpProber::new(&policy).expect("a fit policy");
     prober.start().await.expect("it starts");
-    let report =
-        until(&prober, "answered", |report| report.succeeded >= 80 && report.succeeded + report.idle_resets + report.failed_total() == report.sent).await;
+    let report = until(&prober, "answered", |report| {
+        report.succeeded >= 80
+            && report.succeeded + report.idle_resets + report.failed_total() == report.sent
+    })
+    .await;
     assert_eq!(report.failed_total(), 0, "{report:?}");
     assert_eq!(report.idle_resets, server.did(Act::Reset, true), "{report:?}");
     assert!(report.idle_resets > 0 && server.seen().iter().any(|seen| seen.nth > 2));
@@ -63,7 +81,11 @@ async fn what_the_authority_does_not_vouch_for_is_counted_as_tls() {
     let (plain, connect) = (Server::start(|_, _| Act::Garbage).await, server.address.to_string());
     // Another name, another authority, no TLS at all.
     let plain_address = plain.address.to_string();
-    for (host, ca, connect) in [("other.example", &ca, &connect), ("shop.example", &other_ca, &connect), ("shop.example", &ca, &plain_address)] {
+    for (host, ca, connect) in [
+        ("other.example", &ca, &connect),
+        ("shop.example", &other_ca, &connect),
+        ("shop.example", &ca, &plain_address),
+    ] {
         let mut policy = policy("https://shop.example/probe");
         policy.connect = Some(connect.clone());
         policy.ca = Some(ca.clone());
@@ -73,7 +95,11 @@ async fn what_the_authority_does_not_vouch_for_is_counted_as_tls() {
         let prober = HttpProber::new(&policy).expect("a fit policy");
         prober.start().await.expect("it starts");
         let report = until(&prober, "refused", |report| report.failed_total() >= 10).await;
-        assert_eq!(report.failed.keys().collect::<Vec<_>>(), ["tls"], "{host} at {connect}: {report:?}");
+        assert_eq!(
+            report.failed.keys().collect::<Vec<_>>(),
+            ["tls"],
+            "{host} at {connect}: {report:?}"
+        );
         assert_eq!(report.succeeded, 0);
     }
 }
@@ -86,5 +112,8 @@ async fn a_file_without_authorities_is_refused_before_anything_is_sent() {
     let mut policy = policy("https://shop.example/probe");
     policy.ca = Some(empty.to_str().expect("a path").to_owned());
     let fault = HttpProber::new(&policy).err().expect("a fault");
-    assert!(fault.message.contains("no certificate in") && fault.message.contains("empty.pem"), "{fault:?}");
+    assert!(
+        fault.message.contains("no certificate in") && fault.message.contains("empty.pem"),
+        "{fault:?}"
+    );
 }

@@ -11,7 +11,13 @@ use crate::server::{Act, Server, policy, until};
 
 #[tokio::test]
 async fn as_many_fresh_connections_as_asked_tell_who_answers() {
-    let server = Server::start(|number, _| Act::Answer(if number % 4 == 0 { 502 } else { 200 }, if number % 2 == 0 { "blue" } else { "green" })).await;
+    let server = Server::start(|number, _| {
+        Act::Answer(
+            if number % 4 == 0 { 502 } else { 200 },
+            if number % 2 == 0 { "blue" } else { "green" },
+        )
+    })
+    .await;
     let prober = HttpProber::new(&server.policy()).expect("a fit policy");
     let mut identities = prober.identities(20).await.expect("answers");
     identities.sort();
@@ -32,7 +38,10 @@ async fn an_answer_without_identity_is_an_empty_text() {
 
 #[tokio::test]
 async fn one_question_without_an_answer_is_a_fault_with_its_class() {
-    let server = Server::start(|number, _| if number == 2 { Act::ShortBody } else { Act::Answer(200, "blue") }).await;
+    let server = Server::start(
+        |number, _| if number == 2 { Act::ShortBody } else { Act::Answer(200, "blue") },
+    )
+    .await;
     let prober = HttpProber::new(&server.policy()).expect("a fit policy");
     let fault = prober.identities(5).await.expect_err("a fault");
     assert_eq!((fault.kind, fault.retryable), (FaultKind::Unavailable, true));
@@ -47,20 +56,40 @@ async fn one_question_without_an_answer_is_a_fault_with_its_class() {
 async fn a_switch_shows_in_counts_times_windows_and_presences() {
     let switched = Arc::new(AtomicBool::new(false));
     let reads = Arc::clone(&switched);
-    let server = Server::start(move |_, _| Act::Answer(200, if reads.load(Ordering::SeqCst) { "green" } else { "blue" })).await;
+    let server = Server::start(move |_, _| {
+        Act::Answer(200, if reads.load(Ordering::SeqCst) { "green" } else { "blue" })
+    })
+    .await;
     let prober = HttpProber::new(&server.policy()).expect("a fit policy");
     prober.start().await.expect("it starts");
-    until(&prober, "blue", |report| report.by_identity.get("blue").is_some_and(|count| *count > 50)).await;
+    until(&prober, "blue", |report| {
+        report.by_identity.get("blue").is_some_and(|count| *count > 50)
+    })
+    .await;
     let at = agente_probe::now_ms();
     switched.store(true, Ordering::SeqCst);
-    let report = until(&prober, "green", |report| report.by_identity.get("green").is_some_and(|count| *count > 50)).await;
+    let report = until(&prober, "green", |report| {
+        report.by_identity.get("green").is_some_and(|count| *count > 50)
+    })
+    .await;
 
     let times = prober.identity_times();
     let (blue, green) = (times["blue"], times["green"]);
     assert!(blue.first_ms <= blue.last_ms && blue.last_sent_ms <= at + 1000, "{times:?} {at}");
     assert!(green.first_ms >= at && green.first_ms < at + 2000, "{times:?} {at}");
     let presences = prober.presences();
-    assert_eq!(presences.iter().map(|presence| presence.identity.as_str()).collect::<Vec<_>>(), ["blue", "green"]);
-    let blues: u64 = prober.windows().iter().filter_map(|window| window.by_identity.get("blue")).map(|(all, _)| all).sum();
-    assert_eq!((blues, presences[0].answers), (report.by_identity["blue"], report.by_identity["blue"]));
+    assert_eq!(
+        presences.iter().map(|presence| presence.identity.as_str()).collect::<Vec<_>>(),
+        ["blue", "green"]
+    );
+    let blues: u64 = prober
+        .windows()
+        .iter()
+        .filter_map(|window| window.by_identity.get("blue"))
+        .map(|(all, _)| all)
+        .sum();
+    assert_eq!(
+        (blues, presences[0].answers),
+        (report.by_identity["blue"], report.by_identity["blue"])
+    );
 }

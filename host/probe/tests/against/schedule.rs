@@ -35,9 +35,14 @@ async fn more_in_flight_than_is_allowed_is_overload_and_is_not_sent() {
     policy.rate = 2000.0;
     let prober = HttpProber::new(&policy).expect("a fit policy");
     prober.start().await.expect("it starts");
-    let report = until(&prober, "overloaded", |report| report.failed.contains_key("overload")).await;
+    let report =
+        until(&prober, "overloaded", |report| report.failed.contains_key("overload")).await;
     assert_eq!((report.sent, report.failed.len()), (512, 1), "{report:?}");
-    assert!(report.samples[0].contains("not sent: 512 requests are in flight"), "{:?}", report.samples);
+    assert!(
+        report.samples[0].contains("not sent: 512 requests are in flight"),
+        "{:?}",
+        report.samples
+    );
     assert!(server.state.most_open.load(Ordering::SeqCst) <= 512);
 }
 
@@ -51,12 +56,21 @@ async fn starting_twice_sends_at_the_same_rate() {
     prober.start().await.expect("it starts");
     prober.start().await.expect("it has started");
     let report = until(&prober, "at 50", |report| report.sent >= 50).await;
-    assert!(begun.elapsed() >= Duration::from_millis(900), "{} in {:?}", report.sent, begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(900),
+        "{} in {:?}",
+        report.sent,
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn nothing_is_sent_before_the_start_and_nothing_stays_open_after_the_drop() {
-    let server = Server::start(|number, _| if number % 2 == 0 { Act::Silence } else { Act::Answer(200, "blue") }).await;
+    let server =
+        Server::start(
+            |number, _| if number % 2 == 0 { Act::Silence } else { Act::Answer(200, "blue") },
+        )
+        .await;
     let prober = HttpProber::new(&server.policy()).expect("a fit policy");
     assert_eq!(prober.report().sent, 0);
     assert_eq!(server.state.accepted.load(Ordering::SeqCst), 0);

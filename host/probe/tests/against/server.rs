@@ -68,7 +68,11 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     pub(crate) fn is_post(&self) -> bool {
@@ -97,7 +101,9 @@ type Accepted<S> = Pin<Box<dyn Future<Output = Option<S>> + Send>>;
 
 impl Server {
     /// Serves plain HTTP. The script gets how many requests came before, and the request.
-    pub(crate) async fn start(script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static,
+    ) -> Self {
         Self::start_over(script, |stream| Box::pin(async { Some(stream) })).await
     }
 
@@ -119,7 +125,8 @@ impl Server {
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
                 let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
-                let (state, script, stream) = (Arc::clone(&shared), Arc::clone(&script), wrap(stream));
+                let (state, script, stream) =
+                    (Arc::clone(&shared), Arc::clone(&script), wrap(stream));
                 connections.spawn(async move {
                     let open = state.open.fetch_add(1, Ordering::SeqCst) + 1;
                     state.most_open.fetch_max(open, Ordering::SeqCst);
@@ -146,9 +153,16 @@ impl Server {
         self.state.seen.lock().expect("a list").clone()
     }
 
-    /// How often the server did this to a request that was (or was not) the first on its connection.
+    /// How often the server did this to a request that was (or was not) the first on its
+    /// connection.
     pub(crate) fn did(&self, act: Act, reused: bool) -> u64 {
-        self.state.acts.lock().expect("a list").iter().filter(|(done, nth)| *done == act && (*nth > 0) == reused).count() as u64
+        self.state
+            .acts
+            .lock()
+            .expect("a list")
+            .iter()
+            .filter(|(done, nth)| *done == act && (*nth > 0) == reused)
+            .count() as u64
     }
 }
 
@@ -172,7 +186,11 @@ pub(crate) fn policy(url: &str) -> ProbePolicy {
 }
 
 /// Waits until the report is as wanted.
-pub(crate) async fn until(prober: &HttpProber, what: &str, wanted: impl Fn(&ProbeReport) -> bool) -> ProbeReport {
+pub(crate) async fn until(
+    prober: &HttpProber,
+    what: &str,
+    wanted: impl Fn(&ProbeReport) -> bool,
+) -> ProbeReport {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let report = prober.report();
@@ -212,7 +230,9 @@ async fn converse(mut stream: impl Connection, connection: usize, state: &State,
             state.acts.lock().expect("a list").push((act, nth));
             act
         };
-        let whole = |status: u16, slot: &str, extra: &str| format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\nX-Slot: {slot}\r\n{extra}\r\nok");
+        let whole = |status: u16, slot: &str, extra: &str| {
+            format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\nX-Slot: {slot}\r\n{extra}\r\nok")
+        };
         let (text, goes_on) = match act {
             Act::Answer(status, slot) => (whole(status, slot, ""), true),
             Act::Late(time) => {
@@ -221,23 +241,43 @@ async fn converse(mut stream: impl Connection, connection: usize, state: &State,
             }
             Act::AnswerThenEnd => (whole(200, "blue", ""), false),
             Act::AnswerClose => (whole(200, "blue", "Connection: close\r\n"), false),
-            Act::UntilEnd => ("HTTP/1.1 200 OK\r\nX-Slot: blue\r\n\r\nall there is".to_owned(), false),
+            Act::UntilEnd => {
+                ("HTTP/1.1 200 OK\r\nX-Slot: blue\r\n\r\nall there is".to_owned(), false)
+            }
             Act::End => (String::new(), false),
             Act::Reset => return stream.reset(),
             Act::HalfHeader => ("HTTP/1.1 200 OK\r\nContent-Le".to_owned(), false),
-            Act::ShortBody => ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nonly this".to_owned(), false),
-            Act::CutChunks => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n".to_owned(), false),
+            Act::ShortBody => {
+                ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nonly this".to_owned(), false)
+            }
+            Act::CutChunks => (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n".to_owned(),
+                false,
+            ),
             Act::ResetBody => {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nonly this").await;
-                // A reset overtakes what is still on its way; the client has read it all once it says nothing more for a moment.
-                let _ = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nonly this")
+                    .await;
+                // A reset overtakes what is still on its way; the client has read it all once it
+                // says nothing more for a moment.
+                let _ =
+                    tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await;
                 return stream.reset();
             }
-            Act::BadChunk => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsome\r\nmore".to_owned(), false),
+            Act::BadChunk => (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsome\r\nmore".to_owned(),
+                false,
+            ),
             Act::Garbage => ("SSH-2.0-OpenSSH\r\n\r\n".to_owned(), false),
-            Act::HeaderThenSilence => ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nonly this".to_owned(), true),
+            Act::HeaderThenSilence => {
+                ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nonly this".to_owned(), true)
+            }
             Act::Silence => (String::new(), true),
-            Act::Redirect => ("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".to_owned(), true),
+            Act::Redirect => (
+                "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+                    .to_owned(),
+                true,
+            ),
         };
         if stream.write_all(text.as_bytes()).await.is_err() {
             return;

@@ -2,7 +2,10 @@
 
 use crate::commands::HostCommands;
 use agente_engine::fault::Fault;
-use agente_engine::ports::{CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, ProcessError, ProcessInfo, ProcessTarget};
+use agente_engine::ports::{
+    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, ProcessError, ProcessInfo,
+    ProcessTarget,
+};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -47,7 +50,9 @@ impl Commands for AnyCommands {
     async fn run(&self, command: &CommandSpec) -> Result<CommandOutput, Fault> {
         match &command.place {
             CommandPlace::Host => self.host.run(command).await,
-            CommandPlace::Container(_) | CommandPlace::Image(_) => self.containers().run(command).await,
+            CommandPlace::Container(_) | CommandPlace::Image(_) => {
+                self.containers().run(command).await
+            }
         }
     }
 
@@ -55,7 +60,10 @@ impl Commands for AnyCommands {
         self.of_target(target).tree(target).await
     }
 
-    async fn connections(&self, target: &ProcessTarget) -> Result<Vec<ConnectionInfo>, ProcessError> {
+    async fn connections(
+        &self,
+        target: &ProcessTarget,
+    ) -> Result<Vec<ConnectionInfo>, ProcessError> {
         self.of_target(target).connections(target).await
     }
 

@@ -1,7 +1,8 @@
 //! The established TCP connections of a target's processes.
 //!
-//! Which process holds a connection is told by its open files. Where those may not be read (another user's process), every connection that its user
-//! holds is told instead, without a process: too many rather than too few, since a caller waits for them to end.
+//! Which process holds a connection is told by its open files. Where those may not be read (another
+//! user's process), every connection that its user holds is told instead, without a process: too
+//! many rather than too few, since a caller waits for them to end.
 
 use crate::commands::target::Member;
 use agente_engine::fault::{Fault, FaultKind};
@@ -32,7 +33,13 @@ pub(super) fn established(members: &[Member]) -> Result<Vec<ConnectionInfo>, Pro
         return Ok(Vec::new());
     };
     let mut table = first.process.tcp().map_err(|error| {
-        ProcessError::Other(Fault::new(FaultKind::Failed, format!("the connections of process {} can't be read", first.info.pid)).because(&error))
+        ProcessError::Other(
+            Fault::new(
+                FaultKind::Failed,
+                format!("the connections of process {} can't be read", first.info.pid),
+            )
+            .because(&error),
+        )
     })?;
     // A machine without IPv6 has no such table.
     table.extend(first.process.tcp6().unwrap_or_default());
@@ -41,7 +48,15 @@ pub(super) fn established(members: &[Member]) -> Result<Vec<ConnectionInfo>, Pro
         holder.or_else(|| hidden_users.contains(&entry.uid).then_some(0))
     };
     let open = table.iter().filter(|entry| entry.state == TcpState::Established);
-    Ok(open.filter_map(|entry| told(entry).map(|pid| ConnectionInfo { local: text(entry.local_address), remote: text(entry.remote_address), pid })).collect())
+    Ok(open
+        .filter_map(|entry| {
+            told(entry).map(|pid| ConnectionInfo {
+                local: text(entry.local_address),
+                remote: text(entry.remote_address),
+                pid,
+            })
+        })
+        .collect())
 }
 
 /// An address as a manifest would have it: an IPv4 address in IPv6 clothes is an IPv4 address.

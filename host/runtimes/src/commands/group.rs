@@ -1,7 +1,10 @@
-//! A program in a process group of its own, which ends as a group: at its end, at its limit, or when nobody waits for it any more. Only what the kernel
-//! lets nobody but another user end is left to itself.
+//! A program in a process group of its own, which ends as a group: at its end, at its limit, or
+//! when nobody waits for it any more. Only what the kernel lets nobody but another user end is left
+//! to itself.
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
@@ -12,7 +15,8 @@ use tokio::io::unix::AsyncFd;
 /// How long a program that was killed may take to end: a large one has much to give back.
 const END_AFTER_KILL: Duration = Duration::from_secs(1);
 
-/// A started program. Its number, and with it that of its group, stays its own until it is waited for, which happens last.
+/// A started program. Its number, and with it that of its group, stays its own until it is waited
+/// for, which happens last.
 pub(super) struct ProcessGroup {
     child: Option<Child>,
     leader: Pid,
@@ -42,7 +46,8 @@ impl ProcessGroup {
         self.child.as_mut()
     }
 
-    /// Returns when the program itself has ended. It is not waited for yet: its group can still be named.
+    /// Returns when the program itself has ended. It is not waited for yet: its group can still be
+    /// named.
     pub(super) async fn ended(&self) -> io::Result<()> {
         self.ended.readable().await.map(drop)
     }
@@ -52,8 +57,9 @@ impl ProcessGroup {
         let _all_gone = kill_process_group(self.leader, Signal::KILL);
     }
 
-    /// Kills what is left of the group and tells how the program ended; none where it goes on, because it runs as another user (`sudo`) or waits in
-    /// the kernel. It is waited for behind our back then.
+    /// Kills what is left of the group and tells how the program ended; none where it goes on,
+    /// because it runs as another user (`sudo`) or waits in the kernel. It is waited for behind
+    /// our back then.
     pub(super) async fn finish(mut self) -> io::Result<Option<ExitStatus>> {
         self.kill();
         match tokio::time::timeout(END_AFTER_KILL, self.ended()).await {
@@ -70,7 +76,8 @@ impl ProcessGroup {
 /// A handle that is readable once the process has ended.
 fn watch(leader: Pid) -> io::Result<AsyncFd<OwnedFd>> {
     let handle = pidfd_open(leader, PidfdFlags::NONBLOCK)?;
-    // SAFETY: the handle is owned by what is returned, is not replaced through it, and stays open until it is dropped.
+    // SAFETY: the handle is owned by what is returned, is not replaced through it, and stays open
+    // until it is dropped.
     Ok(unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }?)
 }
 
@@ -80,8 +87,12 @@ impl Drop for ProcessGroup {
             return;
         };
         self.kill();
-        // Killed, so at its end in a moment; a process that waits in the kernel must not hold up the caller.
-        let ended = waitid(WaitId::Pid(self.leader), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
+        // Killed, so at its end in a moment; a process that waits in the kernel must not hold up
+        // the caller.
+        let ended = waitid(
+            WaitId::Pid(self.leader),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+        );
         if matches!(ended, Ok(Some(_))) {
             let _reaped = child.wait();
         } else {

@@ -5,14 +5,18 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 
 fn unreadable(path: &str, error: &io::Error) -> Fault {
-    Fault::new(FaultKind::Failed, format!("the log `{path}` can't be read")).hint("see that you may read it").because(error)
+    Fault::new(FaultKind::Failed, format!("the log `{path}` can't be read"))
+        .hint("see that you may read it")
+        .because(error)
 }
 
-/// The file's length, if there is one. Anything but a file (a pipe, a terminal) could block, and is refused.
+/// The file's length, if there is one. Anything but a file (a pipe, a terminal) could block, and is
+/// refused.
 fn length(path: &str) -> Result<Option<u64>, Fault> {
     match fs::metadata(path) {
         Ok(about) if about.is_file() => Ok(Some(about.len())),
-        Ok(_) => Err(Fault::new(FaultKind::Unsupported, format!("the log `{path}` is not a file")).hint("let the program log to a file")),
+        Ok(_) => Err(Fault::new(FaultKind::Unsupported, format!("the log `{path}` is not a file"))
+            .hint("let the program log to a file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(path, &error)),
     }
@@ -23,7 +27,8 @@ pub(super) fn mark(path: &str) -> Result<u64, Fault> {
     Ok(length(path)?.unwrap_or(0))
 }
 
-/// What was written since, the newest `max_bytes` of it. A log that is shorter than it was has been rotated: all of it is new.
+/// What was written since, the newest `max_bytes` of it. A log that is shorter than it was has been
+/// rotated: all of it is new.
 pub(super) fn since(path: &str, mark: u64, max_bytes: usize) -> Result<Vec<u8>, Fault> {
     let Some(length) = length(path)? else {
         return Ok(Vec::new());
@@ -57,6 +62,9 @@ mod tests {
         assert_eq!(since(name, before, 5).unwrap(), b"line\n", "the newest of it");
         fs::write(&path, "fresh\n").unwrap();
         assert_eq!(since(name, before, 100).unwrap(), b"fresh\n");
-        assert_eq!(since("/dev/null", 0, 10).map_err(|fault| fault.kind), Err(FaultKind::Unsupported));
+        assert_eq!(
+            since("/dev/null", 0, 10).map_err(|fault| fault.kind),
+            Err(FaultKind::Unsupported)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Running a program to its end: never through a shell, with exactly the environment it is given, within its limits.
+//! Running a program to its end: never through a shell, with exactly the environment it is given,
+//! within its limits.
 
 use crate::commands::group::ProcessGroup;
 use agente_engine::fault::{Fault, FaultKind};
@@ -10,14 +11,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
-/// How long output may still come once the program has ended and its group was killed: a daemon that it left in a session of its own may hold its streams.
+/// How long output may still come once the program has ended and its group was killed: a daemon
+/// that it left in a session of its own may hold its streams.
 const OUTPUT_AFTER_END: Duration = Duration::from_millis(300);
 
-/// A program that was being written a moment ago can't be run yet: how often and how long that is waited for.
+/// A program that was being written a moment ago can't be run yet: how often and how long that is
+/// waited for.
 const BUSY_TRIES: u32 = 10;
 const BUSY_WAIT: Duration = Duration::from_millis(20);
 
-/// What was read of a stream so far. Kept outside the reading, so that it is there when the reading is given up.
+/// What was read of a stream so far. Kept outside the reading, so that it is there when the reading
+/// is given up.
 struct Captured {
     bytes: Vec<u8>,
     max_bytes: usize,
@@ -29,7 +33,8 @@ impl Captured {
         Self { bytes: Vec::new(), max_bytes, truncated: false }
     }
 
-    /// Reads to the end, keeping the first `max_bytes`: what is beyond is read and dropped, so that the program is not held up.
+    /// Reads to the end, keeping the first `max_bytes`: what is beyond is read and dropped, so that
+    /// the program is not held up.
     async fn fill(&mut self, mut stream: impl AsyncRead + Unpin) {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(read) = stream.read(&mut buffer).await {
@@ -49,17 +54,27 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
         Some((program, arguments)) if program.starts_with('/') => (program, arguments),
         _ => {
             let given = command.argv.first().map_or("", String::as_str);
-            return Err(Fault::new(FaultKind::InvalidConfig, format!("the program `{given}` is not an absolute path")).hint("name it by its absolute path"));
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("the program `{given}` is not an absolute path"),
+            )
+            .hint("name it by its absolute path"));
         }
     };
     let mut prepared = Command::new(program);
-    prepared.args(arguments).env_clear().envs(&command.env).current_dir(command.cwd.as_deref().unwrap_or("/"));
+    prepared
+        .args(arguments)
+        .env_clear()
+        .envs(&command.env)
+        .current_dir(command.cwd.as_deref().unwrap_or("/"));
     prepared.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let failed = |error: io::Error| not_started(program, command, &error);
     let mut tries = 0;
     let child = loop {
         match prepared.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES =>
+            {
                 tries += 1;
                 tokio::time::sleep(BUSY_WAIT).await;
             }
@@ -67,13 +82,21 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
         }
     };
     let mut group = ProcessGroup::new(child).map_err(failed)?;
-    let streams = group.streams().map(|child| (child.stdin.take(), child.stdout.take(), child.stderr.take()));
+    let streams =
+        group.streams().map(|child| (child.stdin.take(), child.stdout.take(), child.stderr.take()));
     let Some((Some(stdin), Some(stdout), Some(stderr))) = streams else {
-        return Err(Fault::new(FaultKind::Internal, format!("the streams of `{program}` are not there")));
+        return Err(Fault::new(
+            FaultKind::Internal,
+            format!("the streams of `{program}` are not there"),
+        ));
     };
     let mut stdin = ChildStdin::from_std(stdin).map_err(failed)?;
-    let (stdout, stderr) = (ChildStdout::from_std(stdout).map_err(failed)?, ChildStderr::from_std(stderr).map_err(failed)?);
-    let (mut out, mut err) = (Captured::new(command.max_output_bytes), Captured::new(command.max_output_bytes));
+    let (stdout, stderr) = (
+        ChildStdout::from_std(stdout).map_err(failed)?,
+        ChildStderr::from_std(stderr).map_err(failed)?,
+    );
+    let (mut out, mut err) =
+        (Captured::new(command.max_output_bytes), Captured::new(command.max_output_bytes));
     let timed_out;
     {
         let feed = async {
@@ -101,9 +124,16 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
             let _cut = tokio::time::timeout(OUTPUT_AFTER_END, &mut talk).await;
         }
     }
-    let status = group.finish().await.map_err(|error| Fault::new(FaultKind::Failed, format!("how `{program}` ended can't be told")).because(&error))?;
+    let status = group.finish().await.map_err(|error| {
+        Fault::new(FaultKind::Failed, format!("how `{program}` ended can't be told"))
+            .because(&error)
+    })?;
     if status.is_none() {
-        tracing::warn!("`{program}` did not end within {:?} and can't be killed: it still runs, perhaps as another user", command.wall);
+        tracing::warn!(
+            "`{program}` did not end within {:?} and can't be killed: it still runs, perhaps as \
+             another user",
+            command.wall
+        );
     }
     Ok(CommandOutput {
         status: status.and_then(|status| status.code()),
@@ -124,5 +154,7 @@ fn not_started(program: &str, command: &CommandSpec, error: &io::Error) -> Fault
     } else {
         format!("see that `{program}` is an executable program and that you may run it")
     };
-    Fault::new(FaultKind::Failed, format!("the program `{program}` can't be run")).hint(hint).because(error)
+    Fault::new(FaultKind::Failed, format!("the program `{program}` can't be run"))
+        .hint(hint)
+        .because(error)
 }

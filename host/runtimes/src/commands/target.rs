@@ -21,14 +21,24 @@ pub(super) struct Member {
 fn read(path: &str) -> Result<u32, ProcessError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ProcessError::NoPidFile(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(ProcessError::BadPidFile(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ProcessError::NoPidFile(path.to_owned()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(ProcessError::BadPidFile(path.to_owned()));
+        }
         Err(error) => {
-            let fault = Fault::new(FaultKind::Failed, format!("the pid file `{path}` can't be read")).hint("see that you may read it");
+            let fault =
+                Fault::new(FaultKind::Failed, format!("the pid file `{path}` can't be read"))
+                    .hint("see that you may read it");
             return Err(ProcessError::Other(fault.because(&error)));
         }
     };
-    text.trim().parse().ok().filter(|pid| *pid > 0 && i32::try_from(*pid).is_ok()).ok_or_else(|| ProcessError::BadPidFile(path.to_owned()))
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|pid| *pid > 0 && i32::try_from(*pid).is_ok())
+        .ok_or_else(|| ProcessError::BadPidFile(path.to_owned()))
 }
 
 fn not_running(pid: u32, path: &str) -> ProcessError {
@@ -39,8 +49,15 @@ fn not_running(pid: u32, path: &str) -> ProcessError {
 pub(super) fn tree(path: &str) -> Result<Vec<Member>, ProcessError> {
     let pid = read(path)?;
     let all: Vec<(Process, Stat)> = all_processes()
-        .map_err(|error| ProcessError::Other(Fault::new(FaultKind::Failed, "processes can't be read from `/proc`").because(&error)))?
-        .filter_map(|process| process.ok().and_then(|process| process.stat().ok().map(|stat| (process, stat))))
+        .map_err(|error| {
+            ProcessError::Other(
+                Fault::new(FaultKind::Failed, "processes can't be read from `/proc`")
+                    .because(&error),
+            )
+        })?
+        .filter_map(|process| {
+            process.ok().and_then(|process| process.stat().ok().map(|stat| (process, stat)))
+        })
         .filter(|(_, stat)| !has_ended(stat))
         .collect();
     let mut rest = all;
@@ -48,19 +65,34 @@ pub(super) fn tree(path: &str) -> Result<Vec<Member>, ProcessError> {
     let mut generation = vec![i32::try_from(pid).unwrap_or_default()];
     let mut children_of_first = false;
     while !generation.is_empty() {
-        let belongs = |stat: &Stat| if children_of_first { generation.contains(&stat.ppid) } else { generation.contains(&stat.pid) };
-        let (mut found, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, stat)| belongs(stat));
+        let belongs = |stat: &Stat| {
+            if children_of_first {
+                generation.contains(&stat.ppid)
+            } else {
+                generation.contains(&stat.pid)
+            }
+        };
+        let (mut found, others): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|(_, stat)| belongs(stat));
         rest = others;
         found.sort_by_key(|(_, stat)| stat.pid);
         generation = found.iter().map(|(_, stat)| stat.pid).collect();
-        members.extend(found.into_iter().filter_map(|(process, stat)| Some(Member { info: info(&process, &stat)?, process })));
+        members.extend(
+            found.into_iter().filter_map(|(process, stat)| {
+                Some(Member { info: info(&process, &stat)?, process })
+            }),
+        );
         children_of_first = true;
     }
     if members.is_empty() { Err(not_running(pid, path)) } else { Ok(members) }
 }
 
 fn info(process: &Process, stat: &Stat) -> Option<ProcessInfo> {
-    let title = process.cmdline().map(|words| words.join(" ").trim().to_owned()).ok().filter(|title| !title.is_empty());
+    let title = process
+        .cmdline()
+        .map(|words| words.join(" ").trim().to_owned())
+        .ok()
+        .filter(|title| !title.is_empty());
     Some(ProcessInfo {
         pid: u32::try_from(stat.pid).ok()?,
         parent: u32::try_from(stat.ppid).unwrap_or_default(),
@@ -69,21 +101,29 @@ fn info(process: &Process, stat: &Stat) -> Option<ProcessInfo> {
     })
 }
 
-/// When a process started, from its clock ticks since boot. The moment of boot is taken once, so that the same process has the same answer each time.
+/// When a process started, from its clock ticks since boot. The moment of boot is taken once, so
+/// that the same process has the same answer each time.
 fn started_ms(ticks: u64) -> u64 {
     static BOOTED_MS: OnceLock<Option<u64>> = OnceLock::new();
     let booted = BOOTED_MS.get_or_init(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok())?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|now| u64::try_from(now.as_millis()).ok())?;
         let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        now.checked_sub(u64::try_from(up.tv_sec).ok()? * 1000 + u64::try_from(up.tv_nsec).ok()? / 1_000_000)
+        now.checked_sub(
+            u64::try_from(up.tv_sec).ok()? * 1000 + u64::try_from(up.tv_nsec).ok()? / 1_000_000,
+        )
     });
-    booted.map_or(0, |booted| booted + ticks.saturating_mul(1000) / procfs::ticks_per_second().max(1))
+    booted
+        .map_or(0, |booted| booted + ticks.saturating_mul(1000) / procfs::ticks_per_second().max(1))
 }
 
 /// Sends a signal to the process that the pid file names.
 pub(super) fn signal(path: &str, name: &str) -> Result<(), ProcessError> {
     let Some(signal) = signal_number(name).and_then(Signal::from_named_raw) else {
-        let fault = Fault::new(FaultKind::InvalidConfig, format!("`{name}` is not a signal")).hint("name it without `SIG`: `HUP`, `USR1`, `QUIT`, `TERM` …");
+        let fault = Fault::new(FaultKind::InvalidConfig, format!("`{name}` is not a signal"))
+            .hint("name it without `SIG`: `HUP`, `USR1`, `QUIT`, `TERM` …");
         return Err(ProcessError::Other(fault));
     };
     let pid = read(path)?;
@@ -92,8 +132,14 @@ pub(super) fn signal(path: &str, name: &str) -> Result<(), ProcessError> {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_running(pid, path)),
         Err(error) => {
-            let fault = Fault::new(FaultKind::Failed, format!("SIG{name} can't be sent to process {pid} of the pid file `{path}`"))
-                .hint("it belongs to another user: run as that user, or grant a command such as `nginx -s reload` with a prefix");
+            let fault = Fault::new(
+                FaultKind::Failed,
+                format!("SIG{name} can't be sent to process {pid} of the pid file `{path}`"),
+            )
+            .hint(
+                "it belongs to another user: run as that user, or grant a command such as `nginx \
+                 -s reload` with a prefix",
+            );
             Err(ProcessError::Other(fault.because(&error)))
         }
     }

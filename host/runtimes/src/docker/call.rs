@@ -1,7 +1,7 @@
 //! One call of the engine, within a time limit of ours, and what its failures mean.
 //!
-//! Every call goes through [`Engine::within`]: a missing socket, one without permission, one that nobody answers and an engine that says no are
-//! told apart here and nowhere else.
+//! Every call goes through [`Engine::within`]: a missing socket, one without permission, one that
+//! nobody answers and an engine that says no are told apart here and nowhere else.
 
 use super::endpoint::{DockerSettings, Endpoint};
 use agente_engine::fault::{Fault, FaultKind};
@@ -12,7 +12,8 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-/// bollard's own limit covers only the head of an answer and counts whole seconds; ours is always shorter.
+/// bollard's own limit covers only the head of an answer and counts whole seconds; ours is always
+/// shorter.
 const BOLLARD_TIMEOUT_SECONDS: u64 = 24 * 3600;
 
 /// A failed call: the engine's status, where it answered at all, and the fault to show.
@@ -52,31 +53,61 @@ impl Engine {
     /// A client. Connections are made per call, so this never waits.
     pub(crate) fn client(&self) -> Result<Docker, Fault> {
         let made = match &self.settings.endpoint {
-            Endpoint::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), BOLLARD_TIMEOUT_SECONDS, bollard::API_DEFAULT_VERSION),
-            Endpoint::Tcp(address) => Docker::connect_with_http(&format!("tcp://{address}"), BOLLARD_TIMEOUT_SECONDS, bollard::API_DEFAULT_VERSION),
+            Endpoint::Unix(path) => Docker::connect_with_unix(
+                &path.to_string_lossy(),
+                BOLLARD_TIMEOUT_SECONDS,
+                bollard::API_DEFAULT_VERSION,
+            ),
+            Endpoint::Tcp(address) => Docker::connect_with_http(
+                &format!("tcp://{address}"),
+                BOLLARD_TIMEOUT_SECONDS,
+                bollard::API_DEFAULT_VERSION,
+            ),
         };
         made.map_err(|error| self.explain("be reached", error).fault)
     }
 
     /// Waits for an answer, at most `limit`. `what` completes “the engine could not …”.
-    pub(crate) async fn within<T>(&self, limit: Duration, what: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, CallError> {
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, CallError> {
         match tokio::time::timeout(limit, call).await {
             Ok(answer) => answer.map_err(|error| self.explain(what, error)),
-            Err(_) => Err(CallError { status: None, said: String::new(), fault: self.silent(what, limit) }),
+            Err(_) => Err(CallError {
+                status: None,
+                said: String::new(),
+                fault: self.silent(what, limit),
+            }),
         }
     }
 
     /// Waits for the answer to an ordinary question.
-    pub(crate) async fn ask<T>(&self, what: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, CallError> {
+    pub(crate) async fn ask<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, CallError> {
         self.within(self.settings.call_timeout, what, call).await
     }
 
     /// The fault of an engine that did not answer in time.
     pub(crate) fn silent(&self, what: &str, limit: Duration) -> Fault {
         let endpoint = &self.settings.endpoint;
-        Fault::new(FaultKind::TimedOut, format!("the Docker Engine at `{endpoint}` did not answer within {limit:?} when asked to {what}"))
-            .hint(format!("see whether `docker --host {endpoint} info` answers; if it hangs too, restart the engine"))
-            .retryable()
+        Fault::new(
+            FaultKind::TimedOut,
+            format!(
+                "the Docker Engine at `{endpoint}` did not answer within {limit:?} when asked to \
+                 {what}"
+            ),
+        )
+        .hint(format!(
+            "see whether `docker --host {endpoint} info` answers; if it hangs too, restart the \
+             engine"
+        ))
+        .retryable()
     }
 
     /// Says what an error of the client means.
@@ -91,32 +122,64 @@ impl Engine {
                     503 => FaultKind::Unavailable,
                     _ => FaultKind::Failed,
                 };
-                let fault = refine(Fault::new(kind, format!("the Docker Engine could not {what}: {}", one_line(&message))), &message);
+                let fault = refine(
+                    Fault::new(
+                        kind,
+                        format!("the Docker Engine could not {what}: {}", one_line(&message)),
+                    ),
+                    &message,
+                );
                 CallError { status: Some(status_code), said: message, fault }
             }
             Error::DockerStreamError { error: message } => {
-                let fault = refine(Fault::new(FaultKind::Failed, format!("the Docker Engine could not {what}: {}", one_line(&message))), &message);
+                let fault = refine(
+                    Fault::new(
+                        FaultKind::Failed,
+                        format!("the Docker Engine could not {what}: {}", one_line(&message)),
+                    ),
+                    &message,
+                );
                 CallError { status: None, said: message, fault }
             }
             Error::SocketNotFoundError(path) => CallError {
                 status: None,
                 said: String::new(),
-                fault: Fault::new(FaultKind::Unavailable, format!("no Docker Engine runs here: there is no socket `{path}`"))
-                    .hint("start it (`systemctl start docker`), or name its socket in `DOCKER_HOST`"),
+                fault: Fault::new(
+                    FaultKind::Unavailable,
+                    format!("no Docker Engine runs here: there is no socket `{path}`"),
+                )
+                .hint("start it (`systemctl start docker`), or name its socket in `DOCKER_HOST`"),
             },
-            Error::RequestTimeoutError => CallError { status: None, said: String::new(), fault: self.silent(what, self.settings.call_timeout) },
+            Error::RequestTimeoutError => CallError {
+                status: None,
+                said: String::new(),
+                fault: self.silent(what, self.settings.call_timeout),
+            },
             other => {
                 let fault = match io_kind(&other) {
-                    Some(io::ErrorKind::PermissionDenied) => Fault::new(FaultKind::Denied, format!("this user may not use the Docker Engine at `{endpoint}`"))
-                        .hint("add the user to the group `docker` and log in again, or run as one who may"),
-                    Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
-                        Fault::new(FaultKind::Unavailable, format!("no Docker Engine answers at `{endpoint}`"))
-                            .hint("start it: `systemctl start docker`; its log: `journalctl -u docker`")
-                            .retryable()
-                    }
-                    _ => Fault::new(FaultKind::Unavailable, format!("the connection to the Docker Engine at `{endpoint}` broke when asked to {what}"))
-                        .hint("see whether the engine restarted: `journalctl -u docker`")
-                        .retryable(),
+                    Some(io::ErrorKind::PermissionDenied) => Fault::new(
+                        FaultKind::Denied,
+                        format!("this user may not use the Docker Engine at `{endpoint}`"),
+                    )
+                    .hint(
+                        "add the user to the group `docker` and log in again, or run as one who \
+                         may",
+                    ),
+                    Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Fault::new(
+                        FaultKind::Unavailable,
+                        format!("no Docker Engine answers at `{endpoint}`"),
+                    )
+                    .hint("start it: `systemctl start docker`; its log: `journalctl -u docker`")
+                    .retryable(),
+                    _ => Fault::new(
+                        FaultKind::Unavailable,
+                        format!(
+                            "the connection to the Docker Engine at `{endpoint}` broke when asked \
+                             to {what}"
+                        ),
+                    )
+                    .hint("see whether the engine restarted: `journalctl -u docker`")
+                    .retryable(),
                 };
                 CallError { status: None, said: String::new(), fault: fault.because(&other) }
             }

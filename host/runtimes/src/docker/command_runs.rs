@@ -1,7 +1,9 @@
-//! Programs in containers: in one that runs (exec), or in a new one of an image that is removed afterwards.
+//! Programs in containers: in one that runs (exec), or in a new one of an image that is removed
+//! afterwards.
 //!
-//! Invariants: what was started is ended when the call ends, be it by its time limit or because it was dropped; output beyond the limit is read
-//! and thrown away, so that a talkative program does not stall. A one-shot container is never started twice, never restarted, and carries the
+//! Invariants: what was started is ended when the call ends, be it by its time limit or because it
+//! was dropped; output beyond the limit is read and thrown away, so that a talkative program does
+//! not stall. A one-shot container is never started twice, never restarted, and carries the
 //! moment after which it is certainly over, so that one whose host died is removed by the next run.
 
 use super::call::{Engine, one_line};
@@ -12,7 +14,10 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::ports::{CommandOutput, CommandSpec};
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::{ContainerCreateBody, ExecInspectResponse, HostConfig, HostConfigLogConfig, RestartPolicyNameEnum};
+use bollard::models::{
+    ContainerCreateBody, ExecInspectResponse, HostConfig, HostConfigLogConfig,
+    RestartPolicyNameEnum,
+};
 use bollard::query_parameters::AttachContainerOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use std::collections::HashMap;
@@ -52,7 +57,9 @@ impl Capture {
     fn take(&mut self, output: LogOutput) {
         let (kept, bytes) = match output {
             LogOutput::StdErr { message } => (&mut self.err, message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } => (&mut self.out, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } => {
+                (&mut self.out, message)
+            }
             LogOutput::StdIn { .. } => return,
         };
         let room = self.max.saturating_sub(kept.len());
@@ -61,11 +68,19 @@ impl Capture {
     }
 
     fn finish(self, status: Option<i32>, signal: Option<i32>, timed_out: bool) -> CommandOutput {
-        CommandOutput { status, signal, timed_out, stdout: self.out, stderr: self.err, truncated: self.truncated }
+        CommandOutput {
+            status,
+            signal,
+            timed_out,
+            stdout: self.out,
+            stderr: self.err,
+            truncated: self.truncated,
+        }
     }
 }
 
-/// Writes a program's input and closes it. Aborted with its value: a program need not read what it is given.
+/// Writes a program's input and closes it. Aborted with its value: a program need not read what it
+/// is given.
 struct Feeding(Option<tokio::task::JoinHandle<()>>);
 
 impl Feeding {
@@ -104,7 +119,9 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let (Some(cleanup), Ok(runtime)) = (self.cleanup.take(), tokio::runtime::Handle::try_current()) else {
+        let (Some(cleanup), Ok(runtime)) =
+            (self.cleanup.take(), tokio::runtime::Handle::try_current())
+        else {
             return;
         };
         let engine = self.engine.clone();
@@ -136,11 +153,20 @@ enum Ending {
 }
 
 impl Engine {
-    /// Runs a program in a running container. The container's own environment stands beneath the command's: Docker can't take it away.
-    pub(crate) async fn run_in_container(&self, container: &str, command: &CommandSpec) -> Result<CommandOutput, Fault> {
+    /// Runs a program in a running container. The container's own environment stands beneath the
+    /// command's: Docker can't take it away.
+    pub(crate) async fn run_in_container(
+        &self,
+        container: &str,
+        command: &CommandSpec,
+    ) -> Result<CommandOutput, Fault> {
         let deadline = Instant::now() + command.wall;
         let what = format!("run `{}` in the container `{container}`", program(command));
-        let standing = self.look_at(container).await?.filter(|standing| standing.pid != 0).ok_or_else(|| not_running(container))?;
+        let standing = self
+            .look_at(container)
+            .await?
+            .filter(|standing| standing.pid != 0)
+            .ok_or_else(|| not_running(container))?;
         let options = CreateExecOptions {
             attach_stdin: Some(!command.stdin.is_empty()),
             attach_stdout: Some(true),
@@ -155,17 +181,30 @@ impl Engine {
             Err(error) if error.is_conflict() => return Err(not_running(container)),
             Err(error) => return Err(error.fault),
         };
-        let mut guard = Guard { engine: self.clone(), cleanup: Some(Cleanup::Exec { id: id.clone(), container: standing.id.clone() }) };
-        let (outputs, input) = match self.within(self.settings.start_timeout, &what, self.client()?.start_exec(&id, None::<StartExecOptions>)).await {
+        let mut guard = Guard {
+            engine: self.clone(),
+            cleanup: Some(Cleanup::Exec { id: id.clone(), container: standing.id.clone() }),
+        };
+        let (outputs, input) = match self
+            .within(
+                self.settings.start_timeout,
+                &what,
+                self.client()?.start_exec(&id, None::<StartExecOptions>),
+            )
+            .await
+        {
             Ok(StartExecResults::Attached { output, input }) => (output, input),
-            Ok(StartExecResults::Detached) => return Err(Fault::new(FaultKind::Internal, "an attached exec came back detached")),
+            Ok(StartExecResults::Detached) => {
+                return Err(Fault::new(FaultKind::Internal, "an attached exec came back detached"));
+            }
             Err(error) if error.said.contains("OCI runtime exec failed") => {
                 guard.cleanup = None;
                 return Err(no_program(command, container, &error.said));
             }
             Err(error) => return Err(error.fault),
         };
-        let _feeding = (!command.stdin.is_empty()).then(|| Feeding::start(input, command.stdin.clone()));
+        let _feeding =
+            (!command.stdin.is_empty()).then(|| Feeding::start(input, command.stdin.clone()));
         let mut capture = Capture::new(command.max_output_bytes);
         let ending = self.read(outputs, &mut capture, deadline, &what, Program::Exec(&id)).await?;
         if let Ending::TimedOut = ending {
@@ -200,11 +239,15 @@ impl Engine {
         Ok(self.ask("inspect a program in a container", self.client()?.inspect_exec(id)).await?)
     }
 
-    /// Kills a program in a container with all it started. The engine has no call for that; its pid is one of this machine where the engine is.
+    /// Kills a program in a container with all it started. The engine has no call for that; its pid
+    /// is one of this machine where the engine is.
     async fn kill_exec(&self, id: &str, container: &str) -> Result<(), Fault> {
         let asked = Instant::now();
         loop {
-            let seen = match self.ask("inspect a program in a container", self.client()?.inspect_exec(id)).await {
+            let seen = match self
+                .ask("inspect a program in a container", self.client()?.inspect_exec(id))
+                .await
+            {
                 Ok(seen) => seen,
                 // Its container is gone, and it with it.
                 Err(error) if error.is_absent() => return Ok(()),
@@ -223,8 +266,13 @@ impl Engine {
                 HostProcesses::of_container(container).kill_with_descendants(pid);
             }
             if asked.elapsed() >= self.settings.call_timeout {
-                let message = format!("a program in the container {} was to be killed and still runs (pid {pid} where the engine is)", short(container));
-                return Err(Fault::new(FaultKind::TimedOut, message).hint(format!("there: `kill -KILL {pid}`; or restart the container")));
+                let message = format!(
+                    "a program in the container {} was to be killed and still runs (pid {pid} \
+                     where the engine is)",
+                    short(container)
+                );
+                return Err(Fault::new(FaultKind::TimedOut, message)
+                    .hint(format!("there: `kill -KILL {pid}`; or restart the container")));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -238,7 +286,14 @@ impl Engine {
     }
 
     /// Reads outputs until they close, the program has ended, or the deadline.
-    async fn read(&self, mut outputs: Outputs, capture: &mut Capture, deadline: Instant, what: &str, program: Program<'_>) -> Result<Ending, Fault> {
+    async fn read(
+        &self,
+        mut outputs: Outputs,
+        capture: &mut Capture,
+        deadline: Instant,
+        what: &str,
+        program: Program<'_>,
+    ) -> Result<Ending, Fault> {
         let mut ended_at: Option<Instant> = None;
         loop {
             let look_again = ended_at.unwrap_or_else(|| Instant::now() + END_POLL).min(deadline);
@@ -246,22 +301,32 @@ impl Engine {
                 Ok(None) => return Ok(Ending::Ended),
                 Ok(Some(Ok(output))) => capture.take(output),
                 Ok(Some(Err(error))) => return Err(self.explain(what, error).fault),
-                Err(_) if ended_at.is_some_and(|end| Instant::now() >= end) => return Ok(Ending::Ended),
+                Err(_) if ended_at.is_some_and(|end| Instant::now() >= end) => {
+                    return Ok(Ending::Ended);
+                }
                 Err(_) if Instant::now() >= deadline => return Ok(Ending::TimedOut),
-                Err(_) if self.program_ended(program).await? => ended_at = Some(Instant::now() + LAST_WORDS),
+                Err(_) if self.program_ended(program).await? => {
+                    ended_at = Some(Instant::now() + LAST_WORDS);
+                }
                 Err(_) => {}
             }
         }
     }
 
     /// Runs a program in a new container of an image, and removes the container.
-    pub(crate) async fn run_in_image(&self, image: &str, command: &CommandSpec) -> Result<CommandOutput, Fault> {
+    pub(crate) async fn run_in_image(
+        &self,
+        image: &str,
+        command: &CommandSpec,
+    ) -> Result<CommandOutput, Fault> {
         self.remove_ended_one_shots().await?;
         let deadline = Instant::now() + command.wall;
         let what = format!("run `{}` in the image `{image}`", program(command));
         let name = one_shot_name();
-        // However this ends, the container is removed; also when the call is dropped while the engine is still making it.
-        let mut guard = Guard { engine: self.clone(), cleanup: Some(Cleanup::Container(name.clone())) };
+        // However this ends, the container is removed; also when the call is dropped while the
+        // engine is still making it.
+        let mut guard =
+            Guard { engine: self.clone(), cleanup: Some(Cleanup::Container(name.clone())) };
         let id = match self.create(&name, self.one_shot(image, command)).await {
             Ok(id) => id,
             Err(error) => {
@@ -269,8 +334,14 @@ impl Engine {
                     guard.cleanup = None;
                 }
                 if error.is_absent() {
-                    return Err(Fault::new(FaultKind::Rejected, format!("the engine has no image `{image}` to run `{}` in", program(command)))
-                        .hint(format!("docker pull {image}")));
+                    return Err(Fault::new(
+                        FaultKind::Rejected,
+                        format!(
+                            "the engine has no image `{image}` to run `{}` in",
+                            program(command)
+                        ),
+                    )
+                    .hint(format!("docker pull {image}")));
                 }
                 return Err(error.fault);
             }
@@ -297,25 +368,57 @@ impl Engine {
         }
     }
 
-    async fn run_one_shot(&self, id: &str, image: &str, command: &CommandSpec, deadline: Instant, what: &str) -> Result<CommandOutput, Fault> {
-        let options = AttachContainerOptionsBuilder::default().stdin(!command.stdin.is_empty()).stdout(true).stderr(true).stream(true).build();
+    async fn run_one_shot(
+        &self,
+        id: &str,
+        image: &str,
+        command: &CommandSpec,
+        deadline: Instant,
+        what: &str,
+    ) -> Result<CommandOutput, Fault> {
+        let options = AttachContainerOptionsBuilder::default()
+            .stdin(!command.stdin.is_empty())
+            .stdout(true)
+            .stderr(true)
+            .stream(true)
+            .build();
         // Attached before the start, so that no output is missed.
         let attached = self.ask(what, self.client()?.attach_container(id, Some(options))).await?;
         if let Err(error) = self.start(id).await {
-            return Err(if error.status.is_some() && error.said.contains("exec") { no_program(command, image, &error.said) } else { error.fault });
+            return Err(if error.status.is_some() && error.said.contains("exec") {
+                no_program(command, image, &error.said)
+            } else {
+                error.fault
+            });
         }
-        let _feeding = (!command.stdin.is_empty()).then(|| Feeding::start(attached.input, command.stdin.clone()));
+        let _feeding = (!command.stdin.is_empty())
+            .then(|| Feeding::start(attached.input, command.stdin.clone()));
         let mut capture = Capture::new(command.max_output_bytes);
-        if let Ending::TimedOut = self.read(attached.output, &mut capture, deadline, what, Program::Container(id)).await? {
+        if let Ending::TimedOut =
+            self.read(attached.output, &mut capture, deadline, what, Program::Container(id)).await?
+        {
             return Ok(capture.finish(None, Some(9), true));
         }
         loop {
             let Some(seen) = self.look_at(id).await? else {
-                return Err(Fault::new(FaultKind::Conflict, format!("the container of `{}` was removed by somebody while it ran", program(command))));
+                return Err(Fault::new(
+                    FaultKind::Conflict,
+                    format!(
+                        "the container of `{}` was removed by somebody while it ran",
+                        program(command)
+                    ),
+                ));
             };
             if seen.pid == 0 {
                 if seen.was_out_of_memory() {
-                    return Err(Fault::new(FaultKind::Failed, format!("`{}` in the image `{image}` was {}", program(command), seen.ending())));
+                    return Err(Fault::new(
+                        FaultKind::Failed,
+                        format!(
+                            "`{}` in the image `{image}` was {}",
+                            program(command),
+                            seen.ending()
+                        ),
+                    ));
                 }
                 return Ok(capture.finish(i32::try_from(seen.exit_code()).ok(), None, false));
             }
@@ -327,7 +430,9 @@ impl Engine {
     }
 
     fn one_shot(&self, image: &str, command: &CommandSpec) -> ContainerCreateBody {
-        let over = now_ms().saturating_add(u64::try_from((command.wall + ONE_SHOT_MARGIN).as_millis()).unwrap_or(u64::MAX));
+        let over = now_ms().saturating_add(
+            u64::try_from((command.wall + ONE_SHOT_MARGIN).as_millis()).unwrap_or(u64::MAX),
+        );
         let mut argv = command.argv.iter().cloned();
         let input = !command.stdin.is_empty();
         ContainerCreateBody {
@@ -342,11 +447,17 @@ impl Engine {
             stdin_once: Some(input),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            labels: Some(HashMap::from([(labels::STORE.to_owned(), self.settings.store.clone()), (labels::ONE_SHOT.to_owned(), over.to_string())])),
+            labels: Some(HashMap::from([
+                (labels::STORE.to_owned(), self.settings.store.clone()),
+                (labels::ONE_SHOT.to_owned(), over.to_string()),
+            ])),
             host_config: Some(HostConfig {
                 restart_policy: Some(restart_policy(RestartPolicyNameEnum::NO)),
                 // Its output goes to the caller, and nowhere else.
-                log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("none".to_owned()),
+                    config: None,
+                }),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -356,8 +467,18 @@ impl Engine {
     /// Removes one-shot containers of ours whose time is over: their hosts died.
     async fn remove_ended_one_shots(&self) -> Result<(), Fault> {
         let now = now_ms();
-        for container in self.list(&[format!("{}={}", labels::STORE, self.settings.store), labels::ONE_SHOT.to_owned()]).await? {
-            let over = container.labels.as_ref().and_then(|labels| labels.get(labels::ONE_SHOT)).and_then(|over| over.parse::<u64>().ok());
+        for container in self
+            .list(&[
+                format!("{}={}", labels::STORE, self.settings.store),
+                labels::ONE_SHOT.to_owned(),
+            ])
+            .await?
+        {
+            let over = container
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(labels::ONE_SHOT))
+                .and_then(|over| over.parse::<u64>().ok());
             if let (Some(id), true) = (container.id, over.is_some_and(|over| over < now)) {
                 self.remove(&id, true).await?;
             }
@@ -376,12 +497,19 @@ fn program(command: &CommandSpec) -> &str {
 }
 
 fn not_running(container: &str) -> Fault {
-    Fault::new(FaultKind::Unavailable, format!("the container `{container}` is not running")).hint(format!("docker ps --all --filter name={container}"))
+    Fault::new(FaultKind::Unavailable, format!("the container `{container}` is not running"))
+        .hint(format!("docker ps --all --filter name={container}"))
 }
 
 fn no_program(command: &CommandSpec, place: &str, said: &str) -> Fault {
-    let mut fault = Fault::new(FaultKind::InvalidConfig, format!("`{}` can't be run in `{place}`", program(command)))
-        .hint("give the absolute path of a program that is in the image, and a working folder that is there");
+    let mut fault = Fault::new(
+        FaultKind::InvalidConfig,
+        format!("`{}` can't be run in `{place}`", program(command)),
+    )
+    .hint(
+        "give the absolute path of a program that is in the image, and a working folder that is \
+         there",
+    );
     fault.causes.push(one_line(said));
     fault
 }
@@ -390,9 +518,15 @@ fn no_program(command: &CommandSpec, place: &str, said: &str) -> Fault {
 fn one_shot_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    format!("agente-run-{:x}-{}-{}", nanoseconds, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "agente-run-{:x}-{}-{}",
+        nanoseconds,
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 pub(crate) fn now_ms() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis())
+        .unwrap_or(u64::MAX)
 }

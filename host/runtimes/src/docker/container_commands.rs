@@ -1,4 +1,5 @@
-//! The container part of the port `Commands`: programs in containers, and a look at what runs in them.
+//! The container part of the port `Commands`: programs in containers, and a look at what runs in
+//! them.
 
 use super::call::{CallError, Engine};
 use super::command_runs::now_ms;
@@ -9,7 +10,10 @@ use super::reference::Reference;
 use super::state::Standing;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Timestamp;
-use agente_engine::ports::{CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, ProcessError, ProcessInfo, ProcessTarget};
+use agente_engine::ports::{
+    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, ProcessError, ProcessInfo,
+    ProcessTarget,
+};
 use async_trait::async_trait;
 use bollard::query_parameters::TopOptionsBuilder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +24,8 @@ const COLUMNS: &str = "-ww -eo pid,ppid,args";
 /// How a container is named where a path or a target is expected.
 const CONTAINER_PREFIX: &str = "container:";
 
-/// Runs and inspects programs in containers of one engine. Refuses what is of the host's own machine: its caller asks another for that.
+/// Runs and inspects programs in containers of one engine. Refuses what is of the host's own
+/// machine: its caller asks another for that.
 #[derive(Debug, Clone)]
 pub struct ContainerCommands {
     engine: Engine,
@@ -48,7 +53,11 @@ impl ContainerCommands {
         let options = TopOptionsBuilder::default().ps_args(COLUMNS).build();
         let what = format!("list the processes of the container `{}`", standing.name);
         let client = self.engine.client().map_err(ProcessError::Other)?;
-        let top = self.engine.ask(&what, client.top_processes(&standing.id, Some(options))).await.map_err(|error| ended(&standing.name, error))?;
+        let top = self
+            .engine
+            .ask(&what, client.top_processes(&standing.id, Some(options)))
+            .await
+            .map_err(|error| ended(&standing.name, error))?;
         let here = HostProcesses::of_container(&standing.id);
         let rows = top.processes.unwrap_or_default();
         let processes = rows.iter().filter_map(|row| {
@@ -71,7 +80,10 @@ fn container_name(name: &str) -> Result<&str, Fault> {
 }
 
 fn elsewhere(what: &str) -> Fault {
-    Fault::new(FaultKind::Internal, format!("{what} of the host's machine was asked of a Docker Engine"))
+    Fault::new(
+        FaultKind::Internal,
+        format!("{what} of the host's machine was asked of a Docker Engine"),
+    )
 }
 
 fn container_of(path: &str) -> Result<&str, Fault> {
@@ -86,12 +98,14 @@ fn ended(name: &str, error: CallError) -> ProcessError {
     ProcessError::Other(error.fault)
 }
 
-/// Process 1 of the container, then what it started, each after its parent; then what came in from outside.
+/// Process 1 of the container, then what it started, each after its parent; then what came in from
+/// outside.
 fn parents_first(processes: Vec<ProcessInfo>, first: u32) -> Vec<ProcessInfo> {
     let pids: BTreeSet<u32> = processes.iter().map(|process| process.pid).collect();
     let mut below: BTreeMap<Option<u32>, Vec<ProcessInfo>> = BTreeMap::new();
     for process in processes {
-        let parent = (process.pid != first && pids.contains(&process.parent)).then_some(process.parent);
+        let parent =
+            (process.pid != first && pids.contains(&process.parent)).then_some(process.parent);
         below.entry(parent).or_default().push(process);
     }
     let mut ordered = Vec::with_capacity(pids.len());
@@ -111,11 +125,16 @@ fn parents_first(processes: Vec<ProcessInfo>, first: u32) -> Vec<ProcessInfo> {
 impl Commands for ContainerCommands {
     async fn run(&self, command: &CommandSpec) -> Result<CommandOutput, Fault> {
         if command.argv.first().is_none_or(String::is_empty) {
-            return Err(Fault::new(FaultKind::InvalidConfig, "there is no program to run: the command is empty"));
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                "there is no program to run: the command is empty",
+            ));
         }
         match &command.place {
             CommandPlace::Host => Err(elsewhere("a program")),
-            CommandPlace::Container(name) => self.engine.run_in_container(container_name(name)?, command).await,
+            CommandPlace::Container(name) => {
+                self.engine.run_in_container(container_name(name)?, command).await
+            }
             CommandPlace::Image(image) => {
                 Reference::parse(image)?;
                 self.engine.run_in_image(image, command).await
@@ -128,13 +147,18 @@ impl Commands for ContainerCommands {
         self.processes(&standing).await
     }
 
-    async fn connections(&self, target: &ProcessTarget) -> Result<Vec<ConnectionInfo>, ProcessError> {
+    async fn connections(
+        &self,
+        target: &ProcessTarget,
+    ) -> Result<Vec<ConnectionInfo>, ProcessError> {
         let standing = self.running(target).await?;
-        let pids: Vec<u32> = self.processes(&standing).await?.iter().map(|process| process.pid).collect();
+        let pids: Vec<u32> =
+            self.processes(&standing).await?.iter().map(|process| process.pid).collect();
         if let Some(seen) = HostProcesses::of_container(&standing.id).connections(&pids) {
             return Ok(seen);
         }
-        // The engine's processes are not to be seen from here: the container is asked to tell itself.
+        // The engine's processes are not to be seen from here: the container is asked to tell
+        // itself.
         let command = CommandSpec {
             argv: vec!["cat".to_owned(), "/proc/net/tcp".to_owned(), "/proc/net/tcp6".to_owned()],
             stdin: Vec::new(),
@@ -145,15 +169,25 @@ impl Commands for ContainerCommands {
             place: CommandPlace::Container(standing.name.clone()),
         };
         match self.engine.run_in_container(&standing.name, &command).await {
-            Ok(output) if !output.stdout.is_empty() && !output.timed_out => Ok(parse_table(&String::from_utf8_lossy(&output.stdout))),
-            Ok(output) => Err(ProcessError::Other(unreadable(&standing.name, &String::from_utf8_lossy(&output.stderr)))),
+            Ok(output) if !output.stdout.is_empty() && !output.timed_out => {
+                Ok(parse_table(&String::from_utf8_lossy(&output.stdout)))
+            }
+            Ok(output) => Err(ProcessError::Other(unreadable(
+                &standing.name,
+                &String::from_utf8_lossy(&output.stderr),
+            ))),
             Err(fault) => Err(ProcessError::Other(unreadable(&standing.name, &fault.message))),
         }
     }
 
     async fn signal(&self, target: &ProcessTarget, signal: &str) -> Result<(), ProcessError> {
-        if signal.is_empty() || !signal.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
-            return Err(ProcessError::Other(Fault::new(FaultKind::InvalidConfig, format!("`{signal}` is not the name of a signal, without `SIG`"))));
+        if signal.is_empty()
+            || !signal.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+        {
+            return Err(ProcessError::Other(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("`{signal}` is not the name of a signal, without `SIG`"),
+            )));
         }
         let standing = self.running(target).await?;
         self.engine.kill(&standing.id, signal).await.map_err(|error| ended(&standing.name, error))
@@ -177,12 +211,19 @@ impl Commands for ContainerCommands {
 }
 
 fn no_log(container: &str) -> Fault {
-    Fault::new(FaultKind::Unavailable, format!("there is no container `{container}` whose log could be read")).hint("docker ps --all")
+    Fault::new(
+        FaultKind::Unavailable,
+        format!("there is no container `{container}` whose log could be read"),
+    )
+    .hint("docker ps --all")
 }
 
 fn unreadable(container: &str, why: &str) -> Fault {
-    let mut fault = Fault::new(FaultKind::Unsupported, format!("the connections of the container `{container}` can't be read"))
-        .hint("run agente-host as root on the engine's machine, or have `cat` in the image");
+    let mut fault = Fault::new(
+        FaultKind::Unsupported,
+        format!("the connections of the container `{container}` can't be read"),
+    )
+    .hint("run agente-host as root on the engine's machine, or have `cat` in the image");
     fault.causes.push(why.trim().to_owned());
     fault
 }
@@ -197,8 +238,20 @@ mod tests {
 
     #[test]
     fn process_1_comes_first_and_everybody_after_their_parent() {
-        let ordered = parents_first(vec![process(40, 7), process(12, 30), process(30, 7), process(30_000, 5), process(7, 5)], 7);
-        assert_eq!(ordered.iter().map(|process| process.pid).collect::<Vec<_>>(), [7, 30, 12, 40, 30_000]);
+        let ordered = parents_first(
+            vec![
+                process(40, 7),
+                process(12, 30),
+                process(30, 7),
+                process(30_000, 5),
+                process(7, 5),
+            ],
+            7,
+        );
+        assert_eq!(
+            ordered.iter().map(|process| process.pid).collect::<Vec<_>>(),
+            [7, 30, 12, 40, 30_000]
+        );
     }
 
     #[test]

@@ -1,14 +1,19 @@
-//! The engine's calls on containers, each once, each within its time limit, with “not there” and “already so” told apart from failures.
+//! The engine's calls on containers, each once, each within its time limit, with “not there” and
+//! “already so” told apart from failures.
 
 use super::call::{CallError, Engine};
 use super::labels::{self, Owner};
 use super::state::{Phase, Standing};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::BackendId;
-use bollard::models::{ContainerCreateBody, ContainerSummary, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum};
+use bollard::models::{
+    ContainerCreateBody, ContainerSummary, ContainerUpdateBody, RestartPolicy,
+    RestartPolicyNameEnum,
+};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
 };
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -35,7 +40,13 @@ impl Engine {
 
     /// One container by name or id; none when it isn't there.
     pub(crate) async fn look_at(&self, name: &str) -> Result<Option<Standing>, Fault> {
-        match self.ask(&format!("inspect the container `{name}`"), self.client()?.inspect_container(name, None::<InspectContainerOptions>)).await {
+        match self
+            .ask(
+                &format!("inspect the container `{name}`"),
+                self.client()?.inspect_container(name, None::<InspectContainerOptions>),
+            )
+            .await
+        {
             Ok(seen) => Ok(Some(Standing::from_inspect(seen))),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error.fault),
@@ -45,7 +56,9 @@ impl Engine {
     /// The containers of a backend. Only ours: a foreign one of its name is a conflict.
     pub(crate) async fn find(&self, backend: &BackendId) -> Result<Found, Fault> {
         let store = &self.settings.store;
-        let listed = self.list(&[format!("{}={store}", labels::STORE), format!("{}={backend}", labels::BACKEND)]).await?;
+        let listed = self
+            .list(&[format!("{}={store}", labels::STORE), format!("{}={backend}", labels::BACKEND)])
+            .await?;
         let standing = self.look_at(&backend.0).await?;
         if let Some(standing) = &standing {
             match labels::owner(Some(&standing.labels), store) {
@@ -54,14 +67,24 @@ impl Engine {
                 Owner::OtherStore(theirs) => {
                     return Err(Fault::new(
                         FaultKind::Conflict,
-                        format!("the container `{backend}` belongs to another store, `{theirs}`; this one is `{store}`"),
+                        format!(
+                            "the container `{backend}` belongs to another store, `{theirs}`; this \
+                             one is `{store}`"
+                        ),
                     )
-                    .hint("run agente-host with the state that made it, or take the service over with `agente-host adopt --force`"));
+                    .hint(
+                        "run agente-host with the state that made it, or take the service over \
+                         with `agente-host adopt --force`",
+                    ));
                 }
             }
         }
         let present = standing.as_ref().map(|standing| standing.id.clone());
-        let strays = listed.into_iter().filter_map(|summary| summary.id).filter(|id| Some(id) != present.as_ref()).collect();
+        let strays = listed
+            .into_iter()
+            .filter_map(|summary| summary.id)
+            .filter(|id| Some(id) != present.as_ref())
+            .collect();
         Ok(Found { standing, strays })
     }
 
@@ -69,57 +92,99 @@ impl Engine {
         Fault::new(
             FaultKind::Conflict,
             format!(
-                "a container named `{}` is there that was not made by agente-host (id {}, image {})",
+                "a container named `{}` is there that was not made by agente-host (id {}, image \
+                 {})",
                 standing.name,
                 short(&standing.id),
                 short(&standing.image)
             ),
         )
-        .hint(format!("rename or remove it: `docker --host {} rename {1} {1}-old`", self.settings.endpoint, standing.name))
+        .hint(format!(
+            "rename or remove it: `docker --host {} rename {1} {1}-old`",
+            self.settings.endpoint, standing.name
+        ))
     }
 
-    pub(crate) async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<String, CallError> {
+    pub(crate) async fn create(
+        &self,
+        name: &str,
+        body: ContainerCreateBody,
+    ) -> Result<String, CallError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let client = self.client().map_err(unanswered)?;
-        let made = self.within(self.settings.start_timeout, &format!("create the container `{name}`"), client.create_container(Some(options), body)).await?;
+        let made = self
+            .within(
+                self.settings.start_timeout,
+                &format!("create the container `{name}`"),
+                client.create_container(Some(options), body),
+            )
+            .await?;
         for warning in &made.warnings {
             tracing::debug!(container = name, warning, "the Docker Engine warns");
         }
         Ok(made.id)
     }
 
-    /// Starts a container. It must have been looked at before: on one that has ended this runs its program again.
+    /// Starts a container. It must have been looked at before: on one that has ended this runs its
+    /// program again.
     pub(crate) async fn start(&self, name: &str) -> Result<(), CallError> {
         let client = self.client().map_err(unanswered)?;
         let start = client.start_container(name, None::<StartContainerOptions>);
-        self.within(self.settings.start_timeout, &format!("start the container `{name}`"), start).await
+        self.within(self.settings.start_timeout, &format!("start the container `{name}`"), start)
+            .await
     }
 
     pub(crate) async fn unpause(&self, name: &str) -> Result<(), CallError> {
-        self.ask(&format!("let the container `{name}` go on"), self.client().map_err(unanswered)?.unpause_container(name)).await
+        self.ask(
+            &format!("let the container `{name}` go on"),
+            self.client().map_err(unanswered)?.unpause_container(name),
+        )
+        .await
     }
 
-    /// Sets whether the engine starts it again. Done before a stop, or a stopped container may come back with the engine.
-    pub(crate) async fn set_policy(&self, name: &str, policy: RestartPolicyNameEnum) -> Result<(), CallError> {
-        let body = ContainerUpdateBody { restart_policy: Some(restart_policy(policy)), ..ContainerUpdateBody::default() };
-        self.ask(&format!("set the restart policy of the container `{name}` to `{policy}`"), self.client().map_err(unanswered)?.update_container(name, body))
-            .await
+    /// Sets whether the engine starts it again. Done before a stop, or a stopped container may come
+    /// back with the engine.
+    pub(crate) async fn set_policy(
+        &self,
+        name: &str,
+        policy: RestartPolicyNameEnum,
+    ) -> Result<(), CallError> {
+        let body = ContainerUpdateBody {
+            restart_policy: Some(restart_policy(policy)),
+            ..ContainerUpdateBody::default()
+        };
+        self.ask(
+            &format!("set the restart policy of the container `{name}` to `{policy}`"),
+            self.client().map_err(unanswered)?.update_container(name, body),
+        )
+        .await
     }
 
     /// Sends the stop signal and kills after `grace`, whole seconds rounded up.
     pub(crate) async fn stop(&self, name: &str, grace: Duration) -> Result<(), CallError> {
         let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let options = StopContainerOptionsBuilder::default().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();
+        let options = StopContainerOptionsBuilder::default()
+            .t(i32::try_from(seconds).unwrap_or(i32::MAX))
+            .build();
         // The answer comes when the container has ended: our limit must be beyond its grace.
         let limit = grace + Duration::from_secs(1) + self.settings.start_timeout;
         let client = self.client().map_err(unanswered)?;
-        self.within(limit, &format!("stop the container `{name}`"), client.stop_container(name, Some(options))).await
+        self.within(
+            limit,
+            &format!("stop the container `{name}`"),
+            client.stop_container(name, Some(options)),
+        )
+        .await
     }
 
     pub(crate) async fn kill(&self, name: &str, signal: &str) -> Result<(), CallError> {
         let options = KillContainerOptionsBuilder::default().signal(signal).build();
         let client = self.client().map_err(unanswered)?;
-        self.ask(&format!("send {signal} to the container `{name}`"), client.kill_container(name, Some(options))).await
+        self.ask(
+            &format!("send {signal} to the container `{name}`"),
+            client.kill_container(name, Some(options)),
+        )
+        .await
     }
 
     /// Removes a container, and waits until it is gone. Its volumes stay. Absent is success.
@@ -127,32 +192,50 @@ impl Engine {
         let deadline = Instant::now() + self.settings.start_timeout;
         loop {
             let options = RemoveContainerOptionsBuilder::default().force(force).build();
-            let removal =
-                self.within(self.settings.start_timeout, &format!("remove the container `{name}`"), self.client()?.remove_container(name, Some(options))).await;
+            let removal = self
+                .within(
+                    self.settings.start_timeout,
+                    &format!("remove the container `{name}`"),
+                    self.client()?.remove_container(name, Some(options)),
+                )
+                .await;
             match removal {
                 Ok(()) => {}
                 Err(error) if error.is_absent() => return Ok(()),
                 // Somebody's removal of it is under way.
-                Err(error) if error.is_conflict() && error.said.contains("already in progress") => {}
+                Err(error) if error.is_conflict() && error.said.contains("already in progress") => {
+                }
                 Err(error) => return Err(error.fault),
             }
             match self.look_at(name).await? {
                 None => return Ok(()),
                 Some(standing) if Instant::now() >= deadline => {
-                    return Err(
-                        Fault::new(FaultKind::TimedOut, format!("the container `{name}` is still there after its removal ({:?})", standing.phase)).retryable()
-                    );
+                    return Err(Fault::new(
+                        FaultKind::TimedOut,
+                        format!(
+                            "the container `{name}` is still there after its removal ({:?})",
+                            standing.phase
+                        ),
+                    )
+                    .retryable());
                 }
                 Some(_) => tokio::time::sleep(REMOVAL_POLL).await,
             }
         }
     }
 
-    /// Stops a container for good: it won't come back with the engine, and it ends within `grace`. Says whether it had to be killed.
-    pub(crate) async fn stop_for_good(&self, standing: &Standing, grace: Duration) -> Result<bool, Fault> {
+    /// Stops a container for good: it won't come back with the engine, and it ends within `grace`.
+    /// Says whether it had to be killed.
+    pub(crate) async fn stop_for_good(
+        &self,
+        standing: &Standing,
+        grace: Duration,
+    ) -> Result<bool, Fault> {
         let name = standing.id.as_str();
         match standing.phase {
-            Phase::Created | Phase::StartFailed | Phase::Exited | Phase::Removing | Phase::Dead => return Ok(false),
+            Phase::Created | Phase::StartFailed | Phase::Exited | Phase::Removing | Phase::Dead => {
+                return Ok(false);
+            }
             Phase::Running | Phase::Paused | Phase::Restarting => {}
         }
         accept_absent(self.set_policy(name, RestartPolicyNameEnum::NO).await)?;
@@ -166,7 +249,10 @@ impl Engine {
         let Some(after) = self.look_at(name).await? else {
             return Ok(false);
         };
-        Ok(after.exit_code() == 137 && !after.was_out_of_memory() && took >= grace && standing.phase != Phase::Restarting)
+        Ok(after.exit_code() == 137
+            && !after.was_out_of_memory()
+            && took >= grace
+            && standing.phase != Phase::Restarting)
     }
 }
 
@@ -192,8 +278,10 @@ pub(crate) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// Whether a text can be the name or id of a container; anything else must not become part of a path of the engine's API.
+/// Whether a text can be the name or id of a container; anything else must not become part of a
+/// path of the engine's API.
 pub(crate) fn is_container_name(name: &str) -> bool {
     let mut characters = name.chars();
-    characters.next().is_some_and(|c| c.is_ascii_alphanumeric()) && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+    characters.next().is_some_and(|c| c.is_ascii_alphanumeric())
+        && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }

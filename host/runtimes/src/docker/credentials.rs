@@ -25,37 +25,65 @@ struct Entry {
     identitytoken: Option<String>,
 }
 
-/// The credentials for a registry (`host[:port]`); none where the file has none. A missing file is none too, as `docker login` was never run.
+/// The credentials for a registry (`host[:port]`); none where the file has none. A missing file is
+/// none too, as `docker login` was never run.
 ///
 /// # Errors
 ///
-/// [`FaultKind::InvalidConfig`] where the file can't be read or understood, or keeps its credentials in a helper program.
-pub(crate) fn for_registry(path: &Path, registry: &str) -> Result<Option<DockerCredentials>, Fault> {
+/// [`FaultKind::InvalidConfig`] where the file can't be read or understood, or keeps its
+/// credentials in a helper program.
+pub(crate) fn for_registry(
+    path: &Path,
+    registry: &str,
+) -> Result<Option<DockerCredentials>, Fault> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Fault::new(FaultKind::InvalidConfig, format!("`{}` can't be read", path.display())).because(&error)),
+        Err(error) => {
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("`{}` can't be read", path.display()),
+            )
+            .because(&error));
+        }
     };
     // The error of the parser would quote the file.
     let Ok(file) = serde_json::from_slice::<ConfigFile>(&text) else {
-        return Err(Fault::new(FaultKind::InvalidConfig, format!("`{}` is not a Docker configuration in JSON", path.display()))
-            .hint("write it anew with `docker login`"));
+        return Err(Fault::new(
+            FaultKind::InvalidConfig,
+            format!("`{}` is not a Docker configuration in JSON", path.display()),
+        )
+        .hint("write it anew with `docker login`"));
     };
     let wanted = host_of(registry);
-    let Some((name, entry)) = file.auths.into_iter().find(|(name, _)| host_of(name) == wanted) else {
-        let helper = file.cred_helpers.iter().find(|(name, _)| host_of(name) == wanted).map(|(_, helper)| helper).or(file.creds_store.as_ref());
+    let Some((name, entry)) = file.auths.into_iter().find(|(name, _)| host_of(name) == wanted)
+    else {
+        let helper = file
+            .cred_helpers
+            .iter()
+            .find(|(name, _)| host_of(name) == wanted)
+            .map(|(_, helper)| helper)
+            .or(file.creds_store.as_ref());
         return match helper {
             Some(helper) => Err(helped(path, registry, helper)),
             None => Ok(None),
         };
     };
-    let mut credentials =
-        DockerCredentials { serveraddress: Some(name), identitytoken: entry.identitytoken.filter(|token| !token.is_empty()), ..DockerCredentials::default() };
+    let mut credentials = DockerCredentials {
+        serveraddress: Some(name),
+        identitytoken: entry.identitytoken.filter(|token| !token.is_empty()),
+        ..DockerCredentials::default()
+    };
     if let Some(auth) = entry.auth.filter(|auth| !auth.is_empty()) {
-        let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some((username, password)) = decoded.as_deref().and_then(|pair| pair.split_once(':')) else {
-            return Err(Fault::new(FaultKind::InvalidConfig, format!("`{}` holds no user and password for `{registry}`", path.display()))
-                .hint(format!("docker login {registry}")));
+        let decoded =
+            STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((username, password)) = decoded.as_deref().and_then(|pair| pair.split_once(':'))
+        else {
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("`{}` holds no user and password for `{registry}`", path.display()),
+            )
+            .hint(format!("docker login {registry}")));
         };
         credentials.username = Some(username.to_owned());
         credentials.password = Some(password.trim_end_matches('\0').to_owned());
@@ -76,9 +104,16 @@ pub(crate) fn for_registry(path: &Path, registry: &str) -> Result<Option<DockerC
 fn helped(path: &Path, registry: &str, helper: &str) -> Fault {
     Fault::new(
         FaultKind::InvalidConfig,
-        format!("`{}` keeps the credentials for `{registry}` in the program `docker-credential-{helper}`, which is not asked here", path.display()),
+        format!(
+            "`{}` keeps the credentials for `{registry}` in the program \
+             `docker-credential-{helper}`, which is not asked here",
+            path.display()
+        ),
     )
-    .hint("pull the image beforehand with `docker pull`: an image that the engine has is not pulled again")
+    .hint(
+        "pull the image beforehand with `docker pull`: an image that the engine has is not pulled \
+         again",
+    )
 }
 
 /// The host of an entry: `https://index.docker.io/v1/` stands for `docker.io`.
@@ -105,8 +140,14 @@ mod tests {
     fn user_and_password_are_found_by_the_registrys_host() {
         let json = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6cGE6c3M="},"127.0.0.1:5000":{"identitytoken":"t"}}}"#;
         let found = read(json, "docker.io").unwrap().unwrap();
-        assert_eq!((found.username.as_deref(), found.password.as_deref()), (Some("me"), Some("pa:ss")));
-        assert_eq!(read(json, "127.0.0.1:5000").unwrap().unwrap().identitytoken.as_deref(), Some("t"));
+        assert_eq!(
+            (found.username.as_deref(), found.password.as_deref()),
+            (Some("me"), Some("pa:ss"))
+        );
+        assert_eq!(
+            read(json, "127.0.0.1:5000").unwrap().unwrap().identitytoken.as_deref(),
+            Some("t")
+        );
         assert_eq!(read(json, "127.0.0.1:5001").unwrap(), None);
     }
 
@@ -120,7 +161,10 @@ mod tests {
     #[test]
     fn a_helper_program_is_named_with_the_way_around() {
         let fault = read(r#"{"credsStore":"pass","auths":{"r.local":{}}}"#, "r.local").unwrap_err();
-        assert!(fault.message.contains("docker-credential-pass") && fault.hint.unwrap().contains("docker pull"));
+        assert!(
+            fault.message.contains("docker-credential-pass")
+                && fault.hint.unwrap().contains("docker pull")
+        );
     }
 
     #[test]

@@ -38,9 +38,17 @@ impl Endpoint {
             return Ok(Endpoint::Unix(PathBuf::from(path)));
         }
         match text.strip_prefix("tcp://").or_else(|| text.strip_prefix("http://")) {
-            Some(address) if !address.is_empty() && !address.contains('/') => Ok(Endpoint::Tcp(address.to_owned())),
-            _ => Err(Fault::new(FaultKind::InvalidConfig, format!("`{text}` is not an address of a Docker Engine that can be used here"))
-                .hint("give `unix:///path/to/docker.sock` or `tcp://host:port`; an engine on another machine is reached by running agente-host there")),
+            Some(address) if !address.is_empty() && !address.contains('/') => {
+                Ok(Endpoint::Tcp(address.to_owned()))
+            }
+            _ => Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("`{text}` is not an address of a Docker Engine that can be used here"),
+            )
+            .hint(
+                "give `unix:///path/to/docker.sock` or `tcp://host:port`; an engine on another \
+                 machine is reached by running agente-host there",
+            )),
         }
     }
 }
@@ -57,7 +65,6 @@ impl fmt::Display for Endpoint {
 /// How an engine is used.
 #[derive(Debug, Clone)]
 pub struct DockerSettings {
-    /// Where it is.
     pub endpoint: Endpoint,
     /// The id of the store whose containers are ours.
     pub store: String,
@@ -76,7 +83,8 @@ pub struct DockerSettings {
 }
 
 impl DockerSettings {
-    /// Settings with the usual limits: 10 s for a question, 60 s for a start, 15 minutes for a pull that stalls for at most one.
+    /// Settings with the usual limits: 10 s for a question, 60 s for a start, 15 minutes for a pull
+    /// that stalls for at most one.
     pub fn new(endpoint: Endpoint, store: impl Into<String>) -> Self {
         Self {
             endpoint,
@@ -97,10 +105,19 @@ mod tests {
 
     #[test]
     fn the_usual_forms_of_docker_host_are_read() {
-        assert_eq!(Endpoint::of_docker_host(None), Ok(Endpoint::Unix("/var/run/docker.sock".into())));
-        assert_eq!(Endpoint::of_docker_host(Some("unix:///run/d.sock")), Ok(Endpoint::Unix("/run/d.sock".into())));
+        assert_eq!(
+            Endpoint::of_docker_host(None),
+            Ok(Endpoint::Unix("/var/run/docker.sock".into()))
+        );
+        assert_eq!(
+            Endpoint::of_docker_host(Some("unix:///run/d.sock")),
+            Ok(Endpoint::Unix("/run/d.sock".into()))
+        );
         assert_eq!(Endpoint::parse("/run/d.sock"), Ok(Endpoint::Unix("/run/d.sock".into())));
-        assert_eq!(Endpoint::parse("tcp://127.0.0.1:2375"), Ok(Endpoint::Tcp("127.0.0.1:2375".into())));
+        assert_eq!(
+            Endpoint::parse("tcp://127.0.0.1:2375"),
+            Ok(Endpoint::Tcp("127.0.0.1:2375".into()))
+        );
     }
 
     #[test]

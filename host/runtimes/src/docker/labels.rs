@@ -1,4 +1,5 @@
-//! The labels by which containers, networks and their owner are known. They are the truth; whatever else is stored is a cache of them.
+//! The labels by which containers, networks and their owner are known. They are the truth; whatever
+//! else is stored is a cache of them.
 
 use agente_engine::ports::Launch;
 use std::collections::HashMap;
@@ -23,7 +24,8 @@ pub const SPEC_HASH: &str = "agente.spec-hash";
 pub const PORT: &str = "agente.port";
 /// The variables whose values are secrets, joined by commas: they are masked in logs.
 pub const SECRETS: &str = "agente.secrets";
-/// On a container that runs one command: when it is certainly over, in milliseconds since the epoch.
+/// On a container that runs one command: when it is certainly over, in milliseconds since the
+/// epoch.
 pub const ONE_SHOT: &str = "agente.one-shot";
 
 /// Whose a container is.
@@ -47,7 +49,12 @@ pub(crate) fn owner(labels: Option<&HashMap<String, String>>, store: &str) -> Ow
 }
 
 /// The labels of a backend's container.
-pub(crate) fn of_launch(launch: &Launch, spec_hash: &str, port: Option<u16>, secret_variables: &[String]) -> HashMap<String, String> {
+pub(crate) fn of_launch(
+    launch: &Launch,
+    spec_hash: &str,
+    port: Option<u16>,
+    secret_variables: &[String],
+) -> HashMap<String, String> {
     let scope = &launch.release.scope;
     let mut labels: HashMap<String, String> = [
         (STORE, launch.store.clone()),

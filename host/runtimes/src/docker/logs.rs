@@ -1,7 +1,8 @@
 //! What containers wrote: the newest lines, and a stream that outlives its connection.
 //!
-//! The engine's own stamp of each entry is the key: a stream that is taken up again asks for a little more than it lost, and leaves out what it
-//! has told already, counted per output, since only within one output entries come in order.
+//! The engine's own stamp of each entry is the key: a stream that is taken up again asks for a
+//! little more than it lost, and leaves out what it has told already, counted per output, since
+//! only within one output entries come in order.
 
 use super::call::{Engine, one_line};
 use super::containers::short;
@@ -25,7 +26,8 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 /// How much a tail reads at most, whatever the lines' lengths.
 const MAX_TAIL_BYTES: usize = 4 * 1024 * 1024;
 
-/// How far apart the stamps of two outputs may be against the order in which the engine wrote them down.
+/// How far apart the stamps of two outputs may be against the order in which the engine wrote them
+/// down.
 const SKEW_SECONDS: i128 = 10;
 
 /// How long a stream tries to reach an engine that went away.
@@ -110,7 +112,8 @@ impl Lines {
         // Masked before it is cut: half a secret is a secret.
         let mut text = self.mask.apply(whole.trim_end_matches(['\n', '\r']));
         if text.len() > MAX_LINE_BYTES {
-            let end = (0..=MAX_LINE_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            let end =
+                (0..=MAX_LINE_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
             text.truncate(end);
             text.push('…');
         }
@@ -151,7 +154,9 @@ impl Position {
             told.repeated = 0;
             told.nanoseconds
         });
-        let from = newest.max().map_or(self.from, |newest| self.from.max(newest - SKEW_SECONDS * 1_000_000_000));
+        let from = newest
+            .max()
+            .map_or(self.from, |newest| self.from.max(newest - SKEW_SECONDS * 1_000_000_000));
         i32::try_from(from / 1_000_000_000).unwrap_or(i32::MAX)
     }
 
@@ -188,9 +193,14 @@ impl Position {
 }
 
 impl DockerRuntime {
-    /// Follows a backend's log from a moment on (0: from its beginning), through restarts of the container and of the engine, without loss or
-    /// repetition. Ends when the container has ended for good or is gone, and after an error. Dropping the receiver ends it.
-    pub fn follow(&self, backend: &Backend, since: Timestamp) -> mpsc::Receiver<Result<LogLine, Fault>> {
+    /// Follows a backend's log from a moment on (0: from its beginning), through restarts of the
+    /// container and of the engine, without loss or repetition. Ends when the container has
+    /// ended for good or is gone, and after an error. Dropping the receiver ends it.
+    pub fn follow(
+        &self,
+        backend: &Backend,
+        since: Timestamp,
+    ) -> mpsc::Receiver<Result<LogLine, Fault>> {
         let (sender, receiver) = mpsc::channel(256);
         let (engine, backend) = (self.engine.clone(), backend.clone());
         tokio::spawn(async move {
@@ -210,15 +220,25 @@ impl DockerRuntime {
 
 impl Engine {
     /// The newest lines of a container.
-    pub(crate) async fn tail(&self, standing: &Standing, max_lines: usize) -> Result<Vec<String>, Fault> {
+    pub(crate) async fn tail(
+        &self,
+        standing: &Standing,
+        max_lines: usize,
+    ) -> Result<Vec<String>, Fault> {
         let what = format!("read the log of the container `{}`", standing.name);
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).tail(&max_lines.to_string()).build();
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .tail(&max_lines.to_string())
+            .build();
         let read = async {
             let mut outputs = self.client()?.logs(&standing.id, Some(options));
             let mut lines = Lines::new(mask_of(&standing.labels, &standing.env));
             let (mut told, mut bytes, mut newest) = (Vec::new(), 0, 0);
             while let Some(output) = outputs.next().await {
-                let Some(entry) = entry(output.map_err(|error| self.log_fault(&what, error))?) else {
+                let Some(entry) = entry(output.map_err(|error| self.log_fault(&what, error))?)
+                else {
                     continue;
                 };
                 newest = entry.nanoseconds;
@@ -232,19 +252,31 @@ impl Engine {
             let first = told.len().saturating_sub(max_lines);
             Ok(told.into_iter().skip(first).map(|line| line.text).collect())
         };
-        tokio::time::timeout(self.settings.call_timeout, read).await.unwrap_or_else(|_| Err(self.silent(&what, self.settings.call_timeout)))
+        tokio::time::timeout(self.settings.call_timeout, read)
+            .await
+            .unwrap_or_else(|_| Err(self.silent(&what, self.settings.call_timeout)))
     }
 
     /// All entries since a moment, for a bounded while; the newest `max_bytes` of their text.
-    pub(crate) async fn log_bytes_since(&self, container: &str, since: Timestamp, max_bytes: usize) -> Result<Vec<u8>, Fault> {
+    pub(crate) async fn log_bytes_since(
+        &self,
+        container: &str,
+        since: Timestamp,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, Fault> {
         let what = format!("read the log of the container `{container}`");
         let from = i128::from(since.0) * 1_000_000;
-        let options = LogsOptions { since: i32::try_from(since.0 / 1000).unwrap_or(i32::MAX), ..Self::everything(false) };
+        let options = LogsOptions {
+            since: i32::try_from(since.0 / 1000).unwrap_or(i32::MAX),
+            ..Self::everything(false)
+        };
         let read = async {
             let mut outputs = self.client()?.logs(container, Some(options));
             let mut kept: Vec<u8> = Vec::new();
             while let Some(output) = outputs.next().await {
-                if let Some(entry) = entry(output.map_err(|error| self.log_fault(&what, error))?).filter(|entry| entry.nanoseconds >= from) {
+                if let Some(entry) = entry(output.map_err(|error| self.log_fault(&what, error))?)
+                    .filter(|entry| entry.nanoseconds >= from)
+                {
                     kept.extend_from_slice(&entry.bytes);
                     // Cut in large steps, so that a long log costs no quadratic time.
                     if kept.len() > max_bytes.saturating_mul(2).saturating_add(64 * 1024) {
@@ -255,23 +287,45 @@ impl Engine {
             kept.drain(..kept.len().saturating_sub(max_bytes));
             Ok(kept)
         };
-        tokio::time::timeout(self.settings.call_timeout, read).await.unwrap_or_else(|_| Err(self.silent(&what, self.settings.call_timeout)))
+        tokio::time::timeout(self.settings.call_timeout, read)
+            .await
+            .unwrap_or_else(|_| Err(self.silent(&what, self.settings.call_timeout)))
     }
 
     fn everything(follow: bool) -> LogsOptions {
-        LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(true).timestamps(true).tail("all").build()
+        LogsOptionsBuilder::default()
+            .follow(follow)
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .tail("all")
+            .build()
     }
 
     fn log_fault(&self, what: &str, error: bollard::errors::Error) -> Fault {
         let error = self.explain(what, error);
         if error.said.contains("does not support reading") {
-            return Fault::new(FaultKind::Unsupported, format!("the engine's logging driver can't be read back: {}", one_line(&error.said)))
-                .hint("use the driver `json-file`, `local` or `journald`, or read the log where the driver sends it");
+            return Fault::new(
+                FaultKind::Unsupported,
+                format!(
+                    "the engine's logging driver can't be read back: {}",
+                    one_line(&error.said)
+                ),
+            )
+            .hint(
+                "use the driver `json-file`, `local` or `journald`, or read the log where the \
+                 driver sends it",
+            );
         }
         error.fault
     }
 
-    async fn follow(&self, backend: &Backend, since: Timestamp, sender: &mpsc::Sender<Result<LogLine, Fault>>) -> Result<(), Fault> {
+    async fn follow(
+        &self,
+        backend: &Backend,
+        since: Timestamp,
+        sender: &mpsc::Sender<Result<LogLine, Fault>>,
+    ) -> Result<(), Fault> {
         let what = format!("follow the log of the container `{}`", backend.id);
         let mut position = Position { from: i128::from(since.0) * 1_000_000, told: [None, None] };
         let mut container: Option<(String, Lines)> = None;
@@ -283,7 +337,8 @@ impl Engine {
                 Err(fault)
                     if container.is_some()
                         && (fault.retryable || fault.kind == FaultKind::Unavailable)
-                        && lost_since.get_or_insert_with(Instant::now).elapsed() < RECONNECT_FOR =>
+                        && lost_since.get_or_insert_with(Instant::now).elapsed()
+                            < RECONNECT_FOR =>
                 {
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                     continue;
@@ -293,17 +348,26 @@ impl Engine {
             let Some(standing) = standing else {
                 return match container {
                     Some(_) => Ok(()),
-                    None => Err(Fault::new(FaultKind::Failed, format!("there is no container `{}`", backend.id))),
+                    None => Err(Fault::new(
+                        FaultKind::Failed,
+                        format!("there is no container `{}`", backend.id),
+                    )),
                 };
             };
             if container.as_ref().is_none_or(|(id, _)| *id != standing.id) {
                 tracing::debug!(container = %backend.id, id = short(&standing.id), "following its log");
-                container = Some((standing.id.clone(), Lines::new(mask_of(&standing.labels, &standing.env))));
+                container = Some((
+                    standing.id.clone(),
+                    Lines::new(mask_of(&standing.labels, &standing.env)),
+                ));
             }
             let Some((id, lines)) = &mut container else {
                 return Ok(());
             };
-            let ended = matches!(standing.phase, Phase::Exited | Phase::StartFailed | Phase::Removing | Phase::Dead);
+            let ended = matches!(
+                standing.phase,
+                Phase::Exited | Phase::StartFailed | Phase::Removing | Phase::Dead
+            );
             // One that has ended is read once more without following: its last words.
             let options = LogsOptions { since: position.reconnect(), ..Self::everything(!ended) };
             let mut outputs = self.client()?.logs(id, Some(options));
@@ -339,9 +403,14 @@ impl Engine {
             if !broke {
                 lost_since = None;
             } else if lost_since.get_or_insert_with(Instant::now).elapsed() >= RECONNECT_FOR {
-                return Err(
-                    Fault::new(FaultKind::Unavailable, format!("the log of the container `{}` broke off and can't be taken up again", backend.id)).retryable()
-                );
+                return Err(Fault::new(
+                    FaultKind::Unavailable,
+                    format!(
+                        "the log of the container `{}` broke off and can't be taken up again",
+                        backend.id
+                    ),
+                )
+                .retryable());
             }
             tokio::time::sleep(RECONNECT_PAUSE).await;
         }
@@ -359,15 +428,25 @@ mod tests {
 
     #[test]
     fn a_stamp_is_taken_off() {
-        let entry = entry(LogOutput::StdErr { message: Bytes::from_static(b"2026-11-22T20:20:58.452995566Z a b\n") }).unwrap();
-        assert_eq!((entry.source, entry.nanoseconds, &entry.bytes[..]), (LogSource::Err, 1_795_378_858_452_995_566, &b"a b\n"[..]));
+        let entry = entry(LogOutput::StdErr {
+            message: Bytes::from_static(b"2026-11-22T20:20:58.452995566Z a b\n"),
+        })
+        .unwrap();
+        assert_eq!(
+            (entry.source, entry.nanoseconds, &entry.bytes[..]),
+            (LogSource::Err, 1_795_378_858_452_995_566, &b"a b\n"[..])
+        );
     }
 
     #[test]
     fn what_was_told_is_not_told_again_and_what_was_not_is() {
         let mut position = Position { from: 0, told: [None, None] };
         position.reconnect();
-        let first = [at(LogSource::Out, 5, "a\n"), at(LogSource::Out, 7, "b"), at(LogSource::Err, 6, "x\n")];
+        let first = [
+            at(LogSource::Out, 5, "a\n"),
+            at(LogSource::Out, 7, "b"),
+            at(LogSource::Err, 6, "x\n"),
+        ];
         assert!(first.iter().all(|entry| position.is_new(entry)));
         position.reconnect();
         // The second part of a long line has the stamp of the first.
@@ -387,6 +466,9 @@ mod tests {
         let mut lines = Lines::new(Mask::new(["password"]));
         assert_eq!(lines.take(&at(LogSource::Out, 1, "the pass")), None);
         assert_eq!(lines.take(&at(LogSource::Err, 1, "other\n")).unwrap().text, "other");
-        assert_eq!(lines.take(&at(LogSource::Out, 1, "word is\n")).unwrap().text, "the [redacted] is");
+        assert_eq!(
+            lines.take(&at(LogSource::Out, 1, "word is\n")).unwrap().text,
+            "the [redacted] is"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Keeps the values of secrets out of what is shown: logs of containers, and messages of the engine that repeat its input.
+//! Keeps the values of secrets out of what is shown: logs of containers, and messages of the engine
+//! that repeat its input.
 
 use agente_engine::fault::Fault;
 
@@ -15,8 +16,11 @@ impl Mask {
         let mut pieces: Vec<String> = Vec::new();
         for value in values {
             pieces.push(value.to_owned());
-            // Logs are masked line by line; a line of under four characters says nothing and would blot out the log.
-            pieces.extend(value.lines().map(str::trim).filter(|line| line.len() >= 4).map(str::to_owned));
+            // Logs are masked line by line; a line of under four characters says nothing and would
+            // blot out the log.
+            pieces.extend(
+                value.lines().map(str::trim).filter(|line| line.len() >= 4).map(str::to_owned),
+            );
         }
         pieces.retain(|piece| !piece.is_empty());
         pieces.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));

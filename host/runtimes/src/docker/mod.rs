@@ -1,6 +1,8 @@
-//! Containers through the Docker Engine: the port `Runtime` for releases that run in containers, and the container part of the port `Commands`.
+//! Containers through the Docker Engine: the port `Runtime` for releases that run in containers,
+//! and the container part of the port `Commands`.
 //!
-//! What is ours is known by labels alone ([`labels`]); names are the backends' ids; images are run by id. Every call has a time limit of ours.
+//! What is ours is known by labels alone ([`labels`]); names are the backends' ids; images are run
+//! by id. Every call has a time limit of ours.
 
 mod call;
 mod command_runs;

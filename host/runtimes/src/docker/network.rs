@@ -1,4 +1,5 @@
-//! The network that containers and the balancer share: made with our label if it is absent, never removed.
+//! The network that containers and the balancer share: made with our label if it is absent, never
+//! removed.
 
 use super::call::Engine;
 use super::labels;
@@ -10,7 +11,13 @@ use std::collections::HashMap;
 impl Engine {
     /// Whether there is a network of this name.
     pub(crate) async fn has_network(&self, name: &str) -> Result<bool, Fault> {
-        match self.ask(&format!("inspect the network `{name}`"), self.client()?.inspect_network(name, None::<InspectNetworkOptions>)).await {
+        match self
+            .ask(
+                &format!("inspect the network `{name}`"),
+                self.client()?.inspect_network(name, None::<InspectNetworkOptions>),
+            )
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) if error.is_absent() => Ok(false),
             Err(error) => Err(error.fault),
@@ -28,7 +35,13 @@ impl Engine {
             labels: Some(HashMap::from([(labels::STORE.to_owned(), self.settings.store.clone())])),
             ..NetworkCreateRequest::default()
         };
-        let made = self.within(self.settings.start_timeout, &format!("create the network `{name}`"), self.client()?.create_network(request)).await;
+        let made = self
+            .within(
+                self.settings.start_timeout,
+                &format!("create the network `{name}`"),
+                self.client()?.create_network(request),
+            )
+            .await;
         match made {
             Ok(_) => Ok(()),
             // Somebody was faster.

@@ -11,7 +11,12 @@ use agente_engine::release::{DockerReach, DockerSpec, EnvValue, Release};
 use agente_engine::route::Backend;
 use std::path::Path;
 
-fn finding(subject: impl Into<String>, result: FindingResult, message: impl Into<String>, hint: Option<String>) -> Finding {
+fn finding(
+    subject: impl Into<String>,
+    result: FindingResult,
+    message: impl Into<String>,
+    hint: Option<String>,
+) -> Finding {
     Finding { subject: subject.into(), result, message: message.into(), hint }
 }
 
@@ -24,7 +29,11 @@ fn bad(subject: impl Into<String>, fault: Fault) -> Finding {
 }
 
 /// All findings; when the engine doesn't answer, that one alone.
-pub(crate) async fn preflight(runtime: &DockerRuntime, release: &Release, backends: &[Backend]) -> Vec<Finding> {
+pub(crate) async fn preflight(
+    runtime: &DockerRuntime,
+    release: &Release,
+    backends: &[Backend],
+) -> Vec<Finding> {
     let engine = &runtime.engine;
     let spec = match docker_part(&release.runtime) {
         Ok(spec) => spec,
@@ -61,7 +70,12 @@ pub(crate) async fn preflight(runtime: &DockerRuntime, release: &Release, backen
         if let EnvValue::Secret(name) = value {
             let subject = format!("secret {name}");
             findings.push(match runtime.secrets.value(name).await {
-                Ok(_) => finding(subject, FindingResult::Good, format!("is there, for `{variable}`; who may use the engine can read it there"), None),
+                Ok(_) => finding(
+                    subject,
+                    FindingResult::Good,
+                    format!("is there, for `{variable}`; who may use the engine can read it there"),
+                    None,
+                ),
                 Err(fault) => bad(subject, fault),
             });
         }
@@ -75,7 +89,12 @@ async fn the_engine(engine: &Engine, findings: &mut Vec<Finding>) -> Result<(), 
     findings.push(finding(
         "docker engine",
         FindingResult::Good,
-        format!("{} at `{}`, API {}", version.version.unwrap_or_default(), engine.settings.endpoint, version.api_version.unwrap_or_default()),
+        format!(
+            "{} at `{}`, API {}",
+            version.version.unwrap_or_default(),
+            engine.settings.endpoint,
+            version.api_version.unwrap_or_default()
+        ),
         None,
     ));
     // Its folder is ours to look at only where it runs on this machine.
@@ -86,10 +105,16 @@ async fn the_engine(engine: &Engine, findings: &mut Vec<Finding>) -> Result<(), 
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         let (least, mib) = (engine.settings.min_free_disk_bytes, 1024 * 1024);
         findings.push(if free < least {
-            let message = format!("{} MiB free in `{root}`, {} MiB must be left", free / mib, least / mib);
+            let message =
+                format!("{} MiB free in `{root}`, {} MiB must be left", free / mib, least / mib);
             finding("docker disk", FindingResult::Bad, message, Some("docker system df".to_owned()))
         } else {
-            finding("docker disk", FindingResult::Good, format!("{} MiB free in `{root}`", free / mib), None)
+            finding(
+                "docker disk",
+                FindingResult::Good,
+                format!("{} MiB free in `{root}`", free / mib),
+                None,
+            )
         });
     }
     Ok(())
@@ -102,7 +127,9 @@ async fn the_image(engine: &Engine, release: &Release) -> Finding {
     };
     let subject = format!("image {reference}");
     match (engine.image_by_id(id).await, repository_digest) {
-        (Ok(true), _) => finding(subject, FindingResult::Good, format!("is there as {}", id.short()), None),
+        (Ok(true), _) => {
+            finding(subject, FindingResult::Good, format!("is there as {}", id.short()), None)
+        }
         (Ok(false), Some(digest)) => finding(
             subject,
             FindingResult::Warning,
@@ -112,7 +139,11 @@ async fn the_image(engine: &Engine, release: &Release) -> Finding {
         (Ok(false), None) => finding(
             subject,
             FindingResult::Bad,
-            format!("the image {} of this release is not on the engine, and no registry is known to have it", id.short()),
+            format!(
+                "the image {} of this release is not on the engine, and no registry is known to \
+                 have it",
+                id.short()
+            ),
             Some("deploy a new release from an image that is there".to_owned()),
         ),
         (Err(fault), _) => bad(subject, fault),
@@ -121,7 +152,9 @@ async fn the_image(engine: &Engine, release: &Release) -> Finding {
 
 async fn the_backend(engine: &Engine, spec: &DockerSpec, backend: &Backend) -> Finding {
     let subject = match &spec.reach {
-        DockerReach::Loopback { .. } => format!("port {}", backend.address.rsplit(':').next().unwrap_or_default()),
+        DockerReach::Loopback { .. } => {
+            format!("port {}", backend.address.rsplit(':').next().unwrap_or_default())
+        }
         DockerReach::Network { .. } => format!("container {}", backend.id),
     };
     let standing = match engine.find(&backend.id).await {
@@ -129,7 +162,16 @@ async fn the_backend(engine: &Engine, spec: &DockerSpec, backend: &Backend) -> F
         Err(fault) => return bad(subject, fault),
     };
     if let Some(standing) = standing {
-        return finding(subject, FindingResult::Good, format!("belongs to `{}`, which is ours (container {})", backend.id, short(&standing.id)), None);
+        return finding(
+            subject,
+            FindingResult::Good,
+            format!(
+                "belongs to `{}`, which is ours (container {})",
+                backend.id,
+                short(&standing.id)
+            ),
+            None,
+        );
     }
     if let DockerReach::Network { .. } = spec.reach {
         return finding(subject, FindingResult::Good, "the name is free", None);
@@ -140,19 +182,36 @@ async fn the_backend(engine: &Engine, spec: &DockerSpec, backend: &Backend) -> F
     };
     let hint = Some(format!("ss -ltnp 'sport = :{port}'"));
     match engine.holder_of_port(port).await {
-        Ok(Some(holder)) => finding(subject, FindingResult::Bad, format!("the container `{holder}` has it"), Some(format!("docker inspect {holder}"))),
+        Ok(Some(holder)) => finding(
+            subject,
+            FindingResult::Bad,
+            format!("the container `{holder}` has it"),
+            Some(format!("docker inspect {holder}")),
+        ),
         Ok(None) if is_free(port) => finding(subject, FindingResult::Good, "is free", None),
-        Ok(None) => finding(subject, FindingResult::Bad, format!("something else listens on 127.0.0.1:{port}"), hint),
+        Ok(None) => finding(
+            subject,
+            FindingResult::Bad,
+            format!("something else listens on 127.0.0.1:{port}"),
+            hint,
+        ),
         Err(fault) => bad(subject, fault),
     }
 }
 
-/// A folder that is to be mounted and isn't there is made by the engine, empty and owned by root: seldom what was meant.
+/// A folder that is to be mounted and isn't there is made by the engine, empty and owned by root:
+/// seldom what was meant.
 fn the_volume(engine: &Engine, volume: &str) -> Option<Finding> {
     let source = volume.split(':').next().filter(|source| source.starts_with('/'))?;
     if matches!(engine.settings.endpoint, super::Endpoint::Tcp(_)) || Path::new(source).exists() {
         return None;
     }
-    let message = format!("`{source}` is not there; the engine would make an empty folder, owned by root");
-    Some(finding(format!("volume {source}"), FindingResult::Warning, message, Some(format!("mkdir -p {source}"))))
+    let message =
+        format!("`{source}` is not there; the engine would make an empty folder, owned by root");
+    Some(finding(
+        format!("volume {source}"),
+        FindingResult::Warning,
+        message,
+        Some(format!("mkdir -p {source}")),
+    ))
 }

@@ -19,14 +19,23 @@ impl Reference {
     /// Parses a reference.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         let wrong = |why: &str| {
-            Err(Fault::new(FaultKind::InvalidConfig, format!("`{text}` is not the name of an image: {why}"))
-                .hint("write `name:tag`, `registry:port/name:tag` or `name@sha256:…`"))
+            Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("`{text}` is not the name of an image: {why}"),
+            )
+            .hint("write `name:tag`, `registry:port/name:tag` or `name@sha256:…`"))
         };
         if text.starts_with("sha256:") && text.len() == 71 {
-            return Ok(Self { repository: String::new(), tag: None, digest: Some(text.to_owned()) });
+            return Ok(Self {
+                repository: String::new(),
+                tag: None,
+                digest: Some(text.to_owned()),
+            });
         }
         let (named, digest) = match text.split_once('@') {
-            Some((named, digest)) if digest.starts_with("sha256:") && digest.len() == 71 => (named, Some(digest.to_owned())),
+            Some((named, digest)) if digest.starts_with("sha256:") && digest.len() == 71 => {
+                (named, Some(digest.to_owned()))
+            }
             Some(_) => return wrong("its digest is not `sha256:` and 64 digits"),
             None => (text, None),
         };
@@ -40,15 +49,23 @@ impl Reference {
         }
         let good_part = |part: &str| {
             part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']'))
+                && part.chars().all(|c| {
+                    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']')
+                })
         };
-        if !repository.split('/').all(good_part) || repository.rsplit('/').next().is_some_and(|last| last.chars().any(|c| c.is_ascii_uppercase())) {
+        if !repository.split('/').all(good_part)
+            || repository
+                .rsplit('/')
+                .next()
+                .is_some_and(|last| last.chars().any(|c| c.is_ascii_uppercase()))
+        {
             return wrong("it holds a character that names of images can't have");
         }
-        if tag
-            .as_deref()
-            .is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
-        {
+        if tag.as_deref().is_some_and(|tag| {
+            tag.is_empty()
+                || tag.len() > 128
+                || !tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        }) {
             return wrong("its tag holds a character that tags can't have");
         }
         Ok(Self { repository: repository.to_owned(), tag, digest })
@@ -63,7 +80,8 @@ impl Reference {
         &self.repository
     }
 
-    /// What is asked of the registry: the digest if there is one, else the tag, `latest` by default.
+    /// What is asked of the registry: the digest if there is one, else the tag, `latest` by
+    /// default.
     pub(crate) fn version(&self) -> &str {
         self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
     }
@@ -84,12 +102,17 @@ impl Reference {
 
     /// Whether `name@sha256:…`, as the engine shows it, is of this repository.
     pub(crate) fn is_repository_of(&self, repository_digest: &str) -> bool {
-        repository_digest.split_once('@').is_some_and(|(name, digest)| name == self.familiar() && self.digest.as_deref().is_none_or(|own| own == digest))
+        repository_digest.split_once('@').is_some_and(|(name, digest)| {
+            name == self.familiar() && self.digest.as_deref().is_none_or(|own| own == digest)
+        })
     }
 
     /// Whether `name:tag`, as the engine shows it, is this very reference.
     pub(crate) fn is_tag(&self, tag: &str) -> bool {
-        !self.is_id() && tag.rsplit_once(':').is_some_and(|(name, tag)| name == self.familiar() && tag == self.tag.as_deref().unwrap_or("latest"))
+        !self.is_id()
+            && tag.rsplit_once(':').is_some_and(|(name, tag)| {
+                name == self.familiar() && tag == self.tag.as_deref().unwrap_or("latest")
+            })
     }
 }
 
@@ -122,15 +145,36 @@ mod tests {
             (&format!("a.local:443/shop:3@{digest}"), "a.local:443", "a.local:443/shop", &digest),
         ] {
             let parsed = Reference::parse(text).expect(text);
-            assert_eq!((parsed.registry(), parsed.repository(), parsed.version()), (registry, repository, version), "`{text}`");
+            assert_eq!(
+                (parsed.registry(), parsed.repository(), parsed.version()),
+                (registry, repository, version),
+                "`{text}`"
+            );
             assert_eq!(parsed.to_string(), text);
         }
     }
 
     #[test]
     fn what_would_change_the_path_of_a_call_is_refused() {
-        for bad in ["", ":1", "../x", "a/../b", "shop?x=1", "shop#1", "shop:1/2?", "Shop:1", "shop:a b", "shop@md5:1", "a//b", "shop:"] {
-            assert_eq!(Reference::parse(bad).map_err(|fault| fault.kind), Err(FaultKind::InvalidConfig), "`{bad}`");
+        for bad in [
+            "",
+            ":1",
+            "../x",
+            "a/../b",
+            "shop?x=1",
+            "shop#1",
+            "shop:1/2?",
+            "Shop:1",
+            "shop:a b",
+            "shop@md5:1",
+            "a//b",
+            "shop:",
+        ] {
+            assert_eq!(
+                Reference::parse(bad).map_err(|fault| fault.kind),
+                Err(FaultKind::InvalidConfig),
+                "`{bad}`"
+            );
         }
     }
 

@@ -13,12 +13,17 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 impl Engine {
-    /// The ports that containers have, by name: published ones of those that run, and those that ours keep while they don't.
+    /// The ports that containers have, by name: published ones of those that run, and those that
+    /// ours keep while they don't.
     pub(crate) async fn ports_of_containers(&self) -> Result<BTreeMap<u16, String>, Fault> {
         let mut ports = BTreeMap::new();
         for container in self.list(&[]).await? {
             let name = name_of(&container);
-            let kept = container.labels.as_ref().and_then(|labels| labels.get(labels::PORT)).and_then(|port| port.parse().ok());
+            let kept = container
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(labels::PORT))
+                .and_then(|port| port.parse().ok());
             let published = container.ports.iter().flatten().filter_map(|port| port.public_port);
             for port in published.chain(kept) {
                 ports.insert(port, name.clone());
@@ -35,44 +40,75 @@ impl Engine {
 
 /// A container's name without the slash that the engine puts before it.
 pub(crate) fn name_of(container: &ContainerSummary) -> String {
-    container.names.iter().flatten().next().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default()
+    container
+        .names
+        .iter()
+        .flatten()
+        .next()
+        .map(|name| name.trim_start_matches('/').to_owned())
+        .unwrap_or_default()
 }
 
-/// Whether nothing on this machine listens on a loopback port. The engine publishes there, so it runs on this machine. The socket is bound and
-/// never listens, so that no connection can end up in it.
+/// Whether nothing on this machine listens on a loopback port. The engine publishes there, so it
+/// runs on this machine. The socket is bound and never listens, so that no connection can end up in
+/// it.
 pub(crate) fn is_free(port: u16) -> bool {
     let Ok(socket) = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::TCP)) else {
         return false;
     };
-    sockopt::set_socket_reuseaddr(&socket, true).is_ok() && bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).is_ok()
+    sockopt::set_socket_reuseaddr(&socket, true).is_ok()
+        && bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// Chooses `instances` backends for a slot.
-pub(crate) async fn reserve(engine: &Engine, release: &Release, slot: Slot, taken: &[Backend]) -> Result<Vec<Backend>, Fault> {
+pub(crate) async fn reserve(
+    engine: &Engine,
+    release: &Release,
+    slot: Slot,
+    taken: &[Backend],
+) -> Result<Vec<Backend>, Fault> {
     let spec = docker_part(&release.runtime)?;
-    let ids = (0..spec.instances).map(|index| BackendId(format!("{}-{}-{slot}-{}-{index}", release.scope.service, release.scope.environment, release.number)));
+    let ids = (0..spec.instances).map(|index| {
+        BackendId(format!(
+            "{}-{}-{slot}-{}-{index}",
+            release.scope.service, release.scope.environment, release.number
+        ))
+    });
     match &spec.reach {
         DockerReach::Network { .. } => ids
             .map(|id| {
                 // The name is looked up as one label of the domain name system.
                 if id.0.len() > 63 {
-                    let message = format!("the container name `{id}` has more than 63 characters and can't be found on a network");
-                    return Err(Fault::new(FaultKind::InvalidConfig, message).hint("shorten the service's or the environment's name"));
+                    let message = format!(
+                        "the container name `{id}` has more than 63 characters and can't be found \
+                         on a network"
+                    );
+                    return Err(Fault::new(FaultKind::InvalidConfig, message)
+                        .hint("shorten the service's or the environment's name"));
                 }
                 Ok(Backend { address: format!("{id}:{}", spec.container_port), id })
             })
             .collect(),
         DockerReach::Loopback { ports } => {
             let of_containers = engine.ports_of_containers().await?;
-            let reserved: Vec<u16> = taken.iter().filter_map(|backend| port_of(&backend.address).ok()).collect();
-            let mut free = (ports.first..=ports.last).filter(|port| !reserved.contains(port) && !of_containers.contains_key(port) && is_free(*port));
+            let reserved: Vec<u16> =
+                taken.iter().filter_map(|backend| port_of(&backend.address).ok()).collect();
+            let mut free = (ports.first..=ports.last).filter(|port| {
+                !reserved.contains(port) && !of_containers.contains_key(port) && is_free(*port)
+            });
             ids.map(|id| match free.next() {
                 Some(port) => Ok(Backend { id, address: format!("127.0.0.1:{port}") }),
                 None => Err(Fault::new(
                     FaultKind::Unavailable,
-                    format!("{} ports are needed for {slot}, and of {}-{} not so many are free", spec.instances, ports.first, ports.last),
+                    format!(
+                        "{} ports are needed for {slot}, and of {}-{} not so many are free",
+                        spec.instances, ports.first, ports.last
+                    ),
                 )
-                .hint("widen `ports` in the manifest; `ss -ltn` and `docker ps -a` show what is taken")),
+                .hint(
+                    "widen `ports` in the manifest; `ss -ltn` and `docker ps -a` show what is \
+                     taken",
+                )),
             })
             .collect()
         }

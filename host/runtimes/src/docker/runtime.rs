@@ -1,10 +1,13 @@
 //! The port `Runtime` on a Docker Engine: ensure, inspect, assign, retire.
 //!
-//! Invariants: a container is known by its labels, and one that lacks them, or carries another store's id, is never changed. Each call looks at
-//! what stands before it acts, so that a call repeated after a crash at any point ends with exactly one container per backend. A start is asked
-//! for only of a container that was just seen not running. The restart policy is `unless-stopped` while a backend is live and `no` once it is
-//! kept or retired, set before the stop, since the engine would else bring it back after a reboot. (Docker has no policy that restarts after a
-//! crash and not after a reboot, so a kept backend that crashes stays down until it is launched again.)
+//! Invariants: a container is known by its labels, and one that lacks them, or carries another
+//! store's id, is never changed. Each call looks at what stands before it acts, so that a call
+//! repeated after a crash at any point ends with exactly one container per backend. A start is
+//! asked for only of a container that was just seen not running. The restart policy is
+//! `unless-stopped` while a backend is live and `no` once it is kept or retired, set before the
+//! stop, since the engine would else bring it back after a reboot. (Docker has no policy that
+//! restarts after a crash and not after a reboot, so a kept backend that crashes stays down until
+//! it is launched again.)
 
 use super::call::{CallError, Engine, one_line};
 use super::endpoint::DockerSettings;
@@ -43,10 +46,14 @@ impl DockerRuntime {
         Self { engine: Engine { settings }, secrets }
     }
 
-    /// Starts what should stand and doesn't: containers of this store that are live and have ended. For boot, and safe at any time: a container
-    /// that was only made, or that was retired or kept, is left as it is.
+    /// Starts what should stand and doesn't: containers of this store that are live and have ended.
+    /// For boot, and safe at any time: a container that was only made, or that was retired or
+    /// kept, is left as it is.
     pub async fn up(&self, scope: Option<&Scope>) -> Result<Vec<Raised>, Fault> {
-        let mut wanted = vec![format!("{}={}", labels::STORE, self.engine.settings.store), labels::BACKEND.to_owned()];
+        let mut wanted = vec![
+            format!("{}={}", labels::STORE, self.engine.settings.store),
+            labels::BACKEND.to_owned(),
+        ];
         if let Some(scope) = scope {
             wanted.push(format!("{}={}", labels::SERVICE, scope.service));
             wanted.push(format!("{}={}", labels::ENVIRONMENT, scope.environment));
@@ -62,14 +69,23 @@ impl DockerRuntime {
             let backend = standing.label(labels::BACKEND).unwrap_or_default().to_owned();
             let result = match standing.phase {
                 Phase::Running | Phase::Restarting => Ok(false),
-                Phase::Paused => self.engine.unpause(&standing.id).await.map(|()| true).map_err(Fault::from),
-                Phase::Exited | Phase::StartFailed if standing.has_run() => self
-                    .engine
-                    .start(&standing.id)
-                    .await
-                    .map(|()| true)
-                    .map_err(|error| mask_of(&standing.labels, &standing.env).fault(start_fault(&standing.name, None, &error))),
-                Phase::Created | Phase::Exited | Phase::StartFailed | Phase::Removing | Phase::Dead => continue,
+                Phase::Paused => {
+                    self.engine.unpause(&standing.id).await.map(|()| true).map_err(Fault::from)
+                }
+                Phase::Exited | Phase::StartFailed if standing.has_run() => {
+                    self.engine.start(&standing.id).await.map(|()| true).map_err(|error| {
+                        mask_of(&standing.labels, &standing.env).fault(start_fault(
+                            &standing.name,
+                            None,
+                            &error,
+                        ))
+                    })
+                }
+                Phase::Created
+                | Phase::Exited
+                | Phase::StartFailed
+                | Phase::Removing
+                | Phase::Dead => continue,
             };
             raised.push(Raised { backend, result });
         }
@@ -77,8 +93,9 @@ impl DockerRuntime {
         Ok(raised)
     }
 
-    /// Where a backend is reached from this machine: its published address, or its container's own on the shared network, which the host can
-    /// reach where the engine runs on this machine. Good only until its next start.
+    /// Where a backend is reached from this machine: its published address, or its container's own
+    /// on the shared network, which the host can reach where the engine runs on this machine.
+    /// Good only until its next start.
     pub async fn reachable_address(&self, backend: &Backend) -> Result<String, Fault> {
         let Some(standing) = self.engine.find(&backend.id).await?.standing else {
             return Err(absent(backend));
@@ -89,7 +106,14 @@ impl DockerRuntime {
         let port = specification::port_of(&backend.address)?;
         match standing.networks.values().min() {
             Some(address) => Ok(format!("{address}:{port}")),
-            None => Err(Fault::new(FaultKind::Unavailable, format!("the container `{}` has no address on a network; is it running?", backend.id)).retryable()),
+            None => Err(Fault::new(
+                FaultKind::Unavailable,
+                format!(
+                    "the container `{}` has no address on a network; is it running?",
+                    backend.id
+                ),
+            )
+            .retryable()),
         }
     }
 
@@ -100,23 +124,37 @@ impl DockerRuntime {
             self.replace(stray, wanted.spec.stop_grace).await.map_err(unknown)?;
         }
         if let Some(standing) = found.standing {
-            // The image's id is part of the hash. (What an engine shows as a container's image differs between its kinds of image store.)
+            // The image's id is part of the hash. (What an engine shows as a container's image
+            // differs between its kinds of image store.)
             let same = standing.label(labels::SPEC_HASH) == Some(wanted.hash.as_str());
             let name = standing.name.as_str();
             match standing.phase {
-                Phase::Running | Phase::Restarting if same => return self.make_live(&standing).await.map_err(unknown),
+                Phase::Running | Phase::Restarting if same => {
+                    return self.make_live(&standing).await.map_err(unknown);
+                }
                 Phase::Paused if same => {
                     self.make_live(&standing).await.map_err(unknown)?;
                     return self.engine.unpause(name).await.map_err(|error| unknown(error.fault));
                 }
                 Phase::Exited if same => {
-                    tracing::info!(container = name, ended = standing.ending(), "starting a container again that had ended");
+                    tracing::info!(
+                        container = name,
+                        ended = standing.ending(),
+                        "starting a container again that had ended"
+                    );
                     self.make_live(&standing).await.map_err(unknown)?;
                     return self.start(launch, &wanted).await;
                 }
                 // The host died between making it and starting it.
                 Phase::Created if same => return self.start(launch, &wanted).await,
-                Phase::Created | Phase::StartFailed | Phase::Running | Phase::Paused | Phase::Restarting | Phase::Exited | Phase::Removing | Phase::Dead => {
+                Phase::Created
+                | Phase::StartFailed
+                | Phase::Running
+                | Phase::Paused
+                | Phase::Restarting
+                | Phase::Exited
+                | Phase::Removing
+                | Phase::Dead => {
                     self.replace(&standing.id, wanted.spec.stop_grace).await.map_err(unknown)?;
                 }
             }
@@ -141,16 +179,20 @@ impl DockerRuntime {
             };
         }
         if error.is_conflict() {
-            // Somebody made it between our look and our call. Ours and the same: go on with it; else say whose it is.
+            // Somebody made it between our look and our call. Ours and the same: go on with it;
+            // else say whose it is.
             let standing = self.engine.find(&launch.backend.id).await.map_err(unknown)?.standing;
-            if standing.is_some_and(|standing| standing.label(labels::SPEC_HASH) == Some(wanted.hash.as_str())) {
+            if standing.is_some_and(|standing| {
+                standing.label(labels::SPEC_HASH) == Some(wanted.hash.as_str())
+            }) {
                 return Ok(());
             }
         }
         Err(unknown(error.fault))
     }
 
-    /// Starts the container of a launch; a failed start is cleaned up, so that the next attempt begins anew.
+    /// Starts the container of a launch; a failed start is cleaned up, so that the next attempt
+    /// begins anew.
     async fn start(&self, launch: &Launch, wanted: &Wanted<'_>) -> Result<(), Failure> {
         let name = launch.backend.id.0.as_str();
         let Err(error) = self.engine.start(name).await else {
@@ -193,7 +235,12 @@ impl DockerRuntime {
 
 #[async_trait]
 impl Runtime for DockerRuntime {
-    async fn reserve(&self, release: &Release, slot: Slot, taken: &[Backend]) -> Result<Vec<Backend>, Fault> {
+    async fn reserve(
+        &self,
+        release: &Release,
+        slot: Slot,
+        taken: &[Backend],
+    ) -> Result<Vec<Backend>, Fault> {
         super::reserve::reserve(&self.engine, release, slot, taken).await
     }
 
@@ -205,7 +252,10 @@ impl Runtime for DockerRuntime {
         docker_part(&launch.release.runtime).map_err(refused)?;
         image_part(&launch.release.artifact).map_err(refused)?;
         if launch.store != self.engine.settings.store {
-            let message = format!("the launch of `{}` is of the store `{}`, the runtime of `{}`", launch.backend.id, launch.store, self.engine.settings.store);
+            let message = format!(
+                "the launch of `{}` is of the store `{}`, the runtime of `{}`",
+                launch.backend.id, launch.store, self.engine.settings.store
+            );
             return Err(refused(Fault::new(FaultKind::Internal, message)));
         }
         let wanted = specification::wanted(launch, self.secrets.as_ref()).await.map_err(refused)?;
@@ -217,11 +267,22 @@ impl Runtime for DockerRuntime {
     }
 
     async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
-        Ok(self.engine.find(&backend.id).await?.standing.map_or(BackendState::Absent, |standing| standing.backend_state()))
+        Ok(self
+            .engine
+            .find(&backend.id)
+            .await?
+            .standing
+            .map_or(BackendState::Absent, |standing| standing.backend_state()))
     }
 
     async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
-        let standing = self.engine.find(&backend.id).await.map_err(refused)?.standing.ok_or_else(|| refused(absent(backend)))?;
+        let standing = self
+            .engine
+            .find(&backend.id)
+            .await
+            .map_err(refused)?
+            .standing
+            .ok_or_else(|| refused(absent(backend)))?;
         let policy = match role {
             BackendRole::Live => RestartPolicyNameEnum::UNLESS_STOPPED,
             BackendRole::Kept => RestartPolicyNameEnum::NO,
@@ -254,18 +315,45 @@ impl Runtime for DockerRuntime {
 fn start_fault(name: &str, port: Option<u16>, error: &CallError) -> Fault {
     let said = error.said.to_lowercase();
     let has = |text: &str| said.contains(text);
-    let fault = if has("port is already allocated") || has("address already in use") || has("failed to bind host port") {
-        let port = port.map_or_else(|| "its port".to_owned(), |port| format!("port {port} on 127.0.0.1"));
-        let hint = "`ss -ltnp` shows who listens there; the next deployment chooses another port of the range";
-        return Fault::new(FaultKind::Conflict, format!("the container `{name}` could not be started: {port} is taken")).hint(hint);
+    let fault = if has("port is already allocated")
+        || has("address already in use")
+        || has("failed to bind host port")
+    {
+        let port =
+            port.map_or_else(|| "its port".to_owned(), |port| format!("port {port} on 127.0.0.1"));
+        let hint = "`ss -ltnp` shows who listens there; the next deployment chooses another port \
+                    of the range";
+        return Fault::new(
+            FaultKind::Conflict,
+            format!("the container `{name}` could not be started: {port} is taken"),
+        )
+        .hint(hint);
     } else if has("no space left on device") {
         error.fault.clone()
-    } else if has("executable file not found") || has("exec format error") || (has("exec:") && (has("no such file or directory") || has("permission denied"))) {
-        Fault::new(FaultKind::InvalidConfig, format!("the container `{name}` could not be started: its command can't be run in its image"))
-            .hint("compare `command` in the manifest with the image: `docker image inspect` shows its entry point, command and architecture")
-    } else if has("bind source path does not exist") || has("mount") && has("denied") || has("error mounting") {
-        Fault::new(FaultKind::InvalidConfig, format!("the container `{name}` could not be started: a volume can't be mounted"))
-            .hint("compare `volumes` in the manifest with what is on the engine's machine")
+    } else if has("executable file not found")
+        || has("exec format error")
+        || (has("exec:") && (has("no such file or directory") || has("permission denied")))
+    {
+        Fault::new(
+            FaultKind::InvalidConfig,
+            format!(
+                "the container `{name}` could not be started: its command can't be run in its \
+                 image"
+            ),
+        )
+        .hint(
+            "compare `command` in the manifest with the image: `docker image inspect` shows its \
+             entry point, command and architecture",
+        )
+    } else if has("bind source path does not exist")
+        || has("mount") && has("denied")
+        || has("error mounting")
+    {
+        Fault::new(
+            FaultKind::InvalidConfig,
+            format!("the container `{name}` could not be started: a volume can't be mounted"),
+        )
+        .hint("compare `volumes` in the manifest with what is on the engine's machine")
     } else {
         return error.fault.clone();
     };

@@ -1,7 +1,8 @@
 //! From a launch to what the engine is asked to create.
 //!
-//! Values of secrets reach the container as environment variables. The engine keeps these with the container, and shows them to everybody who
-//! may use it (`docker inspect`): who may use the engine is root on that machine anyway. They are never in a label, a name, an image or a message.
+//! Values of secrets reach the container as environment variables. The engine keeps these with the
+//! container, and shows them to everybody who may use it (`docker inspect`): who may use the engine
+//! is root on that machine anyway. They are never in a label, a name, an image or a message.
 
 use super::containers::restart_policy;
 use super::labels;
@@ -10,7 +11,10 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Digest;
 use agente_engine::ports::{Launch, Secrets};
 use agente_engine::release::{Artifact, DockerReach, DockerSpec, EnvValue, RuntimeSpec};
-use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, NetworkingConfig, PortBinding, RestartPolicyNameEnum};
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HostConfig, NetworkingConfig, PortBinding,
+    RestartPolicyNameEnum,
+};
 use serde::Serialize;
 use sha2::Digest as _;
 use std::collections::{BTreeMap, HashMap};
@@ -26,7 +30,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) mask: Mask,
 }
 
-/// What makes two containers of one backend the same. Secrets are in it by name: another value of the day is no other specification.
+/// What makes two containers of one backend the same. Secrets are in it by name: another value of
+/// the day is no other specification.
 #[derive(Serialize)]
 struct Identity<'a> {
     image: &'a Digest,
@@ -38,30 +43,41 @@ struct Identity<'a> {
 pub(crate) fn docker_part(runtime: &RuntimeSpec) -> Result<&DockerSpec, Fault> {
     match runtime {
         RuntimeSpec::Docker(spec) => Ok(spec),
-        RuntimeSpec::Process(_) | RuntimeSpec::Adopted { .. } => {
-            Err(Fault::new(FaultKind::Internal, "a release that doesn't run in containers was given to the Docker runtime"))
-        }
+        RuntimeSpec::Process(_) | RuntimeSpec::Adopted { .. } => Err(Fault::new(
+            FaultKind::Internal,
+            "a release that doesn't run in containers was given to the Docker runtime",
+        )),
     }
 }
 
 /// The image part of a release: the id that is run, the reference and the registry's digest.
 pub(crate) fn image_part(artifact: &Artifact) -> Result<(&Digest, &str, Option<&str>), Fault> {
     match artifact {
-        Artifact::Image { reference, id, repository_digest } => Ok((id, reference, repository_digest.as_deref())),
-        Artifact::File { .. } | Artifact::Adopted => Err(Fault::new(FaultKind::Internal, "a release without an image was given to the Docker runtime")),
+        Artifact::Image { reference, id, repository_digest } => {
+            Ok((id, reference, repository_digest.as_deref()))
+        }
+        Artifact::File { .. } | Artifact::Adopted => Err(Fault::new(
+            FaultKind::Internal,
+            "a release without an image was given to the Docker runtime",
+        )),
     }
 }
 
 /// The port of `host:port`.
 pub(crate) fn port_of(address: &str) -> Result<u16, Fault> {
-    address
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse().ok())
-        .ok_or_else(|| Fault::new(FaultKind::InvalidConfig, format!("`{address}` is not the address of a backend: `host:port` is needed")))
+    address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).ok_or_else(|| {
+        Fault::new(
+            FaultKind::InvalidConfig,
+            format!("`{address}` is not the address of a backend: `host:port` is needed"),
+        )
+    })
 }
 
 /// Builds what the engine is asked for, with today's values of the secrets.
-pub(crate) async fn wanted<'a>(launch: &'a Launch, secrets: &dyn Secrets) -> Result<Wanted<'a>, Fault> {
+pub(crate) async fn wanted<'a>(
+    launch: &'a Launch,
+    secrets: &dyn Secrets,
+) -> Result<Wanted<'a>, Fault> {
     let spec = docker_part(&launch.release.runtime)?;
     let (image, _, _) = image_part(&launch.release.artifact)?;
     let port = match &spec.reach {
@@ -85,7 +101,10 @@ pub(crate) async fn wanted<'a>(launch: &'a Launch, secrets: &dyn Secrets) -> Res
     let hash = hash(&Identity { image, address: &launch.backend.address, spec })?;
     let exposed = format!("{}/tcp", spec.container_port);
     let bindings = port.map(|port| {
-        let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(port.to_string()) };
+        let binding = PortBinding {
+            host_ip: Some("127.0.0.1".to_owned()),
+            host_port: Some(port.to_string()),
+        };
         HashMap::from([(exposed.clone(), Some(vec![binding]))])
     });
     let network = match &spec.reach {
@@ -95,23 +114,30 @@ pub(crate) async fn wanted<'a>(launch: &'a Launch, secrets: &dyn Secrets) -> Res
     let memory = spec.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     let body = ContainerCreateBody {
         image: Some(image.to_string()),
-        cmd: spec.command.as_ref().map(|command| command.iter().map(|argument| fill(argument, launch, spec)).collect()),
+        cmd: spec
+            .command
+            .as_ref()
+            .map(|command| command.iter().map(|argument| fill(argument, launch, spec)).collect()),
         env: Some(env),
         exposed_ports: Some(vec![exposed]),
         labels: Some(labels::of_launch(launch, &hash, port, &secret_variables)),
         host_config: Some(HostConfig {
-            // A launched container is about to serve: it comes back after a crash and with the engine.
+            // A launched container is about to serve: it comes back after a crash and with the
+            // engine.
             restart_policy: Some(restart_policy(RestartPolicyNameEnum::UNLESS_STOPPED)),
             port_bindings: bindings,
             network_mode: network.clone(),
             binds: (!spec.volumes.is_empty()).then(|| spec.volumes.clone()),
             memory,
-            // The engine would grant as much swap again: then a leak is slow long before it is seen.
+            // The engine would grant as much swap again: then a leak is slow long before it is
+            // seen.
             memory_swap: memory,
             init: spec.init.then_some(true),
             ..HostConfig::default()
         }),
-        networking_config: network.map(|name| NetworkingConfig { endpoints_config: Some(HashMap::from([(name, EndpointSettings::default())])) }),
+        networking_config: network.map(|name| NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(name, EndpointSettings::default())])),
+        }),
         ..ContainerCreateBody::default()
     };
     let mask = Mask::new(secret_values.iter().map(agente_engine::ports::SecretValue::expose));
@@ -120,8 +146,10 @@ pub(crate) async fn wanted<'a>(launch: &'a Launch, secrets: &dyn Secrets) -> Res
 
 fn hash(identity: &Identity<'_>) -> Result<String, Fault> {
     // Maps are ordered and there is no float: the same specification gives the same text.
-    let text = serde_json::to_vec(identity)
-        .map_err(|error| Fault::new(FaultKind::Internal, "the specification of a container can't be written down").because(&error))?;
+    let text = serde_json::to_vec(identity).map_err(|error| {
+        Fault::new(FaultKind::Internal, "the specification of a container can't be written down")
+            .because(&error)
+    })?;
     Ok(format!("sha256:{}", hex::encode(sha2::Sha256::digest(&text))))
 }
 
@@ -135,7 +163,11 @@ fn fill(text: &str, launch: &Launch, spec: &DockerSpec) -> String {
 
 /// The values in a container's environment that its labels call secret.
 pub(crate) fn mask_of(container_labels: &HashMap<String, String>, env: &[String]) -> Mask {
-    let secret: Vec<&str> = container_labels.get(labels::SECRETS).map(|names| names.split(',').collect()).unwrap_or_default();
-    let variables: BTreeMap<&str, &str> = env.iter().filter_map(|variable| variable.split_once('=')).collect();
+    let secret: Vec<&str> = container_labels
+        .get(labels::SECRETS)
+        .map(|names| names.split(',').collect())
+        .unwrap_or_default();
+    let variables: BTreeMap<&str, &str> =
+        env.iter().filter_map(|variable| variable.split_once('=')).collect();
     Mask::new(secret.iter().filter_map(|name| variables.get(name).copied()))
 }

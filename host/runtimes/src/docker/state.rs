@@ -2,7 +2,10 @@
 
 use agente_engine::names::Timestamp;
 use agente_engine::ports::BackendState;
-use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum, RestartPolicyNameEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum,
+    RestartPolicyNameEnum,
+};
 use std::collections::HashMap;
 
 /// A container as it stands.
@@ -49,7 +52,8 @@ impl Standing {
         let state = seen.state.unwrap_or_default();
         let config = seen.config.unwrap_or_default();
         let host = seen.host_config.unwrap_or_default();
-        let networks = seen.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let networks =
+            seen.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
         Self {
             id: seen.id.unwrap_or_default(),
             name: seen.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -57,12 +61,20 @@ impl Standing {
             image: seen.image.unwrap_or_default(),
             phase: phase_of(&state),
             restarts: seen.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
-            policy: host.restart_policy.and_then(|policy| policy.name).unwrap_or(RestartPolicyNameEnum::NO),
+            policy: host
+                .restart_policy
+                .and_then(|policy| policy.name)
+                .unwrap_or(RestartPolicyNameEnum::NO),
             env: config.env.unwrap_or_default(),
             pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
             networks: networks
                 .into_iter()
-                .filter_map(|(name, endpoint)| endpoint.ip_address.filter(|address| !address.is_empty()).map(|address| (name, address)))
+                .filter_map(|(name, endpoint)| {
+                    endpoint
+                        .ip_address
+                        .filter(|address| !address.is_empty())
+                        .map(|address| (name, address))
+                })
                 .collect(),
             memory_bytes: host.memory.unwrap_or(0),
             state,
@@ -94,24 +106,39 @@ impl Standing {
     /// What the port `Runtime` answers for it.
     pub(crate) fn backend_state(&self) -> BackendState {
         match self.phase {
-            Phase::Created => BackendState::Starting { detail: "made, its start not asked for yet".to_owned(), restarts: self.restarts },
-            Phase::StartFailed => BackendState::Ended { detail: format!("could not be started: {}", super::call::one_line(self.start_error())) },
-            Phase::Running => {
-                BackendState::Running { since: self.state.started_at.as_deref().map_or(Timestamp(0), moment), restarts: self.restarts, healthy: self.healthy() }
-            }
-            Phase::Paused => {
-                BackendState::Starting { detail: format!("paused by somebody; `docker unpause {}` lets it go on", self.name), restarts: self.restarts }
-            }
-            Phase::Restarting => {
-                BackendState::Starting { detail: format!("crashed and waits for its next start; last: {}", self.ending()), restarts: self.restarts }
-            }
+            Phase::Created => BackendState::Starting {
+                detail: "made, its start not asked for yet".to_owned(),
+                restarts: self.restarts,
+            },
+            Phase::StartFailed => BackendState::Ended {
+                detail: format!(
+                    "could not be started: {}",
+                    super::call::one_line(self.start_error())
+                ),
+            },
+            Phase::Running => BackendState::Running {
+                since: self.state.started_at.as_deref().map_or(Timestamp(0), moment),
+                restarts: self.restarts,
+                healthy: self.healthy(),
+            },
+            Phase::Paused => BackendState::Starting {
+                detail: format!("paused by somebody; `docker unpause {}` lets it go on", self.name),
+                restarts: self.restarts,
+            },
+            Phase::Restarting => BackendState::Starting {
+                detail: format!("crashed and waits for its next start; last: {}", self.ending()),
+                restarts: self.restarts,
+            },
             Phase::Exited => BackendState::Ended { detail: self.ending() },
             Phase::Removing => BackendState::Ended { detail: "is being removed".to_owned() },
-            Phase::Dead => BackendState::Ended { detail: "the engine failed to remove it, see the engine's log".to_owned() },
+            Phase::Dead => BackendState::Ended {
+                detail: "the engine failed to remove it, see the engine's log".to_owned(),
+            },
         }
     }
 
-    /// What its HEALTHCHECK says. None where it has none, which is not the same as healthy; not yet decided counts as not healthy.
+    /// What its HEALTHCHECK says. None where it has none, which is not the same as healthy; not yet
+    /// decided counts as not healthy.
     fn healthy(&self) -> Option<bool> {
         match self.state.health.as_ref()?.status? {
             HealthStatusEnum::EMPTY | HealthStatusEnum::NONE => None,
@@ -142,15 +169,24 @@ fn phase_of(state: &ContainerState) -> Phase {
     use ContainerStateStatusEnum as Status;
     match state.status.unwrap_or(Status::EMPTY) {
         Status::CREATED | Status::EMPTY => {
-            // A failed start leaves `created` behind, with an exit code or an error; a start that was never asked for leaves neither.
-            if state.exit_code.unwrap_or(0) != 0 || state.error.as_deref().is_some_and(|error| !error.is_empty()) { Phase::StartFailed } else { Phase::Created }
+            // A failed start leaves `created` behind, with an exit code or an error; a start that
+            // was never asked for leaves neither.
+            if state.exit_code.unwrap_or(0) != 0
+                || state.error.as_deref().is_some_and(|error| !error.is_empty())
+            {
+                Phase::StartFailed
+            } else {
+                Phase::Created
+            }
         }
         Status::RUNNING | Status::STOPPING => Phase::Running,
         Status::PAUSED => Phase::Paused,
         Status::RESTARTING => Phase::Restarting,
         Status::REMOVING => Phase::Removing,
         // An old container whose new start failed is `exited` with an error.
-        Status::EXITED if state.error.as_deref().is_some_and(|error| !error.is_empty()) => Phase::StartFailed,
+        Status::EXITED if state.error.as_deref().is_some_and(|error| !error.is_empty()) => {
+            Phase::StartFailed
+        }
         Status::EXITED => Phase::Exited,
         Status::DEAD => Phase::Dead,
     }
@@ -173,7 +209,12 @@ mod tests {
 
     fn standing(status: ContainerStateStatusEnum, exit_code: i64, error: &str) -> Standing {
         Standing::from_inspect(ContainerInspectResponse {
-            state: Some(ContainerState { status: Some(status), exit_code: Some(exit_code), error: Some(error.to_owned()), ..ContainerState::default() }),
+            state: Some(ContainerState {
+                status: Some(status),
+                exit_code: Some(exit_code),
+                error: Some(error.to_owned()),
+                ..ContainerState::default()
+            }),
             ..ContainerInspectResponse::default()
         })
     }
@@ -182,7 +223,10 @@ mod tests {
     fn a_container_that_was_only_made_differs_from_one_whose_start_failed() {
         assert_eq!(standing(ContainerStateStatusEnum::CREATED, 0, "").phase, Phase::Created);
         assert_eq!(standing(ContainerStateStatusEnum::CREATED, 127, "").phase, Phase::StartFailed);
-        assert_eq!(standing(ContainerStateStatusEnum::CREATED, 0, "bind: address already in use").phase, Phase::StartFailed);
+        assert_eq!(
+            standing(ContainerStateStatusEnum::CREATED, 0, "bind: address already in use").phase,
+            Phase::StartFailed
+        );
         assert_eq!(standing(ContainerStateStatusEnum::EXITED, 3, "").phase, Phase::Exited);
     }
 
@@ -193,14 +237,19 @@ mod tests {
                 state: Some(ContainerState {
                     status: Some(ContainerStateStatusEnum::RUNNING),
                     started_at: Some("2026-11-22T20:20:58.452995566Z".to_owned()),
-                    health: status.map(|status| Health { status: Some(status), ..Health::default() }),
+                    health: status
+                        .map(|status| Health { status: Some(status), ..Health::default() }),
                     ..ContainerState::default()
                 }),
                 ..ContainerInspectResponse::default()
             })
             .backend_state()
         };
-        let seen = |healthy| BackendState::Running { since: Timestamp(1_795_378_858_452), restarts: 0, healthy };
+        let seen = |healthy| BackendState::Running {
+            since: Timestamp(1_795_378_858_452),
+            restarts: 0,
+            healthy,
+        };
         assert_eq!(with(None), seen(None));
         assert_eq!(with(Some(HealthStatusEnum::NONE)), seen(None));
         assert_eq!(with(Some(HealthStatusEnum::STARTING)), seen(Some(false)));
@@ -217,10 +266,16 @@ mod tests {
                 oom_killed: Some(true),
                 ..ContainerState::default()
             }),
-            host_config: Some(HostConfig { memory: Some(20 * 1024 * 1024), ..HostConfig::default() }),
+            host_config: Some(HostConfig {
+                memory: Some(20 * 1024 * 1024),
+                ..HostConfig::default()
+            }),
             ..ContainerInspectResponse::default()
         });
-        assert_eq!(seen.backend_state(), BackendState::Ended { detail: "killed: out of its memory of 20 MiB".to_owned() });
+        assert_eq!(
+            seen.backend_state(),
+            BackendState::Ended { detail: "killed: out of its memory of 20 MiB".to_owned() }
+        );
     }
 
     #[test]

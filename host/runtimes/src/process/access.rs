@@ -1,4 +1,5 @@
-//! Who may use what the runtime makes: in a folder that its group may write to, the group too, whatever the mask of the process says.
+//! Who may use what the runtime makes: in a folder that its group may write to, the group too,
+//! whatever the mask of the process says.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -8,7 +9,8 @@ use std::path::Path;
 /// What a group may do with a file of a shared folder.
 const SHARED_FILE: u32 = 0o660;
 
-/// Gives a file to the group of its folder where that is shared; one that another user made and opened up is left as it is.
+/// Gives a file to the group of its folder where that is shared; one that another user made and
+/// opened up is left as it is.
 pub(super) fn share(file: &File, folder: &Path) -> io::Result<()> {
     let (above, own) = (fs::metadata(folder)?, file.metadata()?);
     if above.mode() & 0o020 == 0 || own.uid() != rustix::process::geteuid().as_raw() {
@@ -18,7 +20,11 @@ pub(super) fn share(file: &File, folder: &Path) -> io::Result<()> {
         // Refused where the user is not in the group: then the mode is all we can give.
         let _ = fchown(file, None, Some(above.gid()));
     }
-    if own.mode() & 0o777 == SHARED_FILE { Ok(()) } else { file.set_permissions(Permissions::from_mode(SHARED_FILE)) }
+    if own.mode() & 0o777 == SHARED_FILE {
+        Ok(())
+    } else {
+        file.set_permissions(Permissions::from_mode(SHARED_FILE))
+    }
 }
 
 /// Makes a folder as open as the one above it, unless it is there.
@@ -55,7 +61,11 @@ mod tests {
         let inner = folder.path().join("inner");
         make_folder(&inner).unwrap();
         let file = inner.join("file");
-        share(&OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).unwrap(), &inner).unwrap();
+        share(
+            &OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).unwrap(),
+            &inner,
+        )
+        .unwrap();
         (mode(&inner), mode(&file))
     }
 

@@ -18,12 +18,22 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 /// The backends of an adopted release.
 pub(super) fn backends(release: &Release, slot: Slot, addresses: &[String]) -> Vec<Backend> {
-    addresses.iter().enumerate().map(|(index, address)| Backend { id: backend_id(release, slot, index), address: address.clone() }).collect()
+    addresses
+        .iter()
+        .enumerate()
+        .map(|(index, address)| Backend {
+            id: backend_id(release, slot, index),
+            address: address.clone(),
+        })
+        .collect()
 }
 
 /// The id of a release's backend.
 pub(super) fn backend_id(release: &Release, slot: Slot, index: usize) -> BackendId {
-    BackendId(format!("{}-{}-{slot}-{}-{index}", release.scope.service, release.scope.environment, release.number))
+    BackendId(format!(
+        "{}-{}-{slot}-{}-{index}",
+        release.scope.service, release.scope.environment, release.number
+    ))
 }
 
 async fn connect(address: &str) -> io::Result<()> {
@@ -40,7 +50,11 @@ pub(super) async fn preflight(backends: &[Backend]) -> Vec<Finding> {
         let subject = format!("backend {}", backend.address);
         findings.push(match connect(&backend.address).await {
             Ok(()) => good(&subject, "accepts connections; it is not ours to start or stop"),
-            Err(error) => bad(&subject, format!("does not accept connections: {error}"), Some("start it, or correct its address".to_owned())),
+            Err(error) => bad(
+                &subject,
+                format!("does not accept connections: {error}"),
+                Some("start it, or correct its address".to_owned()),
+            ),
         });
     }
     findings
@@ -50,8 +64,16 @@ pub(super) async fn preflight(backends: &[Backend]) -> Vec<Finding> {
 pub(super) async fn state(address: &str) -> BackendState {
     match connect(address).await {
         // Since when is not ours to know.
-        Ok(()) => BackendState::Running { since: agente_engine::names::Timestamp(0), restarts: 0, healthy: None },
-        Err(error) => BackendState::Ended { detail: format!("`{address}` does not accept connections: {error}; it is not ours to start") },
+        Ok(()) => BackendState::Running {
+            since: agente_engine::names::Timestamp(0),
+            restarts: 0,
+            healthy: None,
+        },
+        Err(error) => BackendState::Ended {
+            detail: format!(
+                "`{address}` does not accept connections: {error}; it is not ours to start"
+            ),
+        },
     }
 }
 
@@ -61,8 +83,16 @@ impl ProcessRuntime {
         let directory = self.directory(&backend.id).map_err(refused)?;
         let _guard = self.guard(&directory, true).await.map_err(refused)?;
         if directory.spec().is_ok_and(|spec| spec.is_some()) {
-            return Err(refused(Fault::new(FaultKind::Conflict, format!("the backend `{}` is a process of ours, not one that ran before us", backend.id))));
+            return Err(refused(Fault::new(
+                FaultKind::Conflict,
+                format!(
+                    "the backend `{}` is a process of ours, not one that ran before us",
+                    backend.id
+                ),
+            )));
         }
-        directory.write_adopted(&backend.address).map_err(|error| refused(unusable(&directory, &error)))
+        directory
+            .write_adopted(&backend.address)
+            .map_err(|error| refused(unusable(&directory, &error)))
     }
 }

@@ -1,7 +1,10 @@
-//! A backend's directory: what lies where, written whole or not at all, and changed by one host at a time.
+//! A backend's directory: what lies where, written whole or not at all, and changed by one host at
+//! a time.
 //!
-//! `<state>/backends/<backend id>/` holds `spec.json`, `supervisor.json`, `status.json`, `role`, `stop`, `lock`, `log`, `log.1` … Two locks guard it,
-//! both freed by death: a host holds one on the directory itself while it changes it, the supervisor holds the one on `lock` for its whole life.
+//! `<state>/backends/<backend id>/` holds `spec.json`, `supervisor.json`, `status.json`, `role`,
+//! `stop`, `lock`, `log`, `log.1` … Two locks guard it, both freed by death: a host holds one on
+//! the directory itself while it changes it, the supervisor holds the one on `lock` for its whole
+//! life.
 
 use crate::process::access;
 use crate::process::record::{RoleRecord, Spec, Status, StopRequest, SupervisorRecord};
@@ -26,18 +29,14 @@ pub(crate) enum RecordError {
     /// The system said no.
     #[error("`{path}` can't be read")]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// It is not what it should be.
     #[error("`{path}` is damaged")]
     Damaged {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
@@ -115,7 +114,9 @@ impl BackendDirectory {
 
     /// Forgets what an earlier supervisor left, so that nothing of it is taken for its successor's.
     pub(crate) fn clear_run(&self) -> io::Result<()> {
-        ["stop", "status.json", "supervisor.json"].into_iter().try_for_each(|name| self.forget(name))
+        ["stop", "status.json", "supervisor.json"]
+            .into_iter()
+            .try_for_each(|name| self.forget(name))
     }
 
     fn forget(&self, name: &str) -> io::Result<()> {
@@ -128,7 +129,9 @@ impl BackendDirectory {
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RecordError> {
         let path = self.path.join(name);
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| RecordError::Damaged { path, source }),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| RecordError::Damaged { path, source }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(RecordError::Read { path, source }),
         }
@@ -140,7 +143,8 @@ impl BackendDirectory {
         bytes.push(b'\n');
         // Named after the writer: a supervisor and a host may write at the same time.
         let draft = self.path.join(format!(".{name}.{}", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(&draft)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(&draft)?;
         access::share(&file, &self.path)?;
         file.write_all(&bytes)?;
         if durable {
@@ -157,7 +161,13 @@ impl BackendDirectory {
     /// Takes the supervisor's lock; none when a supervisor has it.
     pub(crate) fn try_supervisor_lock(&self) -> io::Result<Option<File>> {
         let path = self.path.join("lock");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o660).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o660)
+            .open(&path)?;
         access::share(&file, &self.path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // The directory may have been removed and made again in between.
@@ -168,18 +178,23 @@ impl BackendDirectory {
         }
     }
 
-    /// Takes the hosts' lock without waiting. With `create`, makes the directory, as open as the one above it.
+    /// Takes the hosts' lock without waiting. With `create`, makes the directory, as open as the
+    /// one above it.
     pub(crate) fn try_guard(&self, create: bool) -> io::Result<Guarded> {
         if create {
             access::make_folder(&self.path)?;
         }
         let folder = match File::open(&self.path) {
             Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(if create { Guarded::Busy } else { Guarded::Absent }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(if create { Guarded::Busy } else { Guarded::Absent });
+            }
             Err(error) => return Err(error),
         };
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if is_same(&folder, &self.path) => Ok(Guarded::Held(DirectoryGuard { _folder: folder })),
+            Ok(()) if is_same(&folder, &self.path) => {
+                Ok(Guarded::Held(DirectoryGuard { _folder: folder }))
+            }
             Ok(()) | Err(Errno::WOULDBLOCK) => Ok(Guarded::Busy),
             Err(error) => Err(error.into()),
         }

@@ -1,7 +1,8 @@
 //! A process that can be found again: its number, when it started, and in which boot.
 //!
-//! Invariant: nothing in this crate signals a process by its number alone. The number is turned into a process handle first, and the handle's
-//! start time is compared after it was taken, so that a number that has been given to a stranger since is never hit.
+//! Invariant: nothing in this crate signals a process by its number alone. The number is turned
+//! into a process handle first, and the handle's start time is compared after it was taken, so that
+//! a number that has been given to a stranger since is never hit.
 
 use procfs::process::{Process, Stat};
 use rustix::io::Errno;
@@ -22,10 +23,15 @@ pub(crate) struct ProcessIdentity {
     pub(crate) boot: String,
 }
 
-/// The id of this boot; empty where the kernel does not tell, which then matches nothing but itself.
+/// The id of this boot; empty where the kernel does not tell, which then matches nothing but
+/// itself.
 pub(crate) fn boot_id() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default())
+    BOOT.get_or_init(|| {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default()
+    })
 }
 
 /// Whether a process in this state has ended already and only waits for its parent to notice.
@@ -39,24 +45,32 @@ pub(crate) fn stat_of(pid: u32) -> Option<Stat> {
 }
 
 impl ProcessIdentity {
-    /// Takes the identity of the process that has this number now; none when there is none, or it has ended.
+    /// Takes the identity of the process that has this number now; none when there is none, or it
+    /// has ended.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         stat_of(pid).filter(|stat| !has_ended(stat)).and_then(|stat| Self::from_stat(&stat))
     }
 
     /// Takes the identity from what was read of a process.
     pub(crate) fn from_stat(stat: &Stat) -> Option<Self> {
-        Some(Self { pid: u32::try_from(stat.pid).ok()?, started: stat.starttime, boot: boot_id().to_owned() })
+        Some(Self {
+            pid: u32::try_from(stat.pid).ok()?,
+            started: stat.starttime,
+            boot: boot_id().to_owned(),
+        })
     }
 
     /// Whether this very process still runs.
     pub(crate) fn is_alive(&self) -> bool {
-        self.boot == boot_id() && stat_of(self.pid).is_some_and(|stat| stat.starttime == self.started && !has_ended(&stat))
+        self.boot == boot_id()
+            && stat_of(self.pid)
+                .is_some_and(|stat| stat.starttime == self.started && !has_ended(&stat))
     }
 
     /// Whether the number belongs to another process now, or the machine has been started again.
     pub(crate) fn was_replaced(&self) -> bool {
-        self.boot != boot_id() || stat_of(self.pid).is_some_and(|stat| stat.starttime != self.started)
+        self.boot != boot_id()
+            || stat_of(self.pid).is_some_and(|stat| stat.starttime != self.started)
     }
 
     /// Opens a handle that becomes readable when the process ends; none when it is gone.
@@ -65,7 +79,8 @@ impl ProcessIdentity {
             return Ok(None);
         };
         match pidfd_open(pid, PidfdFlags::empty()) {
-            // Looked at after the handle was taken: what is alive now with our start time is what the handle holds.
+            // Looked at after the handle was taken: what is alive now with our start time is what
+            // the handle holds.
             Ok(handle) => Ok(self.is_alive().then_some(handle)),
             Err(Errno::SRCH) => Ok(None),
             Err(error) => Err(error.into()),
@@ -96,8 +111,15 @@ mod tests {
         let real = ProcessIdentity::of(stranger.id()).unwrap();
         let recycled = ProcessIdentity { started: real.started - 1, ..real.clone() };
         let other_boot = ProcessIdentity { boot: "another".to_owned(), ..real.clone() };
-        assert!(!recycled.is_alive() && recycled.was_replaced() && !other_boot.is_alive() && other_boot.was_replaced());
-        assert!(!recycled.signal(Signal::KILL).unwrap() && !other_boot.signal(Signal::KILL).unwrap());
+        assert!(
+            !recycled.is_alive()
+                && recycled.was_replaced()
+                && !other_boot.is_alive()
+                && other_boot.was_replaced()
+        );
+        assert!(
+            !recycled.signal(Signal::KILL).unwrap() && !other_boot.signal(Signal::KILL).unwrap()
+        );
         assert!(real.is_alive() && !real.was_replaced(), "the stranger lives on");
         assert!(real.signal(Signal::KILL).unwrap());
         stranger.wait().unwrap();
@@ -107,8 +129,16 @@ mod tests {
     #[test]
     fn a_process_that_nobody_has_waited_for_counts_as_ended() {
         let mut child = Command::new("true").spawn().unwrap();
-        let handle = pidfd_open(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), PidfdFlags::empty()).unwrap();
-        rustix::event::poll(&mut [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)], None).unwrap();
+        let handle = pidfd_open(
+            Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(),
+            PidfdFlags::empty(),
+        )
+        .unwrap();
+        rustix::event::poll(
+            &mut [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)],
+            None,
+        )
+        .unwrap();
         assert_eq!(ProcessIdentity::of(child.id()), None);
         child.wait().unwrap();
     }

@@ -11,7 +11,11 @@ impl ProcessRuntime {
     pub(super) async fn inspect_backend(&self, backend: &Backend) -> Result<BackendState, Fault> {
         let directory = self.directory(&backend.id)?;
         if let Some(address) = directory.adopted().map_err(|error| unusable(&directory, &error))? {
-            return Ok(if address == backend.address { adopted::state(&address).await } else { BackendState::Absent });
+            return Ok(if address == backend.address {
+                adopted::state(&address).await
+            } else {
+                BackendState::Absent
+            });
         }
         let spec = directory.spec().map_err(|error| unusable(&directory, &error))?;
         if spec.is_none_or(|spec| spec.identity.address != backend.address) {
@@ -22,11 +26,17 @@ impl ProcessRuntime {
         let supervised = supervisor.is_some_and(|record| record.process.is_alive());
         Ok(match status {
             Some(status) => state(&status, supervised),
-            None if supervised => BackendState::Starting { detail: "its supervisor is starting it".to_owned(), restarts: 0 },
-            None if traces(&directory, &backend.id.0).find().is_empty() => {
-                BackendState::Ended { detail: "its start was interrupted; `agente-host up` starts it".to_owned() }
-            }
-            None => BackendState::Starting { detail: "it runs without a supervisor; `agente-host up` gives it one".to_owned(), restarts: 0 },
+            None if supervised => BackendState::Starting {
+                detail: "its supervisor is starting it".to_owned(),
+                restarts: 0,
+            },
+            None if traces(&directory, &backend.id.0).find().is_empty() => BackendState::Ended {
+                detail: "its start was interrupted; `agente-host up` starts it".to_owned(),
+            },
+            None => BackendState::Starting {
+                detail: "it runs without a supervisor; `agente-host up` gives it one".to_owned(),
+                restarts: 0,
+            },
         })
     }
 }
@@ -35,23 +45,39 @@ fn state(status: &Status, supervised: bool) -> BackendState {
     let restarts = status.restarts;
     let last = status.last_exit.as_deref();
     match &status.phase {
-        Phase::Running { process, since } | Phase::Stopping { process: Some(process), since } if process.is_alive() => {
+        Phase::Running { process, since } | Phase::Stopping { process: Some(process), since }
+            if process.is_alive() =>
+        {
             BackendState::Running { since: *since, restarts, healthy: None }
         }
         Phase::Running { .. } if supervised => {
-            let detail = last.map_or_else(|| "it ended a moment ago".to_owned(), |last| format!("{last} before, and ended again a moment ago"));
+            let detail = last.map_or_else(
+                || "it ended a moment ago".to_owned(),
+                |last| format!("{last} before, and ended again a moment ago"),
+            );
             BackendState::Starting { detail, restarts }
         }
         Phase::Waiting { until } if supervised => {
-            let detail = format!("{}; started again in {} ms", last.unwrap_or("ended"), until.since(now()).as_millis());
+            let detail = format!(
+                "{}; started again in {} ms",
+                last.unwrap_or("ended"),
+                until.since(now()).as_millis()
+            );
             BackendState::Starting { detail, restarts }
         }
         Phase::Ended { reason, .. } => BackendState::Ended { detail: reason.clone() },
-        Phase::Stopping { .. } => BackendState::Ended { detail: "it was told to end, and has".to_owned() },
-        Phase::Running { process, .. } => BackendState::Ended { detail: without_supervisor(process) },
-        Phase::Waiting { .. } => {
-            BackendState::Ended { detail: format!("{}, and its supervisor is gone; `agente-host up` starts it", last.unwrap_or("it ended")) }
+        Phase::Stopping { .. } => {
+            BackendState::Ended { detail: "it was told to end, and has".to_owned() }
         }
+        Phase::Running { process, .. } => {
+            BackendState::Ended { detail: without_supervisor(process) }
+        }
+        Phase::Waiting { .. } => BackendState::Ended {
+            detail: format!(
+                "{}, and its supervisor is gone; `agente-host up` starts it",
+                last.unwrap_or("it ended")
+            ),
+        },
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a supervisor may take to start its backend. Far more than it needs: a machine under load must not fail a deployment.
+/// How long a supervisor may take to start its backend. Far more than it needs: a machine under
+/// load must not fail a deployment.
 const STARTED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How often another supervisor's status is looked at.
@@ -43,18 +44,26 @@ enum Supervised {
 }
 
 impl ProcessRuntime {
-    pub(super) async fn ensure_process(&self, launch: &Launch, process: &ProcessSpec) -> Result<(), Failure> {
+    pub(super) async fn ensure_process(
+        &self,
+        launch: &Launch,
+        process: &ProcessSpec,
+    ) -> Result<(), Failure> {
         let wanted = self.specify(launch, process).map_err(refused)?;
         let directory = self.directory(&launch.backend.id).map_err(refused)?;
         let _guard = self.guard(&directory, true).await.map_err(refused)?;
         if directory.adopted().is_ok_and(|adopted| adopted.is_some()) {
-            let message = format!("the backend `{}` ran before us and is not ours to replace", launch.backend.id);
+            let message = format!(
+                "the backend `{}` ran before us and is not ours to replace",
+                launch.backend.id
+            );
             return Err(refused(Fault::new(FaultKind::Conflict, message)));
         }
         let standing = directory.spec().ok().flatten();
         let ended = self.ensure_in(&directory, standing.as_ref(), &wanted, launch, process).await;
         if matches!(ended, Err(Failure::Refused { .. })) && standing.is_none() {
-            // Nothing began: nothing is left. A supervisor that reported a failure is gone, or about to be.
+            // Nothing began: nothing is left. A supervisor that reported a failure is gone, or
+            // about to be.
             if let Ok(_lock) = self.supervisor_gone(&directory, LOOK_AGAIN * 100).await {
                 let _left_for_retire = directory.remove();
             }
@@ -72,7 +81,8 @@ impl ProcessRuntime {
     ) -> Result<(), Failure> {
         let unusable = |error: std::io::Error| refused(unusable(directory, &error));
         if let Some(standing) = standing
-            && (standing.identity.store != wanted.identity.store || standing.identity.scope != wanted.identity.scope)
+            && (standing.identity.store != wanted.identity.store
+                || standing.identity.scope != wanted.identity.scope)
         {
             return Err(refused(foreign(standing, wanted)));
         }
@@ -92,16 +102,24 @@ impl ProcessRuntime {
         let fail = |fault: Fault| if cleared.stopped { unknown(fault) } else { refused(fault) };
         if cleared.running {
             // A leftover request would end it again.
-            directory.write_spec(wanted).and_then(|()| directory.clear_stop()).map_err(|error| fail(super::unusable(directory, &error)))?;
+            directory
+                .write_spec(wanted)
+                .and_then(|()| directory.clear_stop())
+                .map_err(|error| fail(super::unusable(directory, &error)))?;
         } else {
             if let Some(port) = port::port_of(&wanted.identity.address)
                 && !port::is_free(port)
             {
                 return Err(fail(port_taken(wanted, port)));
             }
-            directory.clear_run().and_then(|()| directory.write_spec(wanted)).map_err(|error| fail(super::unusable(directory, &error)))?;
+            directory
+                .clear_run()
+                .and_then(|()| directory.write_spec(wanted))
+                .map_err(|error| fail(super::unusable(directory, &error)))?;
         }
-        directory.write_role(RoleRecord { role: BackendRole::Live }).map_err(|error| fail(super::unusable(directory, &error)))?;
+        directory
+            .write_role(RoleRecord { role: BackendRole::Live })
+            .map_err(|error| fail(super::unusable(directory, &error)))?;
         let stopped = cleared.stopped;
         drop(cleared.lock);
         match self.start_supervisor(directory, wanted, secrets).await? {
@@ -111,8 +129,16 @@ impl ProcessRuntime {
                 Supervised::Gone(_) => Err(unknown(slow(wanted))),
             },
             Report::Failed { message } => {
-                let fault =
-                    self.with_tail(Fault::new(FaultKind::Failed, format!("backend `{}` can't be started", wanted.identity.backend)), wanted, message).await;
+                let fault = self
+                    .with_tail(
+                        Fault::new(
+                            FaultKind::Failed,
+                            format!("backend `{}` can't be started", wanted.identity.backend),
+                        ),
+                        wanted,
+                        message,
+                    )
+                    .await;
                 Err(if stopped { unknown(fault) } else { refused(fault) })
             }
         }
@@ -134,7 +160,9 @@ impl ProcessRuntime {
         };
         let traces = traces(directory, &wanted.identity.backend);
         let same = standing.is_some_and(|standing| standing.fingerprint == wanted.fingerprint);
-        let running = same && !supervised && traces.leader.as_ref().is_some_and(crate::process::ProcessIdentity::is_alive);
+        let running = same
+            && !supervised
+            && traces.leader.as_ref().is_some_and(crate::process::ProcessIdentity::is_alive);
         let mut stopped = supervised;
         if !running {
             stopped |= self.stop_orphans(&traces, grace).await.map_err(unknown)?.found;
@@ -143,12 +171,20 @@ impl ProcessRuntime {
     }
 
     /// Waits until the supervisor that has the directory says what it does, or has ended.
-    async fn await_supervised(&self, directory: &BackendDirectory, wanted: &Spec) -> Result<Supervised, Failure> {
+    async fn await_supervised(
+        &self,
+        directory: &BackendDirectory,
+        wanted: &Spec,
+    ) -> Result<Supervised, Failure> {
         let deadline = Instant::now() + STARTED_WITHIN;
         let unusable = |error: &dyn std::error::Error| unknown(unusable(directory, error));
         loop {
-            // A supervisor that is dying holds its lock to the last: its files alone don't say that it stands.
-            let alive = directory.supervisor().map_err(|error| unusable(&error))?.is_some_and(|record| record.process.is_alive());
+            // A supervisor that is dying holds its lock to the last: its files alone don't say that
+            // it stands.
+            let alive = directory
+                .supervisor()
+                .map_err(|error| unusable(&error))?
+                .is_some_and(|record| record.process.is_alive());
             let status = directory.status().map_err(|error| unusable(&error))?;
             if alive && status.is_some_and(|status| status.fingerprint == wanted.fingerprint) {
                 return Ok(Supervised::Stands);
@@ -164,13 +200,22 @@ impl ProcessRuntime {
     }
 
     /// Asks for today's values of secrets: variable to value.
-    pub(super) async fn look_up(&self, names: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fault> {
+    pub(super) async fn look_up(
+        &self,
+        names: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
         let mut values = BTreeMap::new();
         for (variable, name) in names {
             let value = self.config.secrets.value(name).await?;
             if value.expose().contains('\0') {
-                return Err(Fault::new(FaultKind::InvalidConfig, format!("the secret `{name}` holds a NUL character and can't be the value of `{variable}`"))
-                    .hint("encode it, as base64 for instance"));
+                return Err(Fault::new(
+                    FaultKind::InvalidConfig,
+                    format!(
+                        "the secret `{name}` holds a NUL character and can't be the value of \
+                         `{variable}`"
+                    ),
+                )
+                .hint("encode it, as base64 for instance"));
             }
             values.insert(variable.clone(), value.expose().to_owned());
         }
@@ -178,13 +223,31 @@ impl ProcessRuntime {
     }
 
     /// Starts a supervisor, hands the secrets over through a pipe, and hears what came of it.
-    async fn start_supervisor(&self, directory: &BackendDirectory, spec: &Spec, secrets: BTreeMap<String, String>) -> Result<Report, Failure> {
-        let handover = serde_json::to_vec(&Handover { fingerprint: spec.fingerprint.clone(), secrets })
-            .map_err(|error| refused(Fault::new(FaultKind::Internal, "the handover can't be written").because(&error)))?;
+    async fn start_supervisor(
+        &self,
+        directory: &BackendDirectory,
+        spec: &Spec,
+        secrets: BTreeMap<String, String>,
+    ) -> Result<Report, Failure> {
+        let handover =
+            serde_json::to_vec(&Handover { fingerprint: spec.fingerprint.clone(), secrets })
+                .map_err(|error| {
+                    refused(
+                        Fault::new(FaultKind::Internal, "the handover can't be written")
+                            .because(&error),
+                    )
+                })?;
         let program = &self.config.supervisor.program;
         let failed = |error: &std::io::Error| {
-            Fault::new(FaultKind::Failed, format!("the supervisor of backend `{}` can't be started from `{}`", spec.identity.backend, program.display()))
-                .because(error)
+            Fault::new(
+                FaultKind::Failed,
+                format!(
+                    "the supervisor of backend `{}` can't be started from `{}`",
+                    spec.identity.backend,
+                    program.display()
+                ),
+            )
+            .because(error)
         };
         let mut supervisor = Command::new(program)
             .args(&self.config.supervisor.args)
@@ -216,17 +279,25 @@ impl ProcessRuntime {
                 if let Ok(report) = serde_json::from_slice(&answer) {
                     return Ok(report);
                 }
-                let message = format!("the supervisor of backend `{}` ended before it had started it", spec.identity.backend);
+                let message = format!(
+                    "the supervisor of backend `{}` ended before it had started it",
+                    spec.identity.backend
+                );
                 let fault = Fault::new(FaultKind::Failed, message).retryable();
-                Err(unknown(self.with_tail(fault, spec, format!("`{}` gave no answer", program.display())).await))
+                Err(unknown(
+                    self.with_tail(fault, spec, format!("`{}` gave no answer", program.display()))
+                        .await,
+                ))
             }
         }
     }
 
     /// Adds a cause and what the backend wrote last.
     async fn with_tail(&self, mut fault: Fault, spec: &Spec, cause: String) -> Fault {
-        let backend =
-            agente_engine::route::Backend { id: agente_engine::names::BackendId(spec.identity.backend.clone()), address: spec.identity.address.clone() };
+        let backend = agente_engine::route::Backend {
+            id: agente_engine::names::BackendId(spec.identity.backend.clone()),
+            address: spec.identity.address.clone(),
+        };
         fault.causes.push(cause);
         for line in self.masked_tail(&backend, TOLD_LINES).await.unwrap_or_default() {
             if !fault.causes.iter().any(|cause| line.ends_with(cause.as_str())) {
@@ -239,20 +310,33 @@ impl ProcessRuntime {
 
 /// Whether the supervisor is on its way out.
 fn is_ending(directory: &BackendDirectory) -> bool {
-    directory.status().ok().flatten().is_some_and(|status| matches!(status.phase, Phase::Stopping { .. } | Phase::Ended { .. }))
+    directory
+        .status()
+        .ok()
+        .flatten()
+        .is_some_and(|status| matches!(status.phase, Phase::Stopping { .. } | Phase::Ended { .. }))
 }
 
 /// What a backend without a supervisor is found by.
 pub(super) fn traces(directory: &BackendDirectory, backend: &str) -> Traces {
     let leader = directory.status().ok().flatten().and_then(|status| status.process().cloned());
     let record = directory.supervisor().ok().flatten();
-    let supervisors = record.map(|record| std::iter::once(record.process).chain(record.before).collect()).unwrap_or_default();
+    let supervisors = record
+        .map(|record| std::iter::once(record.process).chain(record.before).collect())
+        .unwrap_or_default();
     Traces { backend: backend.to_owned(), leader, supervisors }
 }
 
 fn slow(spec: &Spec) -> Fault {
-    Fault::new(FaultKind::TimedOut, format!("the supervisor of backend `{}` has not started it within {} s", spec.identity.backend, STARTED_WITHIN.as_secs()))
-        .retryable()
+    Fault::new(
+        FaultKind::TimedOut,
+        format!(
+            "the supervisor of backend `{}` has not started it within {} s",
+            spec.identity.backend,
+            STARTED_WITHIN.as_secs()
+        ),
+    )
+    .retryable()
 }
 
 fn foreign(standing: &Spec, wanted: &Spec) -> Fault {
@@ -260,12 +344,23 @@ fn foreign(standing: &Spec, wanted: &Spec) -> Fault {
     let message = if there.store == here.store {
         format!("the backend `{}` belongs to {}, not to {}", there.backend, there.scope, here.scope)
     } else {
-        format!("the backend `{}` belongs to the store `{}`, not to `{}`", there.backend, there.store, here.store)
+        format!(
+            "the backend `{}` belongs to the store `{}`, not to `{}`",
+            there.backend, there.store, here.store
+        )
     };
-    Fault::new(FaultKind::Conflict, message).hint("restore that store, or use another state directory")
+    Fault::new(FaultKind::Conflict, message)
+        .hint("restore that store, or use another state directory")
 }
 
 fn port_taken(wanted: &Spec, port: u16) -> Fault {
-    Fault::new(FaultKind::Conflict, format!("the port {port} of backend `{}` is in use by {}", wanted.identity.backend, port::holder(port)))
-        .hint("end what uses the port, or deploy again, which chooses another")
+    Fault::new(
+        FaultKind::Conflict,
+        format!(
+            "the port {port} of backend `{}` is in use by {}",
+            wanted.identity.backend,
+            port::holder(port)
+        ),
+    )
+    .hint("end what uses the port, or deploy again, which chooses another")
 }

@@ -1,8 +1,9 @@
 //! A backend's log: written by the backend itself, bounded by its supervisor.
 //!
-//! The backend appends to the file without anything in between, so that it goes on when its supervisor is killed. Rotation therefore can't move the
-//! file away from under it: the head is copied to `log.1` and cut off the front. Where the file system can cut blocks off a front (ext4, XFS)
-//! no line is lost; elsewhere what is written between the last copied byte and the cut is.
+//! The backend appends to the file without anything in between, so that it goes on when its
+//! supervisor is killed. Rotation therefore can't move the file away from under it: the head is
+//! copied to `log.1` and cut off the front. Where the file system can cut blocks off a front (ext4,
+//! XFS) no line is lost; elsewhere what is written between the last copied byte and the cut is.
 
 use crate::process::access;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
@@ -35,7 +36,8 @@ impl LogFile {
         self.path.parent().map_or(Ok(()), |folder| access::share(file, folder))
     }
 
-    /// Adds a line of the supervisor's own. A log that can't be written is no reason to stop a backend.
+    /// Adds a line of the supervisor's own. A log that can't be written is no reason to stop a
+    /// backend.
     pub(crate) fn note(&self, text: &str) {
         if let Ok(mut file) = self.open() {
             let _unwritten = file.write_all(format!("[agente-host] {text}\n").as_bytes());
@@ -76,9 +78,11 @@ impl LogFile {
         let newest = self.older(1);
         let mut draft = newest.clone().into_os_string();
         draft.push(".new");
-        let mut copy = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
+        let mut copy =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
         self.share(&copy)?;
-        // Kept whole, so that a follower finds its place in it; a backend that writes far faster than its log is looked at loses the oldest.
+        // Kept whole, so that a follower finds its place in it; a backend that writes far faster
+        // than its log is looked at loses the oldest.
         let kept = if head > max_bytes.saturating_mul(2) { max_bytes } else { head };
         log.seek(SeekFrom::Start(head - kept))?;
         io::copy(&mut (&log).take(kept), &mut copy)?;
@@ -122,9 +126,16 @@ mod tests {
         let (folder, lines, total) = written(60_000, 64 * 1024, 3);
         assert!(total <= 3 * 64 * 1024 + 16 * 1024, "{total} bytes are kept");
         assert!(!folder.path().join("log.3").exists(), "three files, not four");
-        let numbers: Vec<u32> = lines.iter().skip(1).map(|line| line.trim_start_matches("line ").parse().unwrap()).collect();
+        let numbers: Vec<u32> = lines
+            .iter()
+            .skip(1)
+            .map(|line| line.trim_start_matches("line ").parse().unwrap())
+            .collect();
         assert_eq!(numbers.last(), Some(&59_999));
-        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "no line is lost, doubled or torn");
+        assert!(
+            numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
+            "no line is lost, doubled or torn"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Reading a backend's log: the newest lines for reports, a stream for people, and what is kept of a retired one.
+//! Reading a backend's log: the newest lines for reports, a stream for people, and what is kept of
+//! a retired one.
 
 use crate::process::access;
 use crate::process::directory::BackendDirectory;
@@ -65,12 +66,15 @@ fn newest_lines(files: &[PathBuf], max_lines: usize) -> io::Result<VecDeque<Stri
 /// A log and its older parts, newest first.
 fn parts(log: &Path) -> Vec<PathBuf> {
     let file = LogFile::at(log);
-    std::iter::once(log.to_owned()).chain((1..10).map(|number| file.older(number)).take_while(|path| path.exists())).collect()
+    std::iter::once(log.to_owned())
+        .chain((1..10).map(|number| file.older(number)).take_while(|path| path.exists()))
+        .collect()
 }
 
 fn shortened(mut line: String) -> String {
     if line.len() > REPORTED_LINE_BYTES {
-        let end = (0..=REPORTED_LINE_BYTES).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+        let end =
+            (0..=REPORTED_LINE_BYTES).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
         line.truncate(end);
         line.push('…');
     }
@@ -116,7 +120,9 @@ impl Follow {
         self.at += self.read_from(&file, self.at)?;
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.ready.push_back(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned());
+            self.ready.push_back(
+                String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned(),
+            );
         }
         Ok(())
     }
@@ -133,7 +139,11 @@ impl Follow {
             let gone = !self.directory.is_dir();
             if let Err(error) = self.read() {
                 self.ended = true;
-                let fault = Fault::new(FaultKind::Failed, format!("the log `{}` can't be read on", self.log.path().display())).because(&error);
+                let fault = Fault::new(
+                    FaultKind::Failed,
+                    format!("the log `{}` can't be read on", self.log.path().display()),
+                )
+                .because(&error);
                 return Some((Err(fault), self));
             }
             self.ended = gone;
@@ -145,32 +155,65 @@ impl Follow {
 }
 
 impl ProcessRuntime {
-    /// The newest `lines` lines of a backend's log, oldest first, the values of its secrets masked. With `follow`, what it writes from then on as well,
-    /// until it is retired. The log of a retired backend is found while it is kept.
-    pub async fn logs(&self, backend: &Backend, lines: usize, follow: bool) -> Result<LogLines, Fault> {
+    /// The newest `lines` lines of a backend's log, oldest first, the values of its secrets masked.
+    /// With `follow`, what it writes from then on as well, until it is retired. The log of a
+    /// retired backend is found while it is kept.
+    pub async fn logs(
+        &self,
+        backend: &Backend,
+        lines: usize,
+        follow: bool,
+    ) -> Result<LogLines, Fault> {
         let (directory, source) = self.log_source(backend)?;
-        // A secret that can't be looked up must not keep an operator from the log: it is their own, and they may read the file.
+        // A secret that can't be looked up must not keep an operator from the log: it is their own,
+        // and they may read the file.
         let (mask, _) = self.mask(&directory, &backend.id.0, &source.secrets).await;
         if !follow || !source.standing {
-            let lines = newest_lines(&parts(&source.log), lines).map_err(|error| unusable(&directory, &error))?;
+            let lines = newest_lines(&parts(&source.log), lines)
+                .map_err(|error| unusable(&directory, &error))?;
             return Ok(stream::iter(lines).map(move |line| Ok(mask.apply(&line))).boxed());
         }
         let log = LogFile::at(&source.log);
-        let file = log.open().and_then(|_| File::open(log.path())).map_err(|error| unusable(&directory, &error))?;
-        let ready = newest_lines(&parts(&source.log), lines).map_err(|error| unusable(&directory, &error))?;
+        let file = log
+            .open()
+            .and_then(|_| File::open(log.path()))
+            .map_err(|error| unusable(&directory, &error))?;
+        let ready = newest_lines(&parts(&source.log), lines)
+            .map_err(|error| unusable(&directory, &error))?;
         let at = file.metadata().map_err(|error| unusable(&directory, &error))?.len();
-        let follow = Follow { directory: directory.path().to_owned(), log, file, at, rest: Vec::new(), ready, mask, ended: false };
+        let follow = Follow {
+            directory: directory.path().to_owned(),
+            log,
+            file,
+            at,
+            rest: Vec::new(),
+            ready,
+            mask,
+            ended: false,
+        };
         Ok(stream::unfold(follow, Follow::next).boxed())
     }
 
-    /// The newest lines for a report that is kept. Withheld where a secret's value is not known, and could be in them.
-    pub(super) async fn masked_tail(&self, backend: &Backend, max_lines: usize) -> Result<Vec<String>, Fault> {
+    /// The newest lines for a report that is kept. Withheld where a secret's value is not known,
+    /// and could be in them.
+    pub(super) async fn masked_tail(
+        &self,
+        backend: &Backend,
+        max_lines: usize,
+    ) -> Result<Vec<String>, Fault> {
         let (directory, source) = self.log_source(backend)?;
-        let lines = newest_lines(&parts(&source.log), max_lines).map_err(|error| unusable(&directory, &error))?;
+        let lines = newest_lines(&parts(&source.log), max_lines)
+            .map_err(|error| unusable(&directory, &error))?;
         let (mask, missing) = self.mask(&directory, &backend.id.0, &source.secrets).await;
         if let Some(fault) = missing {
-            let message = format!("the log of backend `{}` is withheld: a secret's value, which could be in it, can't be looked up", backend.id);
-            return Err(Fault::new(fault.kind, message).hint("read it with `agente-host logs`").because(&fault));
+            let message = format!(
+                "the log of backend `{}` is withheld: a secret's value, which could be in it, \
+                 can't be looked up",
+                backend.id
+            );
+            return Err(Fault::new(fault.kind, message)
+                .hint("read it with `agente-host logs`")
+                .because(&fault));
         }
         Ok(lines.into_iter().map(|line| shortened(mask.apply(&line))).collect())
     }
@@ -178,14 +221,25 @@ impl ProcessRuntime {
     fn log_source(&self, backend: &Backend) -> Result<(BackendDirectory, Source), Fault> {
         let directory = self.directory(&backend.id)?;
         if let Some(spec) = directory.spec().map_err(|error| unusable(&directory, &error))? {
-            return Ok((directory.clone(), Source { log: directory.log(), secrets: spec.identity.secrets, standing: true }));
+            return Ok((
+                directory.clone(),
+                Source { log: directory.log(), secrets: spec.identity.secrets, standing: true },
+            ));
         }
         let prefix = format!("{}.", backend.id);
-        let kept = self.retired_logs().into_iter().rev().find(|log| log.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)));
+        let kept = self.retired_logs().into_iter().rev().find(|log| {
+            log.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+        });
         let Some(log) = kept else {
-            return Err(Fault::new(FaultKind::Unavailable, format!("there is no log of backend `{}`", backend.id)));
+            return Err(Fault::new(
+                FaultKind::Unavailable,
+                format!("there is no log of backend `{}`", backend.id),
+            ));
         };
-        let names = fs::read(log.with_extension("secrets")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let names = fs::read(log.with_extension("secrets"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
         Ok((directory, Source { log, secrets: names, standing: false }))
     }
 
@@ -199,21 +253,38 @@ impl ProcessRuntime {
         let mut logs: Vec<(u64, PathBuf)> = entries
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-            .filter_map(|path| path.file_stem()?.to_str()?.rsplit_once('.')?.1.parse().ok().map(|at| (at, path.clone())))
+            .filter_map(|path| {
+                path.file_stem()?
+                    .to_str()?
+                    .rsplit_once('.')?
+                    .1
+                    .parse()
+                    .ok()
+                    .map(|at| (at, path.clone()))
+            })
             .collect();
         logs.sort();
         logs.into_iter().map(|(_, path)| path).collect()
     }
 
-    /// Moves a backend's log aside, with the names of the secrets that may be in it, and forgets the oldest. A log is no reason to fail.
-    pub(super) fn keep_log(&self, directory: &BackendDirectory, backend: &str, spec: Option<&Spec>) {
+    /// Moves a backend's log aside, with the names of the secrets that may be in it, and forgets
+    /// the oldest. A log is no reason to fail.
+    pub(super) fn keep_log(
+        &self,
+        directory: &BackendDirectory,
+        backend: &str,
+        spec: Option<&Spec>,
+    ) {
         let folder = self.retired_folder();
-        if !fs::metadata(directory.log()).is_ok_and(|log| log.len() > 0) || access::make_folder(&folder).is_err() {
+        if !fs::metadata(directory.log()).is_ok_and(|log| log.len() > 0)
+            || access::make_folder(&folder).is_err()
+        {
             return;
         }
         let kept = folder.join(format!("{backend}.{}.log", now().0));
         let names = spec.map(|spec| &spec.identity.secrets);
-        let noted = serde_json::to_vec(&names.cloned().unwrap_or_default()).is_ok_and(|names| fs::write(kept.with_extension("secrets"), names).is_ok());
+        let noted = serde_json::to_vec(&names.cloned().unwrap_or_default())
+            .is_ok_and(|names| fs::write(kept.with_extension("secrets"), names).is_ok());
         if noted {
             let _kept = fs::rename(directory.log(), &kept);
         }
@@ -232,7 +303,16 @@ mod tests {
 
     fn follow(folder: &Path, log: &LogFile) -> Follow {
         let (directory, file) = (folder.to_owned(), File::open(log.path()).unwrap());
-        Follow { directory, log: log.clone(), file, at: 0, rest: Vec::new(), ready: VecDeque::new(), mask: Mask::default(), ended: false }
+        Follow {
+            directory,
+            log: log.clone(),
+            file,
+            at: 0,
+            rest: Vec::new(),
+            ready: VecDeque::new(),
+            mask: Mask::default(),
+            ended: false,
+        }
     }
 
     #[test]

@@ -23,22 +23,36 @@ pub(super) struct Mask {
 impl Mask {
     fn of(values: impl IntoIterator<Item = String>) -> Self {
         // A value of several lines, such as a key, is logged line by line.
-        let lines = values.into_iter().flat_map(|value| value.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
-        let mut values: Vec<String> = lines.filter(|line| line.len() >= SHORTEST).collect::<BTreeSet<_>>().into_iter().collect();
+        let lines = values
+            .into_iter()
+            .flat_map(|value| value.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
+        let mut values: Vec<String> = lines
+            .filter(|line| line.len() >= SHORTEST)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self { values }
     }
 
     /// The line with every value masked.
     pub(super) fn apply(&self, line: &str) -> String {
-        self.values.iter().fold(line.to_owned(), |line, value| if line.contains(value) { line.replace(value, MASKED) } else { line })
+        self.values.iter().fold(line.to_owned(), |line, value| {
+            if line.contains(value) { line.replace(value, MASKED) } else { line }
+        })
     }
 }
 
 impl ProcessRuntime {
-    /// The mask for a backend with these secrets (variable to name): today's values, and those that its process was started with, where it runs.
-    /// With the mask comes the first secret that could not be looked up.
-    pub(super) async fn mask(&self, directory: &BackendDirectory, backend: &str, secrets: &BTreeMap<String, String>) -> (Mask, Option<Fault>) {
+    /// The mask for a backend with these secrets (variable to name): today's values, and those that
+    /// its process was started with, where it runs. With the mask comes the first secret that
+    /// could not be looked up.
+    pub(super) async fn mask(
+        &self,
+        directory: &BackendDirectory,
+        backend: &str,
+        secrets: &BTreeMap<String, String>,
+    ) -> (Mask, Option<Fault>) {
         let mut values = Vec::new();
         let mut missing = None;
         for (variable, name) in secrets {
@@ -56,7 +70,8 @@ impl ProcessRuntime {
 }
 
 fn started_with(directory: &BackendDirectory, backend: &str, variable: &str) -> Option<String> {
-    let leader = traces(directory, backend).leader.filter(crate::process::ProcessIdentity::is_alive)?;
+    let leader =
+        traces(directory, backend).leader.filter(crate::process::ProcessIdentity::is_alive)?;
     let environment = Process::new(i32::try_from(leader.pid).ok()?).ok()?.environ().ok()?;
     environment.get(OsStr::new(variable)).and_then(|value| value.to_str()).map(str::to_owned)
 }
@@ -67,8 +82,16 @@ mod tests {
 
     #[test]
     fn every_line_of_a_value_is_masked_and_short_ones_are_left() {
-        let mask = Mask::of(["hunter2".to_owned(), "hunter2-longer".to_owned(), "line one\nline two\n".to_owned(), "no".to_owned()]);
-        assert_eq!(mask.apply("a=hunter2-longer b=hunter2,hunter2"), "a=[redacted] b=[redacted],[redacted]");
+        let mask = Mask::of([
+            "hunter2".to_owned(),
+            "hunter2-longer".to_owned(),
+            "line one\nline two\n".to_owned(),
+            "no".to_owned(),
+        ]);
+        assert_eq!(
+            mask.apply("a=hunter2-longer b=hunter2,hunter2"),
+            "a=[redacted] b=[redacted],[redacted]"
+        );
         assert_eq!(mask.apply("key: line two"), "key: [redacted]");
         assert_eq!(mask.apply("no secret"), "no secret");
     }

@@ -1,8 +1,10 @@
 //! Local processes, each under a supervisor of its own.
 //!
-//! `<state>/backends/<backend id>/` is all that a host and a supervisor share. Invariants: there is never a second supervisor for a backend (a lock that
-//! death frees); a process is only ever signalled after its start time was compared; a host that is killed at any point leaves what the next one
-//! finds and finishes; secrets reach the backend's environment and nothing else; what ran before us is looked at and never touched.
+//! `<state>/backends/<backend id>/` is all that a host and a supervisor share. Invariants: there is
+//! never a second supervisor for a backend (a lock that death frees); a process is only ever
+//! signalled after its start time was compared; a host that is killed at any point leaves what the
+//! next one finds and finishes; secrets reach the backend's environment and nothing else; what ran
+//! before us is looked at and never touched.
 
 mod access;
 mod adopted;
@@ -48,7 +50,8 @@ use std::time::Duration;
 /// How often a lock that another host holds is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
-/// The program that becomes a supervisor: started with these arguments and then the directory, it must call [`supervise`] first of all.
+/// The program that becomes a supervisor: started with these arguments and then the directory, it
+/// must call [`supervise`] first of all.
 #[derive(Debug, Clone)]
 pub struct SupervisorCommand {
     /// An absolute path; for the command line, its own.
@@ -57,7 +60,8 @@ pub struct SupervisorCommand {
     pub args: Vec<String>,
 }
 
-/// Where an artifact's file is: digest and file name to path. The path's folder is where the backend runs.
+/// Where an artifact's file is: digest and file name to path. The path's folder is where the
+/// backend runs.
 pub type ArtifactPath = Arc<dyn Fn(&Digest, &str) -> PathBuf + Send + Sync>;
 
 /// What the runtime needs to know.
@@ -87,8 +91,8 @@ impl ProcessRuntime {
         Self { config, proven: preflight::ProvenArtifacts::default() }
     }
 
-    /// Whether a backend of this id and address stands here: a process of ours, or one that was adopted. Lets a caller with several runtimes find
-    /// the one that a backend belongs to.
+    /// Whether a backend of this id and address stands here: a process of ours, or one that was
+    /// adopted. Lets a caller with several runtimes find the one that a backend belongs to.
     pub fn knows(&self, backend: &Backend) -> bool {
         let Ok(directory) = self.directory(&backend.id) else {
             return false;
@@ -104,7 +108,9 @@ impl ProcessRuntime {
     /// The directory of a backend. Ids become file names, so they are looked at first.
     fn directory(&self, backend: &BackendId) -> Result<BackendDirectory, Fault> {
         let id = &backend.0;
-        let sane = id.len() <= 200 && id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let sane = id.len() <= 200
+            && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if sane {
             Ok(BackendDirectory::at(self.backends().join(id)))
         } else {
@@ -112,8 +118,13 @@ impl ProcessRuntime {
         }
     }
 
-    /// Waits for its turn to change the directory. None when it is not there and was not to be made.
-    async fn guard(&self, directory: &BackendDirectory, create: bool) -> Result<Option<DirectoryGuard>, Fault> {
+    /// Waits for its turn to change the directory. None when it is not there and was not to be
+    /// made.
+    async fn guard(
+        &self,
+        directory: &BackendDirectory,
+        create: bool,
+    ) -> Result<Option<DirectoryGuard>, Fault> {
         loop {
             match directory.try_guard(create) {
                 Ok(Guarded::Held(guard)) => return Ok(Some(guard)),
@@ -127,9 +138,12 @@ impl ProcessRuntime {
 
 /// A fault of the directory itself.
 fn unusable(directory: &BackendDirectory, error: &dyn std::error::Error) -> Fault {
-    Fault::new(FaultKind::Failed, format!("the backend's directory `{}` can't be used", directory.path().display()))
-        .hint("see that the state directory is writable for you and that its disk is not full")
-        .because(error)
+    Fault::new(
+        FaultKind::Failed,
+        format!("the backend's directory `{}` can't be used", directory.path().display()),
+    )
+    .hint("see that the state directory is writable for you and that its disk is not full")
+    .because(error)
 }
 
 fn refused(fault: Fault) -> Failure {
@@ -141,12 +155,23 @@ fn unknown(fault: Fault) -> Failure {
 }
 
 fn not_ours(release: &Release) -> Fault {
-    Fault::new(FaultKind::Unsupported, format!("release {} of {} runs in containers, not as local processes", release.number, release.scope))
+    Fault::new(
+        FaultKind::Unsupported,
+        format!(
+            "release {} of {} runs in containers, not as local processes",
+            release.number, release.scope
+        ),
+    )
 }
 
 #[async_trait]
 impl Runtime for ProcessRuntime {
-    async fn reserve(&self, release: &Release, slot: Slot, taken: &[Backend]) -> Result<Vec<Backend>, Fault> {
+    async fn reserve(
+        &self,
+        release: &Release,
+        slot: Slot,
+        taken: &[Backend],
+    ) -> Result<Vec<Backend>, Fault> {
         match &release.runtime {
             RuntimeSpec::Process(process) => self.reserve_ports(release, process, slot, taken),
             RuntimeSpec::Adopted { addresses } => Ok(adopted::backends(release, slot, addresses)),
@@ -156,9 +181,13 @@ impl Runtime for ProcessRuntime {
 
     async fn preflight(&self, release: &Release, backends: &[Backend]) -> Vec<Finding> {
         match &release.runtime {
-            RuntimeSpec::Process(process) => self.preflight_process(release, process, backends).await,
+            RuntimeSpec::Process(process) => {
+                self.preflight_process(release, process, backends).await
+            }
             RuntimeSpec::Adopted { .. } => adopted::preflight(backends).await,
-            RuntimeSpec::Docker(_) => vec![preflight::bad("runtime", not_ours(release).message, None)],
+            RuntimeSpec::Docker(_) => {
+                vec![preflight::bad("runtime", not_ours(release).message, None)]
+            }
         }
     }
 

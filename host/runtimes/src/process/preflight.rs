@@ -21,7 +21,8 @@ const DISK_FULL_BYTES: u64 = 64 * 1024 * 1024;
 /// Below this the operator should know.
 const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
 
-/// Artifacts whose bytes were compared with their digest. An artifact is read once per run of the host.
+/// Artifacts whose bytes were compared with their digest. An artifact is read once per run of the
+/// host.
 #[derive(Debug, Default)]
 pub(super) struct ProvenArtifacts(Mutex<BTreeSet<ProvenFile>>);
 
@@ -36,16 +37,31 @@ struct ProvenFile {
 
 /// A line that says that all is well.
 pub(super) fn good(subject: &str, message: impl Into<String>) -> Finding {
-    Finding { subject: subject.to_owned(), result: FindingResult::Good, message: message.into(), hint: None }
+    Finding {
+        subject: subject.to_owned(),
+        result: FindingResult::Good,
+        message: message.into(),
+        hint: None,
+    }
 }
 
 /// A line that refuses the deployment.
 pub(super) fn bad(subject: &str, message: impl Into<String>, hint: Option<String>) -> Finding {
-    Finding { subject: subject.to_owned(), result: FindingResult::Bad, message: message.into(), hint }
+    Finding {
+        subject: subject.to_owned(),
+        result: FindingResult::Bad,
+        message: message.into(),
+        hint,
+    }
 }
 
 fn warning(subject: &str, message: impl Into<String>, hint: &str) -> Finding {
-    Finding { subject: subject.to_owned(), result: FindingResult::Warning, message: message.into(), hint: Some(hint.to_owned()) }
+    Finding {
+        subject: subject.to_owned(),
+        result: FindingResult::Warning,
+        message: message.into(),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 /// A fault as a line: its message, then its causes.
@@ -71,19 +87,32 @@ fn digest_of(path: &Path) -> io::Result<String> {
 }
 
 impl ProcessRuntime {
-    /// Compares the artifact's bytes with its digest, unless this run has done so and the file is the same.
+    /// Compares the artifact's bytes with its digest, unless this run has done so and the file is
+    /// the same.
     pub(super) async fn prove_artifact(&self, release: &Release) -> Result<(), Fault> {
         let Artifact::File { digest, .. } = &release.artifact else {
             return self.artifact(release).map(drop);
         };
         let path = self.artifact(release)?;
         let missing = |error: &io::Error| {
-            Fault::new(FaultKind::InvalidConfig, format!("the artifact of release {} can't be read at `{}`", release.number, path.display()))
-                .hint("deploy from the file again; the copy in the state directory is gone")
-                .because(error)
+            Fault::new(
+                FaultKind::InvalidConfig,
+                format!(
+                    "the artifact of release {} can't be read at `{}`",
+                    release.number,
+                    path.display()
+                ),
+            )
+            .hint("deploy from the file again; the copy in the state directory is gone")
+            .because(error)
         };
         let about = std::fs::metadata(&path).map_err(|error| missing(&error))?;
-        let key = ProvenFile { path: path.clone(), inode: about.ino(), size_bytes: about.len(), changed: (about.ctime(), about.ctime_nsec()) };
+        let key = ProvenFile {
+            path: path.clone(),
+            inode: about.ino(),
+            size_bytes: about.len(),
+            changed: (about.ctime(), about.ctime_nsec()),
+        };
         if self.proven.0.lock().is_ok_and(|proven| proven.contains(&key)) {
             return Ok(());
         }
@@ -101,16 +130,29 @@ impl ProcessRuntime {
         Ok(())
     }
 
-    pub(super) async fn preflight_process(&self, release: &Release, process: &ProcessSpec, backends: &[Backend]) -> Vec<Finding> {
-        let mut findings = vec![self.artifact_finding(release).await, self.command_finding(release, process)];
+    pub(super) async fn preflight_process(
+        &self,
+        release: &Release,
+        process: &ProcessSpec,
+        backends: &[Backend],
+    ) -> Vec<Finding> {
+        let mut findings =
+            vec![self.artifact_finding(release).await, self.command_finding(release, process)];
         findings.extend(port_is_told(process));
         let owners = self.owned_ports();
         for backend in backends {
             let owner = owners.get(&port::port_of(&backend.address).unwrap_or_default());
-            let stands = matches!(self.inspect_backend(backend).await, Ok(BackendState::Running { .. } | BackendState::Starting { .. }));
+            let stands = matches!(
+                self.inspect_backend(backend).await,
+                Ok(BackendState::Running { .. } | BackendState::Starting { .. })
+            );
             findings.push(port_finding(backend, owner, stands));
         }
-        let names: BTreeSet<&String> = process.env.values().filter_map(|value| if let EnvValue::Secret(name) = value { Some(name) } else { None }).collect();
+        let names: BTreeSet<&String> = process
+            .env
+            .values()
+            .filter_map(|value| if let EnvValue::Secret(name) = value { Some(name) } else { None })
+            .collect();
         for name in names {
             let subject = format!("secret {name}");
             findings.push(match self.config.secrets.value(name).await {
@@ -120,7 +162,11 @@ impl ProcessRuntime {
         }
         let supervisor = &self.config.supervisor.program;
         if let Err(error) = crate::process::program::judge(supervisor) {
-            findings.push(bad("supervisor", error.to_string(), Some("install `agente-host` again".to_owned())));
+            findings.push(bad(
+                "supervisor",
+                error.to_string(),
+                Some("install `agente-host` again".to_owned()),
+            ));
         }
         findings.extend(self.disk_finding());
         findings
@@ -137,7 +183,11 @@ impl ProcessRuntime {
     fn command_finding(&self, release: &Release, process: &ProcessSpec) -> Finding {
         let subject = format!("command {}", process.command.first().map_or("", String::as_str));
         if let Some(problem) = unpassable(process) {
-            return bad(&subject, problem, Some("correct `command` and `env` in the manifest".to_owned()));
+            return bad(
+                &subject,
+                problem,
+                Some("correct `command` and `env` in the manifest".to_owned()),
+            );
         }
         match self.program(release, process) {
             Ok(program) => good(&subject, format!("is the program `{}`", program.display())),
@@ -149,7 +199,8 @@ impl ProcessRuntime {
         let state = &self.config.state;
         let disk = rustix::fs::statvfs(state).ok()?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let message = format!("{} MiB are free for logs in `{}`", free / 1024 / 1024, state.display());
+        let message =
+            format!("{} MiB are free for logs in `{}`", free / 1024 / 1024, state.display());
         Some(if free < DISK_FULL_BYTES {
             bad("disk", message, Some("make room on that disk".to_owned()))
         } else if free < DISK_LOW_BYTES {
@@ -161,16 +212,26 @@ impl ProcessRuntime {
 }
 
 fn altered(release: &Release, digest: &Digest, path: &Path, found: &str) -> Fault {
-    let message = format!("the artifact of release {} at `{}` has been altered: it is `{found}`, not `{digest}`", release.number, path.display());
+    let message = format!(
+        "the artifact of release {} at `{}` has been altered: it is `{found}`, not `{digest}`",
+        release.number,
+        path.display()
+    );
     Fault::new(FaultKind::Conflict, message).hint("deploy from the original file again")
 }
 
 /// A program that is never told its port would listen somewhere else.
 fn port_is_told(process: &ProcessSpec) -> Option<Finding> {
     let told = |text: &String| text.contains("{port}");
-    let in_env = process.env.values().any(|value| matches!(value, EnvValue::Plain(text) if told(text)));
-    (!in_env && !process.command.iter().any(told))
-        .then(|| warning("command", "neither `command` nor `env` holds `{port}`", "pass `{port}` to the program, or let it listen where `AGENTE_PORT` says"))
+    let in_env =
+        process.env.values().any(|value| matches!(value, EnvValue::Plain(text) if told(text)));
+    (!in_env && !process.command.iter().any(told)).then(|| {
+        warning(
+            "command",
+            "neither `command` nor `env` holds `{port}`",
+            "pass `{port}` to the program, or let it listen where `AGENTE_PORT` says",
+        )
+    })
 }
 
 fn port_finding(backend: &Backend, owner: Option<&String>, stands: bool) -> Finding {
@@ -179,10 +240,18 @@ fn port_finding(backend: &Backend, owner: Option<&String>, stands: bool) -> Find
     };
     let subject = format!("port {number}");
     match owner {
-        Some(owner) if *owner != backend.id.0 => bad(&subject, format!("belongs to `{owner}`"), Some("plan again: another port is chosen".to_owned())),
+        Some(owner) if *owner != backend.id.0 => bad(
+            &subject,
+            format!("belongs to `{owner}`"),
+            Some("plan again: another port is chosen".to_owned()),
+        ),
         // An earlier attempt has started it already.
         Some(owner) if stands => good(&subject, format!("is `{owner}`'s already")),
         Some(_) | None if port::is_free(number) => good(&subject, "is free"),
-        Some(_) | None => bad(&subject, format!("is in use by {}", port::holder(number)), Some("end it, or plan again: another port is chosen".to_owned())),
+        Some(_) | None => bad(
+            &subject,
+            format!("is in use by {}", port::holder(number)),
+            Some("end it, or plan again: another port is chosen".to_owned()),
+        ),
     }
 }

@@ -25,34 +25,23 @@ pub(crate) enum ProgramError {
     /// A path that leads nowhere.
     #[error("the program `{}` can't be read", path.display())]
     Unreadable {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// A directory, a socket …
     #[error("`{}` is not a file", path.display())]
-    NotAFile {
-        /// Where.
-        path: PathBuf,
-    },
+    NotAFile { path: PathBuf },
     /// No execute bit.
     #[error("`{}` is not executable", path.display())]
-    NotExecutable {
-        /// Where.
-        path: PathBuf,
-    },
-    /// Neither a program nor a script with `#!`. Told apart here because a system may hand such a file to a shell.
+    NotExecutable { path: PathBuf },
+    /// Neither a program nor a script with `#!`. Told apart here because a system may hand such a
+    /// file to a shell.
     #[error("`{}` is neither an ELF program nor a script that begins with `#!`", path.display())]
-    NotAProgram {
-        /// Where.
-        path: PathBuf,
-    },
+    NotAProgram { path: PathBuf },
     /// For other processors.
     #[error("`{}` is built for another processor ({found}) than this machine's ({own})", path.display())]
     OtherMachine {
-        /// Where.
         path: PathBuf,
         /// ELF machine number of the program.
         found: u16,
@@ -66,18 +55,26 @@ impl ProgramError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             ProgramError::Empty => "set `command` in the manifest",
-            ProgramError::NotFound { .. } => "call the artifact by `./` and its file name, or give an absolute path",
-            ProgramError::Unreadable { .. } | ProgramError::NotAFile { .. } => {
-                "correct the first word of `command`: `./` and the artifact's file name, or an absolute path"
+            ProgramError::NotFound { .. } => {
+                "call the artifact by `./` and its file name, or give an absolute path"
             }
-            ProgramError::NotExecutable { .. } => "make it executable (`chmod +x`) and deploy again",
-            ProgramError::NotAProgram { .. } => "deploy an executable program, or begin the script with `#!` and its interpreter",
+            ProgramError::Unreadable { .. } | ProgramError::NotAFile { .. } => {
+                "correct the first word of `command`: `./` and the artifact's file name, or an \
+                 absolute path"
+            }
+            ProgramError::NotExecutable { .. } => {
+                "make it executable (`chmod +x`) and deploy again"
+            }
+            ProgramError::NotAProgram { .. } => {
+                "deploy an executable program, or begin the script with `#!` and its interpreter"
+            }
             ProgramError::OtherMachine { .. } => "build it for this machine",
         }
     }
 }
 
-/// Finds the program of a command that runs in `folder` with this `PATH`. A bare name is looked for in the path alone.
+/// Finds the program of a command that runs in `folder` with this `PATH`. A bare name is looked for
+/// in the path alone.
 pub(crate) fn find(name: &str, folder: &Path, path: Option<&str>) -> Result<PathBuf, ProgramError> {
     if name.is_empty() {
         return Err(ProgramError::Empty);
@@ -87,7 +84,11 @@ pub(crate) fn find(name: &str, folder: &Path, path: Option<&str>) -> Result<Path
         return Ok(folder.join(relative.strip_prefix("./").unwrap_or(relative)));
     }
     let path = path.unwrap_or(DEFAULT_PATH);
-    let found = path.split(':').filter(|folder| folder.starts_with('/')).map(|folder| Path::new(folder).join(name)).find(|candidate| candidate.is_file());
+    let found = path
+        .split(':')
+        .filter(|folder| folder.starts_with('/'))
+        .map(|folder| Path::new(folder).join(name))
+        .find(|candidate| candidate.is_file());
     found.ok_or_else(|| ProgramError::NotFound { name: name.to_owned(), path: path.to_owned() })
 }
 
@@ -130,7 +131,11 @@ fn head(path: &Path) -> io::Result<Vec<u8>> {
 fn machine(head: &[u8]) -> Option<u16> {
     let number = <[u8; 2]>::try_from(head.strip_prefix(b"\x7fELF").and(head.get(18..20))?).ok()?;
     // Byte 5 tells the byte order: 1 is little, 2 is big.
-    Some(if head.get(5) == Some(&2) { u16::from_be_bytes(number) } else { u16::from_le_bytes(number) })
+    Some(if head.get(5) == Some(&2) {
+        u16::from_be_bytes(number)
+    } else {
+        u16::from_le_bytes(number)
+    })
 }
 
 #[cfg(test)]
@@ -152,13 +157,22 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         assert!(judge(&own).is_ok());
         assert!(judge(&file(folder, "script", b"#!/bin/sh\n", 0o755)).is_ok());
-        assert!(matches!(judge(&file(folder, "plain", b"#!/bin/sh\n", 0o644)), Err(ProgramError::NotExecutable { .. })));
-        assert!(matches!(judge(&file(folder, "text", b"exec rm\n", 0o755)), Err(ProgramError::NotAProgram { .. })));
+        assert!(matches!(
+            judge(&file(folder, "plain", b"#!/bin/sh\n", 0o644)),
+            Err(ProgramError::NotExecutable { .. })
+        ));
+        assert!(matches!(
+            judge(&file(folder, "text", b"exec rm\n", 0o755)),
+            Err(ProgramError::NotAProgram { .. })
+        ));
         assert!(matches!(judge(folder), Err(ProgramError::NotAFile { .. })));
         assert!(matches!(judge(&folder.join("absent")), Err(ProgramError::Unreadable { .. })));
         let mut other = head(&own).unwrap();
         other[18] ^= 0x55;
-        assert!(matches!(judge(&file(folder, "other", &other, 0o755)), Err(ProgramError::OtherMachine { .. })));
+        assert!(matches!(
+            judge(&file(folder, "other", &other, 0o755)),
+            Err(ProgramError::OtherMachine { .. })
+        ));
     }
 
     #[test]
@@ -167,7 +181,10 @@ mod tests {
         let place = folder.path().to_str().unwrap();
         file(folder.path(), "tool", b"#!/bin/sh\n", 0o755);
         assert_eq!(find("tool", Path::new("/"), Some(place)).unwrap(), folder.path().join("tool"));
-        assert!(matches!(find("tool", folder.path(), None), Err(ProgramError::NotFound { .. })), "not from the working folder");
+        assert!(
+            matches!(find("tool", folder.path(), None), Err(ProgramError::NotFound { .. })),
+            "not from the working folder"
+        );
         assert_eq!(find("./tool", folder.path(), None).unwrap(), folder.path().join("tool"));
         assert_eq!(find("/bin/sh", folder.path(), None).unwrap(), Path::new("/bin/sh"));
     }

@@ -1,6 +1,8 @@
-//! What a host and a supervisor tell each other, all of it in files of the backend's directory but for the handover.
+//! What a host and a supervisor tell each other, all of it in files of the backend's directory but
+//! for the handover.
 //!
-//! Invariant: no record on disk holds a secret's value. Values cross in the [`Handover`] alone, through a pipe.
+//! Invariant: no record on disk holds a secret's value. Values cross in the [`Handover`] alone,
+//! through a pipe.
 
 use crate::process::identity::ProcessIdentity;
 use agente_engine::names::{Digest, ReleaseNumber, Scope, Timestamp};
@@ -52,7 +54,6 @@ pub(crate) struct Spec {
     pub(crate) deployment: String,
     /// The program's absolute path.
     pub(crate) program: PathBuf,
-    /// Where it runs.
     pub(crate) folder: PathBuf,
     /// Program name and arguments, filled in.
     pub(crate) argv: Vec<String>,
@@ -68,7 +69,6 @@ pub(crate) struct Spec {
 /// The part of a specification that tells whether a standing backend is the wanted one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpecIdentity {
-    /// The backend.
     pub(crate) backend: String,
     /// `127.0.0.1:port`.
     pub(crate) address: String,
@@ -78,9 +78,7 @@ pub(crate) struct SpecIdentity {
     pub(crate) store: String,
     /// The slot's name.
     pub(crate) slot: String,
-    /// The release.
     pub(crate) release: ReleaseNumber,
-    /// The artifact.
     pub(crate) artifact: Digest,
     /// Its file name.
     pub(crate) artifact_name: String,
@@ -105,7 +103,8 @@ pub(crate) struct SupervisorRecord {
     /// The process. Its number is that of its session too.
     #[serde(flatten)]
     pub(crate) process: ProcessIdentity,
-    /// The supervisors before it, newest first, where it found the backend running in the session of one of them.
+    /// The supervisors before it, newest first, where it found the backend running in the session
+    /// of one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) before: Vec<ProcessIdentity>,
 }
@@ -115,17 +114,9 @@ pub(crate) struct SupervisorRecord {
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub(crate) enum Phase {
     /// The process runs.
-    Running {
-        /// Which.
-        process: ProcessIdentity,
-        /// Since when.
-        since: Timestamp,
-    },
+    Running { process: ProcessIdentity, since: Timestamp },
     /// It ended and is started again later.
-    Waiting {
-        /// When.
-        until: Timestamp,
-    },
+    Waiting { until: Timestamp },
     /// It was told to end.
     Stopping {
         /// Which, where it ran.
@@ -147,7 +138,6 @@ pub(crate) enum Phase {
 pub(crate) struct Status {
     /// Of the specification that runs.
     pub(crate) fingerprint: String,
-    /// Where it is.
     #[serde(flatten)]
     pub(crate) phase: Phase,
     /// How often it was started again.
@@ -192,7 +182,10 @@ pub(crate) struct Handover {
 
 impl fmt::Debug for Handover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handover").field("fingerprint", &self.fingerprint).field("secrets", &self.secrets.keys()).finish()
+        f.debug_struct("Handover")
+            .field("fingerprint", &self.fingerprint)
+            .field("secrets", &self.secrets.keys())
+            .finish()
     }
 }
 
@@ -205,13 +198,16 @@ pub(crate) enum Report {
     /// Another supervisor has the directory.
     Supervised,
     /// The backend could not be started, and nothing is left running.
-    Failed {
-        /// Why.
-        message: String,
-    },
+    Failed { message: String },
 }
 
 /// Now, on the wall.
 pub(crate) fn now() -> Timestamp {
-    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or_default())
+    Timestamp(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| u64::try_from(since.as_millis()).ok())
+            .unwrap_or_default(),
+    )
 }

@@ -1,4 +1,5 @@
-//! Stopping a backend for good: asked through its supervisor, or by the host itself where the supervisor is gone.
+//! Stopping a backend for good: asked through its supervisor, or by the host itself where the
+//! supervisor is gone.
 
 use crate::process::directory::BackendDirectory;
 use crate::process::launch::traces;
@@ -31,7 +32,11 @@ pub(super) struct Orphans {
 }
 
 impl ProcessRuntime {
-    pub(super) async fn retire_backend(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure> {
+    pub(super) async fn retire_backend(
+        &self,
+        backend: &Backend,
+        grace: Duration,
+    ) -> Result<Retired, Failure> {
         let directory = self.directory(&backend.id).map_err(refused)?;
         let Some(_guard) = self.guard(&directory, false).await.map_err(refused)? else {
             return Ok(Retired { found: false, killed: false });
@@ -44,8 +49,13 @@ impl ProcessRuntime {
         }
         let spec = directory.spec().ok().flatten();
         if let Some(other) = spec.as_ref().filter(|spec| spec.identity.address != backend.address) {
-            let message = format!("the backend `{}` stands at {}, not at {}", backend.id, other.identity.address, backend.address);
-            return Err(refused(Fault::new(FaultKind::Conflict, message).hint("look at it with `agente-host status`: the state was changed behind our back")));
+            let message = format!(
+                "the backend `{}` stands at {}, not at {}",
+                backend.id, other.identity.address, backend.address
+            );
+            return Err(refused(Fault::new(FaultKind::Conflict, message).hint(
+                "look at it with `agente-host status`: the state was changed behind our back",
+            )));
         }
         let began = Instant::now();
         // Held until the directory is gone, so that no supervisor begins in between.
@@ -55,7 +65,10 @@ impl ProcessRuntime {
         };
         let ended = directory.status().ok().flatten();
         let killed = matches!(&ended, Some(status) if matches!(status.phase, Phase::Ended { killed: true, .. }));
-        let orphans = self.stop_orphans(&traces(&directory, &backend.id.0), grace.saturating_sub(began.elapsed())).await.map_err(unknown)?;
+        let orphans = self
+            .stop_orphans(&traces(&directory, &backend.id.0), grace.saturating_sub(began.elapsed()))
+            .await
+            .map_err(unknown)?;
         self.keep_log(&directory, &backend.id.0, spec.as_ref());
         directory.remove().map_err(failed)?;
         drop(lock);
@@ -63,14 +76,22 @@ impl ProcessRuntime {
     }
 
     /// Asks the supervisor to stop its backend and to end. Returns its lock.
-    pub(super) async fn stop_supervised(&self, directory: &BackendDirectory, grace: Duration) -> Result<File, Fault> {
+    pub(super) async fn stop_supervised(
+        &self,
+        directory: &BackendDirectory,
+        grace: Duration,
+    ) -> Result<File, Fault> {
         directory.write_stop(StopRequest { grace }).map_err(|error| unusable(directory, &error))?;
         let began = Instant::now();
         loop {
-            if let Some(lock) = directory.try_supervisor_lock().map_err(|error| unusable(directory, &error))? {
+            if let Some(lock) =
+                directory.try_supervisor_lock().map_err(|error| unusable(directory, &error))?
+            {
                 return Ok(lock);
             }
-            let stops = directory.status().ok().flatten().is_some_and(|status| matches!(status.phase, Phase::Stopping { .. } | Phase::Ended { .. }));
+            let stops = directory.status().ok().flatten().is_some_and(|status| {
+                matches!(status.phase, Phase::Stopping { .. } | Phase::Ended { .. })
+            });
             let patience = if stops { grace + BEYOND_GRACE } else { BEGINS_WITHIN };
             if began.elapsed() > patience {
                 return self.end_supervisor(directory).await;
@@ -82,10 +103,22 @@ impl ProcessRuntime {
     /// Kills a supervisor that does not answer. Its backend lives on and is found by its traces.
     async fn end_supervisor(&self, directory: &BackendDirectory) -> Result<File, Fault> {
         let hung = || {
-            Fault::new(FaultKind::TimedOut, format!("the supervisor in `{}` does not answer and can't be ended", directory.path().display()))
-                .hint(format!("end the process that `{}` names and try again", directory.path().join("supervisor.json").display()))
+            Fault::new(
+                FaultKind::TimedOut,
+                format!(
+                    "the supervisor in `{}` does not answer and can't be ended",
+                    directory.path().display()
+                ),
+            )
+            .hint(format!(
+                "end the process that `{}` names and try again",
+                directory.path().join("supervisor.json").display()
+            ))
         };
-        let record = directory.supervisor().map_err(|error| unusable(directory, &error))?.ok_or_else(hung)?;
+        let record = directory
+            .supervisor()
+            .map_err(|error| unusable(directory, &error))?
+            .ok_or_else(hung)?;
         if !record.process.signal(Signal::KILL).map_err(|error| hung().because(&error))? {
             return Err(hung());
         }
@@ -93,21 +126,34 @@ impl ProcessRuntime {
     }
 
     /// Waits for the supervisor's lock.
-    pub(super) async fn supervisor_gone(&self, directory: &BackendDirectory, within: Duration) -> Result<File, Fault> {
+    pub(super) async fn supervisor_gone(
+        &self,
+        directory: &BackendDirectory,
+        within: Duration,
+    ) -> Result<File, Fault> {
         let deadline = Instant::now() + within;
         loop {
-            if let Some(lock) = directory.try_supervisor_lock().map_err(|error| unusable(directory, &error))? {
+            if let Some(lock) =
+                directory.try_supervisor_lock().map_err(|error| unusable(directory, &error))?
+            {
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
-                return Err(Fault::new(FaultKind::TimedOut, format!("a supervisor still has `{}`", directory.path().display())));
+                return Err(Fault::new(
+                    FaultKind::TimedOut,
+                    format!("a supervisor still has `{}`", directory.path().display()),
+                ));
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
     /// Stops processes that no supervisor looks after.
-    pub(super) async fn stop_orphans(&self, traces: &Traces, grace: Duration) -> Result<Orphans, Fault> {
+    pub(super) async fn stop_orphans(
+        &self,
+        traces: &Traces,
+        grace: Duration,
+    ) -> Result<Orphans, Fault> {
         let mut left = traces.find();
         if left.is_empty() {
             return Ok(Orphans { found: false, killed: false });
@@ -120,18 +166,37 @@ impl ProcessRuntime {
         }
         let killed = !left.is_empty();
         let own = traces.clone();
-        let gone = !killed || tokio::task::spawn_blocking(move || kill_until_gone(|| own.find())).await.unwrap_or(false);
+        let gone = !killed
+            || tokio::task::spawn_blocking(move || kill_until_gone(|| own.find()))
+                .await
+                .unwrap_or(false);
         if gone {
             return Ok(Orphans { found: true, killed });
         }
         let numbers: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
-        Err(Fault::new(FaultKind::Failed, format!("processes of backend `{}` can't be ended: {}", traces.backend, numbers.join(", ")))
-            .hint("they belong to another user, or wait in the kernel: end them and try again"))
+        Err(Fault::new(
+            FaultKind::Failed,
+            format!(
+                "processes of backend `{}` can't be ended: {}",
+                traces.backend,
+                numbers.join(", ")
+            ),
+        )
+        .hint("they belong to another user, or wait in the kernel: end them and try again"))
     }
 
-    pub(super) async fn assign_role(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
+    pub(super) async fn assign_role(
+        &self,
+        backend: &Backend,
+        role: BackendRole,
+    ) -> Result<(), Failure> {
         let directory = self.directory(&backend.id).map_err(refused)?;
-        let absent = || refused(Fault::new(FaultKind::Conflict, format!("there is no backend `{}` to give a role", backend.id)));
+        let absent = || {
+            refused(Fault::new(
+                FaultKind::Conflict,
+                format!("there is no backend `{}` to give a role", backend.id),
+            ))
+        };
         let Some(_guard) = self.guard(&directory, false).await.map_err(refused)? else {
             return Err(absent());
         };
@@ -143,6 +208,8 @@ impl ProcessRuntime {
             Ok(_) => return Err(absent()),
             Err(error) => return Err(refused(unusable(&directory, &error))),
         }
-        directory.write_role(RoleRecord { role }).map_err(|error| unknown(unusable(&directory, &error)))
+        directory
+            .write_role(RoleRecord { role })
+            .map_err(|error| unknown(unusable(&directory, &error)))
     }
 }

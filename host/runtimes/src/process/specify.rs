@@ -1,4 +1,5 @@
-//! From a release and a place to a specification: placeholders filled in, program found, everything that can't work refused.
+//! From a release and a place to a specification: placeholders filled in, program found, everything
+//! that can't work refused.
 
 use crate::process::program::{self, ProgramError};
 use crate::process::record::{Spec, SpecIdentity};
@@ -29,15 +30,24 @@ impl Placeholders {
         }
     }
 
-    /// Fills a text in, in one pass: a value that looks like a placeholder stays as it is, and so do other braces.
+    /// Fills a text in, in one pass: a value that looks like a placeholder stays as it is, and so
+    /// do other braces.
     pub(super) fn fill(&self, text: &str) -> String {
-        let known = [("{port}", &self.port), ("{slot}", &self.slot), ("{release}", &self.release), ("{backend}", &self.backend)];
+        let known = [
+            ("{port}", &self.port),
+            ("{slot}", &self.slot),
+            ("{release}", &self.release),
+            ("{backend}", &self.backend),
+        ];
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find('{') {
             let (before, from) = rest.split_at(start);
             filled.push_str(before);
-            if let Some((value, after)) = known.iter().find_map(|(name, value)| from.strip_prefix(name).map(|after| (value, after))) {
+            if let Some((value, after)) = known
+                .iter()
+                .find_map(|(name, value)| from.strip_prefix(name).map(|after| (value, after)))
+            {
                 filled.push_str(value);
                 rest = after;
             } else {
@@ -76,15 +86,23 @@ impl ProcessRuntime {
     pub(super) fn artifact(&self, release: &Release) -> Result<PathBuf, Fault> {
         match &release.artifact {
             Artifact::File { digest, name } => Ok((self.config.artifacts)(digest, name)),
-            Artifact::Image { .. } | Artifact::Adopted => {
-                Err(Fault::new(FaultKind::InvalidConfig, format!("release {} of {} has no program file to run", release.number, release.scope))
-                    .hint("give `artifact` under `[runtime.process]`"))
-            }
+            Artifact::Image { .. } | Artifact::Adopted => Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!(
+                    "release {} of {} has no program file to run",
+                    release.number, release.scope
+                ),
+            )
+            .hint("give `artifact` under `[runtime.process]`")),
         }
     }
 
     /// The program of a release, judged.
-    pub(super) fn program(&self, release: &Release, process: &ProcessSpec) -> Result<PathBuf, Fault> {
+    pub(super) fn program(
+        &self,
+        release: &Release,
+        process: &ProcessSpec,
+    ) -> Result<PathBuf, Fault> {
         let artifact = self.artifact(release)?;
         let folder = artifact.parent().unwrap_or(&artifact);
         let path = process.env.iter().find_map(|(name, value)| match value {
@@ -92,11 +110,15 @@ impl ProcessRuntime {
             _ => None,
         });
         let name = process.command.first().map(String::as_str).unwrap_or_default();
-        let found = program::find(name, folder, path).and_then(|program| program::judge(&program).map(|()| program));
+        let found = program::find(name, folder, path)
+            .and_then(|program| program::judge(&program).map(|()| program));
         found.map_err(|error: ProgramError| {
-            Fault::new(FaultKind::InvalidConfig, format!("`{name}` of release {} of {} can't be run", release.number, release.scope))
-                .hint(error.hint())
-                .because(&error)
+            Fault::new(
+                FaultKind::InvalidConfig,
+                format!("`{name}` of release {} of {} can't be run", release.number, release.scope),
+            )
+            .hint(error.hint())
+            .because(&error)
         })
     }
 
@@ -104,13 +126,24 @@ impl ProcessRuntime {
     pub(super) fn specify(&self, launch: &Launch, process: &ProcessSpec) -> Result<Spec, Fault> {
         let Launch { backend, release, slot, deployment, store } = launch;
         if let Some(problem) = unpassable(process) {
-            return Err(Fault::new(FaultKind::InvalidConfig, format!("backend `{}` can't be started: {problem}", backend.id)));
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!("backend `{}` can't be started: {problem}", backend.id),
+            ));
         }
         if port::port_of(&backend.address).is_none() {
-            return Err(Fault::new(FaultKind::InvalidConfig, format!("the address `{}` of backend `{}` has no port", backend.address, backend.id)));
+            return Err(Fault::new(
+                FaultKind::InvalidConfig,
+                format!(
+                    "the address `{}` of backend `{}` has no port",
+                    backend.address, backend.id
+                ),
+            ));
         }
         let Artifact::File { digest, name } = &release.artifact else {
-            return Err(self.artifact(release).err().unwrap_or_else(|| Fault::new(FaultKind::Internal, "an artifact is no file and has a path")));
+            return Err(self.artifact(release).err().unwrap_or_else(|| {
+                Fault::new(FaultKind::Internal, "an artifact is no file and has a path")
+            }));
         };
         let artifact = (self.config.artifacts)(digest, name);
         let folder = artifact.parent().map(PathBuf::from).unwrap_or_default();
@@ -155,7 +188,11 @@ impl ProcessRuntime {
 }
 
 /// What every backend is told about itself.
-fn conveniences(launch: &Launch, slot: Slot, placeholders: &Placeholders) -> BTreeMap<String, String> {
+fn conveniences(
+    launch: &Launch,
+    slot: Slot,
+    placeholders: &Placeholders,
+) -> BTreeMap<String, String> {
     let scope = &launch.release.scope;
     [
         ("AGENTE_PORT", placeholders.port.clone()),
@@ -174,9 +211,20 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_once_and_other_braces_are_left() {
-        let placeholders = Placeholders { port: "18100".into(), slot: "{port}".into(), release: "7".into(), backend: "shop-1".into() };
-        assert_eq!(placeholders.fill("127.0.0.1:{port}/{release}/{backend}"), "127.0.0.1:18100/7/shop-1");
-        assert_eq!(placeholders.fill(r#"{"slot":"{slot}"}{unknown}{"#), r#"{"slot":"{port}"}{unknown}{"#);
+        let placeholders = Placeholders {
+            port: "18100".into(),
+            slot: "{port}".into(),
+            release: "7".into(),
+            backend: "shop-1".into(),
+        };
+        assert_eq!(
+            placeholders.fill("127.0.0.1:{port}/{release}/{backend}"),
+            "127.0.0.1:18100/7/shop-1"
+        );
+        assert_eq!(
+            placeholders.fill(r#"{"slot":"{slot}"}{unknown}{"#),
+            r#"{"slot":"{port}"}{unknown}{"#
+        );
         assert_eq!(placeholders.fill(""), "");
     }
 }

@@ -8,7 +8,8 @@ use agente_engine::ports::{BackendRole, BackendState, Launch, Runtime};
 /// What `up` did about one backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpOutcome {
-    /// It was not running and has been started, or was running without a supervisor and has one again.
+    /// It was not running and has been started, or was running without a supervisor and has one
+    /// again.
     Started,
     /// It runs, and was left alone.
     Running,
@@ -23,17 +24,19 @@ pub enum UpOutcome {
 pub struct Up {
     /// Which backend.
     pub backend: BackendId,
-    /// What.
     pub outcome: UpOutcome,
 }
 
 impl ProcessRuntime {
-    /// Starts what should stand: each backend whose role is not `kept`. Secrets are asked for again. One that fails does not keep the others from being
-    /// started. Twice is safe.
+    /// Starts what should stand: each backend whose role is not `kept`. Secrets are asked for
+    /// again. One that fails does not keep the others from being started. Twice is safe.
     pub async fn up(&self, launches: &[Launch]) -> Vec<Up> {
         let mut done = Vec::new();
         for launch in launches {
-            done.push(Up { backend: launch.backend.id.clone(), outcome: self.up_one(launch).await });
+            done.push(Up {
+                backend: launch.backend.id.clone(),
+                outcome: self.up_one(launch).await,
+            });
         }
         done
     }
@@ -47,7 +50,11 @@ impl ProcessRuntime {
             return UpOutcome::KeptAside;
         }
         let supervised = self.is_supervised(launch);
-        let ran = supervised && matches!(self.inspect_backend(&launch.backend).await, Ok(BackendState::Running { .. } | BackendState::Starting { .. }));
+        let ran = supervised
+            && matches!(
+                self.inspect_backend(&launch.backend).await,
+                Ok(BackendState::Running { .. } | BackendState::Starting { .. })
+            );
         match self.ensure(launch).await {
             Ok(()) if ran => UpOutcome::Running,
             Ok(()) => self.up_adopted(launch).await,
@@ -56,7 +63,10 @@ impl ProcessRuntime {
     }
 
     fn is_supervised(&self, launch: &Launch) -> bool {
-        let record = self.directory(&launch.backend.id).ok().and_then(|directory| directory.supervisor().ok().flatten());
+        let record = self
+            .directory(&launch.backend.id)
+            .ok()
+            .and_then(|directory| directory.supervisor().ok().flatten());
         record.is_some_and(|record| record.process.is_alive())
     }
 
@@ -68,8 +78,14 @@ impl ProcessRuntime {
         match self.inspect_backend(&launch.backend).await {
             Ok(BackendState::Running { .. }) => UpOutcome::Running,
             Ok(_) => {
-                let fault = Fault::new(FaultKind::Unavailable, format!("the adopted backend at {} does not accept connections", launch.backend.address))
-                    .hint("start it: it ran before us, and is not ours to start");
+                let fault = Fault::new(
+                    FaultKind::Unavailable,
+                    format!(
+                        "the adopted backend at {} does not accept connections",
+                        launch.backend.address
+                    ),
+                )
+                .hint("start it: it ran before us, and is not ours to start");
                 UpOutcome::Failed(Failure::Refused { fault })
             }
             Err(fault) => UpOutcome::Failed(Failure::Unknown { fault }),

@@ -21,7 +21,10 @@ async fn a_backend_that_is_ensured_twice_is_one_container_that_was_started_once(
     let first = scene.inspect(&launch.backend.id.0).await;
     scene.runtime.ensure(&launch).await.expect("the second time");
     let second = scene.inspect(&launch.backend.id.0).await;
-    assert_eq!((&first.id, first.state.unwrap().started_at), (&second.id, second.state.unwrap().started_at));
+    assert_eq!(
+        (&first.id, first.state.unwrap().started_at),
+        (&second.id, second.state.unwrap().started_at)
+    );
     assert_eq!(scene.containers().await.len(), 1);
 
     let of = second.config.unwrap().labels.unwrap();
@@ -34,11 +37,19 @@ async fn a_backend_that_is_ensured_twice_is_one_container_that_was_started_once(
     assert_eq!(label(labels::BACKEND), Some("twice-test-green-r7-0"));
     assert_eq!(label(labels::STORE), Some("store-of-twice"));
     assert!(label(labels::SPEC_HASH).unwrap().starts_with("sha256:"));
-    assert_eq!(second.host_config.unwrap().restart_policy.unwrap().name, Some(RestartPolicyNameEnum::UNLESS_STOPPED));
+    assert_eq!(
+        second.host_config.unwrap().restart_policy.unwrap().name,
+        Some(RestartPolicyNameEnum::UNLESS_STOPPED)
+    );
 
-    let now = u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let now = u64::try_from(
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis(),
+    )
+    .unwrap();
     let state = scene.runtime.inspect(&launch.backend).await.unwrap();
-    let BackendState::Running { since, restarts: 0, healthy: None } = state else { panic!("{state:?}") };
+    let BackendState::Running { since, restarts: 0, healthy: None } = state else {
+        panic!("{state:?}")
+    };
     assert!(since.0 > now - 60_000 && since.0 <= now, "{since:?} is not a moment ago");
 }
 
@@ -64,8 +75,15 @@ async fn a_backend_that_somebody_stopped_runs_again_when_it_is_ensured() {
     scene.runtime.ensure(&launch).await.unwrap();
     let name = launch.backend.id.0.as_str();
     let id = scene.inspect(name).await.id;
-    scene.docker.stop_container(name, None::<bollard::query_parameters::StopContainerOptions>).await.unwrap();
-    assert!(matches!(scene.runtime.inspect(&launch.backend).await.unwrap(), BackendState::Ended { .. }));
+    scene
+        .docker
+        .stop_container(name, None::<bollard::query_parameters::StopContainerOptions>)
+        .await
+        .unwrap();
+    assert!(matches!(
+        scene.runtime.inspect(&launch.backend).await.unwrap(),
+        BackendState::Ended { .. }
+    ));
     scene.runtime.ensure(&launch).await.unwrap();
     assert_eq!(answer(&launch.backend.address).await, "blue-1");
     assert_eq!(scene.inspect(name).await.id, id);
@@ -78,11 +96,17 @@ async fn a_paused_backend_is_told_apart_and_goes_on_when_it_is_ensured() {
     scene.runtime.ensure(&launch).await.unwrap();
     scene.docker.pause_container(&launch.backend.id.0).await.unwrap();
     let state = scene.runtime.inspect(&launch.backend).await.unwrap();
-    assert!(matches!(&state, BackendState::Starting { detail, .. } if detail.contains("docker unpause")), "{state:?}");
+    assert!(
+        matches!(&state, BackendState::Starting { detail, .. } if detail.contains("docker unpause")),
+        "{state:?}"
+    );
     scene.runtime.ensure(&launch).await.unwrap();
     assert_eq!(answer(&launch.backend.address).await, "blue-1");
     scene.docker.pause_container(&launch.backend.id.0).await.unwrap();
-    assert_eq!(scene.runtime.retire(&launch.backend, GRACE).await.unwrap(), Retired { found: true, killed: false });
+    assert_eq!(
+        scene.runtime.retire(&launch.backend, GRACE).await.unwrap(),
+        Retired { found: true, killed: false }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,11 +114,16 @@ async fn a_backend_that_was_renamed_is_still_the_one_backend() {
     let scene = Scene::new("renamed").await;
     let launch = scene.serving(1, Slot::Blue).await;
     scene.runtime.ensure(&launch).await.unwrap();
-    let options = bollard::query_parameters::RenameContainerOptionsBuilder::default().name("renamed-by-hand").build();
+    let options = bollard::query_parameters::RenameContainerOptionsBuilder::default()
+        .name("renamed-by-hand")
+        .build();
     scene.docker.rename_container(&launch.backend.id.0, options).await.unwrap();
     scene.runtime.ensure(&launch).await.unwrap();
     let all = scene.containers().await;
-    assert_eq!(all.iter().filter_map(|container| container.names.clone()).flatten().collect::<Vec<_>>(), ["/renamed-test-blue-r1-0"]);
+    assert_eq!(
+        all.iter().filter_map(|container| container.names.clone()).flatten().collect::<Vec<_>>(),
+        ["/renamed-test-blue-r1-0"]
+    );
     assert_eq!(answer(&launch.backend.address).await, "blue-1");
 }
 
@@ -104,9 +133,15 @@ async fn retiring_stops_politely_and_removes_and_absent_is_success() {
     let launch = scene.serving(1, Slot::Blue).await;
     scene.runtime.ensure(&launch).await.unwrap();
     answer(&launch.backend.address).await;
-    assert_eq!(scene.runtime.retire(&launch.backend, GRACE).await.unwrap(), Retired { found: true, killed: false });
+    assert_eq!(
+        scene.runtime.retire(&launch.backend, GRACE).await.unwrap(),
+        Retired { found: true, killed: false }
+    );
     assert_eq!(scene.runtime.inspect(&launch.backend).await.unwrap(), BackendState::Absent);
-    assert_eq!(scene.runtime.retire(&launch.backend, GRACE).await.unwrap(), Retired { found: false, killed: false });
+    assert_eq!(
+        scene.runtime.retire(&launch.backend, GRACE).await.unwrap(),
+        Retired { found: false, killed: false }
+    );
     assert!(scene.containers().await.is_empty());
 }
 
@@ -117,8 +152,15 @@ async fn a_program_that_ignores_its_stop_signal_is_killed_after_its_grace_and_th
     scene.runtime.ensure(&launch).await.unwrap();
     answer(&launch.backend.address).await;
     let began = std::time::Instant::now();
-    assert_eq!(scene.runtime.retire(&launch.backend, Duration::from_secs(1)).await.unwrap(), Retired { found: true, killed: true });
-    assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(
+        scene.runtime.retire(&launch.backend, Duration::from_secs(1)).await.unwrap(),
+        Retired { found: true, killed: true }
+    );
+    assert!(
+        began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(scene.containers().await.is_empty());
 }
 
@@ -130,7 +172,10 @@ async fn the_small_init_lets_such_a_program_heed_its_stop_signal() {
     let launch = scene.launch(1, Slot::Blue, spec).await;
     scene.runtime.ensure(&launch).await.unwrap();
     answer(&launch.backend.address).await;
-    assert_eq!(scene.runtime.retire(&launch.backend, GRACE).await.unwrap(), Retired { found: true, killed: false });
+    assert_eq!(
+        scene.runtime.retire(&launch.backend, GRACE).await.unwrap(),
+        Retired { found: true, killed: false }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,8 +183,13 @@ async fn a_kept_backend_is_not_started_again_by_the_engine_and_a_live_one_is() {
     let scene = Scene::new("roles").await;
     let launch = scene.serving(1, Slot::Blue).await;
     let name = launch.backend.id.0.as_str();
-    let policy = async || scene.inspect(name).await.host_config.unwrap().restart_policy.unwrap().name;
-    let absent = scene.runtime.assign(&launch.backend, BackendRole::Kept).await.expect_err("nothing is there");
+    let policy =
+        async || scene.inspect(name).await.host_config.unwrap().restart_policy.unwrap().name;
+    let absent = scene
+        .runtime
+        .assign(&launch.backend, BackendRole::Kept)
+        .await
+        .expect_err("nothing is there");
     assert!(matches!(absent, Failure::Refused { .. }));
     scene.runtime.ensure(&launch).await.unwrap();
     for _ in 0..2 {
@@ -150,7 +200,11 @@ async fn a_kept_backend_is_not_started_again_by_the_engine_and_a_live_one_is() {
     assert_eq!(policy().await, Some(RestartPolicyNameEnum::UNLESS_STOPPED));
     scene.runtime.assign(&launch.backend, BackendRole::Kept).await.unwrap();
     scene.runtime.ensure(&launch).await.unwrap();
-    assert_eq!(policy().await, Some(RestartPolicyNameEnum::UNLESS_STOPPED), "what is launched is live");
+    assert_eq!(
+        policy().await,
+        Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+        "what is launched is live"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,35 +218,71 @@ async fn up_starts_what_is_live_and_has_ended_and_nothing_else() {
     scene.runtime.ensure(&stopped).await.unwrap();
     scene.runtime.assign(&kept.backend, BackendRole::Kept).await.unwrap();
     for launch in [&kept, &stopped] {
-        scene.docker.stop_container(&launch.backend.id.0, None::<bollard::query_parameters::StopContainerOptions>).await.unwrap();
+        scene
+            .docker
+            .stop_container(
+                &launch.backend.id.0,
+                None::<bollard::query_parameters::StopContainerOptions>,
+            )
+            .await
+            .unwrap();
     }
     let raised = scene.runtime.up(Some(&scene.scope)).await.unwrap();
-    let seen: Vec<(&str, bool)> = raised.iter().map(|raised| (raised.backend.as_str(), *raised.result.as_ref().unwrap())).collect();
+    let seen: Vec<(&str, bool)> = raised
+        .iter()
+        .map(|raised| (raised.backend.as_str(), *raised.result.as_ref().unwrap()))
+        .collect();
     assert_eq!(seen, [("upped-test-blue-r1-0", false), ("upped-test-green-r3-0", true)]);
-    assert!(matches!(scene.runtime.inspect(&kept.backend).await.unwrap(), BackendState::Ended { .. }));
+    assert!(matches!(
+        scene.runtime.inspect(&kept.backend).await.unwrap(),
+        BackendState::Ended { .. }
+    ));
     assert_eq!(answer(&stopped.backend.address).await, "green-3");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthcheck_decides_and_the_lack_of_one_is_not_health() {
     let daemon = Daemon::shared();
-    let good = daemon.image("checked:good", "good", &[r#"HEALTHCHECK --interval=1s CMD ["/specimen","exit","0"]"#]).await;
-    let bad = daemon.image("checked:bad", "bad", &[r#"HEALTHCHECK --interval=1s --retries=1 CMD ["/specimen","exit","1"]"#]).await;
+    let good = daemon
+        .image(
+            "checked:good",
+            "good",
+            &[r#"HEALTHCHECK --interval=1s CMD ["/specimen","exit","0"]"#],
+        )
+        .await;
+    let bad = daemon
+        .image(
+            "checked:bad",
+            "bad",
+            &[r#"HEALTHCHECK --interval=1s --retries=1 CMD ["/specimen","exit","1"]"#],
+        )
+        .await;
     let scene = Scene::on(daemon, "checked", "checked:good", &good);
     let launch = scene.serving(1, Slot::Blue).await;
     scene.runtime.ensure(&launch).await.unwrap();
     let first = scene.state(&launch.backend, "running", runs).await;
-    assert!(matches!(first, BackendState::Running { healthy: Some(false), .. }), "not decided is not healthy: {first:?}");
-    scene.state(&launch.backend, "healthy", |state| matches!(state, BackendState::Running { healthy: Some(true), .. })).await;
+    assert!(
+        matches!(first, BackendState::Running { healthy: Some(false), .. }),
+        "not decided is not healthy: {first:?}"
+    );
+    scene
+        .state(&launch.backend, "healthy", |state| {
+            matches!(state, BackendState::Running { healthy: Some(true), .. })
+        })
+        .await;
 
     let ill = Scene::on(daemon, "checked-ill", "checked:bad", &bad);
     let launch = ill.serving(1, Slot::Blue).await;
     ill.runtime.ensure(&launch).await.unwrap();
     crate::scene::eventually("the engine calls it unhealthy", async || {
-        ill.inspect(&launch.backend.id.0).await.state.unwrap().health.unwrap().status == Some(bollard::models::HealthStatusEnum::UNHEALTHY)
+        ill.inspect(&launch.backend.id.0).await.state.unwrap().health.unwrap().status
+            == Some(bollard::models::HealthStatusEnum::UNHEALTHY)
     })
     .await;
-    assert!(matches!(ill.runtime.inspect(&launch.backend).await.unwrap(), BackendState::Running { healthy: Some(false), .. }));
+    assert!(matches!(
+        ill.runtime.inspect(&launch.backend).await.unwrap(),
+        BackendState::Running { healthy: Some(false), .. }
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +292,10 @@ async fn a_secret_reaches_the_program_and_no_label_message_or_log() {
     spec.env.insert("PASSWORD".to_owned(), EnvValue::Secret("password".to_owned()));
     let launch = scene.launch(4, Slot::Green, spec.clone()).await;
     scene.runtime.ensure(&launch).await.unwrap();
-    crate::scene::eventually("it has written", async || scene.runtime.log_tail(&launch.backend, 10).await.unwrap().len() == 2).await;
+    crate::scene::eventually("it has written", async || {
+        scene.runtime.log_tail(&launch.backend, 10).await.unwrap().len() == 2
+    })
+    .await;
     assert_eq!(
         scene.runtime.log_tail(&launch.backend, 10).await.unwrap(),
         [format!("green 4 secretive-test-green-r4-0 {INSIDE}"), "PASSWORD=[redacted]".to_owned()]
@@ -214,7 +307,9 @@ async fn a_secret_reaches_the_program_and_no_label_message_or_log() {
     spec.env.insert("PASSWORD".to_owned(), EnvValue::Secret("nobody-knows".to_owned()));
     let unknown = scene.launch(5, Slot::Blue, spec).await;
     let failure = scene.runtime.ensure(&unknown).await.expect_err("there is no such secret");
-    assert!(matches!(&failure, Failure::Refused { fault } if fault.kind == FaultKind::InvalidConfig && fault.message.contains("nobody-knows")));
+    assert!(
+        matches!(&failure, Failure::Refused { fault } if fault.kind == FaultKind::InvalidConfig && fault.message.contains("nobody-knows"))
+    );
     assert_eq!(scene.containers().await.len(), 1);
 }
 
@@ -223,7 +318,8 @@ async fn memory_and_volumes_are_given_and_volumes_outlive_the_container() {
     let scene = Scene::new("given").await;
     let folder = tempfile::tempdir().unwrap();
     let mut spec = scene.spec(&["write-and-serve", "{port}", "/data/file", "{release}"]);
-    spec.volumes = vec![format!("{}:/data", folder.path().display()), "given-volume:/more".to_owned()];
+    spec.volumes =
+        vec![format!("{}:/data", folder.path().display()), "given-volume:/more".to_owned()];
     spec.memory_bytes = Some(64 * 1024 * 1024);
     let launch = scene.launch(9, Slot::Blue, spec).await;
     scene.runtime.ensure(&launch).await.unwrap();

@@ -1,4 +1,5 @@
-//! A host that dies at any call is followed by one that ends with exactly one container, or with none.
+//! A host that dies at any call is followed by one that ends with exactly one container, or with
+//! none.
 
 use crate::daemon::Daemon;
 use crate::proxy::{Loss, Proxy};
@@ -9,7 +10,8 @@ use agente_engine::release::DockerReach;
 use agente_engine::route::Slot;
 use std::time::Duration;
 
-/// Tries each call in both ways until one run goes through without a loss. Gives how many runs had one.
+/// Tries each call in both ways until one run goes through without a loss. Gives how many runs had
+/// one.
 async fn at_each_call(mut run: impl AsyncFnMut(Loss, u64) -> bool) -> u64 {
     let mut number = 0;
     for at in 0.. {
@@ -68,12 +70,22 @@ async fn a_retirement_that_dies_at_any_call_is_resumed_to_none() {
         scene.runtime.ensure(&launch).await.unwrap();
         answer(&launch.backend.address).await;
         let proxy = Proxy::before(Daemon::shared().socket.clone(), loss);
-        let died = scene.runtime_through(&proxy.socket).retire(&launch.backend, Duration::from_secs(2)).await;
-        let retired = scene.runtime.retire(&launch.backend, Duration::from_secs(2)).await.expect("the next attempt goes through");
+        let died = scene
+            .runtime_through(&proxy.socket)
+            .retire(&launch.backend, Duration::from_secs(2))
+            .await;
+        let retired = scene
+            .runtime
+            .retire(&launch.backend, Duration::from_secs(2))
+            .await
+            .expect("the next attempt goes through");
         assert!(!retired.killed, "it heeds its stop signal");
         assert_eq!(scene.runtime.inspect(&launch.backend).await.unwrap(), BackendState::Absent);
         assert!(scene.containers().await.is_empty(), "after {loss:?}");
-        assert_eq!(scene.runtime.retire(&launch.backend, Duration::from_secs(2)).await.unwrap(), Retired { found: false, killed: false });
+        assert_eq!(
+            scene.runtime.retire(&launch.backend, Duration::from_secs(2)).await.unwrap(),
+            Retired { found: false, killed: false }
+        );
         died.is_err()
     })
     .await;
@@ -85,11 +97,21 @@ async fn a_host_that_dies_between_making_and_starting_finds_its_container_and_sa
     let scene = Scene::new("half-made").await;
     let launch = scene.serving(1, Slot::Blue).await;
     let proxy = Proxy::before(Daemon::shared().socket.clone(), Loss::Before(1));
-    scene.runtime_through(&proxy.socket).ensure(&launch).await.expect_err("it dies before the start");
+    scene
+        .runtime_through(&proxy.socket)
+        .ensure(&launch)
+        .await
+        .expect_err("it dies before the start");
     assert_eq!(proxy.changes(), 2);
     let state = scene.runtime.inspect(&launch.backend).await.unwrap();
-    assert!(matches!(&state, BackendState::Starting { restarts: 0, detail } if detail.contains("not asked")), "{state:?}");
-    assert!(scene.runtime.up(Some(&scene.scope)).await.unwrap().is_empty(), "what was never launched is not brought up");
+    assert!(
+        matches!(&state, BackendState::Starting { restarts: 0, detail } if detail.contains("not asked")),
+        "{state:?}"
+    );
+    assert!(
+        scene.runtime.up(Some(&scene.scope)).await.unwrap().is_empty(),
+        "what was never launched is not brought up"
+    );
     let id = scene.inspect(&launch.backend.id.0).await.id;
     scene.runtime.ensure(&launch).await.unwrap();
     assert_eq!(scene.inspect(&launch.backend.id.0).await.id, id);

@@ -25,11 +25,17 @@ async fn faults(scene: &Scene, runtime: &DockerRuntime) -> Vec<Fault> {
         runtime.reserve(&launch.release, Slot::Blue, &[]).await.unwrap_err(),
         of(runtime.ensure(&launch).await.unwrap_err()),
         runtime.inspect(&launch.backend).await.unwrap_err(),
-        of(runtime.assign(&launch.backend, agente_engine::ports::BackendRole::Kept).await.unwrap_err()),
+        of(runtime
+            .assign(&launch.backend, agente_engine::ports::BackendRole::Kept)
+            .await
+            .unwrap_err()),
         of(runtime.retire(&launch.backend, Duration::from_secs(1)).await.unwrap_err()),
         runtime.log_tail(&launch.backend, 5).await.unwrap_err(),
         runtime.up(None).await.unwrap_err(),
-        runtime.resolve_image("faulty:1", agente_runtimes::docker::Pull::IfAbsent, &|_| {}).await.unwrap_err(),
+        runtime
+            .resolve_image("faulty:1", agente_runtimes::docker::Pull::IfAbsent, &|_| {})
+            .await
+            .unwrap_err(),
     ]
 }
 
@@ -37,7 +43,13 @@ async fn faults(scene: &Scene, runtime: &DockerRuntime) -> Vec<Fault> {
 async fn a_missing_socket_is_said_with_how_to_start_the_engine() {
     let scene = Scene::new("faulty-missing").await;
     for fault in faults(&scene, &scene.runtime_through(Path::new("/nowhere/docker.sock"))).await {
-        assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Unavailable, "no Docker Engine runs here: there is no socket `/nowhere/docker.sock`"));
+        assert_eq!(
+            (fault.kind, fault.message.as_str()),
+            (
+                FaultKind::Unavailable,
+                "no Docker Engine runs here: there is no socket `/nowhere/docker.sock`"
+            )
+        );
         assert!(fault.hint.unwrap().contains("systemctl start docker"));
     }
 }
@@ -50,7 +62,10 @@ async fn a_socket_that_nobody_serves_is_said() {
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     for fault in faults(&scene, &scene.runtime_through(&socket)).await {
         assert_eq!(fault.kind, FaultKind::Unavailable);
-        assert!(fault.message.starts_with("no Docker Engine answers at `unix://") && fault.retryable, "{fault:?}");
+        assert!(
+            fault.message.starts_with("no Docker Engine answers at `unix://") && fault.retryable,
+            "{fault:?}"
+        );
     }
 }
 
@@ -67,7 +82,12 @@ async fn an_engine_that_never_answers_is_given_up_in_time() {
     let began = Instant::now();
     for fault in faults(&scene, &runtime).await {
         assert_eq!(fault.kind, FaultKind::TimedOut);
-        assert!(fault.retryable && fault.message.contains("did not answer within 200ms") && fault.hint.is_some(), "{fault:?}");
+        assert!(
+            fault.retryable
+                && fault.message.contains("did not answer within 200ms")
+                && fault.hint.is_some(),
+            "{fault:?}"
+        );
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 
@@ -75,17 +95,35 @@ async fn an_engine_that_never_answers_is_given_up_in_time() {
     settings.endpoint = Endpoint::Unix(socket.clone());
     settings.call_timeout = Duration::from_millis(200);
     let commands = ContainerCommands::new(settings);
-    assert_eq!(commands.run(&command(CommandPlace::Container("some".to_owned()), &["/x"])).await.unwrap_err().kind, FaultKind::TimedOut);
-    assert_eq!(commands.run(&command(CommandPlace::Image("some".to_owned()), &["/x"])).await.unwrap_err().kind, FaultKind::TimedOut);
+    assert_eq!(
+        commands
+            .run(&command(CommandPlace::Container("some".to_owned()), &["/x"]))
+            .await
+            .unwrap_err()
+            .kind,
+        FaultKind::TimedOut
+    );
+    assert_eq!(
+        commands
+            .run(&command(CommandPlace::Image("some".to_owned()), &["/x"]))
+            .await
+            .unwrap_err()
+            .kind,
+        FaultKind::TimedOut
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_breaks_off_in_the_middle_of_a_call_is_unknown_and_may_be_asked_again() {
     let scene = Scene::new("faulty-broken").await;
     let launch = scene.serving(1, Slot::Blue).await;
-    let proxy = crate::proxy::Proxy::before(Daemon::shared().socket.clone(), crate::proxy::Loss::After(0));
+    let proxy =
+        crate::proxy::Proxy::before(Daemon::shared().socket.clone(), crate::proxy::Loss::After(0));
     let failure = scene.runtime_through(&proxy.socket).ensure(&launch).await.unwrap_err();
-    assert!(matches!(&failure, Failure::Unknown { fault } if fault.kind == FaultKind::Unavailable && fault.retryable), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Unknown { fault } if fault.kind == FaultKind::Unavailable && fault.retryable),
+        "{failure:?}"
+    );
 }
 
 #[test]
@@ -102,12 +140,16 @@ fn a_user_who_may_not_use_the_engine_is_told_so() {
     // A thread of its own becomes nobody; the rest of the process stays who it is.
     let fault = std::thread::spawn(move || {
         let nobody = rustix::process::Uid::from_raw(65534);
-        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("a thread that becomes nobody");
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody)
+            .expect("a thread that becomes nobody");
         let one = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         one.block_on(closed.inspect(&launch.backend)).unwrap_err()
     })
     .join()
     .unwrap();
     assert_eq!(fault.kind, FaultKind::Denied);
-    assert!(fault.message.contains("may not use the Docker Engine") && fault.hint.unwrap().contains("group `docker`"));
+    assert!(
+        fault.message.contains("may not use the Docker Engine")
+            && fault.hint.unwrap().contains("group `docker`")
+    );
 }

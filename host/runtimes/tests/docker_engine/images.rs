@@ -1,4 +1,5 @@
-//! Images by id: what a tag does afterwards changes nothing, and only what we recorded is ever removed.
+//! Images by id: what a tag does afterwards changes nothing, and only what we recorded is ever
+//! removed.
 
 use crate::daemon::Daemon;
 use crate::scene::{Scene, answer, artifact};
@@ -32,19 +33,31 @@ async fn a_tag_that_moves_after_it_was_resolved_changes_nothing() {
     scene.runtime.ensure(&launch).await.unwrap();
     assert_eq!(answer(&launch.backend.address).await, "first");
     assert_eq!(scene.inspect(&launch.backend.id.0).await.image, Some(first));
-    assert_eq!(id_of(&scene.runtime.resolve_image("moved:live", Pull::Never, &|_| {}).await.unwrap()).as_str(), second);
+    assert_eq!(
+        id_of(&scene.runtime.resolve_image("moved:live", Pull::Never, &|_| {}).await.unwrap())
+            .as_str(),
+        second
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_are_none_and_images_that_are_absent_are_two_faults() {
     let scene = Scene::new("absentee").await;
-    let kind = async |reference: &str, pull| scene.runtime.resolve_image(reference, pull, &|_| {}).await.expect_err(reference).kind;
+    let kind = async |reference: &str, pull| {
+        scene.runtime.resolve_image(reference, pull, &|_| {}).await.expect_err(reference).kind
+    };
     assert_eq!(kind("Absentee:1", Pull::IfAbsent).await, FaultKind::InvalidConfig);
     assert_eq!(kind("../absentee", Pull::IfAbsent).await, FaultKind::InvalidConfig);
     assert_eq!(kind("absentee:gone", Pull::Never).await, FaultKind::Rejected);
-    assert_eq!(kind(&format!("sha256:{}", "0".repeat(64)), Pull::IfAbsent).await, FaultKind::Rejected);
+    assert_eq!(
+        kind(&format!("sha256:{}", "0".repeat(64)), Pull::IfAbsent).await,
+        FaultKind::Rejected
+    );
     let own = id_of(&scene.image);
-    assert_eq!(id_of(&scene.runtime.resolve_image(own.as_str(), Pull::IfAbsent, &|_| {}).await.unwrap()), own);
+    assert_eq!(
+        id_of(&scene.runtime.resolve_image(own.as_str(), Pull::IfAbsent, &|_| {}).await.unwrap()),
+        own
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,18 +87,34 @@ async fn of_twelve_releases_the_recorded_ones_that_need_not_be_kept_are_removed_
     let launch = scene.serving(1, Slot::Blue).await;
     scene.runtime.ensure(&launch).await.unwrap();
     // Release 2 has a name besides that somebody gave it.
-    let tag = bollard::query_parameters::TagImageOptionsBuilder::default().repo("pruned-besides").tag("x").build();
+    let tag = bollard::query_parameters::TagImageOptionsBuilder::default()
+        .repo("pruned-besides")
+        .tag("x")
+        .build();
     daemon.client().tag_image("pruned:2", Some(tag)).await.unwrap();
 
     let keep: Vec<Digest> = recorded[9..].iter().map(id_of).collect();
     let pruned = scene.runtime.prune_images(&recorded, &keep).await.unwrap();
-    let removed: Vec<&Digest> = pruned.iter().filter_map(|one| if let Pruned::Removed(id) = one { Some(id) } else { None }).collect();
-    assert_eq!(removed, recorded[2..9].iter().map(id_of).collect::<Vec<_>>().iter().collect::<Vec<_>>());
-    let left: Vec<&str> = pruned.iter().filter_map(|one| if let Pruned::Left(_, why) = one { Some(why.as_str()) } else { None }).collect();
+    let removed: Vec<&Digest> = pruned
+        .iter()
+        .filter_map(|one| if let Pruned::Removed(id) = one { Some(id) } else { None })
+        .collect();
+    assert_eq!(
+        removed,
+        recorded[2..9].iter().map(id_of).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+    );
+    let left: Vec<&str> = pruned
+        .iter()
+        .filter_map(|one| if let Pruned::Left(_, why) = one { Some(why.as_str()) } else { None })
+        .collect();
     assert_eq!(left.len(), 2, "{pruned:?}");
     assert!(left[1].contains("pruned-besides:x"), "{left:?}");
     for number in [1, 2, 10, 11, 12] {
-        daemon.client().inspect_image(id_of(&recorded[number - 1]).as_str()).await.expect("it is still there");
+        daemon
+            .client()
+            .inspect_image(id_of(&recorded[number - 1]).as_str())
+            .await
+            .expect("it is still there");
     }
     daemon.client().inspect_image(&foreign).await.expect("a foreign image is never removed");
     // Once its container is gone, so may it be; again is success.

@@ -1,6 +1,8 @@
-//! The Docker runtime against a real Docker Engine of our own, with images that hold one static program.
+//! The Docker runtime against a real Docker Engine of our own, with images that hold one static
+//! program.
 //!
-//! One engine serves the whole binary and ends with it. Each test has a store, a service and ports of its own.
+//! One engine serves the whole binary and ends with it. Each test has a store, a service and ports
+//! of its own.
 
 #![expect(
     clippy::expect_used,

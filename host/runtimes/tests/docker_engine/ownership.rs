@@ -8,7 +8,8 @@ use agente_runtimes::docker::labels;
 use bollard::models::HostConfig;
 use std::time::Duration;
 
-/// Every call on the backend is refused with the same conflict, and the container goes on as it was.
+/// Every call on the backend is refused with the same conflict, and the container goes on as it
+/// was.
 async fn is_left_alone(scene: &Scene, stranger: &[(&str, &str)], says: &str) {
     let launch = scene.serving(1, Slot::Blue).await;
     let name = launch.backend.id.0.as_str();
@@ -23,13 +24,27 @@ async fn is_left_alone(scene: &Scene, stranger: &[(&str, &str)], says: &str) {
     ];
     for fault in refusals {
         assert_eq!(fault.kind, FaultKind::Conflict);
-        assert!(fault.message.contains(&format!("`{name}`")) && fault.message.contains(says) && fault.hint.is_some(), "{fault:?}");
+        assert!(
+            fault.message.contains(&format!("`{name}`"))
+                && fault.message.contains(says)
+                && fault.hint.is_some(),
+            "{fault:?}"
+        );
     }
-    let finding = scene.runtime.preflight(&launch.release, std::slice::from_ref(&launch.backend)).await;
-    assert!(finding.iter().any(|finding| finding.result == FindingResult::Bad && finding.message.contains(says)), "{finding:?}");
+    let finding =
+        scene.runtime.preflight(&launch.release, std::slice::from_ref(&launch.backend)).await;
+    assert!(
+        finding
+            .iter()
+            .any(|finding| finding.result == FindingResult::Bad && finding.message.contains(says)),
+        "{finding:?}"
+    );
     assert!(scene.runtime.up(None).await.unwrap().is_empty());
     let after = scene.inspect(name).await;
-    assert_eq!((before.id, before.state.unwrap().started_at), (after.id, after.state.unwrap().started_at));
+    assert_eq!(
+        (before.id, before.state.unwrap().started_at),
+        (after.id, after.state.unwrap().started_at)
+    );
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, Failure>) -> Fault {
@@ -48,7 +63,12 @@ async fn a_foreign_container_of_the_same_name_is_refused_and_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_of_another_store_is_refused_and_left_alone() {
     let scene = Scene::new("disputed").await;
-    is_left_alone(&scene, &[(labels::STORE, "theirs"), (labels::BACKEND, "disputed-test-blue-r1-0")], "belongs to another store, `theirs`").await;
+    is_left_alone(
+        &scene,
+        &[(labels::STORE, "theirs"), (labels::BACKEND, "disputed-test-blue-r1-0")],
+        "belongs to another store, `theirs`",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,9 +85,16 @@ async fn two_stores_with_one_backend_id_each_see_only_their_own() {
     scene.runtime.ensure(&launch).await.unwrap();
     let theirs = scene.runtime_with(|settings| settings.store = "another".to_owned());
     let fault = theirs.inspect(&launch.backend).await.expect_err("it is not theirs");
-    assert!(fault.message.contains("belongs to another store, `store-of-shared-name`"), "{fault:?}");
+    assert!(
+        fault.message.contains("belongs to another store, `store-of-shared-name`"),
+        "{fault:?}"
+    );
     assert!(theirs.up(None).await.unwrap().is_empty());
     refused(theirs.retire(&launch.backend, Duration::from_secs(1)).await);
     let launch_of_ours = refused(theirs.ensure(&launch).await);
-    assert_eq!(launch_of_ours.kind, FaultKind::Internal, "a launch of another store is a bug of the caller");
+    assert_eq!(
+        launch_of_ours.kind,
+        FaultKind::Internal,
+        "a launch of another store is a bug of the caller"
+    );
 }

@@ -1,4 +1,5 @@
-//! A socket before the engine's that can lose connections: the way to die at each single call, and to break a stream in the middle.
+//! A socket before the engine's that can lose connections: the way to die at each single call, and
+//! to break a stream in the middle.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,6 @@ pub(crate) enum Loss {
     Before(usize),
     /// The engine has done it, the caller never learns.
     After(usize),
-    /// Never.
     Never,
 }
 
@@ -39,7 +39,8 @@ impl Proxy {
         let socket = folder.path().join("s");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let (changes, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-        let task = tokio::spawn(accept(listener, engine, loss, Arc::clone(&changes), Arc::clone(&cut)));
+        let task =
+            tokio::spawn(accept(listener, engine, loss, Arc::clone(&changes), Arc::clone(&cut)));
         Proxy { socket, changes, cut, task, _folder: folder }
     }
 
@@ -54,7 +55,13 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: UnixListener, engine: PathBuf, loss: Loss, changes: Arc<AtomicUsize>, cut: Arc<Notify>) {
+async fn accept(
+    listener: UnixListener,
+    engine: PathBuf,
+    loss: Loss,
+    changes: Arc<AtomicUsize>,
+    cut: Arc<Notify>,
+) {
     loop {
         let Ok((client, _)) = listener.accept().await else { return };
         let (engine, changes, cut) = (engine.clone(), Arc::clone(&changes), Arc::clone(&cut));
@@ -77,7 +84,11 @@ async fn forward(mut client: UnixStream, engine: PathBuf, loss: Loss, changes: A
             _ => return,
         }
     }
-    let number = if head.starts_with(b"POST ") || head.starts_with(b"DELETE ") { changes.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
+    let number = if head.starts_with(b"POST ") || head.starts_with(b"DELETE ") {
+        changes.fetch_add(1, Ordering::SeqCst)
+    } else {
+        usize::MAX
+    };
     if matches!(loss, Loss::Before(at) if at == number) {
         return;
     }

@@ -2,9 +2,15 @@
 
 use crate::daemon::Daemon;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::names::{BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp};
-use agente_engine::ports::{BackendState, CommandPlace, CommandSpec, Launch, Runtime, SecretValue, Secrets};
-use agente_engine::release::{Artifact, DockerReach, DockerSpec, EnvValue, PortRange, Release, RuntimeSpec};
+use agente_engine::names::{
+    BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
+};
+use agente_engine::ports::{
+    BackendState, CommandPlace, CommandSpec, Launch, Runtime, SecretValue, Secrets,
+};
+use agente_engine::release::{
+    Artifact, DockerReach, DockerSpec, EnvValue, PortRange, Release, RuntimeSpec,
+};
 use agente_engine::route::{Backend, Slot};
 use agente_runtimes::docker::{ContainerCommands, DockerRuntime, DockerSettings, Endpoint};
 use async_trait::async_trait;
@@ -57,13 +63,21 @@ impl Scene {
     pub(crate) fn on(daemon: &Daemon, service: &str, reference: &str, image: &str) -> Scene {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         // Below the kernel's own range; another process that runs these tests begins elsewhere.
-        let first = 20_000 + u16::try_from(std::process::id() % 10).expect("a digit") * 1000 + NEXT.fetch_add(1, Ordering::Relaxed) * 16;
-        let settings = DockerSettings::new(Endpoint::Unix(daemon.socket.clone()), format!("store-of-{service}"));
+        let first = 20_000
+            + u16::try_from(std::process::id() % 10).expect("a digit") * 1000
+            + NEXT.fetch_add(1, Ordering::Relaxed) * 16;
+        let settings = DockerSettings::new(
+            Endpoint::Unix(daemon.socket.clone()),
+            format!("store-of-{service}"),
+        );
         Scene {
             runtime: DockerRuntime::new(settings.clone(), Arc::new(OneSecret)),
             docker: daemon.client(),
             settings,
-            scope: Scope { service: ServiceName::new(service).expect("a name"), environment: EnvironmentName::new("test").expect("a name") },
+            scope: Scope {
+                service: ServiceName::new(service).expect("a name"),
+                environment: EnvironmentName::new("test").expect("a name"),
+            },
             image: artifact(reference, image),
             ports: PortRange { first, last: first + 15 },
         }
@@ -92,7 +106,10 @@ impl Scene {
             instances: 1,
             container_port: INSIDE,
             reach: DockerReach::Loopback { ports: self.ports },
-            env: BTreeMap::from([("RELEASE".to_owned(), EnvValue::Plain("{slot}-{release}".to_owned()))]),
+            env: BTreeMap::from([(
+                "RELEASE".to_owned(),
+                EnvValue::Plain("{slot}-{release}".to_owned()),
+            )]),
             volumes: Vec::new(),
             memory_bytes: None,
             init: false,
@@ -113,8 +130,15 @@ impl Scene {
     /// A launch of release `number` in a slot, at an address that is free now.
     pub(crate) async fn launch(&self, number: u64, slot: Slot, spec: DockerSpec) -> Launch {
         let release = self.release(number, spec);
-        let backend = self.runtime.reserve(&release, slot, &[]).await.expect("a free port").remove(0);
-        Launch { backend, release, slot, deployment: DeploymentId("d-1".to_owned()), store: self.settings.store.clone() }
+        let backend =
+            self.runtime.reserve(&release, slot, &[]).await.expect("a free port").remove(0);
+        Launch {
+            backend,
+            release,
+            slot,
+            deployment: DeploymentId("d-1".to_owned()),
+            store: self.settings.store.clone(),
+        }
     }
 
     /// The same for a program that answers.
@@ -124,33 +148,61 @@ impl Scene {
 
     /// All containers of this scene's service.
     pub(crate) async fn containers(&self) -> Vec<ContainerSummary> {
-        let filters: HashMap<&str, Vec<String>> = HashMap::from([("label", vec![format!("agente.service={}", self.scope.service)])]);
-        self.docker.list_containers(Some(ListContainersOptionsBuilder::default().all(true).filters(&filters).build())).await.expect("a list")
+        let filters: HashMap<&str, Vec<String>> =
+            HashMap::from([("label", vec![format!("agente.service={}", self.scope.service)])]);
+        self.docker
+            .list_containers(Some(
+                ListContainersOptionsBuilder::default().all(true).filters(&filters).build(),
+            ))
+            .await
+            .expect("a list")
     }
 
     pub(crate) async fn inspect(&self, name: &str) -> bollard::models::ContainerInspectResponse {
-        self.docker.inspect_container(name, None::<bollard::query_parameters::InspectContainerOptions>).await.expect("the container is there")
+        self.docker
+            .inspect_container(name, None::<bollard::query_parameters::InspectContainerOptions>)
+            .await
+            .expect("the container is there")
     }
 
     /// Makes a container that is not ours, running, under this name.
-    pub(crate) async fn stranger(&self, name: &str, labels: &[(&str, &str)], host: bollard::models::HostConfig) -> String {
+    pub(crate) async fn stranger(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        host: bollard::models::HostConfig,
+    ) -> String {
         let Artifact::Image { id, .. } = &self.image else { panic!("an image") };
         let body = bollard::models::ContainerCreateBody {
             image: Some(id.to_string()),
             cmd: Some(vec!["serve".to_owned(), INSIDE.to_string()]),
             exposed_ports: Some(vec![format!("{INSIDE}/tcp")]),
-            labels: Some(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()),
+            labels: Some(
+                labels
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+            ),
             host_config: Some(host),
             ..Default::default()
         };
-        let options = bollard::query_parameters::CreateContainerOptionsBuilder::default().name(name).build();
+        let options =
+            bollard::query_parameters::CreateContainerOptionsBuilder::default().name(name).build();
         let made = self.docker.create_container(Some(options), body).await.expect("a container");
-        self.docker.start_container(&made.id, None::<bollard::query_parameters::StartContainerOptions>).await.expect("it starts");
+        self.docker
+            .start_container(&made.id, None::<bollard::query_parameters::StartContainerOptions>)
+            .await
+            .expect("it starts");
         made.id
     }
 
     /// Waits for a backend to be in a state.
-    pub(crate) async fn state(&self, backend: &Backend, what: &str, wanted: impl Fn(&BackendState) -> bool) -> BackendState {
+    pub(crate) async fn state(
+        &self,
+        backend: &Backend,
+        what: &str,
+        wanted: impl Fn(&BackendState) -> bool,
+    ) -> BackendState {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let state = self.runtime.inspect(backend).await.expect("a look at the backend");
@@ -164,7 +216,11 @@ impl Scene {
 }
 
 pub(crate) fn artifact(reference: &str, id: &str) -> Artifact {
-    Artifact::Image { reference: reference.to_owned(), id: Digest::new(id).expect("an id"), repository_digest: None }
+    Artifact::Image {
+        reference: reference.to_owned(),
+        id: Digest::new(id).expect("an id"),
+        repository_digest: None,
+    }
 }
 
 pub(crate) fn backend(id: &str, port: u16) -> Backend {

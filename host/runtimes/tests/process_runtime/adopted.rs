@@ -20,8 +20,16 @@ async fn an_adopted_backend_is_looked_at_and_never_touched() {
     let backends = host.reserve(&release, Slot::Blue, &[]).await.unwrap();
     assert_eq!(backends.len(), 1);
     let backend = &backends[0];
-    assert_eq!((backend.address.as_str(), backend.id.0.as_str()), (address.as_str(), format!("{}-test-blue-r1-0", stage.service).as_str()));
-    assert!(host.preflight(&release, &backends).await.iter().all(|finding| finding.result == FindingResult::Good));
+    assert_eq!(
+        (backend.address.as_str(), backend.id.0.as_str()),
+        (address.as_str(), format!("{}-test-blue-r1-0", stage.service).as_str())
+    );
+    assert!(
+        host.preflight(&release, &backends)
+            .await
+            .iter()
+            .all(|finding| finding.result == FindingResult::Good)
+    );
     let launch = Launch {
         backend: backend.clone(),
         release,
@@ -43,5 +51,8 @@ async fn an_adopted_backend_is_looked_at_and_never_touched() {
     host.ensure(&launch).await.unwrap();
     drop(service);
     assert!(matches!(host.inspect(backend).await.unwrap(), BackendState::Ended { .. }));
-    assert!(matches!(host.up(std::slice::from_ref(&launch)).await[0].outcome, UpOutcome::Failed(_)));
+    assert!(matches!(
+        host.up(std::slice::from_ref(&launch)).await[0].outcome,
+        UpOutcome::Failed(_)
+    ));
 }

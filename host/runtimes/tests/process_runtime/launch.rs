@@ -1,6 +1,8 @@
 //! Reserving, judging and ensuring.
 
-use crate::stage::{PATIENCE, Stage, ask, free_port, host_of, kill, process_spec, set_env, told_pid, until};
+use crate::stage::{
+    PATIENCE, Stage, ask, free_port, host_of, kill, process_spec, set_env, told_pid, until,
+};
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::ports::{FindingResult, Runtime, Secrets};
 use agente_engine::release::{EnvValue, PortRange};
@@ -42,7 +44,12 @@ async fn a_backend_runs_in_its_artifacts_folder_with_exactly_the_declared_enviro
     let answer = until("an answer", || ask(&launch.backend)).await;
     let port = launch.backend.address.rsplit_once(':').unwrap().1;
     let (id, service) = (&launch.backend.id, &stage.service);
-    let lines = |kind: &str| answer.lines().filter_map(|line| line.strip_prefix(kind).map(str::to_owned)).collect::<Vec<_>>();
+    let lines = |kind: &str| {
+        answer
+            .lines()
+            .filter_map(|line| line.strip_prefix(kind).map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
     let expected: BTreeSet<String> = [
         "DB=postgres://secret".to_owned(),
         format!("LISTEN=127.0.0.1:{port}"),
@@ -55,8 +62,27 @@ async fn a_backend_runs_in_its_artifacts_folder_with_exactly_the_declared_enviro
     ]
     .into();
     assert_eq!(lines("env ").into_iter().collect::<BTreeSet<_>>(), expected);
-    assert_eq!(lines("arg "), ["./shop".to_owned(), port.to_owned(), "--slot=blue".to_owned(), format!("7/{id}"), r#"{"a":1}"#.to_owned()]);
-    assert_eq!(lines("cwd "), [stage.artifact_file(&launch.release.artifact).parent().unwrap().canonicalize().unwrap().display().to_string()]);
+    assert_eq!(
+        lines("arg "),
+        [
+            "./shop".to_owned(),
+            port.to_owned(),
+            "--slot=blue".to_owned(),
+            format!("7/{id}"),
+            r#"{"a":1}"#.to_owned()
+        ]
+    );
+    assert_eq!(
+        lines("cwd "),
+        [stage
+            .artifact_file(&launch.release.artifact)
+            .parent()
+            .unwrap()
+            .canonicalize()
+            .unwrap()
+            .display()
+            .to_string()]
+    );
 }
 
 #[tokio::test]
@@ -80,7 +106,11 @@ async fn a_secret_is_neither_on_disk_nor_in_a_command_line_nor_with_the_supervis
     assert!(places.len() > 8);
     for place in places {
         let bytes = fs::read(&place).unwrap();
-        assert!(!bytes.windows(value.len()).any(|window| window == value.as_bytes()), "the secret is in `{}`", place.display());
+        assert!(
+            !bytes.windows(value.len()).any(|window| window == value.as_bytes()),
+            "the secret is in `{}`",
+            place.display()
+        );
     }
 }
 
@@ -95,16 +125,30 @@ async fn a_supervisor_is_nobodys_child_and_leads_a_session_without_a_terminal() 
     rustix::io::fcntl_setfd(&held, rustix::io::FdFlags::empty()).unwrap();
     stage.host().ensure(&launch).await.unwrap();
     let supervisor = stage.supervisor(&launch.backend);
-    let holds =
-        fs::read_dir(format!("/proc/{supervisor}/fd")).unwrap().flatten().any(|open| fs::read_link(open.path()).is_ok_and(|path| path == of_the_caller));
+    let holds = fs::read_dir(format!("/proc/{supervisor}/fd"))
+        .unwrap()
+        .flatten()
+        .any(|open| fs::read_link(open.path()).is_ok_and(|path| path == of_the_caller));
     assert!(!holds, "what the caller had open stays with the caller");
     drop(held);
     let stat = fs::read_to_string(format!("/proc/{supervisor}/stat")).unwrap();
-    let fields: Vec<i64> = stat.rsplit_once(") ").unwrap().1.split(' ').skip(1).take(4).map(|field| field.parse().unwrap()).collect();
+    let fields: Vec<i64> = stat
+        .rsplit_once(") ")
+        .unwrap()
+        .1
+        .split(' ')
+        .skip(1)
+        .take(4)
+        .map(|field| field.parse().unwrap())
+        .collect();
     let (parent, session, terminal) = (fields[0], fields[2], fields[3]);
     assert_ne!(parent, i64::from(std::process::id()));
     assert_eq!((session, terminal), (i64::from(supervisor), 0));
-    let open: Vec<String> = (0..3).map(|fd| fs::read_link(format!("/proc/{supervisor}/fd/{fd}")).unwrap().display().to_string()).collect();
+    let open: Vec<String> = (0..3)
+        .map(|fd| {
+            fs::read_link(format!("/proc/{supervisor}/fd/{fd}")).unwrap().display().to_string()
+        })
+        .collect();
     assert_eq!(&open[..2], ["/dev/null", "/dev/null"], "nothing of the host's stays open");
     assert!(open[2].ends_with("/log"), "{open:?}");
     assert_eq!(fs::read_link(format!("/proc/{supervisor}/cwd")).unwrap(), Path::new("/"));
@@ -134,7 +178,11 @@ async fn ensuring_again_adopts_and_another_specification_replaces_at_the_same_ad
     let first = told_pid(&until("an answer", || ask(&launch.backend)).await);
     "another".clone_into(&mut launch.deployment.0);
     stage.host().ensure(&launch).await.unwrap();
-    assert_eq!(told_pid(&until("an answer", || ask(&launch.backend)).await), first, "the same one, also for another deployment");
+    assert_eq!(
+        told_pid(&until("an answer", || ask(&launch.backend)).await),
+        first,
+        "the same one, also for another deployment"
+    );
     set_env(&mut launch.release, "COLOUR", EnvValue::Plain("green".to_owned()));
     host.ensure(&launch).await.unwrap();
     let second = until("an answer", || ask(&launch.backend)).await;
@@ -153,7 +201,12 @@ async fn what_can_not_run_is_refused_with_its_cause_and_leaves_nothing() {
     for (name, content, mode, expected) in [
         ("locked", &b"#!/bin/sh\n"[..], 0o644, "is not executable"),
         ("text", b"rm -rf x\n", 0o755, "neither an ELF program nor a script"),
-        ("lost", b"#!/nowhere/interpreter\n", 0o755, "interpreter or loader that it names is not on this machine"),
+        (
+            "lost",
+            b"#!/nowhere/interpreter\n",
+            0o755,
+            "interpreter or loader that it names is not on this machine",
+        ),
     ] {
         let mut release = sane.clone();
         release.artifact = stage.artifact(name, content, mode);
@@ -193,7 +246,11 @@ async fn a_taken_port_and_a_foreign_store_are_conflicts() {
     let holder = TcpListener::bind(&launch.backend.address).unwrap();
     let fault = refused(host.ensure(&launch).await);
     assert_eq!(fault.kind, FaultKind::Conflict);
-    assert!(fault.message.contains(&format!("process {}", std::process::id())), "says who has it: {}", fault.message);
+    assert!(
+        fault.message.contains(&format!("process {}", std::process::id())),
+        "says who has it: {}",
+        fault.message
+    );
     drop(holder);
     host.ensure(&launch).await.unwrap();
     let serving = told_pid(&until("an answer", || ask(&launch.backend)).await);
@@ -202,7 +259,10 @@ async fn a_taken_port_and_a_foreign_store_are_conflicts() {
     assert_eq!(refused(host.ensure(&foreign).await).kind, FaultKind::Conflict);
     let mut elsewhere = launch.backend.clone();
     "127.0.0.1:1".clone_into(&mut elsewhere.address);
-    assert!(host.retire(&elsewhere, Duration::ZERO).await.is_err(), "another address is another backend");
+    assert!(
+        host.retire(&elsewhere, Duration::ZERO).await.is_err(),
+        "another address is another backend"
+    );
     assert_eq!(told_pid(&ask(&launch.backend).unwrap()), serving, "untouched throughout");
 }
 
@@ -225,7 +285,9 @@ async fn reserved_ports_are_free_in_range_and_nobody_elses() {
     // Four ports in a row, by trying.
     let (first, listeners) = loop {
         let first = free_port();
-        let bound: Vec<_> = (first..first + 4).map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
+        let bound: Vec<_> = (first..first + 4)
+            .map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+            .collect();
         if bound.len() == 4 {
             break (first, bound);
         }
@@ -235,7 +297,8 @@ async fn reserved_ports_are_free_in_range_and_nobody_elses() {
     launch.backend.address = format!("127.0.0.1:{first}");
     host.ensure(&launch).await.unwrap();
     let busy = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
-    let taken = [Backend { id: launch.backend.id.clone(), address: format!("127.0.0.1:{}", first + 2) }];
+    let taken =
+        [Backend { id: launch.backend.id.clone(), address: format!("127.0.0.1:{}", first + 2) }];
     let mut release = launch.release.clone();
     process_spec(&mut release).ports = PortRange { first, last: first + 3 };
     let reserved = host.reserve(&release, Slot::Green, &taken).await.unwrap();
@@ -256,7 +319,8 @@ async fn preflight_tells_each_line_and_changes_nothing() {
     let launch = stage.launch(&[]);
     let good = host.preflight(&launch.release, std::slice::from_ref(&launch.backend)).await;
     assert!(good.iter().all(|finding| finding.result != FindingResult::Bad), "{good:?}");
-    let subjects: Vec<&str> = good.iter().map(|finding| finding.subject.split(' ').next().unwrap()).collect();
+    let subjects: Vec<&str> =
+        good.iter().map(|finding| finding.subject.split(' ').next().unwrap()).collect();
     assert_eq!(subjects, ["artifact", "command", "port", "disk"]);
     let mut release = launch.release.clone();
     set_env(&mut release, "DB", EnvValue::Secret("absent".to_owned()));
@@ -264,10 +328,17 @@ async fn preflight_tells_each_line_and_changes_nothing() {
     fs::write(stage.artifact_file(&release.artifact), "altered").unwrap();
     let _holder = TcpListener::bind(&launch.backend.address).unwrap();
     let bad = host.preflight(&release, std::slice::from_ref(&launch.backend)).await;
-    let refusing: Vec<&str> =
-        bad.iter().filter(|finding| finding.result == FindingResult::Bad).map(|finding| finding.subject.split(' ').next().unwrap()).collect();
+    let refusing: Vec<&str> = bad
+        .iter()
+        .filter(|finding| finding.result == FindingResult::Bad)
+        .map(|finding| finding.subject.split(' ').next().unwrap())
+        .collect();
     assert_eq!(refusing, ["artifact", "command", "port", "secret"]);
-    assert!(bad.iter().any(|finding| finding.result == FindingResult::Warning && finding.message.contains("{port}")), "{bad:?}");
+    assert!(
+        bad.iter().any(|finding| finding.result == FindingResult::Warning
+            && finding.message.contains("{port}")),
+        "{bad:?}"
+    );
     assert!(!stage.state().join("backends").exists());
 }
 
@@ -279,7 +350,11 @@ async fn preflight_of_a_resumed_attempt_takes_its_own_backend_for_what_it_is() {
     host.ensure(&launch).await.unwrap();
     let serving = told_pid(&until("an answer", || ask(&launch.backend)).await);
     let port_line = async || {
-        host.preflight(&launch.release, std::slice::from_ref(&launch.backend)).await.into_iter().find(|finding| finding.subject.starts_with("port")).unwrap()
+        host.preflight(&launch.release, std::slice::from_ref(&launch.backend))
+            .await
+            .into_iter()
+            .find(|finding| finding.subject.starts_with("port"))
+            .unwrap()
     };
     assert!(port_line().await.message.contains("already"));
     kill(stage.supervisor(&launch.backend), "KILL");
@@ -304,7 +379,11 @@ async fn an_ensure_that_is_dropped_at_any_moment_is_finished_by_the_next() {
     let stage = Stage::new();
     for round in 0..12_u64 {
         let launch = stage.launch_of(stage.release(round + 1, &[]));
-        let _dropped = tokio::time::timeout(Duration::from_micros(round * round * 300), stage.host().ensure(&launch)).await;
+        let _dropped = tokio::time::timeout(
+            Duration::from_micros(round * round * 300),
+            stage.host().ensure(&launch),
+        )
+        .await;
         stage.host().ensure(&launch).await.unwrap();
         until("an answer", || ask(&launch.backend)).await;
         until_one(&stage).await;
@@ -314,7 +393,8 @@ async fn an_ensure_that_is_dropped_at_any_moment_is_finished_by_the_next() {
 
 const KILLED_HOST: &str = "AGENTE_TEST_KILLED_HOST";
 
-/// Run in a process of its own, this test is the host that is killed; its parent is the one that finishes.
+/// Run in a process of its own, this test is the host that is killed; its parent is the one that
+/// finishes.
 #[tokio::test]
 async fn a_host_that_is_killed_at_any_moment_leaves_what_the_next_one_finishes() {
     if let Ok(state) = std::env::var(KILLED_HOST) {
@@ -322,9 +402,17 @@ async fn a_host_that_is_killed_at_any_moment_leaves_what_the_next_one_finishes()
         let (id, address) = launch.split_once('|').unwrap();
         let spec = Stage::new();
         let mut launch = spec.launch(&[]);
-        launch.backend = Backend { id: agente_engine::names::BackendId(id.to_owned()), address: address.to_owned() };
-        launch.release.scope.service = agente_engine::names::ServiceName::new(id.split_once("-test-").unwrap().0).unwrap();
-        let host = host_of(Path::new(state), Arc::clone(&spec.vault) as Arc<dyn Secrets>, spec.limits.clone());
+        launch.backend = Backend {
+            id: agente_engine::names::BackendId(id.to_owned()),
+            address: address.to_owned(),
+        };
+        launch.release.scope.service =
+            agente_engine::names::ServiceName::new(id.split_once("-test-").unwrap().0).unwrap();
+        let host = host_of(
+            Path::new(state),
+            Arc::clone(&spec.vault) as Arc<dyn Secrets>,
+            spec.limits.clone(),
+        );
         loop {
             host.ensure(&launch).await.unwrap();
             host.retire(&launch.backend, PATIENCE).await.unwrap();
@@ -334,8 +422,19 @@ async fn a_host_that_is_killed_at_any_moment_leaves_what_the_next_one_finishes()
     let launch = stage.launch(&[]);
     for round in 0..10_u64 {
         let mut host = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "launch::a_host_that_is_killed_at_any_moment_leaves_what_the_next_one_finishes"])
-            .env(KILLED_HOST, format!("{}|{}|{}", stage.state().display(), launch.backend.id, launch.backend.address))
+            .args([
+                "--exact",
+                "launch::a_host_that_is_killed_at_any_moment_leaves_what_the_next_one_finishes",
+            ])
+            .env(
+                KILLED_HOST,
+                format!(
+                    "{}|{}|{}",
+                    stage.state().display(),
+                    launch.backend.id,
+                    launch.backend.address
+                ),
+            )
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

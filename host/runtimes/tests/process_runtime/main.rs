@@ -1,6 +1,10 @@
 //! Local processes against real supervisors, real backends and real sockets.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it finds something amiss")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends where it finds something amiss"
+)]
 
 mod adopted;
 mod commands;

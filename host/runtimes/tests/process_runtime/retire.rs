@@ -13,12 +13,22 @@ async fn a_polite_backend_ends_at_once_and_retiring_again_finds_nothing() {
     until("an answer", || ask(&launch.backend)).await;
     until("both grandchildren", || (stage.processes().1.len() >= 3).then_some(())).await;
     let began = Instant::now();
-    assert_eq!(host.retire(&launch.backend, Duration::from_mins(1)).await.unwrap(), Retired { found: true, killed: false });
+    assert_eq!(
+        host.retire(&launch.backend, Duration::from_mins(1)).await.unwrap(),
+        Retired { found: true, killed: false }
+    );
     assert!(began.elapsed() < Duration::from_secs(30));
-    assert_eq!(stage.processes(), (Vec::new(), Vec::new()), "grandchildren too, in their own session too");
+    assert_eq!(
+        stage.processes(),
+        (Vec::new(), Vec::new()),
+        "grandchildren too, in their own session too"
+    );
     assert!(!stage.directory(&launch.backend).exists());
     assert_eq!(host.inspect(&launch.backend).await.unwrap(), BackendState::Absent);
-    assert_eq!(host.retire(&launch.backend, Duration::from_mins(1)).await.unwrap(), Retired { found: false, killed: false });
+    assert_eq!(
+        host.retire(&launch.backend, Duration::from_mins(1)).await.unwrap(),
+        Retired { found: false, killed: false }
+    );
 }
 
 #[tokio::test]
@@ -29,7 +39,10 @@ async fn a_backend_that_ignores_sigterm_is_killed_after_its_grace() {
     host.ensure(&launch).await.unwrap();
     until("an answer", || ask(&launch.backend)).await;
     let began = Instant::now();
-    assert_eq!(host.retire(&launch.backend, Duration::from_millis(700)).await.unwrap(), Retired { found: true, killed: true });
+    assert_eq!(
+        host.retire(&launch.backend, Duration::from_millis(700)).await.unwrap(),
+        Retired { found: true, killed: true }
+    );
     assert!(began.elapsed() >= Duration::from_millis(700));
     assert_eq!(stage.processes(), (Vec::new(), Vec::new()));
 }
@@ -37,12 +50,18 @@ async fn a_backend_that_ignores_sigterm_is_killed_after_its_grace() {
 #[tokio::test]
 async fn a_backend_whose_supervisor_was_killed_is_retired_by_the_host() {
     let stage = Stage::new();
-    for (behaviours, grace, killed) in [(vec!["child"], Duration::from_mins(1), false), (vec!["child", "ignore-term"], Duration::from_millis(300), true)] {
+    for (behaviours, grace, killed) in [
+        (vec!["child"], Duration::from_mins(1), false),
+        (vec!["child", "ignore-term"], Duration::from_millis(300), true),
+    ] {
         let launch = stage.launch(&behaviours);
         stage.host().ensure(&launch).await.unwrap();
         let serving = told_pid(&until("an answer", || ask(&launch.backend)).await);
         kill(stage.supervisor(&launch.backend), "KILL");
-        assert_eq!(stage.host().retire(&launch.backend, grace).await.unwrap(), Retired { found: true, killed });
+        assert_eq!(
+            stage.host().retire(&launch.backend, grace).await.unwrap(),
+            Retired { found: true, killed }
+        );
         assert!(!is_alive(serving));
         assert_eq!(stage.processes(), (Vec::new(), Vec::new()));
     }
@@ -55,10 +74,17 @@ async fn a_retire_that_is_given_up_goes_on_and_a_less_patient_one_ends_it() {
     stage.host().ensure(&launch).await.unwrap();
     until("an answer", || ask(&launch.backend)).await;
     let host = stage.host();
-    let dropped = tokio::time::timeout(Duration::from_millis(300), host.retire(&launch.backend, Duration::from_mins(10))).await;
+    let dropped = tokio::time::timeout(
+        Duration::from_millis(300),
+        host.retire(&launch.backend, Duration::from_mins(10)),
+    )
+    .await;
     assert!(dropped.is_err());
     let began = Instant::now();
-    assert_eq!(host.retire(&launch.backend, Duration::from_millis(100)).await.unwrap(), Retired { found: true, killed: true });
+    assert_eq!(
+        host.retire(&launch.backend, Duration::from_millis(100)).await.unwrap(),
+        Retired { found: true, killed: true }
+    );
     assert!(began.elapsed() < Duration::from_secs(20));
     assert_eq!(stage.processes(), (Vec::new(), Vec::new()));
 }

@@ -1,11 +1,15 @@
 //! A state directory of its own for each test, and a guard that leaves no process behind.
 
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::names::{BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp};
+use agente_engine::names::{
+    BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
+};
 use agente_engine::ports::{BackendState, Launch, Runtime, SecretValue, Secrets};
 use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
 use agente_engine::route::{Backend, Slot};
-use agente_runtimes::process::{ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand};
+use agente_runtimes::process::{
+    ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand,
+};
 use async_trait::async_trait;
 use sha2::Digest as _;
 use std::collections::BTreeMap;
@@ -34,7 +38,9 @@ impl Secrets for Vault {
     async fn value(&self, name: &str) -> Result<SecretValue, Fault> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let value = self.values.lock().unwrap().get(name).cloned();
-        value.map(SecretValue::new).ok_or_else(|| Fault::new(FaultKind::InvalidConfig, format!("there is no secret `{name}`")))
+        value.map(SecretValue::new).ok_or_else(|| {
+            Fault::new(FaultKind::InvalidConfig, format!("there is no secret `{name}`"))
+        })
     }
 }
 
@@ -61,8 +67,11 @@ impl Stage {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let service = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-        let limits =
-            SupervisionLimits { first_backoff: Duration::from_millis(50), longest_backoff: Duration::from_millis(400), ..SupervisionLimits::default() };
+        let limits = SupervisionLimits {
+            first_backoff: Duration::from_millis(50),
+            longest_backoff: Duration::from_millis(400),
+            ..SupervisionLimits::default()
+        };
         Self { folder: tempfile::tempdir().unwrap(), service, vault: Arc::default(), limits }
     }
 
@@ -81,7 +90,8 @@ impl Stage {
     }
 
     pub(crate) fn artifact(&self, name: &str, content: &[u8], mode: u32) -> Artifact {
-        let digest = Digest::new(format!("sha256:{}", hex::encode(sha2::Sha256::digest(content)))).unwrap();
+        let digest =
+            Digest::new(format!("sha256:{}", hex::encode(sha2::Sha256::digest(content)))).unwrap();
         let path = artifact_path(&self.state(), &digest, name);
         if !path.exists() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -102,9 +112,13 @@ impl Stage {
     pub(crate) fn release(&self, number: u64, behaviours: &[&str]) -> Release {
         let program = fs::read(env!("CARGO_BIN_EXE_agente-test-backend")).unwrap();
         let artifact = self.artifact("shop", &program, 0o755);
-        let command = ["./shop", "{port}"].iter().chain(behaviours).map(|&word| word.to_owned()).collect();
+        let command =
+            ["./shop", "{port}"].iter().chain(behaviours).map(|&word| word.to_owned()).collect();
         Release {
-            scope: Scope { service: ServiceName::new(&self.service).unwrap(), environment: EnvironmentName::new("test").unwrap() },
+            scope: Scope {
+                service: ServiceName::new(&self.service).unwrap(),
+                environment: EnvironmentName::new("test").unwrap(),
+            },
             number: ReleaseNumber(number),
             artifact,
             runtime: RuntimeSpec::Process(ProcessSpec {
@@ -139,7 +153,10 @@ impl Stage {
         let mark = format!("AGENTE_SERVICE={}", self.service);
         let (mut supervisors, mut backends) = (Vec::new(), Vec::new());
         for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
             if pid == std::process::id() || state_of(pid).is_none_or(|state| state == 'Z') {
                 continue;
             }
@@ -173,7 +190,15 @@ pub(crate) struct Bystander(pub(crate) std::process::Child);
 impl Bystander {
     pub(crate) fn sleeping() -> Self {
         let nothing = std::process::Stdio::null;
-        Self(std::process::Command::new("/bin/sleep").arg("600").stdin(nothing()).stdout(nothing()).stderr(nothing()).spawn().unwrap())
+        Self(
+            std::process::Command::new("/bin/sleep")
+                .arg("600")
+                .stdin(nothing())
+                .stdout(nothing())
+                .stderr(nothing())
+                .spawn()
+                .unwrap(),
+        )
     }
 }
 
@@ -192,7 +217,10 @@ impl Drop for Stage {
             if supervisors.is_empty() && backends.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "processes outlive the test: {supervisors:?} {backends:?}");
+            assert!(
+                Instant::now() < deadline,
+                "processes outlive the test: {supervisors:?} {backends:?}"
+            );
             for pid in supervisors.into_iter().chain(backends) {
                 kill(pid, "KILL");
             }
@@ -205,11 +233,18 @@ fn artifact_path(state: &Path, digest: &Digest, name: &str) -> PathBuf {
     state.join("artifacts").join(digest.as_str().trim_start_matches("sha256:")).join(name)
 }
 
-pub(crate) fn host_of(state: &Path, secrets: Arc<dyn Secrets>, limits: SupervisionLimits) -> ProcessRuntime {
+pub(crate) fn host_of(
+    state: &Path,
+    secrets: Arc<dyn Secrets>,
+    limits: SupervisionLimits,
+) -> ProcessRuntime {
     let artifacts = state.to_owned();
     ProcessRuntime::new(ProcessConfig {
         state: state.to_owned(),
-        supervisor: SupervisorCommand { program: PathBuf::from(env!("CARGO_BIN_EXE_agente-test-supervisor")), args: vec!["supervise".to_owned()] },
+        supervisor: SupervisorCommand {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_agente-test-supervisor")),
+            args: vec!["supervise".to_owned()],
+        },
         artifacts: Arc::new(move |digest, name| artifact_path(&artifacts, digest, name)),
         secrets,
         limits,
@@ -242,7 +277,10 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// Sends a signal; one that ends a process for certain is waited for, to the release of its locks.
 pub(crate) fn kill(pid: u32, signal: &str) {
-    let _gone = std::process::Command::new("/bin/kill").args(["-s", signal, &pid.to_string()]).stderr(std::process::Stdio::null()).status();
+    let _gone = std::process::Command::new("/bin/kill")
+        .args(["-s", signal, &pid.to_string()])
+        .stderr(std::process::Stdio::null())
+        .status();
     let deadline = Instant::now() + PATIENCE;
     while signal == "KILL" && is_alive(pid) {
         assert!(Instant::now() < deadline, "process {pid} can't be killed");
@@ -277,7 +315,12 @@ pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) ->
 }
 
 /// Looks at a backend until its state is as wanted.
-pub(crate) async fn until_state(host: &ProcessRuntime, backend: &Backend, what: &str, wanted: impl Fn(&BackendState) -> bool) -> BackendState {
+pub(crate) async fn until_state(
+    host: &ProcessRuntime,
+    backend: &Backend,
+    what: &str,
+    wanted: impl Fn(&BackendState) -> bool,
+) -> BackendState {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let state = host.inspect(backend).await.unwrap();

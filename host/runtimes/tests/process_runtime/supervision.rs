@@ -1,6 +1,8 @@
 //! What a supervisor does, and what happens without it.
 
-use crate::stage::{Bystander, Stage, ask, is_alive, kill, number, set_env, told_pid, until, until_state};
+use crate::stage::{
+    Bystander, Stage, ask, is_alive, kill, number, set_env, told_pid, until, until_state,
+};
 use agente_engine::ports::{BackendRole, BackendState, Runtime};
 use agente_engine::release::EnvValue;
 use agente_runtimes::process::{Up, UpOutcome};
@@ -18,13 +20,23 @@ async fn a_crash_loop_is_told_and_its_waits_grow() {
     let host = stage.host();
     let launch = stage.launch(&["exit=3"]);
     host.ensure(&launch).await.unwrap();
-    let seen = until_state(&host, &launch.backend, "four restarts", |state| matches!(state, BackendState::Starting { restarts: 4.., .. })).await;
+    let seen = until_state(&host, &launch.backend, "four restarts", |state| {
+        matches!(state, BackendState::Starting { restarts: 4.., .. })
+    })
+    .await;
     let BackendState::Starting { detail, .. } = seen else { unreachable!() };
     assert!(detail.contains("exit code 3"), "{detail}");
     let tail = host.log_tail(&launch.backend, 100).await.unwrap();
-    let waits: Vec<&str> = tail.iter().filter_map(|line| line.split_once("started again in ")).map(|(_, rest)| rest.split(' ').next().unwrap()).collect();
+    let waits: Vec<&str> = tail
+        .iter()
+        .filter_map(|line| line.split_once("started again in "))
+        .map(|(_, rest)| rest.split(' ').next().unwrap())
+        .collect();
     assert_eq!(&waits[..4], ["50ms", "100ms", "200ms", "400ms"]);
-    assert!(host.retire(&launch.backend, Duration::from_secs(5)).await.unwrap().found, "also between two runs");
+    assert!(
+        host.retire(&launch.backend, Duration::from_secs(5)).await.unwrap().found,
+        "also between two runs"
+    );
     assert_eq!(stage.processes(), (Vec::new(), Vec::new()));
 }
 
@@ -38,9 +50,15 @@ async fn a_crashed_backend_comes_back_without_what_it_had_left_behind() {
     until("both grandchildren", || (stage.processes().1.len() >= 3).then_some(())).await;
     let before = stage.processes().1;
     kill(first, "ABRT");
-    let second = until("another one", || ask(&launch.backend).map(|answer| told_pid(&answer)).filter(|pid| *pid != first)).await;
+    let second = until("another one", || {
+        ask(&launch.backend).map(|answer| told_pid(&answer)).filter(|pid| *pid != first)
+    })
+    .await;
     assert!(before.iter().all(|pid| !is_alive(*pid)), "of {before:?} something is left");
-    let seen = until_state(&host, &launch.backend, "running again", |state| matches!(state, BackendState::Running { restarts: 1, .. })).await;
+    let seen = until_state(&host, &launch.backend, "running again", |state| {
+        matches!(state, BackendState::Running { restarts: 1, .. })
+    })
+    .await;
     assert!(is_running(&seen) && is_alive(second));
     assert_eq!(stage.record(&launch.backend, "status.json")["last_exit"], "killed by SIGABRT");
 }
@@ -64,7 +82,10 @@ async fn a_killed_supervisor_leaves_its_backend_serving_and_the_next_takes_it_ov
     assert_ne!(stage.supervisor(&launch.backend), supervisor);
     assert_eq!(stage.processes().0.len(), 1);
     kill(first, "KILL");
-    let second = until("another one", || ask(&launch.backend).map(|answer| told_pid(&answer)).filter(|pid| *pid != first)).await;
+    let second = until("another one", || {
+        ask(&launch.backend).map(|answer| told_pid(&answer)).filter(|pid| *pid != first)
+    })
+    .await;
     assert!(is_alive(second));
     assert_eq!(stage.processes().1.len(), 2, "with its one child, and without the old one's");
 }
@@ -117,7 +138,10 @@ async fn a_number_that_was_given_to_a_stranger_is_neither_ours_nor_touched() {
     status["process"]["pid"] = stranger.0.id().into();
     stage.write_record(&launch.backend, "status.json", &status);
     let seen = host.inspect(&launch.backend).await.unwrap();
-    assert!(matches!(&seen, BackendState::Ended { detail } if detail.contains("agente-host up")), "{seen:?}");
+    assert!(
+        matches!(&seen, BackendState::Ended { detail } if detail.contains("agente-host up")),
+        "{seen:?}"
+    );
     host.ensure(&launch).await.unwrap();
     until("an answer", || ask(&launch.backend)).await;
     host.retire(&launch.backend, Duration::from_secs(5)).await.unwrap();
@@ -140,7 +164,13 @@ async fn after_a_reboot_up_starts_what_is_live_and_asks_for_secrets_again() {
     }
     let (live, kept) = (&launches[0], &launches[1]);
     host.assign(&kept.backend, BackendRole::Kept).await.unwrap();
-    assert!(host.up(&launches).await.iter().all(|up| matches!(up.outcome, UpOutcome::Running | UpOutcome::KeptAside)), "all stands: nothing to do");
+    assert!(
+        host.up(&launches)
+            .await
+            .iter()
+            .all(|up| matches!(up.outcome, UpOutcome::Running | UpOutcome::KeptAside)),
+        "all stands: nothing to do"
+    );
     for launch in &launches {
         let serving = told_pid(&ask(&launch.backend).unwrap());
         kill(stage.supervisor(&launch.backend), "KILL");
@@ -154,11 +184,15 @@ async fn after_a_reboot_up_starts_what_is_live_and_asks_for_secrets_again() {
     }
     until("their end", || (stage.processes() == (Vec::new(), Vec::new())).then_some(())).await;
     let seen = host.inspect(&live.backend).await.unwrap();
-    assert!(matches!(&seen, BackendState::Ended { detail } if detail.contains("the machine was started again")), "{seen:?}");
+    assert!(
+        matches!(&seen, BackendState::Ended { detail } if detail.contains("the machine was started again")),
+        "{seen:?}"
+    );
     stage.vault.values.lock().unwrap().insert("db".to_owned(), "after".to_owned());
     let asked = stage.vault.asked.load(Ordering::SeqCst);
     let up = stage.host().up(&launches).await;
-    let expected = [(live, UpOutcome::Started), (kept, UpOutcome::KeptAside)].map(|(launch, outcome)| Up { backend: launch.backend.id.clone(), outcome });
+    let expected = [(live, UpOutcome::Started), (kept, UpOutcome::KeptAside)]
+        .map(|(launch, outcome)| Up { backend: launch.backend.id.clone(), outcome });
     assert_eq!(up, expected);
     assert_eq!(stage.vault.asked.load(Ordering::SeqCst), asked + 1);
     assert!(until("an answer", || ask(&live.backend)).await.contains("env DB=after"));
@@ -178,12 +212,18 @@ async fn a_supervisor_outlives_its_terminal_and_ends_with_its_backend_when_told_
     }
     // It still does its work: what crashes comes back.
     kill(serving, "KILL");
-    until("another one", || ask(&launch.backend).map(|answer| told_pid(&answer)).filter(|pid| *pid != serving)).await;
+    until("another one", || {
+        ask(&launch.backend).map(|answer| told_pid(&answer)).filter(|pid| *pid != serving)
+    })
+    .await;
     assert_eq!(stage.supervisor(&launch.backend), supervisor);
     kill(supervisor, "TERM");
     until("their end", || (stage.processes() == (Vec::new(), Vec::new())).then_some(())).await;
     let seen = host.inspect(&launch.backend).await.unwrap();
-    assert!(matches!(&seen, BackendState::Ended { detail } if detail.contains("killed by SIGTERM")), "{seen:?}");
+    assert!(
+        matches!(&seen, BackendState::Ended { detail } if detail.contains("killed by SIGTERM")),
+        "{seen:?}"
+    );
     assert_eq!(stage.record(&launch.backend, "role")["role"], "live");
     assert_eq!(host.up(std::slice::from_ref(&launch)).await[0].outcome, UpOutcome::Started);
     until("an answer", || ask(&launch.backend)).await;
@@ -211,15 +251,35 @@ async fn an_idle_supervisor_is_small_and_uses_next_to_no_time() {
     let supervisor = stage.supervisor(&launch.backend);
     let threads = fs::read_dir(format!("/proc/{supervisor}/task")).unwrap().count();
     let status = fs::read_to_string(format!("/proc/{supervisor}/status")).unwrap();
-    let field = |name: &str| -> u64 { status.lines().find_map(|line| line.strip_prefix(name)).unwrap().split_whitespace().next().unwrap().parse().unwrap() };
+    let field = |name: &str| -> u64 {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
     assert_eq!(threads, 1);
     assert!(field("RssAnon:") < 2048, "{} KiB of its own", field("RssAnon:"));
     let wakes = || {
         let status = fs::read_to_string(format!("/proc/{supervisor}/status")).unwrap();
-        status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap().trim().parse::<u64>().unwrap()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
+            .unwrap()
+            .trim()
+            .parse::<u64>()
+            .unwrap()
     };
     let before = (wakes(), std::time::Instant::now());
     until("a few looks at the log", || (wakes() >= before.0 + 4).then_some(())).await;
-    assert!(before.1.elapsed() > Duration::from_secs(1), "four wakes within {:?}: it is busy", before.1.elapsed());
+    assert!(
+        before.1.elapsed() > Duration::from_secs(1),
+        "four wakes within {:?}: it is busy",
+        before.1.elapsed()
+    );
     assert_eq!(number(&stage.record(&launch.backend, "supervisor.json"), "pid"), supervisor);
 }

@@ -1,7 +1,9 @@
 //! A backend that is as good or bad as its arguments say: `<port> [behaviour …]`.
 //!
-//! It answers each connection with its process number, environment and arguments as HTTP. Behaviours: `crash-after=<ms>`, `crash-on-request`, `exit=<code>`, `ignore-term`,
-//! `child` (starts a grandchild that sleeps, and tells its number), `detached-child` (the same in a session of its own), `lines=<count>` (writes numbered lines), `print=<text>`.
+//! It answers each connection with its process number, environment and arguments as HTTP.
+//! Behaviours: `crash-after=<ms>`, `crash-on-request`, `exit=<code>`, `ignore-term`,
+//! `child` (starts a grandchild that sleeps, and tells its number), `detached-child` (the same in a
+//! session of its own), `lines=<count>` (writes numbered lines), `print=<text>`.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -12,7 +14,11 @@ use std::time::Duration;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let port = arguments.first().and_then(|port| port.parse::<u16>().ok());
-    let value = |name: &str| arguments.iter().find_map(|argument| argument.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')));
+    let value = |name: &str| {
+        arguments.iter().find_map(|argument| {
+            argument.strip_prefix(name).and_then(|rest| rest.strip_prefix('='))
+        })
+    };
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     let mut out = std::io::stdout();
     if has("ignore-term") {
@@ -27,7 +33,10 @@ fn main() {
         exit(code);
     }
     let mut children = String::new();
-    for (behaviour, program, words) in [("child", "/bin/sleep", &["600"][..]), ("detached-child", "/usr/bin/setsid", &["/bin/sleep", "600"][..])] {
+    for (behaviour, program, words) in [
+        ("child", "/bin/sleep", &["600"][..]),
+        ("detached-child", "/usr/bin/setsid", &["/bin/sleep", "600"][..]),
+    ] {
         if has(behaviour)
             && let Ok(child) = Command::new(program).args(words).spawn()
         {
@@ -63,7 +72,12 @@ fn main() {
         for argument in std::env::args() {
             let _infallible = writeln!(body, "arg {argument}");
         }
-        let _infallible = writeln!(body, "cwd {}", std::env::current_dir().unwrap_or_default().display());
-        let _written = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let _infallible =
+            writeln!(body, "cwd {}", std::env::current_dir().unwrap_or_default().display());
+        let _written = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
     }
 }

@@ -27,14 +27,18 @@ impl Bench {
 
     async fn import(&self, path: &Path) -> (Digest, PathBuf) {
         match self.store.import_artifact(path).await.unwrap() {
-            Artifact::File { digest, name } => (digest.clone(), self.store.artifact_path(&digest, &name).unwrap()),
+            Artifact::File { digest, name } => {
+                (digest.clone(), self.store.artifact_path(&digest, &name).unwrap())
+            }
             other => panic!("{other:?}"),
         }
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            std::fs::read_dir(self.store.directory.artifacts()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(self.store.directory.artifacts())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -42,18 +46,34 @@ impl Bench {
     /// Makes an artifact look old enough to be pruned.
     fn age(&self, digest: &Digest) {
         let folder = folder_of(&self.store.directory.artifacts(), digest);
-        File::open(folder).unwrap().set_modified(SystemTime::now() - YOUNG - Duration::from_secs(1)).unwrap();
+        File::open(folder)
+            .unwrap()
+            .set_modified(SystemTime::now() - YOUNG - Duration::from_secs(1))
+            .unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_program_is_kept_under_its_digest_whole_executable_and_read_only() {
     let bench = Bench::new().await;
-    let bytes: Vec<u8> = (0..1_000_003_u32).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect();
+    let bytes: Vec<u8> = (0..1_000_003_u32)
+        .map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1])
+        .collect();
     let (digest, path) = bench.import(&bench.program("shop", &bytes, 0o4755)).await;
-    assert_eq!(path, bench.store.directory.root().join(format!("artifacts/{}/shop", hex::encode(Sha256::digest(&bytes)))));
+    assert_eq!(
+        path,
+        bench
+            .store
+            .directory
+            .root()
+            .join(format!("artifacts/{}/shop", hex::encode(Sha256::digest(&bytes))))
+    );
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
-    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o555, "executable, and neither writable nor set-uid");
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().mode() & 0o7777,
+        0o555,
+        "executable, and neither writable nor set-uid"
+    );
     bench.store.verify_artifact(&digest, "shop").await.unwrap();
 
     let (_, text) = bench.import(&bench.program("notes.txt", b"plain", 0o644)).await;
@@ -80,7 +100,15 @@ async fn the_same_bytes_are_kept_once_and_a_damaged_copy_is_replaced() {
         bench.store.verify_artifact(&digest, "shop").await.unwrap();
     }
     std::fs::remove_file(&path).unwrap();
-    assert!(bench.store.verify_artifact(&digest, "shop").await.unwrap_err().message.contains("can't be read"));
+    assert!(
+        bench
+            .store
+            .verify_artifact(&digest, "shop")
+            .await
+            .unwrap_err()
+            .message
+            .contains("can't be read")
+    );
 }
 
 #[tokio::test]
@@ -109,15 +137,21 @@ async fn a_host_that_is_killed_while_it_copies_leaves_no_artifact_and_the_next_i
     }
     let bench = Bench::new().await;
     let source = bench.program("shop", &vec![1; 64 * 1024 * 1024], 0o755);
-    let mut other =
-        Other::start("artifacts::tests::a_host_that_is_killed_while_it_copies_leaves_no_artifact_and_the_next_import_succeeds", bench.folder.path());
+    let mut other = Other::start(
+        "artifacts::tests::a_host_that_is_killed_while_it_copies_leaves_no_artifact_and_the_next_import_succeeds",
+        bench.folder.path(),
+    );
     assert_eq!(other.says(), "ready");
     // The partial copy is there from its first byte to its rename.
     while !bench.names().iter().any(|name| name.starts_with(PARTIAL)) {
         std::thread::yield_now();
     }
     other.kill();
-    assert!(bench.names().iter().any(|name| name.starts_with(PARTIAL)), "it was killed too late: {:?}", bench.names());
+    assert!(
+        bench.names().iter().any(|name| name.starts_with(PARTIAL)),
+        "it was killed too late: {:?}",
+        bench.names()
+    );
     let digest = digest_of(&source).unwrap();
     assert!(bench.store.verify_artifact(&digest, "shop").await.is_err());
 
@@ -131,7 +165,14 @@ async fn what_is_no_program_file_is_refused_by_name_before_anything_is_written()
     let bench = Bench::new().await;
     let folder = bench.folder.path();
     let pipe = folder.join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
     let empty = bench.program("empty", b"", 0o755);
     for (path, words) in [
         (folder.join("missing"), "missing` is not there"),
@@ -141,7 +182,12 @@ async fn what_is_no_program_file_is_refused_by_name_before_anything_is_written()
         (folder.join("empty/shop"), "can't be read"),
     ] {
         let fault = Fault::from(bench.store.import_artifact(&path).await.unwrap_err());
-        assert!(fault.kind == FaultKind::InvalidConfig && fault.message.contains(words) && fault.hint.is_some(), "{fault:?}");
+        assert!(
+            fault.kind == FaultKind::InvalidConfig
+                && fault.message.contains(words)
+                && fault.hint.is_some(),
+            "{fault:?}"
+        );
     }
     assert_eq!(bench.names(), Vec::<String>::new());
 }
@@ -215,7 +261,11 @@ async fn pruning_keeps_what_is_new_needed_standing_or_young() {
     let pruned = bench.store.prune_artifacts(1).await.unwrap();
     let mut removed = digests[2..4].to_vec();
     removed.sort();
-    assert_eq!(pruned, Pruned { digests: removed, bytes: 20 }, "releases 3 and 4 are neither newest nor in use");
+    assert_eq!(
+        pruned,
+        Pruned { digests: removed, bytes: 20 },
+        "releases 3 and 4 are neither newest nor in use"
+    );
     assert_eq!(bench.names().len(), 4);
     bench.store.verify_artifact(&digests[0], "shop").await.unwrap();
     bench.store.verify_artifact(&digests[5], "shop").await.unwrap();

@@ -14,7 +14,15 @@ async fn journal(store: &EmbeddedStore) -> Scope {
     let second = DeploymentId("d-2".into());
     for step in 0..2 {
         let event = Event::Step { step, event: StepEvent::Started };
-        agente_engine::ports::Store::append(store, &second, open.fence(), &event, &sample::open_state(&second)).await.unwrap();
+        agente_engine::ports::Store::append(
+            store,
+            &second,
+            open.fence(),
+            &event,
+            &sample::open_state(&second),
+        )
+        .await
+        .unwrap();
     }
     open.lease.release().await.unwrap();
     sample::scope("shop")
@@ -22,7 +30,8 @@ async fn journal(store: &EmbeddedStore) -> Scope {
 
 /// Runs statements on the file as somebody with another program would, past the triggers.
 async fn tamper(store: &EmbeddedStore, statements: &'static str) {
-    let free = "DROP TRIGGER IF EXISTS entry_is_never_changed; DROP TRIGGER IF EXISTS entry_is_never_removed; PRAGMA foreign_keys = OFF;";
+    let free = "DROP TRIGGER IF EXISTS entry_is_never_changed; DROP TRIGGER IF EXISTS \
+                entry_is_never_removed; PRAGMA foreign_keys = OFF;";
     sqlx::raw_sql(free).execute(store.database.writer()).await.unwrap();
     sqlx::raw_sql(statements).execute(store.database.writer()).await.unwrap();
 }
@@ -31,7 +40,9 @@ async fn first_broken(statements: &'static str) -> (u64, String) {
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
     let scope = journal(&store).await;
-    let ChainState::Intact { entries: 7, .. } = store.verify_chain(&scope).await.unwrap() else { panic!("broken before it was tampered with") };
+    let ChainState::Intact { entries: 7, .. } = store.verify_chain(&scope).await.unwrap() else {
+        panic!("broken before it was tampered with")
+    };
     tamper(&store, statements).await;
     match store.verify_chain(&scope).await.unwrap() {
         ChainState::Broken { position, message, .. } => (position, message),
@@ -51,7 +62,10 @@ async fn each_changed_column_of_an_entry_is_found_where_it_is() {
         "UPDATE entry SET hash = zeroblob(32) WHERE position = 3",
     ] {
         let (position, message) = first_broken(statement).await;
-        assert!(position == 3 && message.contains("was changed"), "{statement}: {position} {message}");
+        assert!(
+            position == 3 && message.contains("was changed"),
+            "{statement}: {position} {message}"
+        );
     }
 }
 
@@ -61,17 +75,24 @@ async fn removed_swapped_and_cut_entries_are_found() {
     assert!(position == 4 && message.contains("entry 4 is missing"), "{position} {message}");
     let (position, message) = first_broken("DELETE FROM entry WHERE position >= 6").await;
     assert!(position == 6 && message.contains("there were 7, there are 5"), "{position} {message}");
-    let (position, _) = first_broken("DELETE FROM entry WHERE position = 1; UPDATE entry SET position = position - 1").await;
+    let (position, _) = first_broken(
+        "DELETE FROM entry WHERE position = 1; UPDATE entry SET position = position - 1",
+    )
+    .await;
     assert_eq!(position, 1);
-    let swap = "UPDATE entry SET position = 99 WHERE position = 2; UPDATE entry SET position = 2 WHERE position = 3; UPDATE entry SET position = 3 WHERE position = 99";
+    let swap = "UPDATE entry SET position = 99 WHERE position = 2; UPDATE entry SET position = 2 \
+                WHERE position = 3; UPDATE entry SET position = 3 WHERE position = 99";
     assert_eq!(first_broken(swap).await.0, 2);
-    let (position, _) = first_broken("DELETE FROM entry WHERE position = 7; UPDATE scope SET head_position = 6").await;
+    let (position, _) =
+        first_broken("DELETE FROM entry WHERE position = 7; UPDATE scope SET head_position = 6")
+            .await;
     assert_eq!(position, 7, "the end was moved without its hash");
 }
 
 #[tokio::test]
 async fn a_changed_state_is_found_by_the_newest_entry() {
-    let (position, message) = first_broken("UPDATE scope SET state = replace(state, 'd-2', 'd-1')").await;
+    let (position, message) =
+        first_broken("UPDATE scope SET state = replace(state, 'd-2', 'd-1')").await;
     assert!(position == 7 && message.contains("state of shop/production"), "{position} {message}");
     let (position, _) = first_broken("UPDATE scope SET state = NULL").await;
     assert_eq!(position, 7);
@@ -84,12 +105,19 @@ async fn a_changed_history_is_found_by_the_entries() {
         ("UPDATE deployment SET opened = opened - 1 WHERE id = 'd-2'", 5),
         ("UPDATE deployment SET release = 9 WHERE id = 'd-1'", 1),
         ("UPDATE deployment SET kind = '{\"kind\":\"deploy\"}' WHERE id = 'd-1'", 1),
-        ("UPDATE deployment SET outcome = '{\"outcome\":\"promoted\",\"notes\":[]}' WHERE id = 'd-1'", 1),
+        (
+            "UPDATE deployment SET outcome = '{\"outcome\":\"promoted\",\"notes\":[]}' WHERE id = \
+             'd-1'",
+            1,
+        ),
         ("UPDATE deployment SET closed = 1 WHERE id = 'd-2'", 5),
         ("DELETE FROM deployment WHERE id = 'd-2'", 5),
     ] {
         let (position, message) = first_broken(statement).await;
-        assert!(position == wanted && message.contains("history"), "{statement}: {position} {message}");
+        assert!(
+            position == wanted && message.contains("history"),
+            "{statement}: {position} {message}"
+        );
     }
 }
 
@@ -102,7 +130,15 @@ async fn appending_after_a_cut_does_not_hide_it() {
     let lease = store.acquire(&scope, sample::holder(), None).await.unwrap();
     let deployment = DeploymentId("d-2".into());
     let event = Event::Resumed { by: "ann".into() };
-    agente_engine::ports::Store::append(&store, &deployment, lease.fence(), &event, &sample::open_state(&deployment)).await.unwrap();
+    agente_engine::ports::Store::append(
+        &store,
+        &deployment,
+        lease.fence(),
+        &event,
+        &sample::open_state(&deployment),
+    )
+    .await
+    .unwrap();
     let found = store.verify_chain(&scope).await.unwrap();
     assert!(matches!(found, ChainState::Broken { position: 7, .. }), "{found:?}");
 }
@@ -116,14 +152,27 @@ async fn entries_can_not_be_changed_or_removed_through_the_file_as_it_is() {
         let refused = sqlx::raw_sql(statement).execute(store.database.writer()).await.unwrap_err();
         assert!(refused.to_string().contains("are never"), "{refused}");
     }
-    assert!(matches!(store.verify_chain(&scope).await.unwrap(), ChainState::Intact { entries: 7, .. }));
+    assert!(matches!(
+        store.verify_chain(&scope).await.unwrap(),
+        ChainState::Intact { entries: 7, .. }
+    ));
     let nothing = store.verify_chain(&sample::scope("other")).await.unwrap();
     assert!(matches!(nothing, ChainState::Intact { entries: 0, .. }));
 }
 
 #[test]
 fn no_two_entries_give_the_same_bytes() {
-    let link = Link { service: "a", environment: "bc", position: 1, deployment: "d", sequence: 0, at: 5, fence: 1, event: "{}", state_digest: &[0; 32] };
+    let link = Link {
+        service: "a",
+        environment: "bc",
+        position: 1,
+        deployment: "d",
+        sequence: 0,
+        at: 5,
+        fence: 1,
+        event: "{}",
+        state_digest: &[0; 32],
+    };
     let hash = link.hash(&[0; 32]);
     assert_eq!(hash, Link { service: "a", ..link }.hash(&[0; 32]));
     assert_ne!(hash, Link { service: "ab", environment: "c", ..link }.hash(&[0; 32]));

@@ -27,7 +27,12 @@ async fn commits_are_synced_to_a_log_and_foreign_keys_hold() {
     let store = sample::store(folder.path()).await;
     let ask = |question: &'static str| {
         let store = store.clone();
-        async move { sqlx::query_scalar::<_, String>(question).fetch_one(store.database.writer()).await.unwrap() }
+        async move {
+            sqlx::query_scalar::<_, String>(question)
+                .fetch_one(store.database.writer())
+                .await
+                .unwrap()
+        }
     };
     assert_eq!(ask("SELECT journal_mode FROM pragma_journal_mode").await, "wal");
     assert_eq!(ask("SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous").await, "2");
@@ -38,7 +43,9 @@ async fn commits_are_synced_to_a_log_and_foreign_keys_hold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_first_openings_at_once_make_one_store() {
     let folder = tempfile::tempdir().unwrap();
-    let tasks: Vec<_> = (0..16).map(|_| tokio::spawn(EmbeddedStore::open(sample::directory(folder.path())))).collect();
+    let tasks: Vec<_> = (0..16)
+        .map(|_| tokio::spawn(EmbeddedStore::open(sample::directory(folder.path()))))
+        .collect();
     let mut ids = BTreeSet::new();
     for task in tasks {
         ids.insert(task.await.unwrap().unwrap().id().to_owned());
@@ -61,14 +68,23 @@ async fn looking_for_a_store_makes_none() {
 async fn a_newer_schema_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
-    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {}", schema::VERSION + 1))).execute(store.database.writer()).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {}", schema::VERSION + 1)))
+        .execute(store.database.writer())
+        .await
+        .unwrap();
     store.close().await;
     let before = std::fs::read(store.database.path()).unwrap();
 
     let error = EmbeddedStore::open(sample::directory(folder.path())).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found, known, .. } if found == known + 1), "{error:?}");
+    assert!(
+        matches!(error, OpenError::Newer { found, known, .. } if found == known + 1),
+        "{error:?}"
+    );
     let fault = Fault::from(error);
-    assert!(fault.message.contains("was written by a newer agente-host") && fault.hint.is_some(), "{fault:?}");
+    assert!(
+        fault.message.contains("was written by a newer agente-host") && fault.hint.is_some(),
+        "{fault:?}"
+    );
     assert_eq!(std::fs::read(store.database.path()).unwrap(), before);
 }
 
@@ -76,16 +92,26 @@ async fn a_newer_schema_is_refused_and_left_as_it_is() {
 async fn another_programs_database_and_what_is_no_database_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let directory = sample::directory(folder.path());
-    let options = SqliteConnectOptions::new().filename(directory.database()).create_if_missing(true);
+    let options =
+        SqliteConnectOptions::new().filename(directory.database()).create_if_missing(true);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql("CREATE TABLE recipes (name TEXT)").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let error = EmbeddedStore::open(directory.clone()).await.unwrap_err();
     assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
 
-    std::fs::write(directory.database(), "no database at all, but long enough to be looked at ".repeat(50)).unwrap();
+    std::fs::write(
+        directory.database(),
+        "no database at all, but long enough to be looked at ".repeat(50),
+    )
+    .unwrap();
     let fault = Fault::from(EmbeddedStore::open(directory).await.unwrap_err());
-    assert!(fault.message.contains("damaged, or not a SQLite file") && fault.hint.unwrap().contains("backup"), "{}", fault.message);
+    assert!(
+        fault.message.contains("damaged, or not a SQLite file")
+            && fault.hint.unwrap().contains("backup"),
+        "{}",
+        fault.message
+    );
 }
 
 #[tokio::test]
@@ -94,12 +120,20 @@ async fn a_full_disk_is_told_in_words_and_passes() {
     let store = sample::store(folder.path()).await;
     let open = sample::open_deployment(&store, "shop").await;
     let state = sample::open_state(&open.deployment);
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(store.database.writer()).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(store.database.writer()).await.unwrap();
+    let pages: i64 =
+        sqlx::query_scalar("PRAGMA page_count").fetch_one(store.database.writer()).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
+        .execute(store.database.writer())
+        .await
+        .unwrap();
     let long = Event::Resumed { by: "ann".repeat(10_000) };
     let fault = fault_of(open.append(&long, &state).await);
     assert_eq!(fault.kind, FaultKind::JournalUnavailable);
-    assert!(fault.message.contains("the entry of deployment `d-1` was not written: the disk") && fault.message.ends_with("is full"), "{fault}");
+    assert!(
+        fault.message.contains("the entry of deployment `d-1` was not written: the disk")
+            && fault.message.ends_with("is full"),
+        "{fault}"
+    );
     assert!(fault.retryable && fault.hint.as_ref().unwrap().contains("df -h"), "{fault:?}");
     assert_eq!(fault.causes.len(), 1, "{:?}", fault.causes);
     assert_eq!(store.entries(&open.deployment).await.unwrap().len(), 1);
@@ -115,7 +149,11 @@ async fn a_read_only_file_is_told_in_words() {
     let open = sample::open_deployment(&store, "shop").await;
     set(&store, "PRAGMA query_only = ON").await;
     let fault = fault_of(open.append(&STARTED, &sample::open_state(&open.deployment)).await);
-    assert!(fault.kind == FaultKind::JournalUnavailable && fault.message.contains("can't be written to"), "{fault}");
+    assert!(
+        fault.kind == FaultKind::JournalUnavailable
+            && fault.message.contains("can't be written to"),
+        "{fault}"
+    );
     assert!(fault.hint.unwrap().contains("ls -l"));
 }
 
@@ -125,7 +163,11 @@ async fn a_file_that_another_process_keeps_locked_is_told_in_words_and_read_on()
     let store = sample::store(folder.path()).await;
     let open = sample::open_deployment(&store, "shop").await;
     set(&store, "PRAGMA busy_timeout = 50").await;
-    let mut other = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(store.database.path())).await.unwrap();
+    let mut other = SqliteConnection::connect_with(
+        &SqliteConnectOptions::new().filename(store.database.path()),
+    )
+    .await
+    .unwrap();
     let locked = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let fault = fault_of(open.append(&STARTED, &sample::open_state(&open.deployment)).await);
     assert!(fault.message.contains("another process kept") && fault.retryable, "{fault}");

@@ -16,15 +16,28 @@ fn started(step: usize) -> Event {
 
 /// One of each event that can come between the first entry and the last.
 fn middle_events() -> Vec<Event> {
-    let fault = Fault::new(FaultKind::Unhealthy, "the check `ready` said: „no“\n").hint("look").because(&std::io::Error::other("refused")).retryable();
-    let output = StepOutput { notes: vec!["two notes".into(), "ünïcode".into()], drained: Some(true), ..StepOutput::default() };
+    let fault = Fault::new(FaultKind::Unhealthy, "the check `ready` said: „no“\n")
+        .hint("look")
+        .because(&std::io::Error::other("refused"))
+        .retryable();
+    let output = StepOutput {
+        notes: vec!["two notes".into(), "ünïcode".into()],
+        drained: Some(true),
+        ..StepOutput::default()
+    };
     let step = |event| Event::Step { step: 1, event };
     vec![
         step(StepEvent::Started),
         step(StepEvent::Succeeded { output: output.clone() }),
         step(StepEvent::Refused { fault: fault.clone() }),
         step(StepEvent::Lost { fault: fault.clone() }),
-        Event::Decided(Decision { id: 7, decision: DecisionKind::Abort, by: "bob@desk".into(), reason: Some("why not".into()), at: Timestamp(9) }),
+        Event::Decided(Decision {
+            id: 7,
+            decision: DecisionKind::Abort,
+            by: "bob@desk".into(),
+            reason: Some("why not".into()),
+            at: Timestamp(9),
+        }),
         Event::TurnedBack { fault: fault.clone() },
         step(StepEvent::UndoStarted),
         step(StepEvent::UndoFailed { fault }),
@@ -64,8 +77,13 @@ async fn every_event_is_read_back_as_it_was_written_after_reopening() {
     let store = sample::store(folder.path()).await;
     assert_eq!(store.id(), id, "the id stays with the store");
     let entries = store.entries(&open.deployment).await.unwrap();
-    assert_eq!(entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), (0..events.len() as u64).collect::<Vec<_>>());
-    assert!(entries.is_sorted_by_key(|entry| entry.at) && entries[0].at > Timestamp(1_700_000_000_000));
+    assert_eq!(
+        entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(),
+        (0..events.len() as u64).collect::<Vec<_>>()
+    );
+    assert!(
+        entries.is_sorted_by_key(|entry| entry.at) && entries[0].at > Timestamp(1_700_000_000_000)
+    );
     assert_eq!(entries.iter().map(|entry| entry.event.clone()).collect::<Vec<_>>(), events);
     assert_eq!(store.entries_after(&open.deployment, Some(9)).await.unwrap(), entries[10..]);
     assert_eq!(store.entries_after(&open.deployment, Some(11)).await.unwrap(), []);
@@ -81,13 +99,25 @@ async fn history_has_a_row_per_deployment_newest_first() {
     let store = sample::store(folder.path()).await;
     let open = sample::open_deployment(&store, "shop").await;
     let second = open.next("d-0-sorts-before-the-first", 2).await;
-    store.create_release(&sample::scope("other"), sample::file_artifact('b'), sample::runtime()).await.unwrap();
+    store
+        .create_release(&sample::scope("other"), sample::file_artifact('b'), sample::runtime())
+        .await
+        .unwrap();
 
     let scope = sample::scope("shop");
     let rows = store.history(&scope, 10).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>(), [second.clone(), open.deployment.clone()]);
-    assert_eq!((rows[0].closed, &rows[0].outcome, rows[0].release), (None, &None, ReleaseNumber(2)));
-    assert_eq!((rows[1].kind, rows[1].by.as_str(), rows[1].artifact.as_str()), (DeploymentKind::Rollback { fast: true }, "ann@desk", "shop (aaaaaaaaaaaa)"));
+    assert_eq!(
+        rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>(),
+        [second.clone(), open.deployment.clone()]
+    );
+    assert_eq!(
+        (rows[0].closed, &rows[0].outcome, rows[0].release),
+        (None, &None, ReleaseNumber(2))
+    );
+    assert_eq!(
+        (rows[1].kind, rows[1].by.as_str(), rows[1].artifact.as_str()),
+        (DeploymentKind::Rollback { fast: true }, "ann@desk", "shop (aaaaaaaaaaaa)")
+    );
     assert_eq!(rows[1].outcome, Some(sample::promoted()));
     assert!(rows[1].closed >= Some(rows[1].opened));
     assert_eq!(store.history(&scope, 1).await.unwrap(), rows[..1]);
@@ -157,9 +187,17 @@ async fn entries_that_do_not_fit_are_refused_and_leave_no_trace() {
     let opens = |id: &str| Event::Opened { plan: Box::new(sample::plan(id, &scope, 2)) };
 
     let never_opened = fault_of(store.append(&other, open.fence(), &started(0), &state).await);
-    assert!(never_opened.kind == FaultKind::Internal && never_opened.message.contains("`d-2` was never opened"), "{never_opened}");
+    assert!(
+        never_opened.kind == FaultKind::Internal
+            && never_opened.message.contains("`d-2` was never opened"),
+        "{never_opened}"
+    );
     let another_is_open = fault_of(store.append(&other, open.fence(), &opens("d-2"), &state).await);
-    assert!(another_is_open.kind == FaultKind::Conflict && another_is_open.message.contains("`d-1` of shop/production is still open"), "{another_is_open}");
+    assert!(
+        another_is_open.kind == FaultKind::Conflict
+            && another_is_open.message.contains("`d-1` of shop/production is still open"),
+        "{another_is_open}"
+    );
     let wrong_plan = fault_of(store.append(&other, open.fence(), &opens("d-3"), &state).await);
     assert!(wrong_plan.message.contains("`d-3`"), "{wrong_plan}");
     assert_eq!(store.deployment(&other).await.unwrap(), None);
@@ -167,7 +205,12 @@ async fn entries_that_do_not_fit_are_refused_and_leave_no_trace() {
     open.append(&started(0), &state).await.unwrap();
     let twice = fault_of(open.append(&opens("d-1"), &state).await);
     assert!(twice.message.contains("was opened before"), "{twice}");
-    open.append(&Event::Closed { outcome: Outcome::Refused { fault: twice } }, &ServiceState::default()).await.unwrap();
+    open.append(
+        &Event::Closed { outcome: Outcome::Refused { fault: twice } },
+        &ServiceState::default(),
+    )
+    .await
+    .unwrap();
     let ended = fault_of(open.append(&started(1), &state).await);
     assert!(ended.message.contains("has ended"), "{ended}");
     assert_eq!(store.state(&scope).await.unwrap(), ServiceState::default());
@@ -176,7 +219,8 @@ async fn entries_that_do_not_fit_are_refused_and_leave_no_trace() {
 
 /// Counts what one append writes, in one view.
 async fn counts(store: &EmbeddedStore) -> (i64, i64, String) {
-    let all = "SELECT (SELECT count(*) FROM entry), (SELECT head_position FROM scope), (SELECT state FROM scope)";
+    let all = "SELECT (SELECT count(*) FROM entry), (SELECT head_position FROM scope), (SELECT \
+               state FROM scope)";
     sqlx::query_as(all).fetch_one(store.database.readers()).await.unwrap()
 }
 
@@ -187,13 +231,21 @@ async fn an_append_that_fails_half_way_leaves_nothing_of_itself() {
     let open = sample::open_deployment(&store, "shop").await;
     let before = counts(&store).await;
     // Fails the last statement of the transaction, after the entry and the deployment's row.
-    let trip = "CREATE TRIGGER trip BEFORE UPDATE OF state ON scope BEGIN SELECT RAISE(ABORT, 'tripped'); END";
+    let trip = "CREATE TRIGGER trip BEFORE UPDATE OF state ON scope BEGIN SELECT RAISE(ABORT, \
+                'tripped'); END";
     sqlx::query(trip).execute(store.database.writer()).await.unwrap();
     let closed = Event::Closed { outcome: sample::promoted() };
     let fault = fault_of(open.append(&closed, &sample::closed_state()).await);
-    assert!(fault.kind == FaultKind::JournalUnavailable && fault.causes.iter().any(|cause| cause.contains("tripped")), "{fault:?}");
+    assert!(
+        fault.kind == FaultKind::JournalUnavailable
+            && fault.causes.iter().any(|cause| cause.contains("tripped")),
+        "{fault:?}"
+    );
     assert_eq!(counts(&store).await, before);
-    assert_eq!(store.open_deployment(&sample::scope("shop")).await.unwrap(), Some(open.deployment.clone()));
+    assert_eq!(
+        store.open_deployment(&sample::scope("shop")).await.unwrap(),
+        Some(open.deployment.clone())
+    );
 
     sqlx::query("DROP TRIGGER trip").execute(store.database.writer()).await.unwrap();
     open.append(&closed, &sample::closed_state()).await.unwrap();
@@ -247,15 +299,27 @@ async fn an_append_whose_caller_stops_waiting_is_there_whole_or_not_at_all_and_i
     let state = sample::open_state(&open.deployment);
     for step in 0..60 {
         let limit = Duration::from_micros(step * 40);
-        let _ = tokio::time::timeout(limit, open.append(&started(usize::try_from(step).unwrap()), &state)).await;
+        let _ = tokio::time::timeout(
+            limit,
+            open.append(&started(usize::try_from(step).unwrap()), &state),
+        )
+        .await;
     }
     open.append(&started(1_000), &state).await.unwrap();
     let entries = store.entries(&open.deployment).await.unwrap();
-    let steps: Vec<_> = entries.iter().filter_map(|entry| if let Event::Step { step, .. } = entry.event { Some(step) } else { None }).collect();
+    let steps: Vec<_> = entries
+        .iter()
+        .filter_map(
+            |entry| if let Event::Step { step, .. } = entry.event { Some(step) } else { None },
+        )
+        .collect();
     assert!(steps.is_sorted() && steps.last() == Some(&1_000), "{steps:?}");
     let (count, position, _) = counts(&store).await;
     assert_eq!((count, position.cast_unsigned()), (position, entries.len() as u64));
-    assert!(matches!(store.verify_chain(&sample::scope("shop")).await.unwrap(), crate::ChainState::Intact { .. }));
+    assert!(matches!(
+        store.verify_chain(&sample::scope("shop")).await.unwrap(),
+        crate::ChainState::Intact { .. }
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,7 +336,10 @@ async fn a_host_that_is_killed_while_it_writes_loses_nothing_that_was_acknowledg
     // Killed after so many acknowledged entries, somewhere in the next one.
     for acknowledged in [0, 1, 7, 40] {
         let folder = tempfile::tempdir().unwrap();
-        let mut other = Other::start("journal::tests::a_host_that_is_killed_while_it_writes_loses_nothing_that_was_acknowledged", folder.path());
+        let mut other = Other::start(
+            "journal::tests::a_host_that_is_killed_while_it_writes_loses_nothing_that_was_acknowledged",
+            folder.path(),
+        );
         while other.says() != acknowledged.to_string() {}
         other.kill();
         let mut last = acknowledged;
@@ -282,10 +349,19 @@ async fn a_host_that_is_killed_while_it_writes_loses_nothing_that_was_acknowledg
         let (store, scope) = (sample::store(folder.path()).await, sample::scope("shop"));
         let entries = store.entries(&DeploymentId("d-1".into())).await.unwrap();
         // The first entry has the plan; the last may have been written and not acknowledged.
-        assert!([last + 2, last + 3].contains(&entries.len()), "{last} acknowledged, {} there", entries.len());
-        assert!(matches!(store.verify_chain(&scope).await.unwrap(), crate::ChainState::Intact { entries: n, .. } if n == entries.len() as u64));
+        assert!(
+            [last + 2, last + 3].contains(&entries.len()),
+            "{last} acknowledged, {} there",
+            entries.len()
+        );
+        assert!(
+            matches!(store.verify_chain(&scope).await.unwrap(), crate::ChainState::Intact { entries: n, .. } if n == entries.len() as u64)
+        );
         let lease = store.acquire(&scope, sample::holder(), None).await.unwrap();
         let (deployment, state) = (DeploymentId("d-1".into()), store.state(&scope).await.unwrap());
-        store.append(&deployment, lease.fence(), &Event::Resumed { by: "ann".into() }, &state).await.unwrap();
+        store
+            .append(&deployment, lease.fence(), &Event::Resumed { by: "ann".into() }, &state)
+            .await
+            .unwrap();
     }
 }

@@ -12,12 +12,19 @@ async fn hold(folder: &Path) {
     let store = sample::store(folder).await;
     let open = sample::open_deployment(&store, "shop").await;
     println!("child: {}", open.fence().0);
-    // Ends with the parent, whose end of the pipe closes; until then on each line it tries to write an entry.
+    // Ends with the parent, whose end of the pipe closes; until then on each line it tries to write
+    // an entry.
     let (say, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    std::thread::spawn(move || std::io::stdin().lines().for_each(|line| drop(say.send(line.unwrap()))));
+    std::thread::spawn(move || {
+        std::io::stdin().lines().for_each(|line| drop(say.send(line.unwrap())));
+    });
     while let Some(by) = heard.recv().await {
-        let written = open.append(&Event::Resumed { by }, &sample::open_state(&open.deployment)).await;
-        println!("child: {}", if matches!(written, Err(AppendError::Fenced { .. })) { "fenced" } else { "written" });
+        let written =
+            open.append(&Event::Resumed { by }, &sample::open_state(&open.deployment)).await;
+        println!(
+            "child: {}",
+            if matches!(written, Err(AppendError::Fenced { .. })) { "fenced" } else { "written" }
+        );
     }
 }
 
@@ -39,14 +46,29 @@ async fn a_second_holder_is_told_who_has_it_since_when_and_gets_it_after_release
 
     let error = other.acquire(&scope, sample::holder(), None).await.unwrap_err();
     let fault = Fault::from(error);
-    let expected =
-        format!("the lease of shop/production is held by `ann@{}`, process {} (`agente-host deploy`) for ", sample::holder().host, std::process::id());
-    assert!(fault.message.starts_with(&expected) && fault.message.ends_with("s, deployment `d-1`"), "{fault}");
+    let expected = format!(
+        "the lease of shop/production is held by `ann@{}`, process {} (`agente-host deploy`) for ",
+        sample::holder().host,
+        std::process::id()
+    );
+    assert!(
+        fault.message.starts_with(&expected) && fault.message.ends_with("s, deployment `d-1`"),
+        "{fault}"
+    );
     assert!(fault.kind == FaultKind::LeaseLost && fault.hint.unwrap().contains("--lock-wait"));
     let holding = other.holding(&scope).await.unwrap().unwrap();
-    assert_eq!((holding.liveness, &holding.holder, holding.fence), (Liveness::Alive, &sample::holder(), Fence(1)));
+    assert_eq!(
+        (holding.liveness, &holding.holder, holding.fence),
+        (Liveness::Alive, &sample::holder(), Fence(1))
+    );
     // Another scope is another lease.
-    other.acquire(&sample::scope("other"), sample::holder(), None).await.unwrap().release().await.unwrap();
+    other
+        .acquire(&sample::scope("other"), sample::holder(), None)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
 
     open.lease.release().await.unwrap();
     assert_eq!(other.holding(&scope).await.unwrap(), None);
@@ -65,7 +87,9 @@ async fn waiting_gets_the_lease_when_it_is_given_back_and_gives_up_in_time() {
     let first = store.acquire(&scope, sample::holder(), None).await.unwrap();
     let begun = Instant::now();
     held(other.acquire(&scope, sample::holder(), Some(Duration::from_millis(200))).await);
-    assert!(begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(5));
+    assert!(
+        begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(5)
+    );
 
     let waiting = tokio::spawn({
         let scope = scope.clone();
@@ -83,9 +107,15 @@ async fn of_many_that_race_one_at_a_time_has_it_and_no_fence_comes_twice() {
         println!("child: ready");
         std::io::stdin().read_line(&mut String::new()).unwrap();
         for _ in 0..5 {
-            let lease = store.acquire(&sample::scope("shop"), sample::holder(), Some(Duration::from_mins(1))).await.unwrap();
+            let lease = store
+                .acquire(&sample::scope("shop"), sample::holder(), Some(Duration::from_mins(1)))
+                .await
+                .unwrap();
             // Fails if somebody else is inside too.
-            let inside = std::fs::OpenOptions::new().write(true).create_new(true).open(folder.join("inside"));
+            let inside = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(folder.join("inside"));
             assert!(inside.is_ok(), "two at once");
             let fence = lease.fence().0;
             tokio::task::yield_now().await;
@@ -96,15 +126,24 @@ async fn of_many_that_race_one_at_a_time_has_it_and_no_fence_comes_twice() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut others: Vec<_> =
-        (0..4).map(|_| Other::start("lease::tests::of_many_that_race_one_at_a_time_has_it_and_no_fence_comes_twice", folder.path())).collect();
+    let mut others: Vec<_> = (0..4)
+        .map(|_| {
+            Other::start(
+                "lease::tests::of_many_that_race_one_at_a_time_has_it_and_no_fence_comes_twice",
+                folder.path(),
+            )
+        })
+        .collect();
     for other in &mut others {
         assert_eq!(other.says(), "ready");
     }
     for other in &mut others {
         other.tell("go");
     }
-    let mut fences: Vec<u64> = others.iter_mut().flat_map(|other| (0..5).map(|_| other.says().parse().unwrap()).collect::<Vec<u64>>()).collect();
+    let mut fences: Vec<u64> = others
+        .iter_mut()
+        .flat_map(|other| (0..5).map(|_| other.says().parse().unwrap()).collect::<Vec<u64>>())
+        .collect();
     fences.sort_unstable();
     assert_eq!(fences, (1..=20).collect::<Vec<_>>());
     for other in &mut others {
@@ -118,41 +157,59 @@ async fn a_killed_holder_frees_the_lease_at_once_and_leaves_its_deployment_open(
         return hold(&folder).await;
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut other = Other::start("lease::tests::a_killed_holder_frees_the_lease_at_once_and_leaves_its_deployment_open", folder.path());
+    let mut other = Other::start(
+        "lease::tests::a_killed_holder_frees_the_lease_at_once_and_leaves_its_deployment_open",
+        folder.path(),
+    );
     assert_eq!(other.says(), "1");
     let (store, scope) = (sample::store(folder.path()).await, sample::scope("shop"));
     let holding = held(store.acquire(&scope, sample::holder(), None).await);
-    assert_eq!((holding.holder.pid, holding.liveness, holding.holder.process()), (other.pid(), Liveness::Alive, ProcessState::Running));
+    assert_eq!(
+        (holding.holder.pid, holding.liveness, holding.holder.process()),
+        (other.pid(), Liveness::Alive, ProcessState::Running)
+    );
 
     other.kill();
     let dead = store.holding(&scope).await.unwrap().unwrap();
     assert_eq!((dead.liveness, dead.deployment.unwrap().0.as_str()), (Liveness::Gone, "d-1"));
     let begun = Instant::now();
     let lease = store.acquire(&scope, sample::holder(), None).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1), "its heartbeat is fresh, but it is dead: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "its heartbeat is fresh, but it is dead: {:?}",
+        begun.elapsed()
+    );
     assert_eq!(lease.fence(), Fence(2));
     assert_eq!(store.open_deployment(&scope).await.unwrap().unwrap().0, "d-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_holder_keeps_the_lease_until_it_is_taken_over_and_is_fenced_when_it_comes_back() {
+async fn a_stopped_holder_keeps_the_lease_until_it_is_taken_over_and_is_fenced_when_it_comes_back()
+{
     if let Some(folder) = child_folder() {
         return hold(&folder).await;
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut other = Other::start("lease::tests::a_stopped_holder_keeps_the_lease_until_it_is_taken_over_and_is_fenced_when_it_comes_back", folder.path());
+    let mut other = Other::start(
+        "lease::tests::a_stopped_holder_keeps_the_lease_until_it_is_taken_over_and_is_fenced_when_it_comes_back",
+        folder.path(),
+    );
     assert_eq!(other.says(), "1");
     other.signal(rustix::process::Signal::STOP);
     let (store, scope) = (sample::store(folder.path()).await, sample::scope("shop"));
     // As if it had been stopped for long.
-    sqlx::query("UPDATE lease SET heartbeat = heartbeat - 3600000").execute(store.database.writer()).await.unwrap();
+    sqlx::query("UPDATE lease SET heartbeat = heartbeat - 3600000")
+        .execute(store.database.writer())
+        .await
+        .unwrap();
     let holding = held(store.acquire(&scope, sample::holder(), None).await);
     assert_eq!(holding.liveness, Liveness::Silent, "a live lock wins over an old heartbeat");
     while holding.holder.process() != ProcessState::Stopped {
         tokio::task::yield_now().await;
     }
 
-    let error = store.take_over(&scope, sample::holder(), Duration::from_millis(50)).await.unwrap_err();
+    let error =
+        store.take_over(&scope, sample::holder(), Duration::from_millis(50)).await.unwrap_err();
     let LeaseError::StillRuns { holding, .. } = error else { panic!("{error:?}") };
     assert_eq!(holding.holder.pid, other.pid(), "its name stays while it holds the lock");
     // It comes back before it could be ended: what it writes is refused all the same.
@@ -175,11 +232,14 @@ async fn an_owner_hears_that_it_was_passed_over_and_what_it_still_writes_is_refu
     let folder = tempfile::tempdir().unwrap();
     let (store, other) = (sample::store(folder.path()).await, sample::store(folder.path()).await);
     let open = sample::open_deployment(&store, "shop").await;
-    let taking = tokio::spawn(async move { other.take_over(&sample::scope("shop"), sample::holder(), Duration::from_mins(1)).await });
+    let taking = tokio::spawn(async move {
+        other.take_over(&sample::scope("shop"), sample::holder(), Duration::from_mins(1)).await
+    });
     assert!(!open.lease.is_lost());
     open.lease.lost().await;
     assert!(open.lease.is_lost());
-    let refused = open.append(&Event::Resumed { by: "zombie".into() }, &sample::closed_state()).await;
+    let refused =
+        open.append(&Event::Resumed { by: "zombie".into() }, &sample::closed_state()).await;
     assert!(matches!(refused, Err(AppendError::Fenced { .. })), "{refused:?}");
     let fence = open.fence();
     drop(open.lease);
@@ -204,7 +264,11 @@ async fn a_holder_of_another_machine_is_believed_for_as_long_as_its_heartbeat_is
     for shift in ["heartbeat - 60000", "heartbeat + 3600000"] {
         let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("UPDATE lease SET heartbeat = ");
         query.push(shift).build().execute(store.database.writer()).await.unwrap();
-        assert_eq!(store.holding(&scope).await.unwrap().unwrap().liveness, Liveness::Gone, "{shift}");
+        assert_eq!(
+            store.holding(&scope).await.unwrap().unwrap().liveness,
+            Liveness::Gone,
+            "{shift}"
+        );
     }
     assert_eq!(store.acquire(&scope, sample::holder(), None).await.unwrap().fence(), Fence(2));
 }
@@ -214,9 +278,13 @@ async fn a_lock_without_a_name_is_reported_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
     let scope = sample::scope("shop");
-    let _stranger = FileLock::try_take(&store.lease_lock(&scope), store.lock_mode()).unwrap().unwrap();
+    let _stranger =
+        FileLock::try_take(&store.lease_lock(&scope), store.lock_mode()).unwrap().unwrap();
     let error = store.acquire(&scope, sample::holder(), None).await.unwrap_err();
-    assert!(matches!(error, LeaseError::Occupied { .. }) && Fault::from(error).hint.unwrap().contains("fuser"));
+    assert!(
+        matches!(error, LeaseError::Occupied { .. })
+            && Fault::from(error).hint.unwrap().contains("fuser")
+    );
 }
 
 #[tokio::test]

@@ -11,25 +11,39 @@ use tokio::time::Instant;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long a lock may be held without a name beside it: somebody looks at it for a moment, or writes their name right now.
+/// How long a lock may be held without a name beside it: somebody looks at it for a moment, or
+/// writes their name right now.
 const SETTLING: Duration = Duration::from_millis(500);
 
 /// Takes the lock of a lease if nobody holds it.
 fn try_lock(store: &EmbeddedStore, scope: &Scope) -> Result<Option<FileLock>, LeaseError> {
     let tried = FileLock::try_take(&store.lease_lock(scope), store.lock_mode());
-    tried.map_err(|error| LeaseError::Unavailable(faults::lock(&format!("the lease of {scope} can't be taken"), &error)))
+    tried.map_err(|error| {
+        LeaseError::Unavailable(faults::lock(
+            &format!("the lease of {scope} can't be taken"),
+            &error,
+        ))
+    })
 }
 
 /// Waits until the lease is free, and takes it.
-pub(super) async fn for_free(store: &EmbeddedStore, scope: &Scope, holder: &Holder, wait: Option<Duration>) -> Result<Lease, LeaseError> {
+pub(super) async fn for_free(
+    store: &EmbeddedStore,
+    scope: &Scope,
+    holder: &Holder,
+    wait: Option<Duration>,
+) -> Result<Lease, LeaseError> {
     let begun = Instant::now();
     let wait = wait.unwrap_or_default();
     let mut nameless_since = None;
     loop {
         let lock = try_lock(store, scope)?;
-        let holding = store.read_holding(scope, lock.is_none()).await.map_err(LeaseError::Unavailable)?;
-        // A name beside a held lock that belongs to a dead process is the last holder's: the new one has yet to write theirs.
-        let named = holding.filter(|holding| lock.is_some() || holding.holder.process() != ProcessState::Gone);
+        let holding =
+            store.read_holding(scope, lock.is_none()).await.map_err(LeaseError::Unavailable)?;
+        // A name beside a held lock that belongs to a dead process is the last holder's: the new
+        // one has yet to write theirs.
+        let named = holding
+            .filter(|holding| lock.is_some() || holding.holder.process() != ProcessState::Gone);
         match (lock, named) {
             // Not seen from here, but alive elsewhere.
             (Some(_), Some(holding)) if holding.liveness != Liveness::Gone => {
@@ -47,7 +61,10 @@ pub(super) async fn for_free(store: &EmbeddedStore, scope: &Scope, holder: &Hold
             (None, None) => {
                 let since = *nameless_since.get_or_insert_with(Instant::now);
                 if begun.elapsed() >= wait && since.elapsed() >= SETTLING {
-                    return Err(LeaseError::Occupied { scope: scope.clone(), path: store.lease_lock(scope) });
+                    return Err(LeaseError::Occupied {
+                        scope: scope.clone(),
+                        path: store.lease_lock(scope),
+                    });
                 }
             }
         }
@@ -56,7 +73,12 @@ pub(super) async fn for_free(store: &EmbeddedStore, scope: &Scope, holder: &Hold
 }
 
 /// Raises the fence, waits until the owner lets go, and takes the lease.
-pub(super) async fn for_taken(store: &EmbeddedStore, scope: &Scope, holder: &Holder, wait: Duration) -> Result<Lease, LeaseError> {
+pub(super) async fn for_taken(
+    store: &EmbeddedStore,
+    scope: &Scope,
+    holder: &Holder,
+    wait: Duration,
+) -> Result<Lease, LeaseError> {
     if let Some(lock) = try_lock(store, scope)? {
         return store.seize(scope, holder, lock).await;
     }
@@ -67,10 +89,16 @@ pub(super) async fn for_taken(store: &EmbeddedStore, scope: &Scope, holder: &Hol
             return store.seize(scope, holder, lock).await;
         }
         if begun.elapsed() >= wait {
-            return Err(match store.read_holding(scope, true).await.map_err(LeaseError::Unavailable)? {
-                Some(holding) => LeaseError::StillRuns { holding: Box::new(holding), waited: wait },
-                None => LeaseError::Occupied { scope: scope.clone(), path: store.lease_lock(scope) },
-            });
+            return Err(
+                match store.read_holding(scope, true).await.map_err(LeaseError::Unavailable)? {
+                    Some(holding) => {
+                        LeaseError::StillRuns { holding: Box::new(holding), waited: wait }
+                    }
+                    None => {
+                        LeaseError::Occupied { scope: scope.clone(), path: store.lease_lock(scope) }
+                    }
+                },
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -34,7 +34,6 @@ pub enum DeniedBecause {
     /// The name resolves to an address that is off limits.
     #[error("the name stands for {address}, {class}")]
     Address {
-        /// The address.
         address: IpAddr,
         /// What it is.
         class: String,
@@ -47,9 +46,7 @@ pub enum DeniedBecause {
 pub struct Denied {
     /// Whose effect.
     pub plugin: PluginName,
-    /// In words.
     pub effect: String,
-    /// Why.
     pub because: DeniedBecause,
     /// The rule that would allow it, as it is written in plugin.toml and agente.lock.
     pub rule: Option<String>,
@@ -65,21 +62,28 @@ impl Denied {
     pub fn hint(&self) -> Option<String> {
         let rule = self.rule.as_ref()?;
         match &self.because {
-            DeniedBecause::NotRequested => {
-                Some(format!("its author adds `{rule}` to plugin.toml and packs it again; then grant it with `agente-host plugin add`"))
-            }
-            DeniedBecause::NotGranted => {
-                Some(format!("add `{rule}` to the grant of `{}` in agente.lock, or grant all it asks for with `agente-host plugin add`", self.plugin))
-            }
-            DeniedBecause::Address { .. } | DeniedBecause::Elsewhere(_) => {
-                Some(format!("if that is meant, `{rule}` in plugin.toml and in the grant allows it"))
-            }
+            DeniedBecause::NotRequested => Some(format!(
+                "its author adds `{rule}` to plugin.toml and packs it again; then grant it with \
+                 `agente-host plugin add`"
+            )),
+            DeniedBecause::NotGranted => Some(format!(
+                "add `{rule}` to the grant of `{}` in agente.lock, or grant all it asks for with \
+                 `agente-host plugin add`",
+                self.plugin
+            )),
+            DeniedBecause::Address { .. } | DeniedBecause::Elsewhere(_) => Some(format!(
+                "if that is meant, `{rule}` in plugin.toml and in the grant allows it"
+            )),
             DeniedBecause::OwnFile(path) => Some(format!(
-                "narrow the `files` rule in the grant of `{}` in agente.lock so that it does not cover `{path}`, or keep that file in another folder",
+                "narrow the `files` rule in the grant of `{}` in agente.lock so that it does not \
+                 cover `{path}`, or keep that file in another folder",
                 self.plugin
             )),
             DeniedBecause::ReadPhase if matches!(rule.split('=').next(), Some("exec ")) => {
-                Some(format!("if the program changes nothing, `{rule}` in plugin.toml and in the grant allows it"))
+                Some(format!(
+                    "if the program changes nothing, `{rule}` in plugin.toml and in the grant \
+                     allows it"
+                ))
             }
             _ => None,
         }
@@ -99,36 +103,65 @@ fn rule_for(effect: &Effect, because: &DeniedBecause) -> Option<String> {
         };
         format!("files = [{{ path = {}, access = \"{access}\" }}]", quoted(path))
     };
-    let private = if matches!(because, DeniedBecause::Address { .. }) { ", private = true" } else { "" };
+    let private =
+        if matches!(because, DeniedBecause::Address { .. }) { ", private = true" } else { "" };
     Some(match effect {
         Effect::ReadFile(path) | Effect::LookAtFile(path) => files(path, "read"),
         Effect::ListFolder(path) => files(&format!("{path}/*"), "read"),
         Effect::ReplaceFile(path) | Effect::RemoveFile(path) => files(path, "write"),
         Effect::Run { program, args, env, place, .. } => {
-            let list = |texts: &[String]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+            let list = |texts: &[String]| {
+                texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")
+            };
             let phase = if *because == DeniedBecause::ReadPhase { "read" } else { "write" };
-            let place = if place == "host" { String::new() } else { format!(", place = {}", quoted(place)) };
-            let env = if env.is_empty() { String::new() } else { format!(", env = [{}]", list(env)) };
-            format!("exec = [{{ program = {}, args = [{}], phase = \"{phase}\"{place}{env} }}]", quoted(program), list(args))
+            let place = if place == "host" {
+                String::new()
+            } else {
+                format!(", place = {}", quoted(place))
+            };
+            let env =
+                if env.is_empty() { String::new() } else { format!(", env = [{}]", list(env)) };
+            format!(
+                "exec = [{{ program = {}, args = [{}], phase = \"{phase}\"{place}{env} }}]",
+                quoted(program),
+                list(args)
+            )
         }
         Effect::LookAtProcesses(of) => format!("process = [{{ of = {} }}]", quoted(of)),
-        Effect::Signal { of, signal } => format!("process = [{{ of = {}, signals = [{}] }}]", quoted(of), quoted(signal)),
+        Effect::Signal { of, signal } => {
+            format!("process = [{{ of = {}, signals = [{}] }}]", quoted(of), quoted(signal))
+        }
         Effect::ReadLog(path) => format!("logs = [{{ path = {} }}]", quoted(path)),
         Effect::Connect { host, port } => {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             format!("tcp = [{{ address = {}{private} }}]", quoted(&format!("{host}:{port}")))
         }
         Effect::Request { scheme, host, port, method } => {
-            let origin = crate::address::Origin { scheme: scheme.clone(), host: host.clone(), port: *port };
-            format!("net = [{{ origin = {}, methods = [{}]{private} }}]", quoted(&origin.to_string()), quoted(method))
+            let origin =
+                crate::address::Origin { scheme: scheme.clone(), host: host.clone(), port: *port };
+            format!(
+                "net = [{{ origin = {}, methods = [{}]{private} }}]",
+                quoted(&origin.to_string()),
+                quoted(method)
+            )
         }
-        Effect::OpenSecret(name) => format!("secrets = [{{ name = {}, use = [\"header\"], hosts = [] }}]", quoted(name)),
+        Effect::OpenSecret(name) => {
+            format!("secrets = [{{ name = {}, use = [\"header\"], hosts = [] }}]", quoted(name))
+        }
         Effect::SendSecret { name, way, host } => {
             let way = if *way == crate::capability::SecretUse::Body { "body" } else { "header" };
-            format!("secrets = [{{ name = {}, use = [\"{way}\"], hosts = [{}] }}]", quoted(name), quoted(host))
+            format!(
+                "secrets = [{{ name = {}, use = [\"{way}\"], hosts = [{}] }}]",
+                quoted(name),
+                quoted(host)
+            )
         }
-        Effect::PassSecret(name) => format!("secrets = [{{ name = {}, use = [\"env\"] }}]", quoted(name)),
-        Effect::RevealSecret(name) => format!("secrets = [{{ name = {}, use = [\"reveal\"] }}]", quoted(name)),
+        Effect::PassSecret(name) => {
+            format!("secrets = [{{ name = {}, use = [\"env\"] }}]", quoted(name))
+        }
+        Effect::RevealSecret(name) => {
+            format!("secrets = [{{ name = {}, use = [\"reveal\"] }}]", quoted(name))
+        }
         Effect::Recall(_) | Effect::Remember(_) => return None,
     })
 }

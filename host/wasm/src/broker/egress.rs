@@ -12,7 +12,8 @@ pub enum Reach {
     Public,
     /// Private ones too, but for those that hand out credentials.
     Private,
-    /// Those of a backend or of the service's public URL, which the operator wrote down: private ones too.
+    /// Those of a backend or of the service's public URL, which the operator wrote down: private
+    /// ones too.
     Named,
     /// Exactly the address that the operator wrote down, whatever it is.
     Literal,
@@ -29,7 +30,9 @@ impl Reach {
         let class = class_of(address);
         let permitted = match class {
             AddressClass::Public => true,
-            AddressClass::Loopback | AddressClass::Private | AddressClass::LinkLocal => self >= Reach::Private,
+            AddressClass::Loopback | AddressClass::Private | AddressClass::LinkLocal => {
+                self >= Reach::Private
+            }
             AddressClass::Metadata | AddressClass::Unusable => self == Reach::Literal,
         };
         if permitted { Ok(()) } else { Err(class) }
@@ -47,15 +50,26 @@ fn reach(private: bool, host: &str) -> Reach {
 }
 
 fn is_backend(circumstances: &Circumstances, host: &str, port: u16) -> bool {
-    circumstances.backends.iter().any(|address| host_and_port(address).is_some_and(|backend| backend == (host.to_owned(), port)))
+    circumstances.backends.iter().any(|address| {
+        host_and_port(address).is_some_and(|backend| backend == (host.to_owned(), port))
+    })
 }
 
-pub(super) fn connect(rules: &[TcpRule], circumstances: &Circumstances, host: &str, port: u16) -> Result<Allowed, Option<DeniedBecause>> {
+pub(super) fn connect(
+    rules: &[TcpRule],
+    circumstances: &Circumstances,
+    host: &str,
+    port: u16,
+) -> Result<Allowed, Option<DeniedBecause>> {
     let reaches = rules.iter().filter_map(|rule| match rule.address.as_str() {
         "@backends" => is_backend(circumstances, host, port).then_some(Reach::Named),
-        address => (host_and_port(address)? == (host.to_owned(), port)).then(|| reach(rule.private, host)),
+        address => {
+            (host_and_port(address)? == (host.to_owned(), port)).then(|| reach(rule.private, host))
+        }
     });
-    reaches.max().map_or(Err(None), |reach| Ok(Allowed::Egress { reach, ca: None, client_certificate: None }))
+    reaches.max().map_or(Err(None), |reach| {
+        Ok(Allowed::Egress { reach, ca: None, client_certificate: None })
+    })
 }
 
 pub(super) fn request(
@@ -69,12 +83,18 @@ pub(super) fn request(
     let asked = Origin { scheme: scheme.to_owned(), host: host.to_owned(), port };
     let fits = rules.iter().filter(|rule| method_granted(rule, method)).filter_map(|rule| {
         let reach = match rule.origin.as_str() {
-            "@backends" => (scheme == "http" && is_backend(circumstances, host, port)).then_some(Reach::Named),
+            "@backends" => {
+                (scheme == "http" && is_backend(circumstances, host, port)).then_some(Reach::Named)
+            }
             "@public" => (public_origin(circumstances)? == asked).then_some(Reach::Named),
             origin => (Origin::parse(origin)? == asked).then(|| reach(rule.private, host)),
         }?;
         Some((reach, rule))
     });
-    let allowed = |(reach, rule): (Reach, &NetRule)| Allowed::Egress { reach, ca: rule.ca.clone(), client_certificate: rule.client_certificate.clone() };
+    let allowed = |(reach, rule): (Reach, &NetRule)| Allowed::Egress {
+        reach,
+        ca: rule.ca.clone(),
+        client_certificate: rule.client_certificate.clone(),
+    };
     fits.max_by_key(|(reach, _)| *reach).map(allowed).ok_or(None)
 }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// Whether an entry of a folder, its links followed, may be replaced or removed.
 pub(super) fn may_change(rules: &[FilesRule], entry: &Path) -> bool {
-    rules.iter().filter(|rule| rule.access >= Access::Write).any(|rule| PathPattern::parse(&rule.path).real().covers(entry))
+    rules
+        .iter()
+        .filter(|rule| rule.access >= Access::Write)
+        .any(|rule| PathPattern::parse(&rule.path).real().covers(entry))
 }
 
 type Decision = Result<Allowed, Option<DeniedBecause>>;
@@ -20,7 +23,14 @@ pub(super) fn read(rules: &[FilesRule], path: &str) -> Decision {
 /// Looking doesn't follow a link at the end.
 pub(super) fn look_at(rules: &[FilesRule], path: &str) -> Decision {
     // Who may list a folder may look at it.
-    decide(rules, path, Access::Read, |pattern, path| pattern.covers(path) || pattern.covers_folder(path), real_parent, PathPattern::real)
+    decide(
+        rules,
+        path,
+        Access::Read,
+        |pattern, path| pattern.covers(path) || pattern.covers_folder(path),
+        real_parent,
+        PathPattern::real,
+    )
 }
 
 /// Listing follows a link at the end.
@@ -45,7 +55,11 @@ fn decide(
         return Err(Some(DeniedBecause::NotPlain));
     }
     let path = Path::new(path);
-    let patterns: Vec<PathPattern> = rules.iter().filter(|rule| rule.access >= access).map(|rule| PathPattern::parse(&rule.path)).collect();
+    let patterns: Vec<PathPattern> = rules
+        .iter()
+        .filter(|rule| rule.access >= access)
+        .map(|rule| PathPattern::parse(&rule.path))
+        .collect();
     if !patterns.iter().any(|pattern| covers(pattern, path)) {
         return Err(None);
     }

@@ -9,13 +9,20 @@ fn rules(text: &str) -> Capabilities {
 }
 
 fn decide(text: &str, phase: Phase, effect: &Effect) -> Result<Allowed, Denied> {
-    let circumstances =
-        Circumstances { backends: vec!["10.0.0.5:8080".to_owned(), "[::1]:9000".to_owned()], public_url: Some("https://shop.example/x".to_owned()) };
+    let circumstances = Circumstances {
+        backends: vec!["10.0.0.5:8080".to_owned(), "[::1]:9000".to_owned()],
+        public_url: Some("https://shop.example/x".to_owned()),
+    };
     Broker::new(name(), rules(text), rules(text)).authorize(phase, &circumstances, effect)
 }
 
 fn request(scheme: &str, host: &str, port: u16, method: &str) -> Effect {
-    Effect::Request { scheme: scheme.to_owned(), host: host.to_owned(), port, method: method.to_owned() }
+    Effect::Request {
+        scheme: scheme.to_owned(),
+        host: host.to_owned(),
+        port,
+        method: method.to_owned(),
+    }
 }
 
 #[test]
@@ -23,7 +30,13 @@ fn nothing_is_allowed_without_a_rule_and_everything_is_denied_while_closed() {
     let effects = [
         Effect::ReadFile("/a".to_owned()),
         Effect::ReplaceFile("/a".to_owned()),
-        Effect::Run { program: "/bin/true".to_owned(), args: Vec::new(), env: Vec::new(), cwd: None, place: "host".to_owned() },
+        Effect::Run {
+            program: "/bin/true".to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            place: "host".to_owned(),
+        },
         Effect::LookAtProcesses("container:a".to_owned()),
         Effect::Signal { of: "container:a".to_owned(), signal: "HUP".to_owned() },
         Effect::ReadLog("/a".to_owned()),
@@ -42,7 +55,10 @@ fn nothing_is_allowed_without_a_rule_and_everything_is_denied_while_closed() {
         assert!(denied.hint().unwrap().contains(&rule));
         assert_eq!(decide("", Phase::Closed, &effect).unwrap_err().because, DeniedBecause::Closed);
     }
-    assert_eq!(decide("", Phase::Closed, &Effect::Recall("k".to_owned())).unwrap_err().because, DeniedBecause::Closed);
+    assert_eq!(
+        decide("", Phase::Closed, &Effect::Recall("k".to_owned())).unwrap_err().because,
+        DeniedBecause::Closed
+    );
     assert!(decide("", Phase::Read, &Effect::Recall("k".to_owned())).is_ok());
 }
 
@@ -52,7 +68,13 @@ fn the_line_that_is_suggested_would_allow_the_effect() {
         Effect::ReadFile("/a b/c".to_owned()),
         Effect::ListFolder("/a".to_owned()),
         Effect::RemoveFile("/a".to_owned()),
-        Effect::Run { program: "/bin/x".to_owned(), args: vec!["a \"b\"".to_owned()], env: vec!["E".to_owned()], cwd: None, place: "container:c".to_owned() },
+        Effect::Run {
+            program: "/bin/x".to_owned(),
+            args: vec!["a \"b\"".to_owned()],
+            env: vec!["E".to_owned()],
+            cwd: None,
+            place: "container:c".to_owned(),
+        },
         Effect::Signal { of: "container:a".to_owned(), signal: "HUP".to_owned() },
         Effect::Connect { host: "::1".to_owned(), port: 1 },
         request("http", "fd12::1", 8080, "PUT"),
@@ -67,11 +89,21 @@ fn the_line_that_is_suggested_would_allow_the_effect() {
 
 #[test]
 fn backends_and_the_public_url_are_filled_in() {
-    let rule = "tcp = [{ address = \"@backends\" }]\nnet = [{ origin = \"@backends\" }, { origin = \"@public\" }]";
+    let rule = "tcp = [{ address = \"@backends\" }]\nnet = [{ origin = \"@backends\" }, { origin \
+                = \"@public\" }]";
     let named = Ok(Allowed::Egress { reach: Reach::Named, ca: None, client_certificate: None });
-    assert_eq!(decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8080 }), named);
-    assert_eq!(decide(rule, Phase::Read, &Effect::Connect { host: "::1".to_owned(), port: 9000 }), named);
-    assert!(decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8081 }).is_err());
+    assert_eq!(
+        decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8080 }),
+        named
+    );
+    assert_eq!(
+        decide(rule, Phase::Read, &Effect::Connect { host: "::1".to_owned(), port: 9000 }),
+        named
+    );
+    assert!(
+        decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8081 })
+            .is_err()
+    );
     assert_eq!(decide(rule, Phase::Read, &request("http", "10.0.0.5", 8080, "GET")), named);
     assert_eq!(decide(rule, Phase::Read, &request("https", "shop.example", 443, "HEAD")), named);
     assert!(decide(rule, Phase::Read, &request("http", "shop.example", 80, "GET")).is_err());
@@ -80,12 +112,18 @@ fn backends_and_the_public_url_are_filled_in() {
 
 #[test]
 fn the_reach_is_the_smaller_one_of_request_and_grant() {
-    let (wide, narrow) = (rules("tcp = [{ address = \"a:1\", private = true }]"), rules("tcp = [{ address = \"a:1\" }]"));
+    let (wide, narrow) = (
+        rules("tcp = [{ address = \"a:1\", private = true }]"),
+        rules("tcp = [{ address = \"a:1\" }]"),
+    );
     let effect = Effect::Connect { host: "a".to_owned(), port: 1 };
     for (requested, granted) in [(&wide, &narrow), (&narrow, &wide)] {
         let broker = Broker::new(name(), requested.clone(), granted.clone());
         let allowed = broker.authorize(Phase::Read, &Circumstances::default(), &effect).unwrap();
-        assert_eq!(allowed, Allowed::Egress { reach: Reach::Public, ca: None, client_certificate: None });
+        assert_eq!(
+            allowed,
+            Allowed::Egress { reach: Reach::Public, ca: None, client_certificate: None }
+        );
         assert!(broker.judge_address(Reach::Public, &effect, "10.0.0.1".parse().unwrap()).is_err());
     }
 }
@@ -103,8 +141,7 @@ fn only_a_literal_address_reaches_the_metadata_service() {
 
 #[test]
 fn a_program_for_the_write_phase_does_not_run_in_the_read_phase() {
-    let rule =
-        r#"exec = [{ program = "/usr/sbin/nginx", args = ["-s", "reload"], phase = "write" }, { program = "/usr/sbin/nginx", args = ["-t"], phase = "read" }]"#;
+    let rule = r#"exec = [{ program = "/usr/sbin/nginx", args = ["-s", "reload"], phase = "write" }, { program = "/usr/sbin/nginx", args = ["-t"], phase = "read" }]"#;
     let run = |args: &[&str]| Effect::Run {
         program: "/usr/sbin/nginx".to_owned(),
         args: args.iter().map(|&arg| arg.to_owned()).collect(),
@@ -113,7 +150,10 @@ fn a_program_for_the_write_phase_does_not_run_in_the_read_phase() {
         place: "host".to_owned(),
     };
     assert!(decide(rule, Phase::Read, &run(&["-t"])).is_ok());
-    assert_eq!(decide(rule, Phase::Read, &run(&["-s", "reload"])).unwrap_err().because, DeniedBecause::ReadPhase);
+    assert_eq!(
+        decide(rule, Phase::Read, &run(&["-s", "reload"])).unwrap_err().because,
+        DeniedBecause::ReadPhase
+    );
     assert!(decide(rule, Phase::Write, &run(&["-s", "reload"])).is_ok());
 }
 
@@ -135,28 +175,48 @@ fn a_file_that_the_plugin_may_write_is_no_program_and_no_pid_file() {
     std::os::unix::fs::symlink(path("other/file"), path("other/to-other")).unwrap();
     let effects = |file: &str| {
         let of = format!("pid-file:{}", path(file));
-        let run = Effect::Run { program: path(file), args: Vec::new(), env: Vec::new(), cwd: None, place: "host".to_owned() };
+        let run = Effect::Run {
+            program: path(file),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            place: "host".to_owned(),
+        };
         [run, Effect::LookAtProcesses(of.clone()), Effect::Signal { of, signal: "HUP".to_owned() }]
     };
     let allowing = |file: &str, files: &str, prefix: &str| {
         rules(&format!(
-            "files = [{files}]\nexec = [{{ program = \"{0}\", phase = \"read\"{prefix} }}]\nprocess = [{{ of = \"pid-file:{0}\", signals = [\"HUP\"] }}]",
+            "files = [{files}]\nexec = [{{ program = \"{0}\", phase = \"read\"{prefix} \
+             }}]\nprocess = [{{ of = \"pid-file:{0}\", signals = [\"HUP\"] }}]",
             path(file)
         ))
     };
     let write = format!("{{ path = \"{}/*\", access = \"write\" }}", path("own"));
     let decide = |requested: Capabilities, granted: Capabilities, effect: &Effect| {
-        Broker::new(name(), requested, granted).authorize(Phase::Write, &Circumstances::default(), effect)
+        Broker::new(name(), requested, granted).authorize(
+            Phase::Write,
+            &Circumstances::default(),
+            effect,
+        )
     };
-    for file in ["own/file", "own/not-there-yet", "other/to-own", "other/through-own", "folder/file"] {
+    for file in
+        ["own/file", "own/not-there-yet", "other/to-own", "other/through-own", "folder/file"]
+    {
         for effect in effects(file) {
             let set = allowing(file, &write, "");
             let denied = decide(set.clone(), set, &effect).unwrap_err();
-            assert!(matches!(&denied.because, DeniedBecause::OwnFile(own) if own.starts_with(&path("own"))), "{denied}");
+            assert!(
+                matches!(&denied.because, DeniedBecause::OwnFile(own) if own.starts_with(&path("own"))),
+                "{denied}"
+            );
             assert!(denied.hint().unwrap().contains("agente.lock"), "{denied}");
         }
     }
-    for (file, files) in [("other/file", write.as_str()), ("other/to-other", &write), ("own/file", &write.replace("write", "read"))] {
+    for (file, files) in [
+        ("other/file", write.as_str()),
+        ("other/to-other", &write),
+        ("own/file", &write.replace("write", "read")),
+    ] {
         for effect in effects(file) {
             let set = allowing(file, files, "");
             assert!(decide(set.clone(), set, &effect).is_ok(), "{effect}");
@@ -168,17 +228,28 @@ fn a_file_that_the_plugin_may_write_is_no_program_and_no_pid_file() {
     // The operator's prefix is a program like any other.
     let [run, ..] = effects("other/file");
     let prefix = format!(", prefix = [\"{}\"]", path("own/file"));
-    assert!(decide(allowing("other/file", &write, ""), allowing("other/file", &write, &prefix), &run).is_err());
+    assert!(
+        decide(allowing("other/file", &write, ""), allowing("other/file", &write, &prefix), &run)
+            .is_err()
+    );
 }
 
 #[test]
 fn nginx_switch_keeps_its_pid_file_beside_the_folder_that_it_writes() {
-    let request = crate::request::PluginRequest::parse(include_str!("../../../../plugins/nginx-switch/plugin.toml")).unwrap();
+    let request = crate::request::PluginRequest::parse(include_str!(
+        "../../../../plugins/nginx-switch/plugin.toml"
+    ))
+    .unwrap();
     let signal = |pid_file: &str| {
         let config = serde_json::json!({ "directory": "/srv/shop/agente", "nginx": "/srv/shop/bin/nginx", "pid_file": pid_file });
         let asks = request.resolve(&config, &[]).unwrap();
-        let effect = Effect::Signal { of: format!("pid-file:{pid_file}"), signal: "HUP".to_owned() };
-        Broker::new(name(), asks.clone(), asks).authorize(Phase::Write, &Circumstances::default(), &effect)
+        let effect =
+            Effect::Signal { of: format!("pid-file:{pid_file}"), signal: "HUP".to_owned() };
+        Broker::new(name(), asks.clone(), asks).authorize(
+            Phase::Write,
+            &Circumstances::default(),
+            &effect,
+        )
     };
     assert!(signal("/srv/shop/nginx.pid").is_ok());
     assert!(signal("/srv/shop/agente/nginx.pid").is_err());

@@ -29,7 +29,11 @@ impl Kept {
     }
 
     fn keep(&self) {
-        self.cache().keep(&self.engine, &self.digest, &Component::new(&self.engine, EMPTY).unwrap());
+        self.cache().keep(
+            &self.engine,
+            &self.digest,
+            &Component::new(&self.engine, EMPTY).unwrap(),
+        );
     }
 
     fn is_taken(&self) -> bool {
@@ -48,7 +52,9 @@ fn whatever_is_not_as_it_was_written_is_not_taken_and_is_removed() {
         bytes[at] ^= 1;
         bytes
     };
-    let allow = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let allow = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
     let link = |path: &Path| {
         let elsewhere = kept.folder.path().join("elsewhere");
         fs::rename(path, &elsewhere).unwrap();
@@ -66,10 +72,14 @@ fn whatever_is_not_as_it_was_written_is_not_taken_and_is_removed() {
         ("a link", &|| link(code)),
         ("without its proof", &|| fs::remove_file(proof).unwrap()),
         ("with another proof", &|| fs::write(proof, [7; 32]).unwrap()),
-        ("with a part of its proof", &|| fs::write(proof, &fs::read(proof).unwrap()[..16]).unwrap()),
+        ("with a part of its proof", &|| {
+            fs::write(proof, &fs::read(proof).unwrap()[..16]).unwrap();
+        }),
         ("with a proof that others can write", &|| allow(proof, 0o666)),
         ("with a proof by a link", &|| link(proof)),
-        ("with another key", &|| fs::write(kept.folder.path().join("cache/key"), [9; KEY_BYTES]).unwrap()),
+        ("with another key", &|| {
+            fs::write(kept.folder.path().join("cache/key"), [9; KEY_BYTES]).unwrap();
+        }),
     ];
     for (what, damage) in damage {
         damage();
@@ -87,10 +97,16 @@ fn proven_code_does_not_stand_for_another_component_or_another_host() {
     let (code, proof) = kept.cache().paths(&kept.engine, &other);
     fs::copy(&kept.code, &code).unwrap();
     fs::copy(&kept.proof, &proof).unwrap();
-    assert!(kept.cache().load(&kept.engine, &other).is_none(), "code and proof are whole, and another component's");
+    assert!(
+        kept.cache().load(&kept.engine, &other).is_none(),
+        "code and proof are whole, and another component's"
+    );
     let mut config = wasmtime::Config::new();
     config.epoch_interruption(true);
-    assert!(kept.cache().load(&Engine::new(&config).unwrap(), &kept.digest).is_none(), "compiled with other settings");
+    assert!(
+        kept.cache().load(&Engine::new(&config).unwrap(), &kept.digest).is_none(),
+        "compiled with other settings"
+    );
     assert!(kept.is_taken());
 }
 
@@ -107,11 +123,16 @@ fn the_proof_is_of_all_bytes_however_they_are_read() {
         }
     }
     let kept = Kept::new();
-    let bytes: Vec<u8> = (0..3 * PROOF_BUFFER_BYTES + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let bytes: Vec<u8> =
+        (0..3 * PROOF_BUFFER_BYTES + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
     let cache = kept.cache();
     let whole = cache.proof_of(&kept.code, &mut bytes.as_slice()).unwrap();
     assert_eq!(cache.proof_of(&kept.code, &mut Sips(&bytes)).unwrap(), whole);
-    assert_ne!(cache.proof_of(&kept.proof, &mut bytes.as_slice()).unwrap(), whole, "the name is part of it");
+    assert_ne!(
+        cache.proof_of(&kept.proof, &mut bytes.as_slice()).unwrap(),
+        whole,
+        "the name is part of it"
+    );
 }
 
 #[test]
@@ -140,7 +161,11 @@ fn a_digest_is_remembered_for_the_very_bytes_that_it_was_taken_of() {
     kept.cache().remember(&path, EMPTY, &kept.digest);
     assert_eq!(known(EMPTY), Some(kept.digest.clone()));
     assert_eq!(known(b"\0asm\x0d\0\x01\x01"), None, "one bit differs");
-    assert_eq!(kept.cache().digest_of(&kept.folder.path().join("other.wasm"), EMPTY), None, "another path");
+    assert_eq!(
+        kept.cache().digest_of(&kept.folder.path().join("other.wasm"), EMPTY),
+        None,
+        "another path"
+    );
 
     // What is remembered is worth nothing without the key, nor with another digest in it.
     let memory = kept.cache().memory_of(&path);

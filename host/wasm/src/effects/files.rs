@@ -1,7 +1,7 @@
 //! Files on the machine of the host.
 //!
-//! The broker gives the path as it really is. It is opened folder by folder without following any link, so that a link that appears between the
-//! decision and the deed is refused and not followed.
+//! The broker gives the path as it really is. It is opened folder by folder without following any
+//! link, so that a link that appears between the decision and the deed is refused and not followed.
 
 use crate::bindings::any::agente::host::files::Entry;
 use crate::bindings::any::agente::types::types::Failure;
@@ -19,37 +19,53 @@ use std::sync::Arc;
 const MAX_ENTRIES: usize = 10_000;
 
 /// Runs file work where it may block.
-async fn blocking<R: Send + 'static>(operation: &Arc<Operation>, work: impl FnOnce(&Operation) -> Result<R, Failure> + Send + 'static) -> Result<R, Failure> {
+async fn blocking<R: Send + 'static>(
+    operation: &Arc<Operation>,
+    work: impl FnOnce(&Operation) -> Result<R, Failure> + Send + 'static,
+) -> Result<R, Failure> {
     let operation = Arc::clone(operation);
-    tokio::task::spawn_blocking(move || work(&operation))
-        .await
-        .unwrap_or_else(|error| Err(Failure::new(FaultKind::Internal, format!("file work of the host failed: {error}"))))
+    tokio::task::spawn_blocking(move || work(&operation)).await.unwrap_or_else(|error| {
+        Err(Failure::new(FaultKind::Internal, format!("file work of the host failed: {error}")))
+    })
 }
 
-pub(crate) async fn read(operation: &Arc<Operation>, path: String) -> Result<Option<Vec<u8>>, Failure> {
+pub(crate) async fn read(
+    operation: &Arc<Operation>,
+    path: String,
+) -> Result<Option<Vec<u8>>, Failure> {
     blocking(operation, move |operation| {
         let effect = Effect::ReadFile(path.clone());
         let real = allowed_path(operation, &effect)?;
         let limit = operation.household.limits.hostcall.bytes();
         let attempt = format!("reading `{path}`");
-        let Some(file) = found(open(&real, OFlags::RDONLY | OFlags::NONBLOCK), &attempt)? else { return Ok(None) };
+        let Some(file) = found(open(&real, OFlags::RDONLY | OFlags::NONBLOCK), &attempt)? else {
+            return Ok(None);
+        };
         let file = File::from(file);
         let facts = file.metadata().map_err(|error| Failure::io(&attempt, &error))?;
         if !facts.is_file() {
             return Err(Failure::new(FaultKind::Rejected, format!("`{path}` is not a file")));
         }
         let mut bytes = Vec::new();
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| Failure::io(&attempt, &error))?;
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::io(&attempt, &error))?;
         if bytes.len() as u64 > limit {
             let limit = operation.household.limits.hostcall;
-            return Err(Failure::new(FaultKind::Rejected, format!("`{path}` is larger than {limit}, which is what a call may carry")));
+            return Err(Failure::new(
+                FaultKind::Rejected,
+                format!("`{path}` is larger than {limit}, which is what a call may carry"),
+            ));
         }
         Ok(Some(bytes))
     })
     .await
 }
 
-pub(crate) async fn look_at(operation: &Arc<Operation>, path: String) -> Result<Option<Entry>, Failure> {
+pub(crate) async fn look_at(
+    operation: &Arc<Operation>,
+    path: String,
+) -> Result<Option<Entry>, Failure> {
     blocking(operation, move |operation| {
         let real = allowed_path(operation, &Effect::LookAtFile(path.clone()))?;
         let attempt = format!("looking at `{path}`");
@@ -68,15 +84,22 @@ pub(crate) async fn list(operation: &Arc<Operation>, path: String) -> Result<Vec
     blocking(operation, move |operation| {
         let real = allowed_path(operation, &Effect::ListFolder(path.clone()))?;
         let attempt = format!("listing `{path}`");
-        let folder = open(&real, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|error| Failure::io(&attempt, &error.into()))?;
+        let folder = open(&real, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|error| Failure::io(&attempt, &error.into()))?;
         let mut entries = Vec::new();
-        for found in Dir::read_from(&folder).map_err(|error| Failure::io(&attempt, &error.into()))? {
-            let name = found.map_err(|error| Failure::io(&attempt, &error.into()))?.file_name().to_owned();
+        for found in
+            Dir::read_from(&folder).map_err(|error| Failure::io(&attempt, &error.into()))?
+        {
+            let name =
+                found.map_err(|error| Failure::io(&attempt, &error.into()))?.file_name().to_owned();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
             if entries.len() == MAX_ENTRIES {
-                return Err(Failure::new(FaultKind::Rejected, format!("`{path}` has more than {MAX_ENTRIES} entries")));
+                return Err(Failure::new(
+                    FaultKind::Rejected,
+                    format!("`{path}` has more than {MAX_ENTRIES} entries"),
+                ));
             }
             // An entry may have gone since it was listed.
             if let Ok(stat) = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -89,27 +112,45 @@ pub(crate) async fn list(operation: &Arc<Operation>, path: String) -> Result<Vec
     .await
 }
 
-pub(crate) async fn replace(operation: &Arc<Operation>, path: String, bytes: Vec<u8>, mode: u32) -> Result<(), Failure> {
+pub(crate) async fn replace(
+    operation: &Arc<Operation>,
+    path: String,
+    bytes: Vec<u8>,
+    mode: u32,
+) -> Result<(), Failure> {
     blocking(operation, move |operation| {
         let effect = Effect::ReplaceFile(path.clone());
         let real = allowed_path(operation, &effect)?;
         let attempt = format!("replacing `{path}`");
-        let no_folder = || Failure::new(FaultKind::Failed, format!("{attempt} failed: its folder does not exist"));
+        let no_folder = || {
+            Failure::new(FaultKind::Failed, format!("{attempt} failed: its folder does not exist"))
+        };
         let (folder, name) = open_folder_of(&real, &attempt)?.ok_or_else(no_folder)?;
         match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {}
                 FileType::Symlink => {
-                    let denied = Denied { plugin: operation.household.plugin.clone(), effect: effect.to_string(), because: DeniedBecause::Link, rule: None };
+                    let denied = Denied {
+                        plugin: operation.household.plugin.clone(),
+                        effect: effect.to_string(),
+                        because: DeniedBecause::Link,
+                        rule: None,
+                    };
                     operation.record_denied(&effect, &denied);
                     return Err(denied.into());
                 }
-                _ => return Err(Failure::new(FaultKind::Rejected, format!("{attempt} failed: what stands there is not a file"))),
+                _ => {
+                    return Err(Failure::new(
+                        FaultKind::Rejected,
+                        format!("{attempt} failed: what stands there is not a file"),
+                    ));
+                }
             },
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(Failure::io(&attempt, &error.into())),
         }
-        write_and_rename(&folder, &name, &bytes, mode).map_err(|error| Failure::io(&attempt, &error))
+        write_and_rename(&folder, &name, &bytes, mode)
+            .map_err(|error| Failure::io(&attempt, &error))
     })
     .await
 }
@@ -131,7 +172,10 @@ pub(crate) async fn remove(operation: &Arc<Operation>, path: String) -> Result<b
 fn allowed_path(operation: &Operation, effect: &Effect) -> Result<PathBuf, Failure> {
     match operation.authorize(effect)? {
         Allowed::Path(path) => Ok(path),
-        _ => Err(Failure::new(FaultKind::Internal, "the broker allowed an effect on a file without its path")),
+        _ => Err(Failure::new(
+            FaultKind::Internal,
+            "the broker allowed an effect on a file without its path",
+        )),
     }
 }
 
@@ -154,7 +198,10 @@ fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, rustix::io::Errno> {
 /// Opens the folder of a real path; none if there is none.
 fn open_folder_of(path: &Path, attempt: &str) -> Result<Option<(OwnedFd, String)>, Failure> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Failure::new(FaultKind::Rejected, format!("{attempt} failed: it is no entry of a folder")));
+        return Err(Failure::new(
+            FaultKind::Rejected,
+            format!("{attempt} failed: it is no entry of a folder"),
+        ));
     };
     let folder = found(open(folder, OFlags::RDONLY | OFlags::DIRECTORY), attempt)?;
     Ok(folder.map(|folder| (folder, name.to_string_lossy().into_owned())))
@@ -168,12 +215,16 @@ fn found<R>(result: Result<R, rustix::io::Errno>, attempt: &str) -> Result<Optio
     }
 }
 
-/// Temporary file in the same folder, sync, mode, rename, sync of the folder: a reader sees the old bytes or the new ones.
+/// Temporary file in the same folder, sync, mode, rename, sync of the folder: a reader sees the old
+/// bytes or the new ones.
 fn write_and_rename(folder: &OwnedFd, name: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    // The name must not end like a file that a server includes (`*.conf`), and must not be in the way of an earlier one.
-    let temporary = format!(".{}.{:016x}.agente-new", name.get(..100).unwrap_or(name), rand::random::<u64>());
+    // The name must not end like a file that a server includes (`*.conf`), and must not be in the
+    // way of an earlier one.
+    let temporary =
+        format!(".{}.{:016x}.agente-new", name.get(..100).unwrap_or(name), rand::random::<u64>());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut file = File::from(rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
+    let mut file =
+        File::from(rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
     let written = (|| {
         file.write_all(bytes)?;
         // Set after opening, so that the umask has no say; never set-user-id and its like.
@@ -190,7 +241,8 @@ fn write_and_rename(folder: &OwnedFd, name: &str, bytes: &[u8], mode: u32) -> st
     Ok(())
 }
 
-/// Whether this process may write there: into a folder, entries; into a file, bytes. The kernel's word, so that read-only mounts count, too.
+/// Whether this process may write there: into a folder, entries; into a file, bytes. The kernel's
+/// word, so that read-only mounts count, too.
 fn is_writable(folder: &OwnedFd, name: &str, stat: &Stat) -> bool {
     use rustix::fs::Access;
     let wanted = match FileType::from_raw_mode(stat.st_mode) {
@@ -219,5 +271,10 @@ fn entry(name: String, stat: &Stat) -> Entry {
         ("modified-ms", modified.to_string()),
     ];
     let size_bytes = if kind == "file" { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-    Entry { name, kind: kind.to_owned(), size_bytes, labels: labels.map(|(name, value)| (name.to_owned(), value)).to_vec() }
+    Entry {
+        name,
+        kind: kind.to_owned(),
+        size_bytes,
+        labels: labels.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+    }
 }

@@ -1,4 +1,5 @@
-//! Secrets of guests: a handle with a placeholder, which the host swaps for the value on the way out.
+//! Secrets of guests: a handle with a placeholder, which the host swaps for the value on the way
+//! out.
 
 use crate::bindings::any::agente::types::types::Failure;
 use crate::broker::Effect;
@@ -31,7 +32,10 @@ impl OpenSecrets {
         if let Some(known) = all.iter().find(|secret| secret.name == name) {
             return Ok(known.clone());
         }
-        let secret = OpenSecret { name: name.to_owned(), placeholder: format!("{PLACEHOLDER}{}", hex::encode(rand::random::<[u8; 24]>())) };
+        let secret = OpenSecret {
+            name: name.to_owned(),
+            placeholder: format!("{PLACEHOLDER}{}", hex::encode(rand::random::<[u8; 24]>())),
+        };
         all.push(secret.clone());
         Ok(secret)
     }
@@ -40,7 +44,13 @@ impl OpenSecrets {
         if !text.contains(PLACEHOLDER) {
             return Vec::new();
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|secret| text.contains(&secret.placeholder)).cloned().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|secret| text.contains(&secret.placeholder))
+            .cloned()
+            .collect()
     }
 
     /// Whether the guest has opened any.
@@ -49,10 +59,22 @@ impl OpenSecrets {
     }
 
     /// Swaps the placeholders of a text that goes to `host`.
-    pub(crate) async fn swap(&self, operation: &Operation, text: &str, way: SecretUse, host: &str) -> Result<Option<String>, SwapError> {
+    pub(crate) async fn swap(
+        &self,
+        operation: &Operation,
+        text: &str,
+        way: SecretUse,
+        host: &str,
+    ) -> Result<Option<String>, SwapError> {
         let mut swapped = None;
         for secret in self.found_in(text) {
-            operation.authorize(&Effect::SendSecret { name: secret.name.clone(), way, host: host.to_owned() }).map_err(|_| SwapError::Denied)?;
+            operation
+                .authorize(&Effect::SendSecret {
+                    name: secret.name.clone(),
+                    way,
+                    host: host.to_owned(),
+                })
+                .map_err(|_| SwapError::Denied)?;
             let value = value(operation, &secret.name).await.map_err(SwapError::NoValue)?;
             let so_far = swapped.as_deref().unwrap_or(text);
             swapped = Some(so_far.replace(&secret.placeholder, value.expose()));
@@ -60,15 +82,26 @@ impl OpenSecrets {
         Ok(swapped)
     }
 
-    /// As [`Self::swap`] for a header's value, also inside `Basic` credentials, which a guest can only encode with the placeholder in them.
-    pub(crate) async fn swap_header(&self, operation: &Operation, text: &str, host: &str) -> Result<Option<String>, SwapError> {
-        let basic = text.strip_prefix("Basic ").and_then(|encoded| STANDARD.decode(encoded.trim()).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
+    /// As [`Self::swap`] for a header's value, also inside `Basic` credentials, which a guest can
+    /// only encode with the placeholder in them.
+    pub(crate) async fn swap_header(
+        &self,
+        operation: &Operation,
+        text: &str,
+        host: &str,
+    ) -> Result<Option<String>, SwapError> {
+        let basic = text
+            .strip_prefix("Basic ")
+            .and_then(|encoded| STANDARD.decode(encoded.trim()).ok())
+            .and_then(|bytes| String::from_utf8(bytes).ok());
         match basic {
-            Some(decoded) => Ok(self.swap(operation, &decoded, SecretUse::Header, host).await?.map(|swapped| {
-                let encoded = STANDARD.encode(swapped);
-                operation.mask(SecretValue::new(encoded.clone()));
-                format!("Basic {encoded}")
-            })),
+            Some(decoded) => {
+                Ok(self.swap(operation, &decoded, SecretUse::Header, host).await?.map(|swapped| {
+                    let encoded = STANDARD.encode(swapped);
+                    operation.mask(SecretValue::new(encoded.clone()));
+                    format!("Basic {encoded}")
+                }))
+            }
             None => self.swap(operation, text, SecretUse::Header, host).await,
         }
     }

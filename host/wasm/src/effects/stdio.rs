@@ -50,7 +50,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let rest = std::mem::take(self.unfinished.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let rest =
+            std::mem::take(self.unfinished.get_mut().unwrap_or_else(PoisonError::into_inner));
         self.tell(&rest);
     }
 }
@@ -92,7 +93,11 @@ impl OutputStream for Lines {
 }
 
 impl AsyncWrite for Lines {
-    fn poll_write(self: Pin<&mut Self>, _context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.0.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -101,7 +106,10 @@ impl AsyncWrite for Lines {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }

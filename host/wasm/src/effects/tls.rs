@@ -1,4 +1,5 @@
-//! TLS toward granted servers: the system's certificate authorities, those that a rule names, and the certificate that a rule lets us show.
+//! TLS toward granted servers: the system's certificate authorities, those that a rule names, and
+//! the certificate that a rule lets us show.
 
 use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,7 +15,8 @@ use tokio_rustls::client::TlsStream;
 pub(crate) struct Tls(Arc<OnceLock<Arc<ClientConfig>>>);
 
 impl Tls {
-    /// `ca` and `client_certificate` are PEM files; they are read for each connection, so that a renewed certificate is used at once.
+    /// `ca` and `client_certificate` are PEM files; they are read for each connection, so that a
+    /// renewed certificate is used at once.
     pub(crate) async fn connect(
         &self,
         stream: TcpStream,
@@ -24,7 +26,10 @@ impl Tls {
     ) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
         let config = match (ca, client_certificate) {
-            (None, None) => Arc::clone(self.0.get_or_init(|| Arc::new(spoken(config(system_roots()).with_no_client_auth())))),
+            (None, None) => Arc::clone(
+                self.0
+                    .get_or_init(|| Arc::new(spoken(config(system_roots()).with_no_client_auth()))),
+            ),
             (ca, own) => {
                 let mut roots = system_roots();
                 for certificate in ca.map(certificates).transpose()?.unwrap_or_default() {
@@ -34,8 +39,11 @@ impl Tls {
                 let config = match own {
                     None => builder.with_no_client_auth(),
                     Some(path) => {
-                        let key = PrivateKeyDer::from_pem_file(path).map_err(|error| unreadable(path, &error))?;
-                        builder.with_client_auth_cert(certificates(path)?, key).map_err(std::io::Error::other)?
+                        let key = PrivateKeyDer::from_pem_file(path)
+                            .map_err(|error| unreadable(path, &error))?;
+                        builder
+                            .with_client_auth_cert(certificates(path)?, key)
+                            .map_err(std::io::Error::other)?
                     }
                 };
                 Arc::new(spoken(config))
@@ -47,7 +55,8 @@ impl Tls {
 
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    // One unreadable certificate of the system must not take all others away; without any, no server is trusted.
+    // One unreadable certificate of the system must not take all others away; without any, no
+    // server is trusted.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots
 }

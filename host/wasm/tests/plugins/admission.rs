@@ -1,7 +1,9 @@
 //! What is admitted, and what each layer says about what is not.
 
 use crate::fixture::{World, bare_component, component, host, request, scope};
-use agente_wasm::{Capabilities, ComponentError, GrantSource, LoadError, LockFile, PluginKind, inspect, pack};
+use agente_wasm::{
+    Capabilities, ComponentError, GrantSource, LoadError, LockFile, PluginKind, inspect, pack,
+};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -9,13 +11,20 @@ async fn load_file(bytes: &[u8]) -> LoadError {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.wasm");
     std::fs::write(&path, bytes).unwrap();
-    host().load(World::default().input(path, json!({}), GrantSource::Everything)).await.err().unwrap()
+    host()
+        .load(World::default().input(path, json!({}), GrantSource::Everything))
+        .await
+        .err()
+        .unwrap()
 }
 
 #[tokio::test]
 async fn a_good_plugin_is_admitted_and_describes_itself() {
     let plugin = World::default().load(json!({})).await;
-    assert_eq!((plugin.description().name.as_str(), plugin.description().version.as_str()), ("test-guest", "0.1.0"));
+    assert_eq!(
+        (plugin.description().name.as_str(), plugin.description().version.as_str()),
+        ("test-guest", "0.1.0")
+    );
     assert_eq!(plugin.description().kind, PluginKind::TrafficSwitcher);
     assert!(plugin.switcher(agente_wasm::OperationContext::default()).is_some());
     assert!(plugin.checker(agente_wasm::OperationContext::default()).is_none());
@@ -23,15 +32,38 @@ async fn a_good_plugin_is_admitted_and_describes_itself() {
 
 #[tokio::test]
 async fn what_is_no_component_is_told_apart() {
-    let missing = host().load(World::default().input(PathBuf::from("/nowhere/x.wasm"), json!({}), GrantSource::Everything)).await.err().unwrap();
+    let missing = host()
+        .load(World::default().input(
+            PathBuf::from("/nowhere/x.wasm"),
+            json!({}),
+            GrantSource::Everything,
+        ))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(missing, LoadError::NotFound { .. }), "{missing:?}");
-    assert!(matches!(load_file(b"#!/bin/sh\n").await, LoadError::NotAPlugin { source: ComponentError::NotWasm, .. }));
-    assert!(matches!(load_file(b"\0asm\x01\0\0\0").await, LoadError::NotAPlugin { source: ComponentError::NotAComponent, .. }));
+    assert!(matches!(
+        load_file(b"#!/bin/sh\n").await,
+        LoadError::NotAPlugin { source: ComponentError::NotWasm, .. }
+    ));
+    assert!(matches!(
+        load_file(b"\0asm\x01\0\0\0").await,
+        LoadError::NotAPlugin { source: ComponentError::NotAComponent, .. }
+    ));
     let bare = std::fs::read(bare_component("")).unwrap();
-    assert!(matches!(load_file(&bare).await, LoadError::NotAPlugin { source: ComponentError::NoRequest, .. }));
+    assert!(matches!(
+        load_file(&bare).await,
+        LoadError::NotAPlugin { source: ComponentError::NoRequest, .. }
+    ));
     let cut = &bare[..bare.len() / 2];
     let error = load_file(cut).await;
-    assert!(matches!(error, LoadError::NotAPlugin { source: ComponentError::Cut | ComponentError::Damaged(_), .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            LoadError::NotAPlugin { source: ComponentError::Cut | ComponentError::Damaged(_), .. }
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -43,18 +75,37 @@ fn packing_is_deterministic_replaces_the_earlier_request_and_is_read_without_run
     assert_eq!(inspect(&other).unwrap().request.plugin.version, "0.2.0");
     assert_eq!(pack(&other, &request).unwrap(), first);
     let found = inspect(&first).unwrap();
-    assert!(found.exports.iter().any(|name| name == "agente:traffic/switcher@0.1.0"), "{:?}", found.exports);
-    assert!(found.imports.iter().any(|name| name == "agente:host/files@0.1.0"), "{:?}", found.imports);
-    assert!(!found.imports.iter().any(|name| name.starts_with("agente:host/reveal")), "{:?}", found.imports);
+    assert!(
+        found.exports.iter().any(|name| name == "agente:traffic/switcher@0.1.0"),
+        "{:?}",
+        found.exports
+    );
+    assert!(
+        found.imports.iter().any(|name| name == "agente:host/files@0.1.0"),
+        "{:?}",
+        found.imports
+    );
+    assert!(
+        !found.imports.iter().any(|name| name.starts_with("agente:host/reveal")),
+        "{:?}",
+        found.imports
+    );
     assert!(pack(&bare, "[plugin]\nname = 1").is_err());
 }
 
 #[tokio::test]
 async fn a_refused_configuration_names_path_and_reason() {
     let config = json!({ "admission": "refuse" });
-    let error = World::default().try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Everything).await.err().unwrap();
+    let error = World::default()
+        .try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Everything)
+        .await
+        .err()
+        .unwrap();
     let LoadError::ConfigRefused { problems, .. } = &error else { panic!("{error:?}") };
-    assert_eq!((problems[0].path.as_str(), problems[0].message.as_str()), ("upstream.keepalive", "must be a number"));
+    assert_eq!(
+        (problems[0].path.as_str(), problems[0].message.as_str()),
+        ("upstream.keepalive", "must be a number")
+    );
     assert!(error.hint().unwrap().contains("[plugins.test-guest.config]"));
 }
 
@@ -62,16 +113,34 @@ async fn a_refused_configuration_names_path_and_reason() {
 async fn while_it_is_admitted_a_plugin_may_do_nothing_however_much_it_was_granted() {
     let world = World::default();
     let config = json!({ "admission": "read", "may": { "read": "/etc/hostname" } });
-    let error = world.try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Everything).await.err().unwrap();
+    let error = world
+        .try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Everything)
+        .await
+        .err()
+        .unwrap();
     let LoadError::ConfigRefused { problems, .. } = &error else { panic!("{error:?}") };
-    assert!(problems[0].message.contains("no effect is allowed while a plugin is admitted"), "{}", problems[0].message);
+    assert!(
+        problems[0].message.contains("no effect is allowed while a plugin is admitted"),
+        "{}",
+        problems[0].message
+    );
     assert_eq!(world.recorded(), ["denied: read the file `/etc/hostname`"]);
 }
 
 #[tokio::test]
 async fn a_plugin_that_traps_or_spins_while_it_is_admitted_is_refused() {
-    let load =
-        async |how: &str| World::default().try_load(PluginKind::TrafficSwitcher, "", json!({ "admission": how }), GrantSource::Everything).await.err().unwrap();
+    let load = async |how: &str| {
+        World::default()
+            .try_load(
+                PluginKind::TrafficSwitcher,
+                "",
+                json!({ "admission": how }),
+                GrantSource::Everything,
+            )
+            .await
+            .err()
+            .unwrap()
+    };
     let trapped = load("trap").await;
     assert!(matches!(trapped, LoadError::Crashed { .. }), "{trapped:?}");
     let spun = load("spin").await;
@@ -82,19 +151,27 @@ async fn a_plugin_that_traps_or_spins_while_it_is_admitted_is_refused() {
 #[tokio::test]
 async fn a_plugin_of_another_kind_or_contract_is_refused_before_it_runs() {
     let world = World::default();
-    let mut input = world.input(component(PluginKind::TrafficSwitcher, ""), json!({}), GrantSource::Everything);
+    let mut input =
+        world.input(component(PluginKind::TrafficSwitcher, ""), json!({}), GrantSource::Everything);
     input.kind = Some(PluginKind::HealthCheck);
     let error = host().load(input).await.err().unwrap();
     assert!(error.to_string().contains("a health-check is needed here"), "{error}");
 
     let bare = std::fs::read(bare_component("")).unwrap();
-    let newer = pack(&bare, &request(PluginKind::TrafficSwitcher).replace("agente:traffic@", "agente:balance@")).unwrap();
+    let newer = pack(
+        &bare,
+        &request(PluginKind::TrafficSwitcher).replace("agente:traffic@", "agente:balance@"),
+    )
+    .unwrap();
     assert!(matches!(load_file(&newer).await, LoadError::WrongContract { .. }));
 
     // It says another kind about itself than its request does.
     let liar = pack(&bare, &request(PluginKind::HealthCheck)).unwrap();
     let error = load_file(&liar).await;
-    assert!(error.to_string().contains("its request says test-guest 0.1.0 (health-check)"), "{error}");
+    assert!(
+        error.to_string().contains("its request says test-guest 0.1.0 (health-check)"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -102,12 +179,26 @@ async fn a_plugin_without_a_grant_says_what_it_asks_for_and_how_to_grant_it() {
     let world = World::default();
     let config = json!({ "may": { "write": "/etc/nginx/conf.d/*" } });
     let lock = LockFile::default();
-    let error = world.try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Lock(&lock)).await.err().unwrap();
+    let error = world
+        .try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Lock(&lock))
+        .await
+        .err()
+        .unwrap();
     let LoadError::NotGranted(refused) = &error else { panic!("{error:?}") };
-    assert!(refused.lines().contains(&"read and write the files of the folder `/etc/nginx/conf.d`".to_owned()), "{:?}", refused.lines());
+    assert!(
+        refused
+            .lines()
+            .contains(&"read and write the files of the folder `/etc/nginx/conf.d`".to_owned()),
+        "{:?}",
+        refused.lines()
+    );
     assert_eq!(refused.difference, None);
     let command = refused.command();
-    assert!(command.starts_with("agente-host plugin add ") && command.ends_with(".wasm --env production --yes"), "{command}");
+    assert!(
+        command.starts_with("agente-host plugin add ")
+            && command.ends_with(".wasm --env production --yes"),
+        "{command}"
+    );
     assert!(error.hint().unwrap().contains(&command));
 }
 
@@ -127,13 +218,26 @@ async fn a_grant_holds_until_the_component_or_a_named_value_changes() {
 
     let moved = json!({ "may": { "write": "/srv/nginx/*" } });
     let error = world.try_load(PluginKind::TrafficSwitcher, "", moved, grant).await.err().unwrap();
-    assert_eq!(error.to_string(), "the plugin `test-guest` 0.1.0 is not what was granted for shop/production");
+    assert_eq!(
+        error.to_string(),
+        "the plugin `test-guest` 0.1.0 is not what was granted for shop/production"
+    );
     let LoadError::NotGranted(refused) = error else { panic!("{error:?}") };
-    assert_eq!(refused.lines(), ["+ read and write the files of the folder `/srv/nginx`", "- read and write the files of the folder `/etc/nginx/conf.d`"]);
+    assert_eq!(
+        refused.lines(),
+        [
+            "+ read and write the files of the folder `/srv/nginx`",
+            "- read and write the files of the folder `/etc/nginx/conf.d`"
+        ]
+    );
 
     let rebuilt = folder.path().join("rebuilt.wasm");
     let bare = std::fs::read(bare_component("")).unwrap();
-    std::fs::write(&rebuilt, pack(&bare, &format!("# rebuilt\n{}", request(PluginKind::TrafficSwitcher))).unwrap()).unwrap();
+    std::fs::write(
+        &rebuilt,
+        pack(&bare, &format!("# rebuilt\n{}", request(PluginKind::TrafficSwitcher))).unwrap(),
+    )
+    .unwrap();
     let error = host().load(world.input(rebuilt, config, grant)).await.err().unwrap();
     let LoadError::NotGranted(refused) = error else { panic!("{error:?}") };
     assert!(refused.lines()[0].starts_with("component "), "{:?}", refused.lines());
@@ -142,12 +246,31 @@ async fn a_grant_holds_until_the_component_or_a_named_value_changes() {
 #[tokio::test]
 async fn the_interface_of_secret_values_is_there_only_for_those_who_were_granted_one() {
     let world = World::default();
-    let without = world.try_load(PluginKind::TrafficSwitcher, "reveal", json!({}), GrantSource::Everything).await.err().unwrap();
+    let without = world
+        .try_load(PluginKind::TrafficSwitcher, "reveal", json!({}), GrantSource::Everything)
+        .await
+        .err()
+        .unwrap();
     assert!(without.to_string().contains("agente:host/reveal"), "{without}");
     let asked = json!({ "may": { "reveal": "token" } });
     let nothing = Capabilities::default();
-    assert!(world.try_load(PluginKind::TrafficSwitcher, "reveal", asked.clone(), GrantSource::Only(&nothing)).await.is_err());
-    assert!(world.try_load(PluginKind::TrafficSwitcher, "reveal", asked, GrantSource::Everything).await.is_ok());
+    assert!(
+        world
+            .try_load(
+                PluginKind::TrafficSwitcher,
+                "reveal",
+                asked.clone(),
+                GrantSource::Only(&nothing)
+            )
+            .await
+            .is_err()
+    );
+    assert!(
+        world
+            .try_load(PluginKind::TrafficSwitcher, "reveal", asked, GrantSource::Everything)
+            .await
+            .is_ok()
+    );
 }
 
 #[test]
@@ -157,11 +280,17 @@ fn the_requests_of_the_shipped_plugins_can_be_read_and_ask_for_nothing_private_b
     for folder in std::fs::read_dir(plugins).unwrap() {
         let path = folder.unwrap().path().join("plugin.toml");
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let request = agente_wasm::PluginRequest::parse(&text).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        let request = agente_wasm::PluginRequest::parse(&text)
+            .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
         let asks = request.resolve(&json!({}), &[]).unwrap();
-        // Without configuration, a shipped plugin reaches nobody but backends, the public URL and what stands on this very machine.
+        // Without configuration, a shipped plugin reaches nobody but backends, the public URL and
+        // what stands on this very machine.
         for rule in &asks.tcp {
-            assert!(rule.address == "@backends" || rule.address.starts_with("127.0.0.1:"), "{}: {rule:?}", path.display());
+            assert!(
+                rule.address == "@backends" || rule.address.starts_with("127.0.0.1:"),
+                "{}: {rule:?}",
+                path.display()
+            );
         }
         for rule in &asks.net {
             assert!(rule.origin.starts_with('@'), "{}: {rule:?}", path.display());

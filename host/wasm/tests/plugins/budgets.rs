@@ -1,4 +1,5 @@
-//! Plugins that use up more than they may: each budget has its own end, and the next operation starts afresh.
+//! Plugins that use up more than they may: each budget has its own end, and the next operation
+//! starts afresh.
 
 use crate::fixture::{World, nothing_new, words};
 use agente_engine::fault::{Failure, FaultKind};
@@ -82,8 +83,7 @@ async fn many_waits_for_the_host_do_not_use_up_the_cpu_budget() {
 async fn a_connection_too_many_is_refused_and_not_waited_for() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let config =
-        |count: u32| json!({ "act": "connect-often", "count": count, "host": "127.0.0.1", "port": port, "may": { "connect": format!("127.0.0.1:{port}") } });
+    let config = |count: u32| json!({ "act": "connect-often", "count": count, "host": "127.0.0.1", "port": port, "may": { "connect": format!("127.0.0.1:{port}") } });
     assert_eq!(World::default().look(config(3)).await.unwrap(), "connected");
     let fault = World::default().look(config(4)).await.unwrap_err();
     assert!(fault.message.contains("holds 3 connections already"), "{}", fault.message);
@@ -132,8 +132,15 @@ async fn a_check_that_crashes_hangs_or_answers_nonsense_is_errored() {
         (json!({ "outcome": "splendid" }), "`splendid`"),
         (json!({ "act": "fail", "code": "unavailable" }), "the target said no"),
     ] {
-        let plugin = World::default().try_load(PluginKind::HealthCheck, "", config.clone(), GrantSource::Everything).await.unwrap();
-        let verdict = plugin.checker(OperationContext::default()).unwrap().ask(&subject, &json!({}), Duration::from_secs(2)).await;
+        let plugin = World::default()
+            .try_load(PluginKind::HealthCheck, "", config.clone(), GrantSource::Everything)
+            .await
+            .unwrap();
+        let verdict = plugin
+            .checker(OperationContext::default())
+            .unwrap()
+            .ask(&subject, &json!({}), Duration::from_secs(2))
+            .await;
         assert_eq!(verdict.kind, VerdictKind::Errored, "{config}: {verdict:?}");
         assert!(verdict.reason.contains(told), "{config}: {}", verdict.reason);
     }

@@ -1,4 +1,5 @@
-//! The cache of compiled plugins: used when it is ours and whole, never otherwise, and never in the way.
+//! The cache of compiled plugins: used when it is ours and whole, never otherwise, and never in the
+//! way.
 
 use crate::fixture::{World, component};
 use agente_wasm::{Compiled, GrantSource, HostOptions, OperationContext, PluginHost, PluginKind};
@@ -8,13 +9,19 @@ use std::path::{Path, PathBuf};
 
 async fn load(cache: Option<&Path>) -> Compiled {
     let host = PluginHost::new(&HostOptions { cache_folder: cache.map(Path::to_owned) }).unwrap();
-    let input = World::default().input(component(PluginKind::TrafficSwitcher, ""), json!({}), GrantSource::Everything);
+    let input = World::default().input(
+        component(PluginKind::TrafficSwitcher, ""),
+        json!({}),
+        GrantSource::Everything,
+    );
     host.load(input).await.unwrap().times().compiled
 }
 
 fn only(folder: &Path, extension: &str) -> PathBuf {
-    let mut found =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|found| found == extension));
+    let mut found = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension));
     let path = found.next().unwrap();
     assert!(found.next().is_none());
     path
@@ -54,14 +61,21 @@ async fn what_a_path_holds_now_is_loaded_and_not_what_it_held_before() {
         std::fs::copy(component(kind, ""), &path).unwrap();
         let host = PluginHost::new(&HostOptions { cache_folder: Some(folder.clone()) }).unwrap();
         let config = json!({ "kind": kind.to_string() });
-        let plugin = host.load(World::default().input(path.clone(), config, GrantSource::Everything)).await.unwrap();
+        let plugin = host
+            .load(World::default().input(path.clone(), config, GrantSource::Everything))
+            .await
+            .unwrap();
         assert_eq!(plugin.header().kind, kind);
-        assert_eq!(plugin.checker(OperationContext::default()).is_some(), kind == PluginKind::HealthCheck);
+        assert_eq!(
+            plugin.checker(OperationContext::default()).is_some(),
+            kind == PluginKind::HealthCheck
+        );
         plugin.times().compiled
     };
     assert_eq!(load(PluginKind::TrafficSwitcher).await, Compiled::Now);
     assert_eq!(load(PluginKind::HealthCheck).await, Compiled::Now);
-    for kind in [PluginKind::TrafficSwitcher, PluginKind::TrafficSwitcher, PluginKind::HealthCheck] {
+    for kind in [PluginKind::TrafficSwitcher, PluginKind::TrafficSwitcher, PluginKind::HealthCheck]
+    {
         assert_eq!(load(kind).await, Compiled::Cached);
     }
 }

@@ -20,16 +20,32 @@ async fn each_way_in_which_a_call_can_end_has_its_own_word() {
         let world = World::default();
         let _ = world.look(config.clone()).await;
         assert_eq!(world.ends("plan"), [end], "{config}");
-        assert_eq!(world.ends("check-config"), [CallEnd::Answered], "admission is one call: {config}");
+        assert_eq!(
+            world.ends("check-config"),
+            [CallEnd::Answered],
+            "admission is one call: {config}"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_answer_outside_the_contract_is_a_fault_of_the_plugin() {
     let world = World::default();
-    let plugin = world.try_load(PluginKind::HealthCheck, "", json!({ "outcome": "splendid" }), GrantSource::Everything).await.unwrap();
+    let plugin = world
+        .try_load(
+            PluginKind::HealthCheck,
+            "",
+            json!({ "outcome": "splendid" }),
+            GrantSource::Everything,
+        )
+        .await
+        .unwrap();
     let subject = Subject { slot: None, release: None, backends: Vec::new(), public_url: None };
-    plugin.checker(OperationContext::default()).unwrap().ask(&subject, &json!({}), Duration::from_secs(2)).await;
+    plugin
+        .checker(OperationContext::default())
+        .unwrap()
+        .ask(&subject, &json!({}), Duration::from_secs(2))
+        .await;
     assert_eq!(world.ends("check"), [CallEnd::Faulted(CallFault::Unfit)]);
 }
 

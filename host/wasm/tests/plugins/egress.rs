@@ -51,7 +51,11 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, answer: &'static str, kept: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    answer: &'static str,
+    kept: Arc<Mutex<Vec<String>>>,
+) {
     let mut request = Vec::new();
     let mut part = [0; 4096];
     loop {
@@ -59,8 +63,15 @@ async fn serve(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + U
         request.extend_from_slice(&part[..read]);
         let text = String::from_utf8_lossy(&request).to_lowercase();
         let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map(|length| length.parse::<usize>().unwrap());
-            if head.contains("transfer-encoding: chunked") { body.ends_with("0\r\n\r\n") } else { body.len() >= length.unwrap_or(0) }
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .map(|length| length.parse::<usize>().unwrap());
+            if head.contains("transfer-encoding: chunked") {
+                body.ends_with("0\r\n\r\n")
+            } else {
+                body.len() >= length.unwrap_or(0)
+            }
         });
         if whole || read == 0 {
             break;
@@ -80,19 +91,47 @@ async fn a_loopback_address_is_reached_only_if_it_was_written_down() {
     let world = World::default();
     let fault = world.look(connect("127.0.0.1", json!({}))).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Denied);
-    assert!(words(&fault).contains(&format!("tcp = [{{ address = \"127.0.0.1:{}\" }}]", server.port)), "{}", words(&fault));
+    assert!(
+        words(&fault).contains(&format!("tcp = [{{ address = \"127.0.0.1:{}\" }}]", server.port)),
+        "{}",
+        words(&fault)
+    );
 
     // A name that stands for a loopback address needs `private`.
-    let fault = world.look(connect("localhost", json!({ "connect": format!("localhost:{}", server.port) }))).await.unwrap_err();
+    let fault = world
+        .look(connect("localhost", json!({ "connect": format!("localhost:{}", server.port) })))
+        .await
+        .unwrap_err();
     assert_eq!(fault.kind, FaultKind::Denied);
     assert!(fault.message.contains("a loopback address"), "{}", fault.message);
     assert!(words(&fault).contains("private = true"), "{}", words(&fault));
     assert!(server.requests().is_empty(), "a connection was made");
 
-    assert_eq!(world.look(connect("localhost", json!({ "connect_privately": format!("localhost:{}", server.port) }))).await.unwrap(), "hi");
-    assert_eq!(world.look(connect("127.0.0.1", json!({ "connect": format!("127.0.0.1:{}", server.port) }))).await.unwrap(), "hi");
+    assert_eq!(
+        world
+            .look(connect(
+                "localhost",
+                json!({ "connect_privately": format!("localhost:{}", server.port) })
+            ))
+            .await
+            .unwrap(),
+        "hi"
+    );
+    assert_eq!(
+        world
+            .look(connect("127.0.0.1", json!({ "connect": format!("127.0.0.1:{}", server.port) })))
+            .await
+            .unwrap(),
+        "hi"
+    );
     // Another way to write it is another address.
-    let mapped = world.look(connect("::ffff:127.0.0.1", json!({ "connect": format!("127.0.0.1:{}", server.port) }))).await.unwrap_err();
+    let mapped = world
+        .look(connect(
+            "::ffff:127.0.0.1",
+            json!({ "connect": format!("127.0.0.1:{}", server.port) }),
+        ))
+        .await
+        .unwrap_err();
     assert_eq!(mapped.kind, FaultKind::Denied);
 }
 
@@ -100,10 +139,19 @@ async fn a_loopback_address_is_reached_only_if_it_was_written_down() {
 async fn the_backends_of_the_deployment_are_reached_and_no_other_port() {
     let server = Server::start("hi").await;
     let other = Server::start("no").await;
-    let context = OperationContext { backends: vec![format!("127.0.0.1:{}", server.port)], ..OperationContext::default() };
+    let context = OperationContext {
+        backends: vec![format!("127.0.0.1:{}", server.port)],
+        ..OperationContext::default()
+    };
     let connect = |port: u16| json!({ "act": "connect", "host": "127.0.0.1", "port": port, "send": "\r\n\r\n" });
-    assert_eq!(World::default().look_with(connect(server.port), context.clone()).await.unwrap(), "hi");
-    assert_eq!(World::default().look_with(connect(other.port), context).await.unwrap_err().kind, FaultKind::Denied);
+    assert_eq!(
+        World::default().look_with(connect(server.port), context.clone()).await.unwrap(),
+        "hi"
+    );
+    assert_eq!(
+        World::default().look_with(connect(other.port), context).await.unwrap_err().kind,
+        FaultKind::Denied
+    );
     assert!(other.requests().is_empty());
 }
 
@@ -130,15 +178,25 @@ fn http(server: &Server, more: &serde_json::Value) -> serde_json::Value {
 async fn a_granted_server_is_asked_and_only_by_granted_methods() {
     let server = Server::start(GOOD).await;
     let world = World::default();
-    assert_eq!(world.look(http(&server, &json!({ "target": "/healthz?x=1" }))).await.unwrap(), "200 hello");
+    assert_eq!(
+        world.look(http(&server, &json!({ "target": "/healthz?x=1" }))).await.unwrap(),
+        "200 hello"
+    );
     let request = server.requests().remove(0);
     assert!(request.starts_with("GET /healthz?x=1 HTTP/1.1\r\n"), "{request}");
-    assert!(request.to_lowercase().contains(&format!("host: 127.0.0.1:{}\r\n", server.port)), "{request}");
+    assert!(
+        request.to_lowercase().contains(&format!("host: 127.0.0.1:{}\r\n", server.port)),
+        "{request}"
+    );
     assert!(request.contains("(test-guest)"), "{request}");
 
-    let fault = world.look(http(&server, &json!({ "method": "POST", "body": "x" }))).await.unwrap_err();
+    let fault =
+        world.look(http(&server, &json!({ "method": "POST", "body": "x" }))).await.unwrap_err();
     assert!(words(&fault).contains("the operation only looks"), "{}", words(&fault));
-    assert_eq!(world.change(http(&server, &json!({ "method": "POST", "body": "x" }))).await.unwrap(), "200 hello");
+    assert_eq!(
+        world.change(http(&server, &json!({ "method": "POST", "body": "x" }))).await.unwrap(),
+        "200 hello"
+    );
     let failure = world.change(http(&server, &json!({ "method": "PURGE" }))).await.unwrap_err();
     assert!(words(failure.fault()).contains("methods = [\"PURGE\"]"), "{}", words(failure.fault()));
     assert_eq!(server.requests().len(), 2);
@@ -148,10 +206,12 @@ async fn a_granted_server_is_asked_and_only_by_granted_methods() {
 async fn a_server_that_was_not_granted_is_denied_and_the_fault_says_why() {
     let server = Server::start(GOOD).await;
     let fault = World::default().look(http(&server, &json!({ "may": {} }))).await.unwrap_err();
-    let line = format!("net = [{{ origin = \"http://127.0.0.1:{}\", methods = [\"GET\"] }}]", server.port);
+    let line =
+        format!("net = [{{ origin = \"http://127.0.0.1:{}\", methods = [\"GET\"] }}]", server.port);
     assert!(words(&fault).contains(&line), "{}", words(&fault));
     // The same host by another scheme is another origin.
-    let fault = World::default().look(http(&server, &json!({ "scheme": "https" }))).await.unwrap_err();
+    let fault =
+        World::default().look(http(&server, &json!({ "scheme": "https" }))).await.unwrap_err();
     assert!(words(&fault).contains("its request does not ask for that"), "{}", words(&fault));
     // A name that stands for a loopback address.
     let localhost = json!({ "act": "http", "authority": format!("localhost:{}", server.port), "may": { "ask": format!("http://localhost:{}", server.port) } });
@@ -164,7 +224,12 @@ async fn a_server_that_was_not_granted_is_denied_and_the_fault_says_why() {
 async fn a_redirect_is_an_answer_and_is_not_followed() {
     let target = Server::start(GOOD).await;
     let answer: &'static str = Box::leak(
-        format!("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", target.port).into_boxed_str(),
+        format!(
+            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: \
+             0\r\nConnection: close\r\n\r\n",
+            target.port
+        )
+        .into_boxed_str(),
     );
     let server = Server::start(answer).await;
     assert_eq!(World::default().look(http(&server, &json!({}))).await.unwrap(), "302 ");
@@ -185,19 +250,37 @@ async fn a_secret_is_swapped_on_the_way_out_to_its_host_and_to_no_other() {
 
     let basic = json!({ "secret": "token", "headers": { "authorization": "basic:user:{secret}" }, "may": may });
     assert_eq!(world.look(http(&server, &basic)).await.unwrap(), "200 hello");
-    let expected = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("user:{SECRET}"));
-    assert!(server.requests()[1].contains(&format!("authorization: Basic {expected}\r\n")), "{}", server.requests()[1]);
+    let expected = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("user:{SECRET}"),
+    );
+    assert!(
+        server.requests()[1].contains(&format!("authorization: Basic {expected}\r\n")),
+        "{}",
+        server.requests()[1]
+    );
 
     let elsewhere = json!({ "ask": format!("http://127.0.0.1:{}", server.port), "send": "token", "send_to": "lb.internal" });
-    let fault = world.look(http(&server, &json!({ "secret": "token", "headers": { "x-token": "{secret}" }, "may": elsewhere }))).await.unwrap_err();
-    assert!(words(&fault).contains("send the secret `token` in headers to `127.0.0.1`"), "{}", words(&fault));
+    let fault = world
+        .look(http(
+            &server,
+            &json!({ "secret": "token", "headers": { "x-token": "{secret}" }, "may": elsewhere }),
+        ))
+        .await
+        .unwrap_err();
+    assert!(
+        words(&fault).contains("send the secret `token` in headers to `127.0.0.1`"),
+        "{}",
+        words(&fault)
+    );
     assert_eq!(server.requests().len(), 2, "the request went out");
 }
 
 #[tokio::test]
 async fn a_secret_that_was_not_granted_is_not_opened() {
     let server = Server::start(GOOD).await;
-    let fault = World::default().look(http(&server, &json!({ "secret": "token" }))).await.unwrap_err();
+    let fault =
+        World::default().look(http(&server, &json!({ "secret": "token" }))).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Denied);
     assert!(words(&fault).contains("use the secret `token`"), "{}", words(&fault));
 }
@@ -216,28 +299,44 @@ fn encrypted() -> (TlsAcceptor, String) {
     (server, authority)
 }
 
-/// The same, for clients that show a certificate of the same authority where that is asked for; and such a certificate with its key.
+/// The same, for clients that show a certificate of the same authority where that is asked for; and
+/// such a certificate with its key.
 fn encrypted_for(known_clients: bool) -> (TlsAcceptor, String, String) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let client_key = KeyPair::generate().unwrap();
-    let client = CertificateParams::new(vec!["client.test".to_owned()]).unwrap().signed_by(&client_key, &authority).unwrap();
+    let client = CertificateParams::new(vec!["client.test".to_owned()])
+        .unwrap()
+        .signed_by(&client_key, &authority)
+        .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let config = if known_clients {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(authority.der().clone()).unwrap();
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .unwrap();
         config.with_client_cert_verifier(verifier)
     } else {
         config.with_no_client_auth()
     };
     let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    (TlsAcceptor::from(Arc::new(config)), authority.pem(), format!("{}{}", client.pem(), client_key.serialize_pem()))
+    (
+        TlsAcceptor::from(Arc::new(config)),
+        authority.pem(),
+        format!("{}{}", client.pem(), client_key.serialize_pem()),
+    )
 }
 
 #[tokio::test]
@@ -245,14 +344,18 @@ async fn a_granted_certificate_is_shown_to_the_server_and_no_other_is() {
     let (tls, authority, client) = encrypted_for(true);
     let server = Server::start_with(GOOD, Some(tls)).await;
     let folder = tempfile::tempdir().unwrap();
-    let [trusted, own, foreign] = ["ca.pem", "own.pem", "foreign.pem"].map(|name| folder.path().join(name));
+    let [trusted, own, foreign] =
+        ["ca.pem", "own.pem", "foreign.pem"].map(|name| folder.path().join(name));
     std::fs::write(&trusted, authority).unwrap();
     std::fs::write(&own, client).unwrap();
     std::fs::write(&foreign, encrypted_for(true).2).unwrap();
     let origin = format!("https://127.0.0.1:{}", server.port);
     let ask = |may: serde_json::Value| json!({ "act": "http", "scheme": "https", "authority": format!("127.0.0.1:{}", server.port), "may": may });
     let world = World::default();
-    assert_eq!(world.look(ask(json!({ "ask": origin, "trust": trusted, "show": own }))).await.unwrap(), "200 hello");
+    assert_eq!(
+        world.look(ask(json!({ "ask": origin, "trust": trusted, "show": own }))).await.unwrap(),
+        "200 hello"
+    );
     for may in [
         json!({ "ask": origin, "trust": trusted }),
         json!({ "ask": origin, "trust": trusted, "show": foreign }),
@@ -274,14 +377,26 @@ async fn a_server_is_trusted_by_a_granted_authority_and_by_no_other() {
     let origin = format!("https://127.0.0.1:{}", server.port);
     let ask = |may: serde_json::Value| json!({ "act": "http", "scheme": "https", "authority": format!("127.0.0.1:{}", server.port), "may": may });
     let world = World::default();
-    assert_eq!(world.look(ask(json!({ "ask": origin, "trust": trusted }))).await.unwrap(), "200 hello");
+    assert_eq!(
+        world.look(ask(json!({ "ask": origin, "trust": trusted }))).await.unwrap(),
+        "200 hello"
+    );
 
     let other = folder.path().join("other.pem");
     std::fs::write(&other, encrypted().1).unwrap();
-    for may in [json!({ "ask": origin }), json!({ "ask": origin, "trust": other }), json!({ "ask": origin, "trust": folder.path().join("none.pem") })] {
+    for may in [
+        json!({ "ask": origin }),
+        json!({ "ask": origin, "trust": other }),
+        json!({ "ask": origin, "trust": folder.path().join("none.pem") }),
+    ] {
         let fault = world.look(ask(may)).await.unwrap_err();
         assert!(fault.message.to_lowercase().contains("tls"), "{}", words(&fault));
-        assert!(fault.causes[0].contains(&format!("GET https://127.0.0.1:{} failed: TLS error", server.port)), "{}", words(&fault));
+        assert!(
+            fault.causes[0]
+                .contains(&format!("GET https://127.0.0.1:{} failed: TLS error", server.port)),
+            "{}",
+            words(&fault)
+        );
     }
     assert_eq!(server.requests().len(), 1, "a server that is not trusted was sent a request");
 }
@@ -292,6 +407,14 @@ async fn a_secret_in_what_was_denied_is_masked_in_the_fault() {
     let may = json!({ "ask": "http://localhost:1", "send": "place", "send_to": "localhost" });
     let config = json!({ "act": "http", "authority": "localhost:1", "headers": { "x": "{secret}" }, "secret": "place", "may": may });
     let fault = world.look(config).await.unwrap_err();
-    assert!(words(&fault).contains("a loopback address") && words(&fault).contains("private = true"), "{}", words(&fault));
-    assert!(words(&fault).contains("[redacted]") && !words(&fault).contains("localhost"), "{}", words(&fault));
+    assert!(
+        words(&fault).contains("a loopback address") && words(&fault).contains("private = true"),
+        "{}",
+        words(&fault)
+    );
+    assert!(
+        words(&fault).contains("[redacted]") && !words(&fault).contains("localhost"),
+        "{}",
+        words(&fault)
+    );
 }

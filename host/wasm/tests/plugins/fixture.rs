@@ -3,13 +3,13 @@
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{EnvironmentName, OpId, PluginName, ReleaseNumber, Scope, ServiceName};
 use agente_engine::ports::{
-    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, Desired, Fence, PluginMemory, ProcessError, ProcessInfo, ProcessTarget, SecretValue,
-    Secrets, TrafficSwitcher,
+    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, Desired, Fence,
+    PluginMemory, ProcessError, ProcessInfo, ProcessTarget, SecretValue, Secrets, TrafficSwitcher,
 };
 use agente_engine::route::{Backend, Routes, Slot};
 use agente_wasm::{
-    Audit, CallEnd, CallRecord, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput, OperationContext, Plugin, PluginHost, PluginKind,
-    PluginLog, PluginMessage,
+    Audit, CallEnd, CallRecord, EffectRecord, Effects, GrantSource, HostOptions, LoadError,
+    LoadInput, OperationContext, Plugin, PluginHost, PluginKind, PluginLog, PluginMessage,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// The request of the guest: all of it comes from its configuration, so that one component serves all tests.
+/// The request of the guest: all of it comes from its configuration, so that one component serves
+/// all tests.
 pub(crate) const REQUEST: &str = r#"
 limits = { memory = "16MiB", cpu = "300ms", wall = "4s", hostcall = "1MiB", connections = 3 }
 
@@ -63,7 +64,15 @@ pub(crate) fn bare_component(features: &str) -> PathBuf {
     // Beside the target folder of the host: the two builds must not wait for each other's lock.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
     let output = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--target", "wasm32-wasip2", "--features", features])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--target",
+            "wasm32-wasip2",
+            "--features",
+            features,
+        ])
         .current_dir(&folder)
         .env("CARGO_TARGET_DIR", &target)
         .env_remove("RUSTFLAGS")
@@ -72,7 +81,8 @@ pub(crate) fn bare_component(features: &str) -> PathBuf {
         .unwrap();
     assert!(
         output.status.success(),
-        "the guest for tests can't be built; `rustup target add wasm32-wasip2` installs its target:\n{}",
+        "the guest for tests can't be built; `rustup target add wasm32-wasip2` installs its \
+         target:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     let copy = target.join(format!("guest-{features}.wasm"));
@@ -100,11 +110,15 @@ pub(crate) fn component(kind: PluginKind, features: &str) -> PathBuf {
 pub(crate) fn host() -> PluginHost {
     static HOST: OnceLock<PluginHost> = OnceLock::new();
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-    HOST.get_or_init(|| PluginHost::new(&HostOptions { cache_folder: Some(cache) }).unwrap()).clone()
+    HOST.get_or_init(|| PluginHost::new(&HostOptions { cache_folder: Some(cache) }).unwrap())
+        .clone()
 }
 
 pub(crate) fn scope() -> Scope {
-    Scope { service: ServiceName::new("shop").unwrap(), environment: EnvironmentName::new("production").unwrap() }
+    Scope {
+        service: ServiceName::new("shop").unwrap(),
+        environment: EnvironmentName::new("production").unwrap(),
+    }
 }
 
 /// The ports behind the host, and what they were told.
@@ -129,19 +143,28 @@ impl World {
             memory: Arc::new(self.clone()),
             audit: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
-            variables: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned()), ("HOME".to_owned(), "/root".to_owned())]),
+            variables: BTreeMap::from([
+                ("GREETING".to_owned(), "hello".to_owned()),
+                ("HOME".to_owned(), "/root".to_owned()),
+            ]),
         }
     }
 
     /// The effects that were recorded, in words, with `denied` before those that were.
     pub(crate) fn recorded(&self) -> Vec<String> {
-        let words = |record: &EffectRecord| format!("{}{}", if record.denied.is_some() { "denied: " } else { "" }, record.effect);
+        let words = |record: &EffectRecord| {
+            format!("{}{}", if record.denied.is_some() { "denied: " } else { "" }, record.effect)
+        };
         self.0.effects.lock().unwrap().iter().map(words).collect()
     }
 
     /// How calls of an operation ended, in order.
     pub(crate) fn ends(&self, operation: &str) -> Vec<CallEnd> {
-        self.calls().into_iter().filter(|call| call.operation == operation).map(|call| call.end).collect()
+        self.calls()
+            .into_iter()
+            .filter(|call| call.operation == operation)
+            .map(|call| call.end)
+            .collect()
     }
 
     pub(crate) fn calls(&self) -> Vec<CallRecord> {
@@ -154,10 +177,18 @@ impl World {
 
     /// Loads the guest with its whole request granted.
     pub(crate) async fn load(&self, config: Value) -> Plugin {
-        self.try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Everything).await.unwrap()
+        self.try_load(PluginKind::TrafficSwitcher, "", config, GrantSource::Everything)
+            .await
+            .unwrap()
     }
 
-    pub(crate) async fn try_load(&self, kind: PluginKind, features: &str, mut config: Value, grant: GrantSource<'_>) -> Result<Plugin, LoadError> {
+    pub(crate) async fn try_load(
+        &self,
+        kind: PluginKind,
+        features: &str,
+        mut config: Value,
+        grant: GrantSource<'_>,
+    ) -> Result<Plugin, LoadError> {
         let path = component(kind, features);
         if kind == PluginKind::HealthCheck {
             config["kind"] = json!("health-check");
@@ -165,7 +196,12 @@ impl World {
         host().load(self.input(path, config, grant)).await
     }
 
-    pub(crate) fn input<'a>(&self, path: PathBuf, config: Value, grant: GrantSource<'a>) -> LoadInput<'a> {
+    pub(crate) fn input<'a>(
+        &self,
+        path: PathBuf,
+        config: Value,
+        grant: GrantSource<'a>,
+    ) -> LoadInput<'a> {
         LoadInput {
             name: PluginName::new("test-guest").unwrap(),
             path,
@@ -184,16 +220,27 @@ impl World {
         self.look_with(config, OperationContext::default()).await
     }
 
-    pub(crate) async fn look_with(&self, config: Value, context: OperationContext) -> Result<String, Fault> {
+    pub(crate) async fn look_with(
+        &self,
+        config: Value,
+        context: OperationContext,
+    ) -> Result<String, Fault> {
         self.load(config).await.switcher(context).unwrap().plan(&nothing_new()).await
     }
 
     /// Acts in the write phase.
-    pub(crate) async fn change(&self, config: Value) -> Result<String, agente_engine::fault::Failure> {
+    pub(crate) async fn change(
+        &self,
+        config: Value,
+    ) -> Result<String, agente_engine::fault::Failure> {
         self.change_with(config, OperationContext::default()).await
     }
 
-    pub(crate) async fn change_with(&self, config: Value, context: OperationContext) -> Result<String, agente_engine::fault::Failure> {
+    pub(crate) async fn change_with(
+        &self,
+        config: Value,
+        context: OperationContext,
+    ) -> Result<String, agente_engine::fault::Failure> {
         let switcher = self.load(config).await.switcher(context).unwrap();
         Ok(switcher.apply(&OpId("op-1".to_owned()), &nothing_new()).await?.message)
     }
@@ -201,13 +248,26 @@ impl World {
 
 /// Routes without backends that matter.
 pub(crate) fn nothing_new() -> Desired {
-    let backend = Backend { id: agente_engine::names::BackendId("b1".to_owned()), address: "192.0.2.1:80".to_owned() };
-    Desired { fence: Fence(7), routes: Routes::all_to(Slot::Blue, ReleaseNumber(3), vec![backend], None), store: "store-1".to_owned(), force: false }
+    let backend = Backend {
+        id: agente_engine::names::BackendId("b1".to_owned()),
+        address: "192.0.2.1:80".to_owned(),
+    };
+    Desired {
+        fence: Fence(7),
+        routes: Routes::all_to(Slot::Blue, ReleaseNumber(3), vec![backend], None),
+        store: "store-1".to_owned(),
+        force: false,
+    }
 }
 
 /// Where a fault's words are looked for: message, causes and hint.
 pub(crate) fn words(fault: &Fault) -> String {
-    format!("{} | {} | {}", fault.message, fault.causes.join(" | "), fault.hint.clone().unwrap_or_default())
+    format!(
+        "{} | {} | {}",
+        fault.message,
+        fault.causes.join(" | "),
+        fault.hint.clone().unwrap_or_default()
+    )
 }
 
 impl Audit for World {
@@ -232,7 +292,9 @@ impl Secrets for World {
         match name {
             "token" => Ok(SecretValue::new(SECRET.to_owned())),
             "place" => Ok(SecretValue::new("localhost".to_owned())),
-            other => Err(Fault::new(FaultKind::InvalidConfig, format!("there is no secret `{other}`"))),
+            other => {
+                Err(Fault::new(FaultKind::InvalidConfig, format!("there is no secret `{other}`")))
+            }
         }
     }
 }
@@ -243,7 +305,13 @@ impl PluginMemory for World {
         Ok(self.0.memory.lock().unwrap().get(&format!("{plugin} {scope} {key}")).cloned())
     }
 
-    async fn set(&self, plugin: &str, scope: &Scope, key: &str, value: Option<&[u8]>) -> Result<(), Fault> {
+    async fn set(
+        &self,
+        plugin: &str,
+        scope: &Scope,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<(), Fault> {
         let key = format!("{plugin} {scope} {key}");
         let mut memory = self.0.memory.lock().unwrap();
         match value {
@@ -274,9 +342,21 @@ impl Commands for LocalCommands {
     async fn run(&self, command: &CommandSpec) -> Result<CommandOutput, Fault> {
         assert_eq!(command.place, CommandPlace::Host);
         let mut process = tokio::process::Command::new(&command.argv[0]);
-        process.args(&command.argv[1..]).env_clear().envs(&command.env).stdin(Stdio::null()).kill_on_drop(true);
+        process
+            .args(&command.argv[1..])
+            .env_clear()
+            .envs(&command.env)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         let output = process.output().await.map_err(|error| other(&error))?;
-        Ok(CommandOutput { status: output.status.code(), signal: None, timed_out: false, stdout: output.stdout, stderr: output.stderr, truncated: false })
+        Ok(CommandOutput {
+            status: output.status.code(),
+            signal: None,
+            timed_out: false,
+            stdout: output.stdout,
+            stderr: output.stderr,
+            truncated: false,
+        })
     }
 
     async fn tree(&self, target: &ProcessTarget) -> Result<Vec<ProcessInfo>, ProcessError> {
@@ -284,18 +364,24 @@ impl Commands for LocalCommands {
         Ok(vec![ProcessInfo { pid, parent: 1, title: "it".to_owned(), started_ms: 1 }])
     }
 
-    async fn connections(&self, target: &ProcessTarget) -> Result<Vec<ConnectionInfo>, ProcessError> {
+    async fn connections(
+        &self,
+        target: &ProcessTarget,
+    ) -> Result<Vec<ConnectionInfo>, ProcessError> {
         pid(target).map(|_| Vec::new())
     }
 
     async fn signal(&self, target: &ProcessTarget, signal: &str) -> Result<(), ProcessError> {
         assert_eq!(signal, "HUP");
         let pid = rustix::process::Pid::from_raw(pid(target)?).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).map_err(|error| ProcessError::NotRunning(error.to_string()))
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP)
+            .map_err(|error| ProcessError::NotRunning(error.to_string()))
     }
 
     async fn log_mark(&self, path: &str) -> Result<u64, Fault> {
-        std::fs::metadata(path).map(|found| found.len().saturating_sub(5)).map_err(|error| other(&error))
+        std::fs::metadata(path)
+            .map(|found| found.len().saturating_sub(5))
+            .map_err(|error| other(&error))
     }
 
     async fn log_since(&self, path: &str, mark: u64, _max_bytes: usize) -> Result<Vec<u8>, Fault> {

@@ -1,5 +1,11 @@
-//! Real components against the plugin host: what they may do, and what becomes of those that misbehave.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "in tests, also outside test functions")]
+//! Real components against the plugin host: what they may do, and what becomes of those that
+//! misbehave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in tests, also outside test functions"
+)]
 
 mod admission;
 mod budgets;

@@ -1,4 +1,5 @@
-//! Servers for the tests: a real NGINX, and hand-written ones that misbehave as no real one lets itself be told to.
+//! Servers for the tests: a real NGINX, and hand-written ones that misbehave as no real one lets
+//! itself be told to.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +11,6 @@ use std::time::{Duration, Instant};
 
 /// A server that treats each connection as a function says, each in a thread of its own.
 pub(crate) struct Crafted {
-    /// Where it listens.
     pub(crate) address: String,
     connections: Arc<AtomicUsize>,
 }
@@ -66,7 +66,6 @@ pub(crate) fn nobody() -> String {
 
 /// A real NGINX with one server; stopped when dropped.
 pub(crate) struct Nginx {
-    /// Where it listens.
     pub(crate) address: String,
     child: Child,
     _folder: tempfile::TempDir,
@@ -76,7 +75,10 @@ impl Nginx {
     /// Starts it with these directives in its server and waits until it takes connections.
     pub(crate) fn start(directives: &str) -> Self {
         let program = Path::new("/usr/sbin/nginx");
-        assert!(program.exists(), "these tests need NGINX at `/usr/sbin/nginx`: apt-get install nginx");
+        assert!(
+            program.exists(),
+            "these tests need NGINX at `/usr/sbin/nginx`: apt-get install nginx"
+        );
         let folder = tempfile::tempdir().expect("a folder");
         let address = nobody();
         let root = folder.path().display();
@@ -84,18 +86,27 @@ impl Nginx {
             "daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
              events {{ worker_connections 64; }}
              http {{
-               access_log off; client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
+               access_log off; client_body_temp_path {root}/b; proxy_temp_path {root}/p; \
+             fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
                server {{ listen {address}; {directives} }}
              }}"
         );
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, text).expect("a configuration");
-        let child = Command::new(program).arg("-c").arg(&file).stderr(Stdio::null()).spawn().expect("NGINX starts");
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("NGINX starts");
         let mut nginx = Self { address, child, _folder: folder };
         let begun = Instant::now();
         while TcpStream::connect(&nginx.address).is_err() {
             assert!(nginx.child.try_wait().expect("a child").is_none(), "NGINX ended at once");
-            assert!(begun.elapsed() < Duration::from_secs(20), "NGINX took no connection within 20 s");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "NGINX took no connection within 20 s"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         nginx

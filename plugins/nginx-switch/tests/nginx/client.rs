@@ -1,4 +1,5 @@
-//! A real client of the public server: one request at a time, from a chosen address, or many to a connection.
+//! A real client of the public server: one request at a time, from a chosen address, or many to a
+//! connection.
 
 use crate::rig::{Nginx, PATIENCE};
 use agente_plugin_sdk::http::{Request, Response};
@@ -8,15 +9,24 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 /// Asks the public server of a service.
 pub fn ask(nginx: &Nginx, scope: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = Request::get(&format!("http://{}{path}", scope.replace('/', "."))).unwrap();
-    request.headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    request.headers =
+        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     request.total_timeout = PATIENCE;
-    let mut stream = agente_plugin_sdk::http::Socket::connect("127.0.0.1", nginx.port, PATIENCE).unwrap();
+    let mut stream =
+        agente_plugin_sdk::http::Socket::connect("127.0.0.1", nginx.port, PATIENCE).unwrap();
     agente_plugin_sdk::http::over(&mut stream, &request).unwrap()
 }
 
-/// Asks for `/` as often as there are users, many to a connection, and tells what each got, in their order. `headers` writes a user's own.
-pub fn ask_all(nginx: &Nginx, scope: &str, users: usize, mut headers: impl FnMut(usize, &mut String)) -> Vec<String> {
-    // NGINX closes a connection after 1,000 requests; a small batch fits into the buffers of both sides.
+/// Asks for `/` as often as there are users, many to a connection, and tells what each got, in
+/// their order. `headers` writes a user's own.
+pub fn ask_all(
+    nginx: &Nginx,
+    scope: &str,
+    users: usize,
+    mut headers: impl FnMut(usize, &mut String),
+) -> Vec<String> {
+    // NGINX closes a connection after 1,000 requests; a small batch fits into the buffers of both
+    // sides.
     const BATCH: usize = 250;
     const PER_CONNECTION: usize = 2 * BATCH;
     let host = scope.replace('/', ".");
@@ -46,12 +56,22 @@ pub fn ask_all(nginx: &Nginx, scope: &str, users: usize, mut headers: impl FnMut
 
 /// Asks for `/` from one of the loopback addresses.
 pub fn ask_from(nginx: &Nginx, scope: &str, from: Ipv4Addr) -> String {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
     rustix::net::bind(&socket, &SocketAddrV4::new(from, 0)).unwrap();
     rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, nginx.port)).unwrap();
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", scope.replace('/', ".")).unwrap();
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        scope.replace('/', ".")
+    )
+    .unwrap();
     read_answer(&mut BufReader::new(stream))
 }
 

@@ -1,4 +1,5 @@
-//! NGINX in a container of a Docker Engine of our own: whole folder mounted, single file mounted, nothing mounted.
+//! NGINX in a container of a Docker Engine of our own: whole folder mounted, single file mounted,
+//! nothing mounted.
 
 use crate::rig::{App, Switch, free_port, program, wait_for};
 use agente_plugin_sdk::native::NativeHost;
@@ -18,8 +19,15 @@ static ENGINE: LazyLock<String> = LazyLock::new(|| {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bin/own-dockerd");
     let own = std::process::id().to_string();
     let folder = std::env::temp_dir().join(format!("agente-dockerd-{own}-nginx"));
-    let started = Command::new(script).args(["start", folder.to_str().unwrap(), "--until-pid", &own]).output().unwrap();
-    assert!(started.status.success(), "a Docker Engine is needed: `apt-get install docker.io iptables`: {}", String::from_utf8_lossy(&started.stderr));
+    let started = Command::new(script)
+        .args(["start", folder.to_str().unwrap(), "--until-pid", &own])
+        .output()
+        .unwrap();
+    assert!(
+        started.status.success(),
+        "a Docker Engine is needed: `apt-get install docker.io iptables`: {}",
+        String::from_utf8_lossy(&started.stderr)
+    );
     let socket = String::from_utf8(started.stdout).unwrap().trim().to_owned();
     import_image(&socket);
     socket
@@ -34,7 +42,12 @@ fn docker_at(socket: &str) -> Command {
 #[track_caller]
 fn docker(args: &[&str]) -> Output {
     let output = docker_at(&ENGINE).args(args).output().unwrap();
-    assert!(output.status.success(), "docker {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "docker {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 
@@ -48,16 +61,30 @@ fn import_image(socket: &str) {
     };
     copy(&program(), "/usr/sbin/nginx");
     let linked = Command::new("ldd").arg(program()).output().unwrap();
-    for word in String::from_utf8_lossy(&linked.stdout).split_whitespace().filter(|word| word.starts_with('/')) {
+    for word in String::from_utf8_lossy(&linked.stdout)
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+    {
         copy(word, word);
     }
     for folder in ["/etc/nginx/agente", "/run", "/tmp", "/var/log/nginx", "/var/lib/nginx"] {
         std::fs::create_dir_all(at(folder)).unwrap();
     }
-    std::fs::write(at("/etc/passwd"), "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n").unwrap();
+    std::fs::write(
+        at("/etc/passwd"),
+        "root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
+    )
+    .unwrap();
     std::fs::write(at("/etc/group"), "root:x:0:\nnogroup:x:65534:\nnobody:x:65534:\n").unwrap();
     let archive = root.path().with_extension("tar");
-    let packed = Command::new("tar").arg("-C").arg(root.path()).arg("-cf").arg(&archive).arg(".").status().unwrap();
+    let packed = Command::new("tar")
+        .arg("-C")
+        .arg(root.path())
+        .arg("-cf")
+        .arg(&archive)
+        .arg(".")
+        .status()
+        .unwrap();
     assert!(packed.success());
     let imported = docker_at(socket).arg("import").arg(&archive).arg(IMAGE).output().unwrap();
     std::fs::remove_file(&archive).unwrap();
@@ -88,9 +115,11 @@ impl Container {
 
     fn configure(&self, http: &str) {
         let text = format!(
-            "worker_processes 2;\nuser root;\npid /run/nginx.pid;\nerror_log stderr notice;\ndaemon off;\nevents {{}}\nhttp {{\naccess_log off;\n\
-             client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi; uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;\n\
-             include agente/*.conf;\n{http}\nserver {{ listen 127.0.0.1:{}; return 200 plain; }}\n}}\n",
+            "worker_processes 2;\nuser root;\npid /run/nginx.pid;\nerror_log stderr \
+             notice;\ndaemon off;\nevents {{}}\nhttp {{\naccess_log off;\nclient_body_temp_path \
+             /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi; \
+             uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;\ninclude \
+             agente/*.conf;\n{http}\nserver {{ listen 127.0.0.1:{}; return 200 plain; }}\n}}\n",
             self.port
         );
         std::fs::write(self.path("nginx.conf"), text).unwrap();
@@ -98,8 +127,14 @@ impl Container {
 
     /// Starts it with these mounts below `/etc/nginx` beside the configuration.
     fn start(&self, mounts: &[(PathBuf, &str)]) {
-        // The configuration's own folder would hide mounts inside it, so it is a mount of a file: the operator's, written in place.
-        let mut args = vec!["run".to_owned(), "--detach".into(), "--network=host".into(), format!("--name={}", self.name)];
+        // The configuration's own folder would hide mounts inside it, so it is a mount of a file:
+        // the operator's, written in place.
+        let mut args = vec![
+            "run".to_owned(),
+            "--detach".into(),
+            "--network=host".into(),
+            format!("--name={}", self.name),
+        ];
         args.push(format!("--volume={}:/etc/nginx/nginx.conf", self.path("nginx.conf").display()));
         args.extend(mounts.iter().map(|(from, to)| format!("--volume={}:{to}", from.display())));
         args.extend([IMAGE, "/usr/sbin/nginx", "-c", "/etc/nginx/nginx.conf"].map(str::to_owned));
@@ -107,7 +142,9 @@ impl Container {
         wait_for("NGINX in the container", || TcpStream::connect(("127.0.0.1", self.port)).ok());
         // It listens a moment before its processes are called what they are.
         wait_for("NGINX's workers in the container", || {
-            String::from_utf8_lossy(&docker(&["top", &self.name]).stdout).contains("nginx: worker process").then_some(())
+            String::from_utf8_lossy(&docker(&["top", &self.name]).stdout)
+                .contains("nginx: worker process")
+                .then_some(())
         });
     }
 
@@ -120,7 +157,9 @@ impl Container {
             "directory": self.path("agente"), "container": self.name, "container_directory": "/etc/nginx/agente", "marker": format!("127.0.0.1:{}", self.marker),
         });
         let mut switch = Switch::from_section(&section.to_string(), SCOPE);
-        switch.host = NativeHost::new("shop", "production").with_label("store", "store-1").with_docker(&ENGINE);
+        switch.host = NativeHost::new("shop", "production")
+            .with_label("store", "store-1")
+            .with_docker(&ENGINE);
         switch
     }
 }
@@ -142,7 +181,8 @@ fn a_mounted_folder_is_switched_proved_and_drained_like_any_other() {
     let first = switch.desired(Some((10_000, &blue)), Some((0, &green)));
     switch.switch(&first);
     switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
-    let drained = wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
+    let drained =
+        wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
     assert_eq!(drained.evidence, "workers-gone");
     let good = switch.switch(&first);
 
@@ -151,7 +191,12 @@ fn a_mounted_folder_is_switched_proved_and_drained_like_any_other() {
     container.configure(&format!("server {{ listen {}; }}", taken.local_addr().unwrap()));
     switch.apply(&switch.desired(Some((0, &blue)), Some((10_000, &green)))).unwrap();
     let seen = switch.settle();
-    assert_eq!((seen.state, label(&seen.labels, "drift")), (ObservedState::Drifted, Some("not-loaded")), "{}", seen.message);
+    assert_eq!(
+        (seen.state, label(&seen.labels, "drift")),
+        (ObservedState::Drifted, Some("not-loaded")),
+        "{}",
+        seen.message
+    );
     assert!(seen.message.contains("bind() to"), "{}", seen.message);
     switch.apply(&first).unwrap();
     assert_eq!(switch.settle().generation, good.generation);
@@ -176,10 +221,17 @@ fn a_mount_of_the_single_file_is_named_as_the_cause() {
     assert_eq!(seen.state, ObservedState::Converged, "nothing shows it yet: {}", seen.message);
     let failure = switch.apply(&switch.desired(None, Some((10_000, &green)))).unwrap_err();
     assert_eq!(label(&failure.labels, "reason"), Some("single-file-mount"), "{failure}");
-    assert!(failure.message.contains("a bind mount of a single file keeps the old file"), "{failure}");
+    assert!(
+        failure.message.contains("a bind mount of a single file keeps the old file"),
+        "{failure}"
+    );
     assert!(failure.hint.unwrap().contains("mount the folder"));
     assert_eq!(switch.bytes(), before);
-    assert_eq!(switch.observe().unwrap().state, ObservedState::Converged, "the old routes serve on");
+    assert_eq!(
+        switch.observe().unwrap().state,
+        ObservedState::Converged,
+        "the old routes serve on"
+    );
 }
 
 #[test]

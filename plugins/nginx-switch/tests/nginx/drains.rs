@@ -1,4 +1,5 @@
-//! When the last requests of a slot have ended, on an NGINX of our own and on one that others keep busy.
+//! When the last requests of a slot have ended, on an NGINX of our own and on one that others keep
+//! busy.
 
 use crate::client::ask;
 use crate::rig::{App, Nginx, Switch, rule, wait_for};
@@ -37,9 +38,14 @@ fn a_slow_request_keeps_its_slot_draining_until_it_has_its_answer() {
         assert_eq!(ask(&nginx, SCOPE, "/", &[]).text(), "green");
         let drained = switch.drain(&blue);
         assert!(!drained.done && !slow.is_finished(), "{drained:?}");
-        assert_eq!((drained.evidence.as_str(), drained.remaining), ("connections", 1), "{drained:?}");
+        assert_eq!(
+            (drained.evidence.as_str(), drained.remaining),
+            ("connections", 1),
+            "{drained:?}"
+        );
         blue.release();
-        let drained = wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
+        let drained =
+            wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
         assert_eq!(drained.evidence, "workers-gone");
         let answer = slow.join().unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (200, "blue"), "nothing was cut");
@@ -50,7 +56,8 @@ fn a_slow_request_keeps_its_slot_draining_until_it_has_its_answer() {
 fn an_idle_slot_is_drained_when_the_old_workers_are_gone() {
     let (_nginx, blue, green, switch) = routed("{}", "");
     switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
-    let drained = wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
+    let drained =
+        wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
     assert_eq!((drained.evidence.as_str(), drained.remaining), ("workers-gone", 0));
     assert!(!switch.drain(&green).done);
 }
@@ -59,7 +66,10 @@ fn an_idle_slot_is_drained_when_the_old_workers_are_gone() {
 fn a_stream_of_another_server_leaves_only_the_weaker_evidence() {
     let others = App::start("others");
     let port = crate::rig::free_port();
-    let http = format!("server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{}; }} }}", others.port);
+    let http = format!(
+        "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{}; }} }}",
+        others.port
+    );
     let (nginx, blue, green, switch) = routed(r#"{ "drain": { "quiet": "1s" } }"#, &http);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -70,18 +80,30 @@ fn a_stream_of_another_server_leaves_only_the_weaker_evidence() {
         arrived(&blue, before);
         switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
         let drained = switch.drain(&blue);
-        assert_eq!((drained.done, drained.evidence.as_str()), (false, "connections"), "{drained:?}");
+        assert_eq!(
+            (drained.done, drained.evidence.as_str()),
+            (false, "connections"),
+            "{drained:?}"
+        );
         blue.release();
         assert_eq!(slow.join().unwrap().text(), "blue");
     });
-    let drained = wait_for("quiet to begin", || Some(switch.drain(&blue)).filter(|drained| drained.evidence == "workers"));
+    let drained = wait_for("quiet to begin", || {
+        Some(switch.drain(&blue)).filter(|drained| drained.evidence == "workers")
+    });
     assert!(!drained.done && drained.remaining >= 1, "{drained:?}");
-    let drained = wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
+    let drained =
+        wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
     assert_eq!(drained.evidence, "no-connections", "{drained:?}");
-    assert!(nginx.workers(&switch.host).iter().any(|worker| worker.title.contains("shutting down")), "the stream still runs");
+    assert!(
+        nginx.workers(&switch.host).iter().any(|worker| worker.title.contains("shutting down")),
+        "the stream still runs"
+    );
     others.release();
     drop(stream);
-    let drained = wait_for("the old workers to go", || Some(switch.drain(&blue)).filter(|drained| drained.evidence == "workers-gone"));
+    let drained = wait_for("the old workers to go", || {
+        Some(switch.drain(&blue)).filter(|drained| drained.evidence == "workers-gone")
+    });
     assert!(drained.done);
 }
 
@@ -92,7 +114,10 @@ fn an_override_keeps_a_slot_without_weight_from_draining() {
     wanted.overrides = vec![rule("blue", "header", "X-Old", "yes")];
     switch.switch(&wanted);
     let drained = switch.drain(&blue);
-    assert!(!drained.done && drained.message.contains("`X-Old: yes` still sends requests to blue"), "{drained:?}");
+    assert!(
+        !drained.done && drained.message.contains("`X-Old: yes` still sends requests to blue"),
+        "{drained:?}"
+    );
     switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
     wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.done));
 }
@@ -110,7 +135,9 @@ fn a_drain_is_told_without_a_memory_by_the_workers_that_are_leaving() {
         blue.release();
         slow.join().unwrap();
     });
-    wait_for("the drain", || Some(switch.drain(&blue)).filter(|drained| drained.evidence == "workers-gone"));
+    wait_for("the drain", || {
+        Some(switch.drain(&blue)).filter(|drained| drained.evidence == "workers-gone")
+    });
 }
 
 #[test]
@@ -149,13 +176,17 @@ fn blue_of(switch: &Switch, apps: &[&App]) -> Desired {
     wanted
 }
 
-/// Asks until the backend whose name is in the path has the request and, where it holds it, has been released.
+/// Asks until the backend whose name is in the path has the request and, where it holds it, has
+/// been released.
 fn held(nginx: &Nginx, path: &str) -> String {
     let name = path.strip_prefix("/hold/").unwrap();
-    wait_for("the backend to be chosen", || Some(ask(nginx, SCOPE, path, &[]).text()).filter(|answer| answer == name))
+    wait_for("the backend to be chosen", || {
+        Some(ask(nginx, SCOPE, path, &[]).text()).filter(|answer| answer == name)
+    })
 }
 
-/// Waits until a backend holds the request that was sent to it alone: those that others got have been answered at once.
+/// Waits until a backend holds the request that was sent to it alone: those that others got have
+/// been answered at once.
 fn holds(app: &App) {
     wait_for("the backend to hold the request", || (app.holding() == 1).then_some(()));
 }
@@ -170,21 +201,40 @@ fn a_backend_that_leaves_a_slot_at_full_weight_is_drained_when_its_slow_request_
         holds(&three);
         switch.switch(&blue_of(&switch, &[&one, &two]));
         let drained = switch.drain_of("blue", &[&three]);
-        assert_eq!((drained.done, drained.evidence.as_str(), drained.remaining), (false, "connections", 1), "{drained:?}");
-        assert!(drained.message.contains(&format!("1 connection to {} of blue open", three.backend().address)), "{drained:?}");
+        assert_eq!(
+            (drained.done, drained.evidence.as_str(), drained.remaining),
+            (false, "connections", 1),
+            "{drained:?}"
+        );
+        assert!(
+            drained
+                .message
+                .contains(&format!("1 connection to {} of blue open", three.backend().address)),
+            "{drained:?}"
+        );
         let before = three.seen();
         let answers: Vec<String> = (0..20).map(|_| ask(&nginx, SCOPE, "/", &[]).text()).collect();
         assert!(answers.iter().all(|answer| answer == "one" || answer == "two"), "{answers:?}");
         assert_eq!(three.seen(), before, "no new request reaches it");
         assert!(!switch.drain_of("blue", &[&three]).done && !slow.is_finished());
         three.release();
-        let drained = wait_for("the drain", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done));
+        let drained = wait_for("the drain", || {
+            Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done)
+        });
         assert_eq!(drained.evidence, "workers-gone", "{drained:?}");
         assert_eq!(slow.join().unwrap(), "three", "nothing was cut");
     });
     assert_eq!(switch.drain_of("blue", &[&one]).evidence, "routed");
-    assert_eq!(switch.drain_of("blue", &[&three, &one]).evidence, "routed", "one of them still takes requests");
-    assert_eq!(switch.drain_of("blue", &[]).evidence, "routed", "none named: all that the slot has");
+    assert_eq!(
+        switch.drain_of("blue", &[&three, &one]).evidence,
+        "routed",
+        "one of them still takes requests"
+    );
+    assert_eq!(
+        switch.drain_of("blue", &[]).evidence,
+        "routed",
+        "none named: all that the slot has"
+    );
 }
 
 #[test]
@@ -194,17 +244,26 @@ fn slow_requests_to_the_backends_that_stay_hold_up_the_drain_only_in_the_workers
         let earlier = scope.spawn(|| held(&nginx, "/hold/one"));
         holds(&one);
         switch.switch(&blue_of(&switch, &[&one, &two]));
-        // A worker that once could send requests to it still runs, for a request to another: only the weaker evidence is to be had.
-        let drained = wait_for("the leaving connections to close", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.evidence == "workers"));
+        // A worker that once could send requests to it still runs, for a request to another: only
+        // the weaker evidence is to be had.
+        let drained = wait_for("the leaving connections to close", || {
+            Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.evidence == "workers")
+        });
         assert!(!drained.done && drained.remaining >= 1, "{drained:?}");
-        let drained = wait_for("quiet", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done));
+        let drained = wait_for("quiet", || {
+            Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done)
+        });
         assert_eq!(drained.evidence, "no-connections", "{drained:?}");
         one.release();
         assert_eq!(earlier.join().unwrap(), "one");
-        // A request of the new workers holds nothing up, at the same weight and for as long as it takes.
+        // A request of the new workers holds nothing up, at the same weight and for as long as it
+        // takes.
         let later = scope.spawn(|| held(&nginx, "/hold/two"));
         holds(&two);
-        let drained = wait_for("the drain", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.evidence == "workers-gone"));
+        let drained = wait_for("the drain", || {
+            Some(switch.drain_of("blue", &[&three]))
+                .filter(|drained| drained.evidence == "workers-gone")
+        });
         assert!(drained.done && !later.is_finished(), "{drained:?}");
         two.release();
         assert_eq!(later.join().unwrap(), "two");
@@ -215,7 +274,9 @@ fn slow_requests_to_the_backends_that_stay_hold_up_the_drain_only_in_the_workers
 fn backends_that_leave_one_after_another_each_wait_for_their_own_workers() {
     let (nginx, [one, two, three], switch) = rolling("{}");
     switch.switch(&blue_of(&switch, &[&one, &two]));
-    wait_for("the first drain", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done));
+    wait_for("the first drain", || {
+        Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done)
+    });
     thread::scope(|scope| {
         let slow = scope.spawn(|| held(&nginx, "/hold/two"));
         holds(&two);
@@ -223,18 +284,26 @@ fn backends_that_leave_one_after_another_each_wait_for_their_own_workers() {
         assert!(!switch.drain_of("blue", &[&two]).done);
         assert!(!switch.drain_of("blue", &[&two, &three]).done, "the slower of both decides");
         let drained = switch.drain_of("blue", &[&three]);
-        assert_eq!((drained.done, drained.evidence.as_str()), (true, "workers-gone"), "its workers were gone before: {drained:?}");
+        assert_eq!(
+            (drained.done, drained.evidence.as_str()),
+            (true, "workers-gone"),
+            "its workers were gone before: {drained:?}"
+        );
         two.release();
         assert_eq!(slow.join().unwrap(), "two");
     });
-    wait_for("the second drain", || Some(switch.drain_of("blue", &[&two, &three])).filter(|drained| drained.done));
+    wait_for("the second drain", || {
+        Some(switch.drain_of("blue", &[&two, &three])).filter(|drained| drained.done)
+    });
 }
 
 #[test]
 fn a_backend_that_comes_back_is_routed_and_drains_anew_when_it_leaves_again() {
     let (nginx, [one, two, three], switch) = rolling("{}");
     switch.switch(&blue_of(&switch, &[&one, &two]));
-    wait_for("the drain", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done));
+    wait_for("the drain", || {
+        Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done)
+    });
     switch.switch(&blue_of(&switch, &[&one, &two, &three]));
     let drained = switch.drain_of("blue", &[&three]);
     assert_eq!((drained.done, drained.evidence.as_str()), (false, "routed"), "{drained:?}");
@@ -243,11 +312,17 @@ fn a_backend_that_comes_back_is_routed_and_drains_anew_when_it_leaves_again() {
         holds(&three);
         switch.switch(&blue_of(&switch, &[&one, &two]));
         let drained = switch.drain_of("blue", &[&three]);
-        assert_eq!((drained.done, drained.evidence.as_str()), (false, "connections"), "the workers of then count, not those of the first time: {drained:?}");
+        assert_eq!(
+            (drained.done, drained.evidence.as_str()),
+            (false, "connections"),
+            "the workers of then count, not those of the first time: {drained:?}"
+        );
         three.release();
         assert_eq!(slow.join().unwrap(), "three");
     });
-    wait_for("the second drain", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done));
+    wait_for("the second drain", || {
+        Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.done)
+    });
 }
 
 #[test]
@@ -258,7 +333,8 @@ fn a_part_of_a_slot_drains_without_a_memory_by_the_workers_that_are_leaving() {
         holds(&three);
         switch.switch(&blue_of(&switch, &[&one, &two]));
         wait_for("the old worker to begin to leave", || {
-            let leaves = |worker: &agente_plugin_sdk::host::Process| worker.title.contains("shutting down");
+            let leaves =
+                |worker: &agente_plugin_sdk::host::Process| worker.title.contains("shutting down");
             nginx.workers(&switch.host).iter().any(leaves).then_some(())
         });
         switch.host.forget();
@@ -266,5 +342,8 @@ fn a_part_of_a_slot_drains_without_a_memory_by_the_workers_that_are_leaving() {
         three.release();
         assert_eq!(slow.join().unwrap(), "three");
     });
-    wait_for("the drain", || Some(switch.drain_of("blue", &[&three])).filter(|drained| drained.evidence == "workers-gone"));
+    wait_for("the drain", || {
+        Some(switch.drain_of("blue", &[&three]))
+            .filter(|drained| drained.evidence == "workers-gone")
+    });
 }

@@ -18,12 +18,21 @@ fn live() -> (Nginx, App, App, Switch) {
 #[track_caller]
 fn refused_until_forced(switch: &Switch, green: &App, drift: &str, words: &str) {
     let seen = switch.observe().unwrap();
-    assert_eq!((seen.state, label(&seen.labels, "drift")), (ObservedState::Drifted, Some(drift)), "{}", seen.message);
+    assert_eq!(
+        (seen.state, label(&seen.labels, "drift")),
+        (ObservedState::Drifted, Some(drift)),
+        "{}",
+        seen.message
+    );
     assert!(seen.message.contains(words), "{}", seen.message);
     let before = switch.bytes();
     let next = switch.desired(None, Some((10_000, green)));
     let failure = switch.apply(&next).unwrap_err();
-    assert_eq!((failure.code, label(&failure.labels, "drift")), (Code::Conflict, Some(drift)), "{failure}");
+    assert_eq!(
+        (failure.code, label(&failure.labels, "drift")),
+        (Code::Conflict, Some(drift)),
+        "{failure}"
+    );
     assert_eq!(switch.bytes(), before);
     let mut forced: Desired = next;
     forced.labels.push(("adopt".into(), "force".into()));
@@ -90,7 +99,12 @@ fn an_include_that_was_removed() {
     std::fs::write(nginx.conf(), text.replace("include ", "# include ")).unwrap();
     nginx.reload(&switch.host);
     let seen = switch.observe().unwrap();
-    assert_eq!((seen.state, label(&seen.labels, "drift")), (ObservedState::Drifted, Some("not-included")), "{}", seen.message);
+    assert_eq!(
+        (seen.state, label(&seen.labels, "drift")),
+        (ObservedState::Drifted, Some("not-included")),
+        "{}",
+        seen.message
+    );
     assert!(seen.message.contains("does not include"), "{}", seen.message);
     let failure = switch.features().unwrap_err();
     assert!(failure.hint.as_ref().unwrap().contains("include "), "{failure:?}");
@@ -100,7 +114,8 @@ fn an_include_that_was_removed() {
 fn another_store_is_refused_and_may_take_over() {
     let (nginx, _blue, green, switch) = live();
     let mut other = Switch::new(&nginx, SCOPE);
-    other.host = agente_plugin_sdk::native::NativeHost::new("shop", "production").with_label("store", "store-2");
+    other.host = agente_plugin_sdk::native::NativeHost::new("shop", "production")
+        .with_label("store", "store-2");
     other.store = "store-2".into();
     other.fence = 0; // its tokens have nothing to do with ours
     let seen = other.observe().unwrap();
@@ -129,13 +144,28 @@ fn another_service_whose_names_read_the_same_is_never_touched() {
 
 /// As [`refused_until_forced`], where looking can tell more than applying does.
 #[track_caller]
-fn refused_until_forced_as(switch: &Switch, green: &App, observed: &str, applied: &str, words: &str) {
+fn refused_until_forced_as(
+    switch: &Switch,
+    green: &App,
+    observed: &str,
+    applied: &str,
+    words: &str,
+) {
     let seen = switch.observe().unwrap();
-    assert_eq!((seen.state, label(&seen.labels, "drift")), (ObservedState::Drifted, Some(observed)), "{}", seen.message);
+    assert_eq!(
+        (seen.state, label(&seen.labels, "drift")),
+        (ObservedState::Drifted, Some(observed)),
+        "{}",
+        seen.message
+    );
     assert!(seen.message.contains(words), "{}", seen.message);
     let mut next = switch.desired(None, Some((10_000, green)));
     let failure = switch.apply(&next).unwrap_err();
-    assert_eq!((failure.code, label(&failure.labels, "drift")), (Code::Conflict, Some(applied)), "{failure}");
+    assert_eq!(
+        (failure.code, label(&failure.labels, "drift")),
+        (Code::Conflict, Some(applied)),
+        "{failure}"
+    );
     next.labels.push(("adopt".into(), "force".into()));
     switch.switch(&next);
 }

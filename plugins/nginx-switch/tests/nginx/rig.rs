@@ -1,9 +1,12 @@
-//! A real NGINX with its own configuration, pid file, logs and ports; real backends; a real client. Everything ends with the rig.
+//! A real NGINX with its own configuration, pid file, logs and ports; real backends; a real client.
+//! Everything ends with the rig.
 
 use agente_plugin_sdk::host::{Host, Process};
 use agente_plugin_sdk::native::NativeHost;
 use agente_plugin_sdk::traffic::ObservedState;
-use agente_plugin_sdk::{Backend, Desired, Drained, Failure, Features, MatchRule, Observed, Route, TrafficSwitcher};
+use agente_plugin_sdk::{
+    Backend, Desired, Drained, Failure, Features, MatchRule, Observed, Route, TrafficSwitcher,
+};
 use nginx_switch::NginxSwitch;
 use nginx_switch::config::Config;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -45,7 +48,8 @@ struct Gate {
     opened: Condvar,
 }
 
-/// A backend that answers its name; what asks for `/hold`, or for `/hold/` and its name, waits for [`App::release`].
+/// A backend that answers its name; what asks for `/hold`, or for `/hold/` and its name, waits for
+/// [`App::release`].
 pub struct App {
     pub name: String,
     pub port: u16,
@@ -58,8 +62,18 @@ impl App {
     pub fn start(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (requests, stopped, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)), Arc::new(Gate::default()));
-        let app = Self { name: name.into(), port, requests: requests.clone(), stopped: stopped.clone(), gate: gate.clone() };
+        let (requests, stopped, gate) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(Gate::default()),
+        );
+        let app = Self {
+            name: name.into(),
+            port,
+            requests: requests.clone(),
+            stopped: stopped.clone(),
+            gate: gate.clone(),
+        };
         let name = name.to_owned();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -90,7 +104,11 @@ impl App {
     }
 
     pub fn backend(&self) -> Backend {
-        Backend { id: format!("{}-1", self.name), address: format!("127.0.0.1:{}", self.port), labels: Vec::new() }
+        Backend {
+            id: format!("{}-1", self.name),
+            address: format!("127.0.0.1:{}", self.port),
+            labels: Vec::new(),
+        }
     }
 }
 
@@ -152,7 +170,10 @@ pub struct Nginx {
 /// Which NGINX the tests run.
 pub fn program() -> String {
     let program = std::env::var("AGENTE_TEST_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".into());
-    assert!(PathBuf::from(&program).exists(), "`{program}` is needed: `apt-get install nginx`, or name another by AGENTE_TEST_NGINX");
+    assert!(
+        PathBuf::from(&program).exists(),
+        "`{program}` is needed: `apt-get install nginx`, or name another by AGENTE_TEST_NGINX"
+    );
     program
 }
 
@@ -182,35 +203,56 @@ impl Nginx {
             let base = format!("agente_{}", scope.replace(['/', '-'], "_"));
             let pass = if routed {
                 format!(
-                    "proxy_pass http://${base}_pool; proxy_http_version 1.1; proxy_set_header Connection \"\"; add_header X-Agente-Slot ${base}_slot always;"
+                    "proxy_pass http://${base}_pool; proxy_http_version 1.1; proxy_set_header \
+                     Connection \"\"; add_header X-Agente-Slot ${base}_slot always;"
                 )
             } else {
                 "return 200 plain;".into()
             };
             let host = scope.replace('/', ".");
-            let server = format!("server {{ listen 127.0.0.1:{}; server_name {host}; location / {{ {pass} }} }}\n", self.port);
+            let server = format!(
+                "server {{ listen 127.0.0.1:{}; server_name {host}; location / {{ {pass} }} }}\n",
+                self.port
+            );
             servers.push_str(&server);
         }
         let text = format!(
-            "worker_processes 2;\nuser root;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log notice;\nevents {{ worker_connections 512; }}\n\
-             http {{\naccess_log off;\nclient_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
-             uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\ninclude {folder}/agente/*.conf;\n{http}\n{servers}}}\n"
+            "worker_processes 2;\nuser root;\npid {folder}/nginx.pid;\nerror_log \
+             {folder}/error.log notice;\nevents {{ worker_connections 512; }}\nhttp \
+             {{\naccess_log off;\nclient_body_temp_path {folder}/body; proxy_temp_path \
+             {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\nuwsgi_temp_path {folder}/uwsgi; \
+             scgi_temp_path {folder}/scgi;\ninclude {folder}/agente/*.conf;\n{http}\n{servers}}}\n"
         );
         std::fs::write(self.conf(), text).unwrap();
     }
 
     pub fn launch(&mut self) {
         self.child = Command::new(program())
-            .args(["-p", &self.folder.path().display().to_string(), "-c", &self.conf(), "-g", "daemon off;"])
+            .args([
+                "-p",
+                &self.folder.path().display().to_string(),
+                "-c",
+                &self.conf(),
+                "-g",
+                "daemon off;",
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         wait_for("NGINX to listen", || TcpStream::connect(("127.0.0.1", self.port)).ok());
-        wait_for("the pid file", || std::fs::read_to_string(self.path("nginx.pid")).ok().filter(|text| text.trim().parse::<u32>().is_ok()));
+        wait_for("the pid file", || {
+            std::fs::read_to_string(self.path("nginx.pid"))
+                .ok()
+                .filter(|text| text.trim().parse::<u32>().is_ok())
+        });
         // The pid file is there a moment before the process is called what it is.
         let title = format!("/proc/{}/cmdline", self.child.id());
-        wait_for("the master's title", || std::fs::read_to_string(&title).ok().filter(|title| title.starts_with("nginx: master process")));
+        wait_for("the master's title", || {
+            std::fs::read_to_string(&title)
+                .ok()
+                .filter(|title| title.starts_with("nginx: master process"))
+        });
     }
 
     pub fn path(&self, name: &str) -> String {
@@ -228,23 +270,33 @@ impl Nginx {
     /// Loads what is on the disk, as an operator would, and waits until it is loaded.
     pub fn reload(&self, host: &NativeHost) {
         let workers: Vec<u32> = self.workers(host).iter().map(|worker| worker.pid).collect();
-        let done = Command::new(program()).args(["-p", &self.path(""), "-c", &self.conf(), "-s", "reload"]).output().unwrap();
+        let done = Command::new(program())
+            .args(["-p", &self.path(""), "-c", &self.conf(), "-s", "reload"])
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         wait_for("new workers", || {
             let now = self.workers(host);
             let accepting = now.iter().filter(|worker| !worker.title.contains("shutting down"));
-            (now.len() > 1 && accepting.clone().count() > 1 && accepting.clone().all(|worker| !workers.contains(&worker.pid))).then_some(())
+            (now.len() > 1
+                && accepting.clone().count() > 1
+                && accepting.clone().all(|worker| !workers.contains(&worker.pid)))
+            .then_some(())
         });
     }
 
     pub fn workers(&self, host: &NativeHost) -> Vec<Process> {
-        let tree = host.process_tree(&format!("pid-file:{}", self.path("nginx.pid"))).unwrap_or_default();
+        let tree =
+            host.process_tree(&format!("pid-file:{}", self.path("nginx.pid"))).unwrap_or_default();
         tree.into_iter().filter(|process| process.title.starts_with("nginx: worker")).collect()
     }
 
     /// The workers that take new connections.
     pub fn accepting(&self, host: &NativeHost) -> Vec<Process> {
-        self.workers(host).into_iter().filter(|worker| !worker.title.contains("shutting down")).collect()
+        self.workers(host)
+            .into_iter()
+            .filter(|worker| !worker.title.contains("shutting down"))
+            .collect()
     }
 
     /// Stops it; the pid file goes with it.
@@ -302,7 +354,9 @@ impl Switch {
         let (service, environment) = scope.split_once('/').unwrap();
         assert_eq!(agente_plugin_sdk::config::check::<NginxSwitch>(section), []);
         let config: Config = agente_plugin_sdk::config::load::<NginxSwitch>(section).unwrap();
-        let host = NativeHost::new(service, environment).with_config(section).with_label("store", "store-1");
+        let host = NativeHost::new(service, environment)
+            .with_config(section)
+            .with_label("store", "store-1");
         Self { host, config, fence: 1, store: "store-1".into() }
     }
 
@@ -320,7 +374,9 @@ impl Switch {
             slot: slot.into(),
             weight: side.map_or(0, |(weight, _)| weight),
             backends: side.map(|(_, app)| vec![app.backend()]).unwrap_or_default(),
-            labels: side.map(|_| vec![("release".to_owned(), release.to_owned())]).unwrap_or_default(),
+            labels: side
+                .map(|_| vec![("release".to_owned(), release.to_owned())])
+                .unwrap_or_default(),
         };
         Desired {
             fence: self.fence,
@@ -359,7 +415,9 @@ impl Switch {
     /// Polls as the host does, until the answer is not `pending`.
     #[track_caller]
     pub fn settle(&self) -> Observed {
-        wait_for("an answer other than pending", || Some(self.observe().unwrap()).filter(|seen| seen.state != ObservedState::Pending))
+        wait_for("an answer other than pending", || {
+            Some(self.observe().unwrap()).filter(|seen| seen.state != ObservedState::Pending)
+        })
     }
 
     /// Applies and waits until it is in force.
@@ -373,5 +431,11 @@ impl Switch {
 }
 
 pub fn rule(slot: &str, by: &str, name: &str, value: &str) -> MatchRule {
-    MatchRule { slot: slot.into(), by: by.into(), name: name.into(), value: value.into(), labels: Vec::new() }
+    MatchRule {
+        slot: slot.into(),
+        by: by.into(),
+        name: name.into(),
+        value: value.into(),
+        labels: Vec::new(),
+    }
 }

@@ -20,11 +20,19 @@ fn a_service_is_adopted_before_its_server_uses_the_pool_and_then_switched() {
 
     let seen = switch.switch(&switch.desired(Some((10_000, &blue)), None));
     assert_eq!(seen.routes[0].weight, 10_000);
-    assert_eq!(ask(&nginx, SCOPE, "/", &[]).text(), "plain", "the operator has not changed the server yet");
+    assert_eq!(
+        ask(&nginx, SCOPE, "/", &[]).text(),
+        "plain",
+        "the operator has not changed the server yet"
+    );
 
     nginx.configure("", &[SCOPE], true);
     nginx.reload(&switch.host);
-    assert_eq!(switch.settle().state, ObservedState::Converged, "an operator's reload changes nothing of ours");
+    assert_eq!(
+        switch.settle().state,
+        ObservedState::Converged,
+        "an operator's reload changes nothing of ours"
+    );
     let answer = ask(&nginx, SCOPE, "/", &[]);
     assert_eq!((answer.text().as_str(), answer.header("x-agente-slot")), ("blue", Some("blue")));
     let features = switch.features().unwrap();
@@ -34,7 +42,10 @@ fn a_service_is_adopted_before_its_server_uses_the_pool_and_then_switched() {
     switch.switch(&switch.desired(Some((0, &blue)), Some((10_000, &green))));
     for _ in 0..20 {
         let answer = ask(&nginx, SCOPE, "/", &[]);
-        assert_eq!((answer.text().as_str(), answer.header("x-agente-slot")), ("green", Some("green")));
+        assert_eq!(
+            (answer.text().as_str(), answer.header("x-agente-slot")),
+            ("green", Some("green"))
+        );
     }
     switch.switch(&switch.desired(Some((10_000, &blue)), Some((0, &green))));
     assert_eq!(ask(&nginx, SCOPE, "/", &[]).text(), "blue", "the way back is the same way");
@@ -53,7 +64,11 @@ fn the_same_input_gives_the_same_bytes_and_no_second_reload() {
     assert_eq!((again.state, &again.generation), (ObservedState::Converged, &first.generation));
     assert_eq!(switch.bytes(), bytes);
     switch.host.forget();
-    assert_eq!(switch.apply(&wanted).unwrap().state, ObservedState::Converged, "not even without a memory");
+    assert_eq!(
+        switch.apply(&wanted).unwrap().state,
+        ObservedState::Converged,
+        "not even without a memory"
+    );
     assert_eq!(nginx.accepting(&switch.host), workers, "no worker was replaced");
 }
 
@@ -96,10 +111,17 @@ fn what_is_loaded_is_read_back_with_backends_releases_and_overrides() {
     let (blue, green) = (App::start("blue"), App::start("green"));
     let switch = Switch::new(&nginx, SCOPE);
     let mut wanted = switch.desired(Some((9_000, &blue)), Some((1_000, &green)));
-    wanted.overrides = vec![rule("green", "header", "X-Canary", "always"), rule("blue", "cookie", "canary", "never")];
+    wanted.overrides = vec![
+        rule("green", "header", "X-Canary", "always"),
+        rule("blue", "cookie", "canary", "never"),
+    ];
     // More than one part of the marker: NGINX takes 4 KiB at most in one text.
     wanted.routes[0].backends = (1..=200)
-        .map(|n| agente_plugin_sdk::Backend { id: format!("shop-production-blue-r1-{n}"), address: format!("127.0.0.2:{}", 2000 + n), labels: Vec::new() })
+        .map(|n| agente_plugin_sdk::Backend {
+            id: format!("shop-production-blue-r1-{n}"),
+            address: format!("127.0.0.2:{}", 2000 + n),
+            labels: Vec::new(),
+        })
         .collect();
     let seen = switch.switch(&wanted);
     assert_eq!(seen.routes, wanted.routes);
@@ -116,7 +138,8 @@ fn routes_are_read_from_the_running_nginx_and_not_from_the_disk() {
     let loaded = switch.switch(&switch.desired(Some((10_000, &blue)), None));
     let other = nginx_switch::render::render(
         &switch.config,
-        &nginx_switch::names::Names::of(&agente_plugin_sdk::host::Host::context(&switch.host)).unwrap(),
+        &nginx_switch::names::Names::of(&agente_plugin_sdk::host::Host::context(&switch.host))
+            .unwrap(),
         &switch.desired(None, Some((10_000, &green))),
     );
     std::fs::write(switch.file(), other.text).unwrap();
@@ -140,12 +163,20 @@ fn two_services_on_one_nginx_never_meet() {
     for (scope, app) in scopes.iter().zip(&apps) {
         assert_eq!(ask(&nginx, scope, "/", &[]).text(), app.name);
     }
-    assert_eq!(switches[0].features().unwrap().lock_key, switches[1].features().unwrap().lock_key, "they take turns");
-    // Removing one leaves the other alone; its own server still needs the variables, so a file that serves nothing stays.
+    assert_eq!(
+        switches[0].features().unwrap().lock_key,
+        switches[1].features().unwrap().lock_key,
+        "they take turns"
+    );
+    // Removing one leaves the other alone; its own server still needs the variables, so a file that
+    // serves nothing stays.
     let nothing = Desired { routes: Vec::new(), ..switches[1].desired(None, None) };
     switches[1].apply(&nothing).unwrap();
     let seen = switches[1].settle();
-    assert!(seen.routes.iter().all(|route| route.weight == 0 && route.backends.is_empty()), "{seen:?}");
+    assert!(
+        seen.routes.iter().all(|route| route.weight == 0 && route.backends.is_empty()),
+        "{seen:?}"
+    );
     assert_eq!(ask(&nginx, scopes[0], "/", &[]).text(), "production");
     assert_eq!(switches[0].settle().state, ObservedState::Converged);
     assert!(ask(&nginx, scopes[1], "/", &[]).status >= 500);
@@ -189,7 +220,9 @@ fn a_host_that_died_between_writing_and_reloading_converges_on_the_next_call() {
     let switch = Switch::new(&nginx, SCOPE);
     switch.switch(&switch.desired(Some((10_000, &blue)), None));
     let next = switch.desired(Some((0, &blue)), Some((10_000, &green)));
-    let names = nginx_switch::names::Names::of(&agente_plugin_sdk::host::Host::context(&switch.host)).unwrap();
+    let names =
+        nginx_switch::names::Names::of(&agente_plugin_sdk::host::Host::context(&switch.host))
+            .unwrap();
     let rendered = nginx_switch::render::render(&switch.config, &names, &next);
     let mut record = nginx_switch::record::Record::load(&switch.host).unwrap();
     record.intent = Some(rendered.digest);

@@ -1,4 +1,5 @@
-//! NGINX can't be used: each cause has its own clear word, and features say what to do before anything is touched.
+//! NGINX can't be used: each cause has its own clear word, and features say what to do before
+//! anything is touched.
 
 use crate::rig::{App, Nginx, Switch, program, signal, wait_for};
 use agente_plugin_sdk::{Code, Failure, label};
@@ -11,7 +12,11 @@ const SCOPE: &str = "shop/production";
 #[track_caller]
 fn all_say(switch: &Switch, blue: &App, code: Code, words: &str) -> Failure {
     let before = switch.bytes();
-    let failures = [switch.features().unwrap_err(), switch.observe().unwrap_err(), switch.apply(&switch.desired(None, Some((10_000, blue)))).unwrap_err()];
+    let failures = [
+        switch.features().unwrap_err(),
+        switch.observe().unwrap_err(),
+        switch.apply(&switch.desired(None, Some((10_000, blue)))).unwrap_err(),
+    ];
     for failure in &failures {
         assert_eq!(failure.code, code, "{failure}");
         assert!(failure.message.contains(words), "{failure}");
@@ -33,7 +38,8 @@ fn live() -> (Nginx, App, Switch) {
 fn a_stopped_nginx() {
     let (mut nginx, blue, switch) = live();
     nginx.stop();
-    let failure = all_say(&switch, &blue, Code::Unavailable, "NGINX does not run: there is no pid file");
+    let failure =
+        all_say(&switch, &blue, Code::Unavailable, "NGINX does not run: there is no pid file");
     assert!(failure.retryable);
 }
 
@@ -90,7 +96,12 @@ fn an_nginx_that_was_started_with_another_configuration() {
     std::fs::copy(nginx.conf(), &other).unwrap();
     let mut other_switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "conf": "{other}" }}"#));
     other_switch.host = switch.host;
-    let failure = all_say(&other_switch, &blue, Code::Conflict, &format!("was started with `-c {}`", nginx.conf()));
+    let failure = all_say(
+        &other_switch,
+        &blue,
+        Code::Conflict,
+        &format!("was started with `-c {}`", nginx.conf()),
+    );
     assert_eq!(label(&failure.labels, "reason"), Some("other-conf"));
 }
 
@@ -108,12 +119,20 @@ fn a_marker_that_another_nginx_answers() {
     let mut mixed = Switch::with(&first, SCOPE, &section);
     mixed.host = switch.host;
     let failure = mixed.observe().unwrap_err();
-    assert_eq!((failure.code, label(&failure.labels, "reason")), (Code::Conflict, Some("other-instance")), "{failure}");
+    assert_eq!(
+        (failure.code, label(&failure.labels, "reason")),
+        (Code::Conflict, Some("other-instance")),
+        "{failure}"
+    );
     let failure = mixed.features().unwrap_err();
     assert_eq!(label(&failure.labels, "reason"), Some("not-included"), "{failure}");
     // A pid file that the configuration does not write.
     std::fs::copy(second.path("nginx.pid"), second.path("copy.pid")).unwrap();
-    let copy = Switch::with(&second, SCOPE, &format!(r#"{{ "pid_file": "{}" }}"#, second.path("copy.pid")));
+    let copy = Switch::with(
+        &second,
+        SCOPE,
+        &format!(r#"{{ "pid_file": "{}" }}"#, second.path("copy.pid")),
+    );
     let failure = copy.features().unwrap_err();
     assert_eq!(label(&failure.labels, "reason"), Some("other-instance"), "{failure}");
     assert_eq!(failure.hint, Some(format!("set `pid_file = \"{}\"`", second.path("nginx.pid"))));
@@ -127,7 +146,10 @@ fn a_folder_that_is_not_included_or_not_there() {
     let elsewhere = nginx.path("elsewhere");
     let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "directory": "{elsewhere}" }}"#));
     let failure = switch.features().unwrap_err();
-    assert!(failure.message.contains(&format!("the folder `{elsewhere}` does not exist")), "{failure}");
+    assert!(
+        failure.message.contains(&format!("the folder `{elsewhere}` does not exist")),
+        "{failure}"
+    );
     std::fs::create_dir(&elsewhere).unwrap();
     let failure = switch.features().unwrap_err();
     assert!(failure.message.contains("does not include"), "{failure}");
@@ -140,15 +162,24 @@ fn a_folder_that_is_not_included_or_not_there() {
 #[test]
 fn names_that_another_file_defines() {
     for (http, words) in [
-        ("map $host $agente_shop_production_pool { default x; }", "the variable `$agente_shop_production_pool`"),
-        ("upstream agente_shop_production_blue { server 127.0.0.1:9; }", "the upstream `agente_shop_production_blue`"),
+        (
+            "map $host $agente_shop_production_pool { default x; }",
+            "the variable `$agente_shop_production_pool`",
+        ),
+        (
+            "upstream agente_shop_production_blue { server 127.0.0.1:9; }",
+            "the upstream `agente_shop_production_blue`",
+        ),
     ] {
         let nginx = Nginx::start_with(http, &[SCOPE]);
         let blue = App::start("blue");
         let switch = Switch::new(&nginx, SCOPE);
         let failure = switch.features().unwrap_err();
         assert_eq!(failure.code, Code::Conflict);
-        assert!(failure.message.contains(words) && failure.message.contains(&nginx.conf()), "{failure}");
+        assert!(
+            failure.message.contains(words) && failure.message.contains(&nginx.conf()),
+            "{failure}"
+        );
         let failure = switch.apply(&switch.desired(Some((10_000, &blue)), None)).unwrap_err();
         assert!(failure.message.contains("agente_shop_production_"), "{failure}");
         assert_eq!(switch.bytes(), None);
@@ -158,12 +189,25 @@ fn names_that_another_file_defines() {
 #[test]
 fn a_version_that_is_too_old_or_no_nginx() {
     let nginx = Nginx::start();
-    for (says, words) in [("nginx version: nginx/1.16.1", "NGINX 1.16.1 is too old"), ("lighttpd", "does not answer as NGINX")] {
+    for (says, words) in [
+        ("nginx version: nginx/1.16.1", "NGINX 1.16.1 is too old"),
+        ("lighttpd", "does not answer as NGINX"),
+    ] {
         let old = nginx.path("old-nginx");
-        std::fs::write(&old, format!("#!/bin/sh\nif [ \"$1\" = -v ]; then echo '{says}' >&2; exit 0; fi\nexec {} \"$@\"\n", program())).unwrap();
+        std::fs::write(
+            &old,
+            format!(
+                "#!/bin/sh\nif [ \"$1\" = -v ]; then echo '{says}' >&2; exit 0; fi\nexec {} \
+                 \"$@\"\n",
+                program()
+            ),
+        )
+        .unwrap();
         std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).unwrap();
         let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "nginx": "{old}" }}"#));
-        let failure = wait_for("the script to be executable", || switch.features().err().filter(|failure| !failure.message.contains("busy")));
+        let failure = wait_for("the script to be executable", || {
+            switch.features().err().filter(|failure| !failure.message.contains("busy"))
+        });
         assert_eq!(failure.code, Code::Unsupported);
         assert!(failure.message.contains(words), "{failure}");
     }
@@ -172,7 +216,11 @@ fn a_version_that_is_too_old_or_no_nginx() {
 #[test]
 fn what_the_operator_should_know_is_a_warning_each() {
     let nginx = Nginx::start();
-    let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "error_log": "{}" }}"#, nginx.path("other.log")));
+    let switch = Switch::with(
+        &nginx,
+        SCOPE,
+        &format!(r#"{{ "error_log": "{}" }}"#, nginx.path("other.log")),
+    );
     let text = std::fs::read_to_string(nginx.conf()).unwrap();
     std::fs::write(nginx.conf(), format!("worker_shutdown_timeout 5s;\n{text}")).unwrap();
     let features = switch.features().unwrap();

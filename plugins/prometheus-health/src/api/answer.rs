@@ -85,7 +85,6 @@ impl<'de> Deserialize<'de> for IgnoredHistogram {
 /// A moment in milliseconds since the epoch, and a value, which may be NaN or infinite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// When.
     pub at_ms: u64,
     /// How much.
     pub value: f64,
@@ -94,8 +93,13 @@ pub struct Point {
 impl<'de> Deserialize<'de> for Point {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (seconds, text) = <(f64, String)>::deserialize(deserializer)?;
-        let value = text.parse().map_err(|_| serde::de::Error::custom("a value is not a number"))?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times since the epoch fit, and the cast saturates")]
+        let value =
+            text.parse().map_err(|_| serde::de::Error::custom("a value is not a number"))?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "times since the epoch fit, and the cast saturates"
+        )]
         let at_ms = (seconds * 1000.0).round() as u64;
         Ok(Self { at_ms, value })
     }
@@ -135,18 +139,39 @@ mod tests {
         let body = br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"b"},"values":[[1700000000.123,"NaN"],[1700000001,"+Inf"],[1700000002,"1e+06"]]}]},"warnings":["w"]}"#;
         let answer = read::<Data>(body).unwrap().complete().unwrap();
         let Data::Matrix(series) = answer.data else { panic!("{answer:?}") };
-        let points: Vec<(u64, String)> = series[0].values.iter().map(|point| (point.at_ms, point.value.to_string())).collect();
-        assert_eq!(points, [(1_700_000_000_123, "NaN".to_owned()), (1_700_000_001_000, "inf".to_owned()), (1_700_000_002_000, "1000000".to_owned())]);
+        let points: Vec<(u64, String)> =
+            series[0].values.iter().map(|point| (point.at_ms, point.value.to_string())).collect();
+        assert_eq!(
+            points,
+            [
+                (1_700_000_000_123, "NaN".to_owned()),
+                (1_700_000_001_000, "inf".to_owned()),
+                (1_700_000_002_000, "1000000".to_owned())
+            ]
+        );
         assert_eq!(answer.warnings, ["w"]);
     }
 
     #[test]
     fn all_four_shapes_are_read() {
-        let shape = |data: &str| read::<Data>(format!(r#"{{"status":"success","data":{data}}}"#).as_bytes()).unwrap().complete().unwrap().data;
-        assert!(matches!(shape(r#"{"resultType":"vector","result":[{"metric":{},"value":[1,"2"]}]}"#), Data::Vector(_)));
-        assert!(matches!(shape(r#"{"resultType":"scalar","result":[1.5,"-Inf"]}"#), Data::Scalar(point) if point.value == f64::NEG_INFINITY));
+        let shape = |data: &str| {
+            read::<Data>(format!(r#"{{"status":"success","data":{data}}}"#).as_bytes())
+                .unwrap()
+                .complete()
+                .unwrap()
+                .data
+        };
+        assert!(matches!(
+            shape(r#"{"resultType":"vector","result":[{"metric":{},"value":[1,"2"]}]}"#),
+            Data::Vector(_)
+        ));
+        assert!(
+            matches!(shape(r#"{"resultType":"scalar","result":[1.5,"-Inf"]}"#), Data::Scalar(point) if point.value == f64::NEG_INFINITY)
+        );
         assert!(matches!(shape(r#"{"resultType":"string","result":[1,"x"]}"#), Data::String(_)));
-        let histogram = shape(r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"3","sum":"2","buckets":[]}]}]}"#);
+        let histogram = shape(
+            r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"3","sum":"2","buckets":[]}]}]}"#,
+        );
         assert!(matches!(histogram, Data::Vector(series) if series[0].histogram.is_some()));
     }
 }

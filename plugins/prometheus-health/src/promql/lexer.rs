@@ -7,13 +7,11 @@ use super::SyntaxError;
 pub(super) enum Kind {
     /// A name or a keyword.
     Word,
-    /// A number.
     Number,
     /// `5m`, or the placeholder of one.
     Duration,
     /// A text in quotes.
     Text,
-    /// Anything else.
     Sign,
 }
 
@@ -25,7 +23,10 @@ pub(super) struct Token {
     pub(super) end: usize,
 }
 
-const SIGNS: [&str; 23] = ["==", "!=", "<=", ">=", "=~", "!~", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{", "}", "[", "]", ",", "@"];
+const SIGNS: [&str; 23] = [
+    "==", "!=", "<=", ">=", "=~", "!~", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{",
+    "}", "[", "]", ",", "@",
+];
 
 /// Splits a text.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
@@ -48,10 +49,17 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
             ':' if in_brackets => (Kind::Sign, 1),
             '0'..='9' => number(rest, at)?,
             '.' if rest.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) => number(rest, at)?,
-            'a'..='z' | 'A'..='Z' | '_' | ':' => (Kind::Word, length_of(rest, |c| c.is_ascii_alphanumeric() || c == '_' || c == ':')),
+            'a'..='z' | 'A'..='Z' | '_' | ':' => {
+                (Kind::Word, length_of(rest, |c| c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+            }
             _ => match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
                 Some(sign) => (Kind::Sign, sign.len()),
-                None => return Err(SyntaxError::new(at, format!("`{}` has no place in PromQL", first.escape_debug()))),
+                None => {
+                    return Err(SyntaxError::new(
+                        at,
+                        format!("`{}` has no place in PromQL", first.escape_debug()),
+                    ));
+                }
             },
         };
         match first {
@@ -77,7 +85,9 @@ fn placeholder(rest: &str, at: usize) -> Result<usize, SyntaxError> {
         return Ok(close + 2);
     }
     let message = if crate::placeholder::NAMES.contains(&name) {
-        format!("`{{{{{name}}}}}` stands outside of a text in quotes, and only `{{{{window}}}}` may")
+        format!(
+            "`{{{{{name}}}}}` stands outside of a text in quotes, and only `{{{{window}}}}` may"
+        )
     } else {
         format!("there is no placeholder `{{{{{name}}}}}`; there are {}", crate::placeholder::all())
     };
@@ -104,17 +114,27 @@ fn number(rest: &str, at: usize) -> Result<(Kind, usize), SyntaxError> {
     let mut length = length_of(rest, |c| c.is_ascii_alphanumeric() || c == '.' || c == '_');
     let mut word = rest.get(..length).unwrap_or_default();
     // The sign of an exponent.
-    if word.ends_with(['e', 'E']) && !word.starts_with("0x") && rest.get(length..).is_some_and(|after| after.starts_with(['+', '-'])) {
+    if word.ends_with(['e', 'E'])
+        && !word.starts_with("0x")
+        && rest.get(length..).is_some_and(|after| after.starts_with(['+', '-']))
+    {
         length += 1 + length_of(rest.get(length + 1..).unwrap_or_default(), |c| c.is_ascii_digit());
         word = rest.get(..length).unwrap_or_default();
     }
     let hexadecimal = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
-    if word.parse::<f64>().is_ok() || hexadecimal.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+    if word.parse::<f64>().is_ok()
+        || hexadecimal.is_some_and(|digits| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    {
         Ok((Kind::Number, length))
     } else if is_duration(word) {
         Ok((Kind::Duration, length))
     } else {
-        Err(SyntaxError::new(at, format!("`{word}` is neither a number nor a duration such as `5m` or `1h30m`")))
+        Err(SyntaxError::new(
+            at,
+            format!("`{word}` is neither a number nor a duration such as `5m` or `1h30m`"),
+        ))
     }
 }
 

@@ -11,17 +11,31 @@ fn what_prometheus_takes_is_taken_and_its_metrics_are_found() {
             r#"sum(rate(errors_total{code=~"5.."}[{{window}}])) / ignoring(code) group_left sum(rate(all_total[1h30m] offset -5m))"#,
             vec!["errors_total", "all_total"],
         ),
-        ("histogram_quantile(0.95, sum(rate(h_bucket[5m:1m])) by (le)) > bool 1e-3", vec!["h_bucket"]),
+        (
+            "histogram_quantile(0.95, sum(rate(h_bucket[5m:1m])) by (le)) > bool 1e-3",
+            vec!["h_bucket"],
+        ),
         ("(errors or vector(0)) / on() total @ end()", vec!["errors", "total"]),
         (r#"{__name__="odd.name", x='y'}"#, vec!["odd.name"]),
         (r#"{"odd.name", "x.y"=~`a\.b`} # trailing"#, vec!["odd.name"]),
-        (r#"label_replace(up, "a", "$1", "b", "(.*)") unless sum without (c,) (down) == +Inf"#, vec!["up", "down"]),
+        (
+            r#"label_replace(up, "a", "$1", "b", "(.*)") unless sum without (c,) (down) == +Inf"#,
+            vec!["up", "down"],
+        ),
         ("-sum * 0x1F ^ .5", vec!["sum"]),
         ("topk(3, x) + time() - -1", vec!["x"]),
         ("x atan2 y and on (a) z", vec!["x", "y", "z"]),
     ] {
         let found = read(text).unwrap_or_else(|error| panic!("{text}: {}", error.told(text)));
-        assert_eq!(found.selectors.iter().map(|one| one.metric.clone().unwrap_or_default()).collect::<Vec<_>>(), metrics, "{text}");
+        assert_eq!(
+            found
+                .selectors
+                .iter()
+                .map(|one| one.metric.clone().unwrap_or_default())
+                .collect::<Vec<_>>(),
+            metrics,
+            "{text}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Servers for the tests: a real Prometheus with an exporter of the test's own, and a hand-written server that says what a real one won't say on demand.
+//! Servers for the tests: a real Prometheus with an exporter of the test's own, and a hand-written
+//! server that says what a real one won't say on demand.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,9 +24,9 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A server that treats each connection as a function says, each in a thread of its own. It ends with the test's process.
+/// A server that treats each connection as a function says, each in a thread of its own. It ends
+/// with the test's process.
 pub(crate) struct Crafted {
-    /// Where it listens.
     pub(crate) address: String,
     /// The heads of the requests so far.
     pub(crate) heads: Arc<Mutex<Vec<String>>>,
@@ -91,7 +92,12 @@ impl Exporter {
         let server = Crafted::start(move |mut stream, _| {
             if !gone.load(Ordering::SeqCst) {
                 let body = metrics(begun.elapsed().as_millis());
-                let _gone = write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let _gone = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/plain; \
+                     version=0.0.4\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
             }
         });
         Self { address: server.address, stopped }
@@ -114,12 +120,16 @@ impl Prometheus {
     /// Starts it and waits until it answers.
     pub(crate) fn start(exporter: &Exporter) -> Self {
         let program = Path::new("/usr/bin/prometheus");
-        assert!(program.exists(), "these tests need Prometheus at `/usr/bin/prometheus`: apt-get install prometheus");
+        assert!(
+            program.exists(),
+            "these tests need Prometheus at `/usr/bin/prometheus`: apt-get install prometheus"
+        );
         let folder = tempfile::tempdir().expect("a folder");
         let address = nobody();
         let file = folder.path().join("prometheus.yml");
         let text = format!(
-            "global: {{ scrape_interval: 250ms, scrape_timeout: 250ms }}\nscrape_configs:\n- job_name: shop\n  static_configs:\n  - targets: ['{}']\n",
+            "global: {{ scrape_interval: 250ms, scrape_timeout: 250ms }}\nscrape_configs:\n- \
+             job_name: shop\n  static_configs:\n  - targets: ['{}']\n",
             exporter.address
         );
         std::fs::write(&file, text).expect("a configuration");
@@ -135,7 +145,10 @@ impl Prometheus {
             .expect("Prometheus starts");
         let mut prometheus = Self { url: format!("http://{address}"), child, _folder: folder };
         until("an answer of Prometheus", || {
-            assert!(prometheus.child.try_wait().expect("a child").is_none(), "Prometheus ended at once");
+            assert!(
+                prometheus.child.try_wait().expect("a child").is_none(),
+                "Prometheus ended at once"
+            );
             let mut stream = TcpStream::connect(&address).ok()?;
             write!(stream, "GET /-/ready HTTP/1.0\r\n\r\n").ok()?;
             read_head(&mut stream).starts_with("HTTP/1.0 200").then_some(())

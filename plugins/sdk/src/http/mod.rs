@@ -1,7 +1,9 @@
-//! One HTTP request, one answer, on a connection of its own. Blocking, no redirects, no retries, no pool.
+//! One HTTP request, one answer, on a connection of its own. Blocking, no redirects, no retries, no
+//! pool.
 //!
-//! In a component this is `wasi:http/outgoing-handler`, which the host's broker guards; natively it is a plain socket (`http` only).
-//! [`over`] speaks HTTP/1.1 over a stream that is open already, for what a plugin reaches through the TCP grant.
+//! In a component this is `wasi:http/outgoing-handler`, which the host's broker guards; natively it
+//! is a plain socket (`http` only). [`over`] speaks HTTP/1.1 over a stream that is open already,
+//! for what a plugin reaches through the TCP grant.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod socket;
@@ -42,14 +44,19 @@ impl Request {
     /// A request to a URL, with 3 s to connect, 10 s in all and 1 MiB of body.
     pub fn new(method: &str, url: &str) -> Result<Self, HttpError> {
         let wrong = |detail: String| HttpError::BadUrl { url: url.into(), detail };
-        let uri: ::http::Uri = url.parse().map_err(|error: ::http::uri::InvalidUri| wrong(error.to_string()))?;
-        let scheme = uri.scheme_str().ok_or_else(|| wrong("no scheme; `http://` or `https://` comes first".into()))?;
+        let uri: ::http::Uri =
+            url.parse().map_err(|error: ::http::uri::InvalidUri| wrong(error.to_string()))?;
+        let scheme = uri
+            .scheme_str()
+            .ok_or_else(|| wrong("no scheme; `http://` or `https://` comes first".into()))?;
         if scheme != "http" && scheme != "https" {
             return Err(wrong(format!("the scheme `{scheme}` is neither `http` nor `https`")));
         }
         let authority = uri.authority().ok_or_else(|| wrong("no host".into()))?;
         if authority.as_str().contains('@') {
-            return Err(wrong("user and password don't belong into a URL; use a secret in a header".into()));
+            return Err(wrong(
+                "user and password don't belong into a URL; use a secret in a header".into(),
+            ));
         }
         Ok(Self {
             method: method.into(),
@@ -110,7 +117,10 @@ pub struct Response {
 impl Response {
     /// The first header of that name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -125,7 +135,6 @@ pub enum HttpError {
     /// The request can't be sent anywhere.
     #[error("`{url}` is not a URL that can be asked: {detail}")]
     BadUrl {
-        /// The URL.
         url: String,
         /// What is wrong with it.
         detail: String,
@@ -133,45 +142,27 @@ pub enum HttpError {
     /// The host refused the request.
     #[error("the host refused a request to `{authority}`: {detail}")]
     Denied {
-        /// Where to.
         authority: String,
         /// Why, and what to grant.
         detail: String,
     },
     /// There was no connection.
     #[error("can't connect to `{authority}`: {detail}")]
-    Connect {
-        /// Where to.
-        authority: String,
-        /// Why.
-        detail: String,
-    },
+    Connect { authority: String, detail: String },
     /// It took too long.
     #[error("`{authority}` did not {phase} within {limit:?}")]
     Timeout {
-        /// Where to.
         authority: String,
         /// `accept a connection`, `answer` …
         phase: String,
-        /// The limit.
         limit: Duration,
     },
     /// The connection ended before the answer was complete.
     #[error("`{authority}` ended the connection before the answer was complete: {detail}")]
-    Ended {
-        /// Where to.
-        authority: String,
-        /// How.
-        detail: String,
-    },
+    Ended { authority: String, detail: String },
     /// What came is not HTTP.
     #[error("`{authority}` did not answer in HTTP: {detail}")]
-    Protocol {
-        /// Where to.
-        authority: String,
-        /// How.
-        detail: String,
-    },
+    Protocol { authority: String, detail: String },
 }
 
 /// Sends a request and reads the whole answer.

@@ -1,10 +1,13 @@
-//! Sends a request through `wasi:http/outgoing-handler`. The time limit is kept here, by polling a clock beside every wait.
+//! Sends a request through `wasi:http/outgoing-handler`. The time limit is kept here, by polling a
+//! clock beside every wait.
 
 use super::{HttpError, Request, Response};
 use std::time::{Duration, Instant};
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
-use wasip2::http::types::{ErrorCode, Fields, IncomingBody, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme};
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingBody, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+};
 use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::StreamError;
 
@@ -18,7 +21,8 @@ pub(super) fn send(request: &Request) -> Result<Response, HttpError> {
     let attempt = Attempt { request, started: Instant::now() };
     let outgoing = attempt.outgoing()?;
     let body = outgoing.body().map_err(|()| attempt.protocol("the request takes no body"))?;
-    let future = outgoing_handler::handle(outgoing, Some(attempt.options()?)).map_err(|code| attempt.error(&code))?;
+    let future = outgoing_handler::handle(outgoing, Some(attempt.options()?))
+        .map_err(|code| attempt.error(&code))?;
     attempt.write(body)?;
     let answer = loop {
         if let Some(answer) = future.get() {
@@ -26,10 +30,18 @@ pub(super) fn send(request: &Request) -> Result<Response, HttpError> {
         }
         attempt.wait(&future.subscribe(), "answer")?;
     };
-    let answer = answer.map_err(|()| attempt.protocol("the answer was taken twice"))?.map_err(|code| attempt.error(&code))?;
+    let answer = answer
+        .map_err(|()| attempt.protocol("the answer was taken twice"))?
+        .map_err(|code| attempt.error(&code))?;
     let status = answer.status();
-    let headers =
-        answer.headers().entries().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), String::from_utf8_lossy(&value).into_owned())).collect();
+    let headers = answer
+        .headers()
+        .entries()
+        .into_iter()
+        .map(|(name, value)| {
+            (name.to_ascii_lowercase(), String::from_utf8_lossy(&value).into_owned())
+        })
+        .collect();
     let incoming = answer.consume().map_err(|()| attempt.protocol("the body was taken twice"))?;
     let (body, truncated) = attempt.read(&incoming)?;
     Ok(Response { status, headers, body, truncated, elapsed: attempt.started.elapsed() })
@@ -38,11 +50,16 @@ pub(super) fn send(request: &Request) -> Result<Response, HttpError> {
 impl Attempt<'_> {
     fn outgoing(&self) -> Result<OutgoingRequest, HttpError> {
         let request = self.request;
-        let mut headers: Vec<(String, Vec<u8>)> = request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
+        let mut headers: Vec<(String, Vec<u8>)> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+            .collect();
         if !request.body.is_empty() || matches!(request.method.as_str(), "POST" | "PUT" | "PATCH") {
             headers.push(("content-length".into(), request.body.len().to_string().into_bytes()));
         }
-        let fields = Fields::from_list(&headers).map_err(|error| self.protocol(format!("a header can't be sent: {error:?}")))?;
+        let fields = Fields::from_list(&headers)
+            .map_err(|error| self.protocol(format!("a header can't be sent: {error:?}")))?;
         let outgoing = OutgoingRequest::new(fields);
         let method = match request.method.as_str() {
             "GET" => Method::Get,
@@ -56,9 +73,15 @@ impl Attempt<'_> {
         };
         let scheme = if request.scheme == "https" { Scheme::Https } else { Scheme::Http };
         outgoing.set_method(&method).map_err(|()| self.protocol("the method can't be sent"))?;
-        outgoing.set_scheme(Some(&scheme)).map_err(|()| self.protocol("the scheme can't be used"))?;
-        outgoing.set_authority(Some(&request.authority)).map_err(|()| self.protocol("the host can't be used"))?;
-        outgoing.set_path_with_query(Some(&request.path)).map_err(|()| self.protocol("the path can't be sent"))?;
+        outgoing
+            .set_scheme(Some(&scheme))
+            .map_err(|()| self.protocol("the scheme can't be used"))?;
+        outgoing
+            .set_authority(Some(&request.authority))
+            .map_err(|()| self.protocol("the host can't be used"))?;
+        outgoing
+            .set_path_with_query(Some(&request.path))
+            .map_err(|()| self.protocol("the path can't be sent"))?;
         Ok(outgoing)
     }
 
@@ -66,7 +89,9 @@ impl Attempt<'_> {
         let options = RequestOptions::new();
         let total = nanoseconds(self.request.total_timeout);
         let failed = |()| self.protocol("the host knows no time limits");
-        options.set_connect_timeout(Some(nanoseconds(self.request.connect_timeout).min(total))).map_err(failed)?;
+        options
+            .set_connect_timeout(Some(nanoseconds(self.request.connect_timeout).min(total)))
+            .map_err(failed)?;
         options.set_first_byte_timeout(Some(total)).map_err(failed)?;
         options.set_between_bytes_timeout(Some(total)).map_err(failed)?;
         Ok(options)
@@ -100,7 +125,9 @@ impl Attempt<'_> {
         let mut body = Vec::new();
         loop {
             match stream.read(64 * 1024) {
-                Ok(bytes) if bytes.is_empty() => self.wait(&stream.subscribe(), "end its answer")?,
+                Ok(bytes) if bytes.is_empty() => {
+                    self.wait(&stream.subscribe(), "end its answer")?
+                }
                 Ok(bytes) => {
                     body.extend_from_slice(&bytes);
                     if body.len() > self.request.max_body_bytes {
@@ -110,8 +137,12 @@ impl Attempt<'_> {
                 }
                 Err(StreamError::Closed) => return Ok((body, false)),
                 Err(StreamError::LastOperationFailed(error)) => {
-                    let detail = wasip2::http::types::http_error_code(&error).map_or_else(|| error.to_debug_string(), |code| words(&code));
-                    return Err(HttpError::Ended { authority: self.request.authority.clone(), detail: format!("{detail} after {} bytes", body.len()) });
+                    let detail = wasip2::http::types::http_error_code(&error)
+                        .map_or_else(|| error.to_debug_string(), |code| words(&code));
+                    return Err(HttpError::Ended {
+                        authority: self.request.authority.clone(),
+                        detail: format!("{detail} after {} bytes", body.len()),
+                    });
                 }
             }
         }
@@ -126,7 +157,11 @@ impl Attempt<'_> {
                 return Ok(());
             }
         }
-        Err(HttpError::Timeout { authority: self.request.authority.clone(), phase: phase.into(), limit })
+        Err(HttpError::Timeout {
+            authority: self.request.authority.clone(),
+            phase: phase.into(),
+            limit,
+        })
     }
 
     fn protocol(&self, detail: impl Into<String>) -> HttpError {
@@ -135,15 +170,23 @@ impl Attempt<'_> {
 
     fn error(&self, code: &ErrorCode) -> HttpError {
         let authority = self.request.authority.clone();
-        let timeout = |phase: &str, limit| HttpError::Timeout { authority: authority.clone(), phase: phase.into(), limit };
+        let timeout = |phase: &str, limit| HttpError::Timeout {
+            authority: authority.clone(),
+            phase: phase.into(),
+            limit,
+        };
         match code {
-            ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited | ErrorCode::HttpRequestUriInvalid => {
+            ErrorCode::HttpRequestDenied
+            | ErrorCode::DestinationIpProhibited
+            | ErrorCode::HttpRequestUriInvalid => {
                 HttpError::Denied { authority, detail: words(code) }
             }
-            ErrorCode::ConnectionTimeout | ErrorCode::DnsTimeout => timeout("accept a connection", self.request.connect_timeout),
-            ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => {
-                timeout("answer", self.request.total_timeout)
+            ErrorCode::ConnectionTimeout | ErrorCode::DnsTimeout => {
+                timeout("accept a connection", self.request.connect_timeout)
             }
+            ErrorCode::ConnectionReadTimeout
+            | ErrorCode::ConnectionWriteTimeout
+            | ErrorCode::HttpResponseTimeout => timeout("answer", self.request.total_timeout),
             ErrorCode::ConnectionRefused
             | ErrorCode::DestinationNotFound
             | ErrorCode::DestinationUnavailable
@@ -151,9 +194,16 @@ impl Attempt<'_> {
             | ErrorCode::DnsError(_)
             | ErrorCode::TlsProtocolError
             | ErrorCode::TlsCertificateError
-            | ErrorCode::TlsAlertReceived(_) => HttpError::Connect { authority, detail: words(code) },
-            ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => HttpError::Ended { authority, detail: words(code) },
-            ErrorCode::InternalError(detail) => HttpError::Ended { authority, detail: detail.clone().unwrap_or_else(|| "an error inside the host".into()) },
+            | ErrorCode::TlsAlertReceived(_) => {
+                HttpError::Connect { authority, detail: words(code) }
+            }
+            ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => {
+                HttpError::Ended { authority, detail: words(code) }
+            }
+            ErrorCode::InternalError(detail) => HttpError::Ended {
+                authority,
+                detail: detail.clone().unwrap_or_else(|| "an error inside the host".into()),
+            },
             other => HttpError::Protocol { authority, detail: words(other) },
         }
     }

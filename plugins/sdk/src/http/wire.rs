@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 /// The head of an answer may be this long; real ones are a few hundred bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// Sends a request over an open stream and reads the whole answer. `request.authority` is only the `Host` header here.
+/// Sends a request over an open stream and reads the whole answer. `request.authority` is only the
+/// `Host` header here.
 pub fn over<S: Stream>(stream: &mut S, request: &Request) -> Result<Response, HttpError> {
     let started = Instant::now();
     let mut wire = Wire { stream, request, started, buffer: Vec::new(), ended: false };
@@ -31,15 +32,25 @@ type Head = (u16, Vec<(String, String)>, usize);
 
 impl<S: Stream> Wire<'_, S> {
     fn left(&self) -> Result<Duration, HttpError> {
-        self.request.total_timeout.checked_sub(self.started.elapsed()).filter(|left| !left.is_zero()).ok_or_else(|| self.late())
+        self.request
+            .total_timeout
+            .checked_sub(self.started.elapsed())
+            .filter(|left| !left.is_zero())
+            .ok_or_else(|| self.late())
     }
 
     fn late(&self) -> HttpError {
-        HttpError::Timeout { authority: self.request.authority.clone(), phase: "answer".into(), limit: self.request.total_timeout }
+        HttpError::Timeout {
+            authority: self.request.authority.clone(),
+            phase: "answer".into(),
+            limit: self.request.total_timeout,
+        }
     }
 
     fn broken(&self, failure: &Failure) -> HttpError {
-        if crate::label(&failure.labels, "reason") == Some("timeout") || self.started.elapsed() >= self.request.total_timeout {
+        if crate::label(&failure.labels, "reason") == Some("timeout")
+            || self.started.elapsed() >= self.request.total_timeout
+        {
             return self.late();
         }
         let authority = self.request.authority.clone();
@@ -59,10 +70,14 @@ impl<S: Stream> Wire<'_, S> {
 
     fn send(&mut self) -> Result<(), HttpError> {
         let request = self.request;
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", request.method, request.path, request.authority);
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
+            request.method, request.path, request.authority
+        );
         for (name, value) in &request.headers {
             if name.bytes().chain(value.bytes()).any(|byte| byte == b'\r' || byte == b'\n') {
-                return Err(self.protocol(format!("the header `{}` holds a line break", name.escape_debug())));
+                return Err(self
+                    .protocol(format!("the header `{}` holds a line break", name.escape_debug())));
             }
             head.push_str(&[name, ": ", value, "\r\n"].concat());
         }
@@ -99,35 +114,62 @@ impl<S: Stream> Wire<'_, S> {
                         self.buffer.drain(..length); // an interim answer; the real one follows
                         continue;
                     }
-                    let headers =
-                        head.headers.iter().map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())).collect();
+                    let headers = head
+                        .headers
+                        .iter()
+                        .map(|header| {
+                            (
+                                header.name.to_ascii_lowercase(),
+                                String::from_utf8_lossy(header.value).into_owned(),
+                            )
+                        })
+                        .collect();
                     return Ok((status, headers, length));
                 }
-                Ok(httparse::Status::Partial) if self.buffer.len() > MAX_HEAD_BYTES => return Err(self.protocol("the head of the answer does not end")),
+                Ok(httparse::Status::Partial) if self.buffer.len() > MAX_HEAD_BYTES => {
+                    return Err(self.protocol("the head of the answer does not end"));
+                }
                 Ok(httparse::Status::Partial) => {
                     if !self.more()? {
                         let got = self.buffer.len();
-                        return Err(self.cut_short(if got == 0 { "no byte came".into() } else { format!("{got} bytes of the head came") }));
+                        return Err(self.cut_short(if got == 0 {
+                            "no byte came".into()
+                        } else {
+                            format!("{got} bytes of the head came")
+                        }));
                     }
                 }
                 Err(error) => {
-                    let beginning = self.buffer.get(..self.buffer.len().min(40)).unwrap_or_default();
-                    return Err(self.protocol(format!("{error}, it began with `{}`", beginning.escape_ascii())));
+                    let beginning =
+                        self.buffer.get(..self.buffer.len().min(40)).unwrap_or_default();
+                    return Err(self.protocol(format!(
+                        "{error}, it began with `{}`",
+                        beginning.escape_ascii()
+                    )));
                 }
             }
         }
     }
 
-    fn read_body(&mut self, status: u16, headers: &[(String, String)]) -> Result<(Vec<u8>, bool), HttpError> {
+    fn read_body(
+        &mut self,
+        status: u16,
+        headers: &[(String, String)],
+    ) -> Result<(Vec<u8>, bool), HttpError> {
         if self.request.method == "HEAD" || status == 204 || status == 304 {
             return Ok((Vec::new(), false));
         }
-        let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
-        if find("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked")) {
+        let find =
+            |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
+        if find("transfer-encoding")
+            .is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked"))
+        {
             return self.read_chunks();
         }
         if let Some(text) = find("content-length") {
-            let length: usize = text.parse().map_err(|_| self.protocol(format!("`content-length: {text}` is not a number")))?;
+            let length: usize = text
+                .parse()
+                .map_err(|_| self.protocol(format!("`content-length: {text}` is not a number")))?;
             return self.read_sized(length);
         }
         while self.buffer.len() <= self.request.max_body_bytes && self.more()? {}
@@ -145,7 +187,10 @@ impl<S: Stream> Wire<'_, S> {
         let wanted = length.min(self.request.max_body_bytes);
         while self.buffer.len() < wanted {
             if !self.more()? {
-                return Err(self.cut_short(format!("{} of {length} bytes of the body came", self.buffer.len())));
+                return Err(self.cut_short(format!(
+                    "{} of {length} bytes of the body came",
+                    self.buffer.len()
+                )));
             }
         }
         let mut body = std::mem::take(&mut self.buffer);
@@ -158,10 +203,15 @@ impl<S: Stream> Wire<'_, S> {
         loop {
             let (start, size) = loop {
                 match httparse::parse_chunk_size(&self.buffer) {
-                    Ok(httparse::Status::Complete((start, size))) => break (start, usize::try_from(size).unwrap_or(usize::MAX)),
+                    Ok(httparse::Status::Complete((start, size))) => {
+                        break (start, usize::try_from(size).unwrap_or(usize::MAX));
+                    }
                     Ok(httparse::Status::Partial) => {
                         if !self.more()? {
-                            return Err(self.cut_short(format!("the chunked body ended after {} bytes", body.len())));
+                            return Err(self.cut_short(format!(
+                                "the chunked body ended after {} bytes",
+                                body.len()
+                            )));
                         }
                     }
                     Err(_) => return Err(self.protocol("a chunk has no size")),
@@ -172,14 +222,22 @@ impl<S: Stream> Wire<'_, S> {
             }
             let end = start.saturating_add(size);
             if body.len().saturating_add(size) > self.request.max_body_bytes {
-                while self.buffer.len() < start.saturating_add(self.request.max_body_bytes - body.len().min(self.request.max_body_bytes)) && self.more()? {}
+                while self.buffer.len()
+                    < start.saturating_add(
+                        self.request.max_body_bytes - body.len().min(self.request.max_body_bytes),
+                    )
+                    && self.more()?
+                {}
                 body.extend_from_slice(self.buffer.get(start..).unwrap_or_default());
                 body.truncate(self.request.max_body_bytes);
                 return Ok((body, true));
             }
             while self.buffer.len() < end.saturating_add(2) {
                 if !self.more()? {
-                    return Err(self.cut_short(format!("the chunked body ended after {} bytes", body.len() + self.buffer.len().saturating_sub(start))));
+                    return Err(self.cut_short(format!(
+                        "the chunked body ended after {} bytes",
+                        body.len() + self.buffer.len().saturating_sub(start)
+                    )));
                 }
             }
             body.extend_from_slice(self.buffer.get(start..end).unwrap_or_default());

@@ -20,7 +20,10 @@ impl Engine {
     }
 
     fn docker(&self, args: &[&str]) -> Result<std::process::Output, Failure> {
-        self.command().args(args).output().map_err(|error| Failure::failed(format!("can't run `docker`: {error}")))
+        self.command()
+            .args(args)
+            .output()
+            .map_err(|error| Failure::failed(format!("can't run `docker`: {error}")))
     }
 
     /// The number of a container's first process, as the host counts.
@@ -28,19 +31,30 @@ impl Engine {
         let output = self.docker(&["inspect", "--format", "{{.State.Pid}}", name])?;
         let text = String::from_utf8_lossy(&output.stdout);
         match text.trim().parse() {
-            Ok(0) => Err(Failure::unavailable(format!("the container `{name}` does not run")).label("reason", "not-running")),
+            Ok(0) => Err(Failure::unavailable(format!("the container `{name}` does not run"))
+                .label("reason", "not-running")),
             Ok(pid) => Ok(pid),
-            Err(_) => Err(Failure::unavailable(format!("there is no container `{name}`: {}", String::from_utf8_lossy(&output.stderr).trim()))
-                .label("reason", "no-container")),
+            Err(_) => Err(Failure::unavailable(format!(
+                "there is no container `{name}`: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ))
+            .label("reason", "no-container")),
         }
     }
 
     pub(super) fn log_mark(&self, name: &str) -> Result<u64, Failure> {
         self.top_pid(name)?;
-        Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+        Ok(SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    pub(super) fn log_since(&self, name: &str, mark: u64, max_bytes: u32) -> Result<Vec<u8>, Failure> {
+    pub(super) fn log_since(
+        &self,
+        name: &str,
+        mark: u64,
+        max_bytes: u32,
+    ) -> Result<Vec<u8>, Failure> {
         let since = format!("{}.{:03}", mark / 1000, mark % 1000);
         let output = self.docker(&["logs", "--since", &since, name])?;
         let mut bytes = output.stdout;
@@ -55,7 +69,10 @@ impl Engine {
         if output.status.success() {
             Ok(())
         } else {
-            Err(Failure::failed(format!("can't send {signal} to the container `{name}`: {}", String::from_utf8_lossy(&output.stderr).trim())))
+            Err(Failure::failed(format!(
+                "can't send {signal} to the container `{name}`: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )))
         }
     }
 }

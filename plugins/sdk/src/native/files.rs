@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 fn broken(attempt: &str, path: &str, error: &std::io::Error) -> Failure {
-    let code = if error.kind() == ErrorKind::PermissionDenied { Code::Denied } else { Code::Failed };
+    let code =
+        if error.kind() == ErrorKind::PermissionDenied { Code::Denied } else { Code::Failed };
     Failure::new(code, format!("can't {attempt} `{path}`: {error}"))
 }
 
@@ -50,7 +51,9 @@ fn entry(name: String, metadata: &fs::Metadata) -> Entry {
 pub(super) fn stat(path: &str) -> Result<Option<Entry>, Failure> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => {
-            let name = Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned());
+            let name = Path::new(path)
+                .file_name()
+                .map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned());
             let mut entry = entry(name, &metadata);
             let writable = rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
             entry.labels.push(("writable".to_owned(), writable.to_string()));
@@ -74,17 +77,25 @@ pub(super) fn list(path: &str) -> Result<Vec<Entry>, Failure> {
 }
 
 fn folder_of(path: &str) -> Result<&Path, Failure> {
-    Path::new(path).parent().ok_or_else(|| Failure::invalid_config(format!("`{path}` is in no folder")))
+    Path::new(path)
+        .parent()
+        .ok_or_else(|| Failure::invalid_config(format!("`{path}` is in no folder")))
 }
 
 fn sync_folder(path: &str) -> Result<(), Failure> {
     let folder = folder_of(path)?;
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| broken("sync the folder of", path, &error))
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| broken("sync the folder of", path, &error))
 }
 
 pub(super) fn replace(path: &str, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let failed = |error: std::io::Error| broken("replace", path, &error);
-    let mut file = tempfile::Builder::new().prefix(".agente-").suffix(".part").tempfile_in(folder_of(path)?).map_err(failed)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".agente-")
+        .suffix(".part")
+        .tempfile_in(folder_of(path)?)
+        .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
@@ -117,7 +128,8 @@ pub(super) fn log_since(path: &str, mark: u64, max_bytes: u32) -> Result<Vec<u8>
     };
     let length = file.metadata().map_err(failed)?.len();
     let mark = if length < mark { 0 } else { mark }; // rotated since
-    file.seek(SeekFrom::Start(mark.max(length.saturating_sub(u64::from(max_bytes))))).map_err(failed)?;
+    file.seek(SeekFrom::Start(mark.max(length.saturating_sub(u64::from(max_bytes)))))
+        .map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(u64::from(max_bytes)).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)

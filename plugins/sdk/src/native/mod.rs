@@ -1,7 +1,9 @@
-//! The host's side done with the standard library: real files, real programs, real processes, real sockets.
+//! The host's side done with the standard library: real files, real programs, real processes, real
+//! sockets.
 //!
-//! For tests of a plugin's logic. It is as strict as the real host where a plugin could go wrong unnoticed: writing in the read phase is refused,
-//! memory has its limit, an environment is empty. It knows no grants.
+//! For tests of a plugin's logic. It is as strict as the real host where a plugin could go wrong
+//! unnoticed: writing in the read phase is refused, memory has its limit, an environment is empty.
+//! It knows no grants.
 
 mod container;
 mod files;
@@ -96,13 +98,21 @@ impl NativeHost {
         self.memory.borrow_mut().clear();
     }
 
-    /// Takes so many more values into the memory and refuses the next, as a host whose store is full does; none takes all.
+    /// Takes so many more values into the memory and refuses the next, as a host whose store is
+    /// full does; none takes all.
     pub fn limit_memory_writes(&self, writes: Option<u32>) {
         self.memory_writes.set(writes);
     }
 
     fn writable(&self, effect: &str) -> Result<(), Failure> {
-        if self.write.get() { Ok(()) } else { Err(Failure::new(Code::Denied, format!("{effect} is a write, and this operation runs in the read phase"))) }
+        if self.write.get() {
+            Ok(())
+        } else {
+            Err(Failure::new(
+                Code::Denied,
+                format!("{effect} is a write, and this operation runs in the read phase"),
+            ))
+        }
     }
 }
 
@@ -172,9 +182,16 @@ impl Host for NativeHost {
             memory.remove(key);
             return Ok(());
         };
-        let others: usize = memory.iter().filter(|(other, _)| *other != key).map(|(other, held)| other.len() + held.len()).sum();
+        let others: usize = memory
+            .iter()
+            .filter(|(other, _)| *other != key)
+            .map(|(other, held)| other.len() + held.len())
+            .sum();
         if others + key.len() + value.len() > MAX_MEMORY_BYTES {
-            return Err(Failure::new(Code::Denied, format!("the memory holds {MAX_MEMORY_BYTES} bytes at most")));
+            return Err(Failure::new(
+                Code::Denied,
+                format!("the memory holds {MAX_MEMORY_BYTES} bytes at most"),
+            ));
         }
         memory.insert(key.into(), value.into());
         Ok(())
@@ -207,7 +224,9 @@ impl Host for NativeHost {
     }
 
     fn secret(&self, name: &str) -> Result<Self::Secret, Failure> {
-        let value = self.secrets.get(name).cloned().ok_or_else(|| Failure::new(Code::Denied, format!("the secret `{name}` is not granted")))?;
+        let value = self.secrets.get(name).cloned().ok_or_else(|| {
+            Failure::new(Code::Denied, format!("the secret `{name}` is not granted"))
+        })?;
         Ok(NativeSecret { name: name.into(), value })
     }
 

@@ -30,33 +30,58 @@ fn stat(pid: u32, boot_ms: u64) -> Option<Stat> {
 
 fn boot_ms() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|seconds| seconds.trim().parse::<u64>().ok()).unwrap_or_default() * 1000
+    text.lines()
+        .find_map(|line| line.strip_prefix("btime "))
+        .and_then(|seconds| seconds.trim().parse::<u64>().ok())
+        .unwrap_or_default()
+        * 1000
 }
 
 fn top(engine: &Engine, of: &str) -> Result<u32, Failure> {
     if let Some(name) = of.strip_prefix("container:") {
         return engine.top_pid(name);
     }
-    let path = of.strip_prefix("pid-file:").ok_or_else(|| Failure::invalid_config(format!("`{of}` is neither `pid-file:<path>` nor `container:<name>`")))?;
+    let path = of.strip_prefix("pid-file:").ok_or_else(|| {
+        Failure::invalid_config(format!(
+            "`{of}` is neither `pid-file:<path>` nor `container:<name>`"
+        ))
+    })?;
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Failure::unavailable(format!("there is no pid file `{path}`")).label("reason", "no-pid-file"));
+            return Err(Failure::unavailable(format!("there is no pid file `{path}`"))
+                .label("reason", "no-pid-file"));
         }
-        Err(error) => return Err(Failure::new(Code::Denied, format!("can't read the pid file `{path}`: {error}"))),
+        Err(error) => {
+            return Err(Failure::new(
+                Code::Denied,
+                format!("can't read the pid file `{path}`: {error}"),
+            ));
+        }
     };
     let pid: u32 = text.trim().parse().map_err(|_| {
-        Failure::unavailable(format!("the pid file `{path}` holds `{}`, which is no pid", text.trim().escape_debug())).label("reason", "bad-pid-file")
+        Failure::unavailable(format!(
+            "the pid file `{path}` holds `{}`, which is no pid",
+            text.trim().escape_debug()
+        ))
+        .label("reason", "bad-pid-file")
     })?;
     match stat(pid, 0) {
         Some(stat) if !stat.zombie => Ok(pid),
-        _ => Err(Failure::unavailable(format!("the pid file `{path}` names process {pid}, which does not run")).label("reason", "not-running")),
+        _ => Err(Failure::unavailable(format!(
+            "the pid file `{path}` names process {pid}, which does not run"
+        ))
+        .label("reason", "not-running")),
     }
 }
 
 fn title(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<String> = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    let words: Vec<String> = bytes
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
     words.join(" ").trim().to_owned()
 }
 
@@ -68,7 +93,8 @@ fn is_signalable(pid: u32) -> bool {
 pub(super) fn tree(engine: &Engine, of: &str) -> Result<Vec<Process>, Failure> {
     let top = top(engine, of)?;
     let boot_ms = boot_ms();
-    let pids = fs::read_dir("/proc").map_err(|error| Failure::failed(format!("can't list processes: {error}")))?;
+    let pids = fs::read_dir("/proc")
+        .map_err(|error| Failure::failed(format!("can't list processes: {error}")))?;
     let all: BTreeMap<u32, Stat> = pids
         .filter_map(|found| found.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|pid| Some((pid, stat(pid, boot_ms)?)))
@@ -76,22 +102,40 @@ pub(super) fn tree(engine: &Engine, of: &str) -> Result<Vec<Process>, Failure> {
         .collect();
     let mut ours = BTreeSet::from([top]);
     loop {
-        let more: Vec<u32> = all.iter().filter(|(pid, stat)| !ours.contains(*pid) && ours.contains(&stat.parent)).map(|(pid, _)| *pid).collect();
+        let more: Vec<u32> = all
+            .iter()
+            .filter(|(pid, stat)| !ours.contains(*pid) && ours.contains(&stat.parent))
+            .map(|(pid, _)| *pid)
+            .collect();
         if more.is_empty() {
             break;
         }
         ours.extend(more);
     }
-    let orphans: BTreeSet<u32> = all.iter().filter(|(pid, stat)| stat.group == top && !ours.contains(*pid)).map(|(pid, _)| *pid).collect();
+    let orphans: BTreeSet<u32> = all
+        .iter()
+        .filter(|(pid, stat)| stat.group == top && !ours.contains(*pid))
+        .map(|(pid, _)| *pid)
+        .collect();
     Ok(ours
         .union(&orphans)
         .filter_map(|pid| {
             let stat = all.get(pid)?;
-            let mut labels = if orphans.contains(pid) { vec![("orphan-of".to_owned(), top.to_string())] } else { Vec::new() };
+            let mut labels = if orphans.contains(pid) {
+                vec![("orphan-of".to_owned(), top.to_string())]
+            } else {
+                Vec::new()
+            };
             if of.starts_with("pid-file:") {
                 labels.push(("signalable".to_owned(), is_signalable(*pid).to_string()));
             }
-            Some(Process { pid: *pid, parent: stat.parent, title: title(*pid), started_ms: stat.started_ms, labels })
+            Some(Process {
+                pid: *pid,
+                parent: stat.parent,
+                title: title(*pid),
+                started_ms: stat.started_ms,
+                labels,
+            })
         })
         .collect())
 }
@@ -122,23 +166,38 @@ pub(super) fn connections(engine: &Engine, of: &str) -> Result<Vec<Connection>, 
         let pid = process.pid;
         let handles = match fs::read_dir(format!("/proc/{pid}/fd")) {
             Ok(handles) => handles,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue, // it ended meanwhile
-            Err(error) => return Err(Failure::new(Code::Denied, format!("can't see the connections of process {pid}: {error}"))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue, /* it ended meanwhile */
+            Err(error) => {
+                return Err(Failure::new(
+                    Code::Denied,
+                    format!("can't see the connections of process {pid}: {error}"),
+                ));
+            }
         };
         let sockets: BTreeSet<String> = handles
             .filter_map(|handle| fs::read_link(handle.ok()?.path()).ok())
-            .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .filter_map(|link| {
+                Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+            })
             .collect();
         for table in ["tcp", "tcp6"] {
             let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
             for line in text.lines().skip(1) {
                 let fields: Vec<&str> = line.split_whitespace().collect();
-                let (Some(local), Some(remote), Some(state), Some(socket)) = (fields.get(1), fields.get(2), fields.get(3), fields.get(9)) else { continue };
+                let (Some(local), Some(remote), Some(state), Some(socket)) =
+                    (fields.get(1), fields.get(2), fields.get(3), fields.get(9))
+                else {
+                    continue;
+                };
                 if *state == "01"
                     && sockets.contains(*socket)
                     && let (Some(local), Some(remote)) = (address(local), address(remote))
                 {
-                    found.push(Connection { local: local.to_string(), remote: remote.to_string(), pid });
+                    found.push(Connection {
+                        local: local.to_string(),
+                        remote: remote.to_string(),
+                        pid,
+                    });
                 }
             }
         }
@@ -154,8 +213,15 @@ pub(super) fn signal(engine: &Engine, of: &str, signal: &str) -> Result<(), Fail
         "HUP" => rustix::process::Signal::HUP,
         "USR1" => rustix::process::Signal::USR1,
         "QUIT" => rustix::process::Signal::QUIT,
-        other => return Err(Failure::unsupported(format!("the signal `{other}` is not known here"))),
+        other => {
+            return Err(Failure::unsupported(format!("the signal `{other}` is not known here")));
+        }
     };
-    let pid = i32::try_from(top(engine, of)?).ok().and_then(rustix::process::Pid::from_raw).ok_or_else(|| Failure::failed("a pid can't be zero"))?;
-    rustix::process::kill_process(pid, number).map_err(|error| Failure::failed(format!("can't send {signal} to process {}: {error}", pid.as_raw_nonzero())))
+    let pid = i32::try_from(top(engine, of)?)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .ok_or_else(|| Failure::failed("a pid can't be zero"))?;
+    rustix::process::kill_process(pid, number).map_err(|error| {
+        Failure::failed(format!("can't send {signal} to process {}: {error}", pid.as_raw_nonzero()))
+    })
 }

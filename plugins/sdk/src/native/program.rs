@@ -20,11 +20,16 @@ pub(super) fn run(engine: &Engine, command: &Command) -> Result<Output, Failure>
         return start(process, command);
     }
     if command.place != "host" {
-        return Err(Failure::unsupported(format!("a program can't be run in `{}` natively", command.place)));
+        return Err(Failure::unsupported(format!(
+            "a program can't be run in `{}` natively",
+            command.place
+        )));
     }
     let mut process = std::process::Command::new(&command.program);
     process.args(&command.args).env_clear();
-    process.envs(command.env.iter().filter_map(|name| std::env::var(name).ok().map(|value| (name, value))));
+    process.envs(
+        command.env.iter().filter_map(|name| std::env::var(name).ok().map(|value| (name, value))),
+    );
     if let Some(cwd) = &command.cwd {
         process.current_dir(cwd);
     }
@@ -49,9 +54,13 @@ fn start(mut process: std::process::Command, command: &Command) -> Result<Output
     });
     let timed_out = ended.recv_timeout(command.wall.max(Duration::from_millis(1))).is_err();
     if timed_out && let Some(group) = group {
-        let _gone_already = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _gone_already =
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
-    let status = waiter.join().map_err(|_| Failure::failed(format!("waiting for `{program}` failed")))?.map_err(failed)?;
+    let status = waiter
+        .join()
+        .map_err(|_| Failure::failed(format!("waiting for `{program}` failed")))?
+        .map_err(failed)?;
     let (stdout, cut_out) = out.join().unwrap_or_default();
     let (stderr, cut_err) = err.join().unwrap_or_default();
     let mut labels = Vec::new();

@@ -1,4 +1,5 @@
-//! Whole deployments of a service that nobody asks anything: where their time goes, and what a switch costs beside a bare reload.
+//! Whole deployments of a service that nobody asks anything: where their time goes, and what a
+//! switch costs beside a bare reload.
 
 use crate::programs::{built, host, peak_bytes, quiet};
 use crate::table::{Aim, Table, median, show};
@@ -42,11 +43,29 @@ pub(crate) fn measure(scene: &mut Scene, shop: &Service, table: &mut Table) {
     table.size("peak memory of `deploy`", peak.unwrap_or_default(), 100, "the most of 3");
 
     let startup = median(started.clone());
-    let of = |deployment: &Deployment, wanted: &str| deployment.steps.iter().filter(|(kind, _)| kind == wanted).map(|(_, took)| *took).sum::<Duration>();
-    table.times("`deploy`, no bake, health interval 100 ms", all.iter().map(|deployment| deployment.total).collect(), Aim::None);
+    let of = |deployment: &Deployment, wanted: &str| {
+        deployment
+            .steps
+            .iter()
+            .filter(|(kind, _)| kind == wanted)
+            .map(|(_, took)| *took)
+            .sum::<Duration>()
+    };
+    table.times(
+        "`deploy`, no bake, health interval 100 ms",
+        all.iter().map(|deployment| deployment.total).collect(),
+        Aim::None,
+    );
     table.times("of it the service's own start-up", started, Aim::None);
-    table.times("of it the drain", all.iter().map(|deployment| of(deployment, "drain")).collect(), Aim::None);
-    let overhead = all.iter().map(|deployment| deployment.total.saturating_sub(startup + of(deployment, "drain"))).collect();
+    table.times(
+        "of it the drain",
+        all.iter().map(|deployment| of(deployment, "drain")).collect(),
+        Aim::None,
+    );
+    let overhead = all
+        .iter()
+        .map(|deployment| deployment.total.saturating_sub(startup + of(deployment, "drain")))
+        .collect();
     table.times("**overhead**: what is left", overhead, Aim::Within(Duration::from_secs(1)));
 
     let mut kinds: Vec<String> = Vec::new();
@@ -55,12 +74,34 @@ pub(crate) fn measure(scene: &mut Scene, shop: &Service, table: &mut Table) {
             kinds.push(kind.clone());
         }
     }
-    let parts: Vec<String> = kinds.iter().map(|kind| format!("{kind} {}", show(median(all.iter().map(|deployment| of(deployment, kind)).collect())))).collect();
-    let outside = median(all.iter().map(|deployment| deployment.total.saturating_sub(deployment.steps.iter().map(|(_, took)| *took).sum())).collect());
-    table.row("a deployment's steps", "", String::new(), &format!("{}; before, between and after them {}", parts.join(", "), show(outside)));
+    let parts: Vec<String> = kinds
+        .iter()
+        .map(|kind| {
+            format!(
+                "{kind} {}",
+                show(median(all.iter().map(|deployment| of(deployment, kind)).collect()))
+            )
+        })
+        .collect();
+    let outside = median(
+        all.iter()
+            .map(|deployment| {
+                deployment
+                    .total
+                    .saturating_sub(deployment.steps.iter().map(|(_, took)| *took).sum())
+            })
+            .collect(),
+    );
+    table.row(
+        "a deployment's steps",
+        "",
+        String::new(),
+        &format!("{}; before, between and after them {}", parts.join(", "), show(outside)),
+    );
 
     let in_force: Vec<Duration> = all.iter().map(|deployment| deployment.in_force).collect();
-    let ratio = median(in_force.clone()).as_secs_f64() / median(bare.clone()).as_secs_f64().max(1e-6);
+    let ratio =
+        median(in_force.clone()).as_secs_f64() / median(bare.clone()).as_secs_f64().max(1e-6);
     table.times("switch: from applying it to its proof", in_force, Aim::None);
     table.times("bare `nginx -s reload` until a marker tells of it", bare, Aim::None);
     table.row("a switch to a bare reload", &format!("{ratio:.1} ×"), String::new(), "");
@@ -90,27 +131,56 @@ fn deploy(shop: &Service) -> Deployment {
     let began = Instant::now();
     let output = command.output().expect("agente-host runs");
     let total = began.elapsed();
-    assert!(output.status.success(), "`agente-host deploy` ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-    let (mut kinds, mut started, mut steps, mut in_force) = (Vec::new(), BTreeMap::new(), Vec::new(), None);
-    for event in String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    assert!(
+        output.status.success(),
+        "`agente-host deploy` ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let (mut kinds, mut started, mut steps, mut in_force) =
+        (Vec::new(), BTreeMap::new(), Vec::new(), None);
+    for event in String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+    {
         let progress = &event["progress"];
         if progress["entry"] == "opened" {
             let plan = progress["plan"]["steps"].as_array().cloned().unwrap_or_default();
-            kinds = plan.iter().map(|step| step["kind"].as_str().unwrap_or_default().to_owned()).collect();
+            kinds = plan
+                .iter()
+                .map(|step| step["kind"].as_str().unwrap_or_default().to_owned())
+                .collect();
         }
-        let (Some(step), Some(at)) = (progress["step"].as_u64(), event["at"].as_u64()) else { continue };
+        let (Some(step), Some(at)) = (progress["step"].as_u64(), event["at"].as_u64()) else {
+            continue;
+        };
         if progress["event"] == "started" {
             started.insert(step, at);
         } else if progress["event"] == "succeeded" {
-            let kind = usize::try_from(step).ok().and_then(|step| kinds.get(step)).cloned().unwrap_or_default();
+            let kind = usize::try_from(step)
+                .ok()
+                .and_then(|step| kinds.get(step))
+                .cloned()
+                .unwrap_or_default();
             let took = started.get(&step).map_or(0, |began| at.saturating_sub(*began));
             steps.push((kind, Duration::from_millis(took)));
             let notes = progress["output"]["notes"].as_array().cloned().unwrap_or_default();
-            let notes = notes.iter().filter_map(Value::as_str).filter_map(|note| note.split_once(" in force after ")).map(|(_, rest)| rest);
-            in_force = notes.filter_map(|rest| rest.split(' ').next()).find_map(|number| number.parse().ok()).or(in_force);
+            let notes = notes
+                .iter()
+                .filter_map(Value::as_str)
+                .filter_map(|note| note.split_once(" in force after "))
+                .map(|(_, rest)| rest);
+            in_force = notes
+                .filter_map(|rest| rest.split(' ').next())
+                .find_map(|number| number.parse().ok())
+                .or(in_force);
         }
     }
-    Deployment { total, steps, in_force: Duration::from_millis(in_force.expect("how long the switch took")) }
+    Deployment {
+        total,
+        steps,
+        in_force: Duration::from_millis(in_force.expect("how long the switch took")),
+    }
 }
 
 /// A server of NGINX that tells a number.

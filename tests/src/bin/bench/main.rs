@@ -1,6 +1,10 @@
-//! `bench`: what plugins, switches and deployments cost on this machine, as medians of one run with the aims beside them. Nothing is asserted.
+//! `bench`: what plugins, switches and deployments cost on this machine, as medians of one run with
+//! the aims beside them. Nothing is asserted.
 
-#![expect(clippy::expect_used, reason = "what can't be measured here ends the run with what was expected")]
+#![expect(
+    clippy::expect_used,
+    reason = "what can't be measured here ends the run with what was expected"
+)]
 #![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
 
 mod deployments;
@@ -17,7 +21,10 @@ use table::Table;
 
 fn main() -> ExitCode {
     let Some(guest) = std::env::args_os().nth(1) else {
-        let _ = writeln!(std::io::stderr(), "bench: name the component of the plugin for tests, as `tests/bin/bench` does");
+        let _ = writeln!(
+            std::io::stderr(),
+            "bench: name the component of the plugin for tests, as `tests/bin/bench` does"
+        );
         return ExitCode::from(2);
     };
     if let Err(error) = own_folder::take("bench") {
@@ -25,7 +32,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     // The same runtime as the host's own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let mut scene = Scene::new();
     let shop = scene.service("shop");
     let mut table = Table::default();

@@ -1,15 +1,21 @@
-//! The shipped plugins in this process: loading them, calling them, and what their calls to the outside cost.
+//! The shipped plugins in this process: loading them, calling them, and what their calls to the
+//! outside cost.
 
 use crate::table::{Aim, Table, show};
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::names::{BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName};
+use agente_engine::names::{
+    BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName,
+};
 use agente_engine::ports::{SecretValue, Secrets, TrafficSwitcher as _};
 use agente_engine::route::{Backend, Slot};
 use agente_engine::verdict::{Subject, VerdictKind};
 use agente_runtimes::commands::HostCommands;
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
 use agente_tests::scene::{Scene, Service, shipped};
-use agente_wasm::{Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadInput, OperationContext, Plugin, PluginHost, PluginLog, PluginMessage};
+use agente_wasm::{
+    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadInput, OperationContext, Plugin,
+    PluginHost, PluginLog, PluginMessage,
+};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -52,12 +58,15 @@ struct Bench<'a> {
 /// Measures every shipped plugin, then what the outside costs them.
 pub(crate) async fn measure(scene: &Scene, shop: &Service, table: &mut Table) {
     let inputs = StateInputs { explicit: Some(shop.state.clone()), ..StateInputs::default() };
-    let store = EmbeddedStore::open(StateDirectory::resolve(&inputs).expect("the state directory")).await.expect("the store");
+    let store = EmbeddedStore::open(StateDirectory::resolve(&inputs).expect("the state directory"))
+        .await
+        .expect("the store");
     let bench = Bench { scene, store };
     let cache = scene.path().join("cache-of-bench");
     let hosts = (0..LOADS).map(|_| {
         let began = Instant::now();
-        let host = PluginHost::new(&HostOptions { cache_folder: Some(cache.clone()) }).expect("a plugin host");
+        let host = PluginHost::new(&HostOptions { cache_folder: Some(cache.clone()) })
+            .expect("a plugin host");
         drop(host);
         began.elapsed()
     });
@@ -85,7 +94,10 @@ impl Bench<'_> {
             kind: None,
             config,
             specs: vec![spec],
-            scope: Scope { service: ServiceName::new("shop").expect("a name"), environment: EnvironmentName::new("default").expect("a name") },
+            scope: Scope {
+                service: ServiceName::new("shop").expect("a name"),
+                environment: EnvironmentName::new("default").expect("a name"),
+            },
             store_id: self.store.id().to_owned(),
             grant: GrantSource::Everything,
             effects: Effects {
@@ -102,7 +114,10 @@ impl Bench<'_> {
 
     async fn plugin(&self, name: &str, cache: &Path, table: &mut Table) {
         // What fills the cache is not measured.
-        let host = |cache: Option<&Path>| PluginHost::new(&HostOptions { cache_folder: cache.map(Path::to_owned) }).expect("a plugin host");
+        let host = |cache: Option<&Path>| {
+            PluginHost::new(&HostOptions { cache_folder: cache.map(Path::to_owned) })
+                .expect("a plugin host")
+        };
         let plugin = self.load(&host(Some(cache)), name, json!({})).await;
         let mut compiled = Vec::with_capacity(COMPILES);
         for _ in 0..COMPILES {
@@ -120,7 +135,11 @@ impl Bench<'_> {
             cached.push(began.elapsed());
             parts.push(plugin.times());
         }
-        table.times(&format!("`{name}`: cold load, cached"), cached, Aim::Within(Duration::from_millis(1)));
+        table.times(
+            &format!("`{name}`: cold load, cached"),
+            cached,
+            Aim::Within(Duration::from_millis(1)),
+        );
         parts.sort_by_key(|times| times.read + times.compile + times.admit);
         if let Some(times) = parts.get(parts.len() / 2) {
             let detail = format!(
@@ -137,7 +156,11 @@ impl Bench<'_> {
             plugin.describe_afresh().await.expect("a description");
             fresh.push(began.elapsed());
         }
-        table.times(&format!("`{name}`: fresh instance and a call"), fresh, Aim::Within(Duration::from_micros(100)));
+        table.times(
+            &format!("`{name}`: fresh instance and a call"),
+            fresh,
+            Aim::Within(Duration::from_micros(100)),
+        );
         let mut instance = plugin.warm().await.expect("an instance");
         let mut warm = Vec::with_capacity(WARM);
         for _ in 0..WARM {
@@ -153,12 +176,22 @@ impl Bench<'_> {
 
     /// Calls that do something outside, each on a fresh instance and through the broker.
     async fn outside(&self, shop: &Service, cache: &Path, table: &mut Table) {
-        let host = PluginHost::new(&HostOptions { cache_folder: Some(cache.to_owned()) }).expect("a plugin host");
+        let host = PluginHost::new(&HostOptions { cache_folder: Some(cache.to_owned()) })
+            .expect("a plugin host");
         let (address, _) = shop.backends().into_iter().next().expect("a backend");
         let backends = vec![Backend { id: BackendId("one".to_owned()), address: address.clone() }];
-        let subject = Subject { slot: Some(Slot::Blue), release: Some(ReleaseNumber(1)), backends, public_url: None };
-        let context = || OperationContext { backends: vec![address.clone()], ..OperationContext::default() };
-        for (name, spec, what) in [("tcp-health", json!({}), "one TCP connection"), ("http-health", json!({ "path": "/healthz" }), "one HTTP request")] {
+        let subject = Subject {
+            slot: Some(Slot::Blue),
+            release: Some(ReleaseNumber(1)),
+            backends,
+            public_url: None,
+        };
+        let context =
+            || OperationContext { backends: vec![address.clone()], ..OperationContext::default() };
+        for (name, spec, what) in [
+            ("tcp-health", json!({}), "one TCP connection"),
+            ("http-health", json!({ "path": "/healthz" }), "one HTTP request"),
+        ] {
             let plugin = self.load(&host, name, spec.clone()).await;
             let checker = plugin.checker(context()).expect("a check");
             let mut times = Vec::with_capacity(OUTSIDE);
@@ -168,7 +201,11 @@ impl Bench<'_> {
                 times.push(began.elapsed());
                 assert_eq!(verdict.kind, VerdictKind::Healthy, "{}", verdict.reason);
             }
-            table.times(&format!("`{name}`: a call with {what} through the broker"), times, Aim::None);
+            table.times(
+                &format!("`{name}`: a call with {what} through the broker"),
+                times,
+                Aim::None,
+            );
         }
         let plugin = self.load(&host, "nginx-switch", json!({})).await;
         let switcher = plugin.switcher(context()).expect("a switcher");
@@ -178,6 +215,10 @@ impl Bench<'_> {
             switcher.observe().await.expect("a look at NGINX");
             times.push(began.elapsed());
         }
-        table.times("`nginx-switch`: a look at the running NGINX through the broker", times, Aim::None);
+        table.times(
+            "`nginx-switch`: a look at the running NGINX through the broker",
+            times,
+            Aim::None,
+        );
     }
 }

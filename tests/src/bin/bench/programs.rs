@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 const STARTS: usize = 41;
 
-/// Runs a program and writes the most memory that it, or a program that it ran, ever had to the file that the first argument names.
+/// Runs a program and writes the most memory that it, or a program that it ran, ever had to the
+/// file that the first argument names.
 const PEAK: &str = "import os, resource, sys
 code = os.spawnv(os.P_WAIT, sys.argv[2], sys.argv[2:])
 open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
@@ -67,6 +68,9 @@ pub(crate) fn peak_bytes(shop: &Service, args: &[&str]) -> u64 {
     quiet(&mut command);
     let status = command.status().expect("Python runs");
     assert!(status.success(), "`agente-host {}` ended with {status}", args.join(" "));
-    let kibibytes: u64 = std::fs::read_to_string(told).ok().and_then(|text| text.trim().parse().ok()).expect("a number of KiB");
+    let kibibytes: u64 = std::fs::read_to_string(told)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .expect("a number of KiB");
     kibibytes << 10
 }

@@ -31,13 +31,20 @@ impl Table {
     pub(crate) fn times(&mut self, what: &str, mut times: Vec<Duration>, aim: Aim) {
         times.sort();
         let runs = times.len();
-        let at = |share: usize| times.get((runs * share / 100).min(runs.saturating_sub(1))).copied().unwrap_or_default();
+        let at = |share: usize| {
+            times.get((runs * share / 100).min(runs.saturating_sub(1))).copied().unwrap_or_default()
+        };
         let median = at(50);
         let (aim, missed) = match aim {
             Aim::None => (String::new(), false),
             Aim::Within(limit) => (format!("≤ {}", short(limit)), median > limit),
         };
-        self.row(what, &show(median), mark(aim, missed), &format!("{runs} runs, {} to {}", show(at(0)), show(at(90))));
+        self.row(
+            what,
+            &show(median),
+            mark(aim, missed),
+            &format!("{runs} runs, {} to {}", show(at(0)), show(at(90))),
+        );
     }
 
     /// Adds a size.
@@ -48,7 +55,12 @@ impl Table {
 
     /// Adds something else.
     pub(crate) fn row(&mut self, what: &str, measured: &str, aim: String, detail: &str) {
-        self.rows.push(Row { what: what.to_owned(), measured: measured.to_owned(), aim, detail: detail.to_owned() });
+        self.rows.push(Row {
+            what: what.to_owned(),
+            measured: measured.to_owned(),
+            aim,
+            detail: detail.to_owned(),
+        });
     }
 
     /// Prints everything.

@@ -1,14 +1,19 @@
-//! What one effect costs: a plugin that reads one small file and does nothing else, which no shipped one does.
+//! What one effect costs: a plugin that reads one small file and does nothing else, which no
+//! shipped one does.
 
 use crate::plugins::Nobody;
 use crate::table::{Aim, Table};
-use agente_engine::names::{BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName};
+use agente_engine::names::{
+    BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName,
+};
 use agente_engine::ports::{Desired, Fence, TrafficSwitcher as _};
 use agente_engine::route::{Backend, Routes, Slot};
 use agente_runtimes::commands::HostCommands;
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
 use agente_tests::scene::Scene;
-use agente_wasm::{Effects, GrantSource, HostOptions, LoadInput, OperationContext, PluginHost, pack};
+use agente_wasm::{
+    Effects, GrantSource, HostOptions, LoadInput, OperationContext, PluginHost, pack,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,20 +36,31 @@ contract = "agente:traffic@0.1"
 
 /// Measures the call on a fresh instance, through the broker.
 pub(crate) async fn measure(scene: &Scene, component: &Path, table: &mut Table) {
-    let packed = pack(&std::fs::read(component).expect("the plugin for tests"), REQUEST).expect("a packed plugin");
+    let packed = pack(&std::fs::read(component).expect("the plugin for tests"), REQUEST)
+        .expect("a packed plugin");
     let (plugin, file) = (scene.path().join("test-guest.wasm"), scene.path().join("small-file"));
     std::fs::write(&plugin, packed).expect("the plugin is written");
     std::fs::write(&file, "x".repeat(FILE_BYTES)).expect("the file is written");
-    let inputs = StateInputs { explicit: Some(scene.path().join("state-of-bench")), ..StateInputs::default() };
-    let store = EmbeddedStore::open(StateDirectory::resolve(&inputs).expect("the state directory")).await.expect("the store");
-    let host = PluginHost::new(&HostOptions { cache_folder: Some(scene.path().join("cache-of-bench")) }).expect("a plugin host");
+    let inputs = StateInputs {
+        explicit: Some(scene.path().join("state-of-bench")),
+        ..StateInputs::default()
+    };
+    let store = EmbeddedStore::open(StateDirectory::resolve(&inputs).expect("the state directory"))
+        .await
+        .expect("the store");
+    let host =
+        PluginHost::new(&HostOptions { cache_folder: Some(scene.path().join("cache-of-bench")) })
+            .expect("a plugin host");
     let input = LoadInput {
         name: PluginName::new("test-guest").expect("a name"),
         path: plugin,
         kind: None,
         config: json!({ "act": "read", "path": file }),
         specs: Vec::new(),
-        scope: Scope { service: ServiceName::new("shop").expect("a name"), environment: EnvironmentName::new("default").expect("a name") },
+        scope: Scope {
+            service: ServiceName::new("shop").expect("a name"),
+            environment: EnvironmentName::new("default").expect("a name"),
+        },
         store_id: store.id().to_owned(),
         grant: GrantSource::Everything,
         effects: Effects {
@@ -68,5 +84,9 @@ pub(crate) async fn measure(scene: &Scene, component: &Path, table: &mut Table) 
         times.push(began.elapsed());
         assert_eq!(text.len(), FILE_BYTES);
     }
-    table.times("a plugin for tests: a call that reads one small file through the broker", times, Aim::None);
+    table.times(
+        "a plugin for tests: a call that reads one small file through the broker",
+        times,
+        Aim::None,
+    );
 }

@@ -1,8 +1,10 @@
-//! The supervisor: a small process in its own session that keeps one backend running until it is told to end.
+//! The supervisor: a small process in its own session that keeps one backend running until it is
+//! told to end.
 //!
-//! Invariants: it holds the exclusive lock of its directory for its whole life, so there is never a second one; it has no parent and no terminal,
-//! so nothing that ends the host ends it; it knows the secrets from the handover alone and never writes them; when it is killed, the backend
-//! serves on, and the next supervisor takes it over.
+//! Invariants: it holds the exclusive lock of its directory for its whole life, so there is never a
+//! second one; it has no parent and no terminal, so nothing that ends the host ends it; it knows
+//! the secrets from the handover alone and never writes them; when it is killed, the backend serves
+//! on, and the next supervisor takes it over.
 
 mod run;
 mod wake;
@@ -11,7 +13,9 @@ use crate::process::backoff::Backoff;
 use crate::process::directory::BackendDirectory;
 use crate::process::identity::ProcessIdentity;
 use crate::process::log_file::LogFile;
-use crate::process::record::{Handover, Phase, Report, Spec, Status, StopRequest, SupervisorRecord, now};
+use crate::process::record::{
+    Handover, Phase, Report, Spec, Status, StopRequest, SupervisorRecord, now,
+};
 use crate::process::tree::{Traces, kill_until_gone, signal_all};
 use run::Run;
 use rustix::io::Errno;
@@ -32,19 +36,23 @@ const LOG_CHECK: Duration = Duration::from_millis(500);
 /// How often the processes of a stopping backend are counted once its main process has ended.
 const RECOUNT: Duration = Duration::from_millis(15);
 
-/// A host looks at the lock for a moment while it prepares: how often and how long that is waited for.
+/// A host looks at the lock for a moment while it prepares: how often and how long that is waited
+/// for.
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 
-/// Supervises the backend of this directory until it is told to end. The body of a hidden command; never returns before that, takes no
-/// terminal, starts no thread, and must be called before any thread is started.
+/// Supervises the backend of this directory until it is told to end. The body of a hidden command;
+/// never returns before that, takes no terminal, starts no thread, and must be called before any
+/// thread is started.
 ///
-/// The caller's process is started by [`ProcessRuntime`](crate::process::ProcessRuntime), which hands the secrets over on standard input and reads one line
-/// from standard output. The process leaves its parent and its session by starting itself once more, with the same arguments.
+/// The caller's process is started by [`ProcessRuntime`](crate::process::ProcessRuntime), which
+/// hands the secrets over on standard input and reads one line from standard output. The process
+/// leaves its parent and its session by starting itself once more, with the same arguments.
 pub fn supervise(directory: &Path) -> ExitCode {
     match rustix::process::setsid() {
         Ok(_) => {}
-        // A group's leader can't open a session; its child can, and is nobody's child once we are gone.
+        // A group's leader can't open a session; its child can, and is nobody's child once we are
+        // gone.
         Err(Errno::PERM) => return start_again(),
         Err(_) => return ExitCode::FAILURE,
     }
@@ -67,12 +75,17 @@ fn start_again() -> ExitCode {
     }
 }
 
-/// Lets whatever the host itself was started with beyond the standard streams end at the next program: a lock or a pipe of a script that called the host
-/// must not be held for as long as a backend lives.
+/// Lets whatever the host itself was started with beyond the standard streams end at the next
+/// program: a lock or a pipe of a script that called the host must not be held for as long as a
+/// backend lives.
 fn keep_nothing_else() {
     let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    for number in open.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())).filter(|number| *number > 2) {
-        // SAFETY: the descriptor was open a moment ago and nothing else runs in this process; should it have been closed since, the call fails.
+    for number in open
+        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()))
+        .filter(|number| *number > 2)
+    {
+        // SAFETY: the descriptor was open a moment ago and nothing else runs in this process;
+        // should it have been closed since, the call fails.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         let _closed_since = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
     }
@@ -121,7 +134,13 @@ impl Supervisor {
         let spec = match directory.spec() {
             Ok(Some(spec)) if spec.fingerprint == handover.fingerprint => spec,
             Ok(_) => {
-                report(&mut host, &Report::Failed { message: "the specification was replaced while the supervisor started".to_owned() });
+                report(
+                    &mut host,
+                    &Report::Failed {
+                        message: "the specification was replaced while the supervisor started"
+                            .to_owned(),
+                    },
+                );
                 return Err(NotBegun);
             }
             Err(error) => {
@@ -130,10 +149,22 @@ impl Supervisor {
             }
         };
         wake.watch(directory.path());
-        let _without_reaping = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1));
+        let _without_reaping =
+            rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1));
         let log = LogFile::at(directory.log());
         let backoff = Backoff::new(&spec.limits);
-        Ok(Self { directory, spec, secrets: handover.secrets, log, wake, backoff, restarts: 0, last_exit: None, host, _lock: lock })
+        Ok(Self {
+            directory,
+            spec,
+            secrets: handover.secrets,
+            log,
+            wake,
+            backoff,
+            restarts: 0,
+            last_exit: None,
+            host,
+            _lock: lock,
+        })
     }
 
     fn run(mut self) -> ExitCode {
@@ -171,12 +202,15 @@ impl Supervisor {
         }
     }
 
-    /// Takes over what an earlier supervisor left running, and says that it is us who supervise now.
+    /// Takes over what an earlier supervisor left running, and says that it is us who supervise
+    /// now.
     fn take_over(&mut self) -> Option<Run> {
         let before = self.directory.supervisor().ok().flatten();
         let status = self.directory.status().ok().flatten();
         let same = status.filter(|status| status.fingerprint == self.spec.fingerprint);
-        let mut supervisors: Vec<ProcessIdentity> = before.map(|record| std::iter::once(record.process).chain(record.before).collect()).unwrap_or_default();
+        let mut supervisors: Vec<ProcessIdentity> = before
+            .map(|record| std::iter::once(record.process).chain(record.before).collect())
+            .unwrap_or_default();
         supervisors.truncate(8);
         let traces = Traces {
             backend: self.spec.identity.backend.clone(),
@@ -186,19 +220,27 @@ impl Supervisor {
         let found = same.and_then(|status| {
             self.restarts = status.restarts;
             self.last_exit = status.last_exit;
-            let (Phase::Running { process, since } | Phase::Stopping { process: Some(process), since }) = status.phase else {
+            let (Phase::Running { process, since }
+            | Phase::Stopping { process: Some(process), since }) = status.phase
+            else {
                 return None;
             };
             Run::adopt(process, since, traces.clone()).ok().flatten()
         });
         if let Some(own) = ProcessIdentity::of(std::process::id()) {
             let kept = if found.is_some() { supervisors } else { Vec::new() };
-            if self.directory.write_supervisor(&SupervisorRecord { process: own, before: kept }).is_err() {
+            if self
+                .directory
+                .write_supervisor(&SupervisorRecord { process: own, before: kept })
+                .is_err()
+            {
                 self.log.note("`supervisor.json` can't be written");
             }
         }
         match &found {
-            Some(run) => self.log.note(&format!("found running as process {}; supervised again", run.process.pid)),
+            Some(run) => self
+                .log
+                .note(&format!("found running as process {}; supervised again", run.process.pid)),
             None => {
                 kill_until_gone(|| traces.find());
             }
@@ -210,10 +252,14 @@ impl Supervisor {
     fn watch(&mut self, run: &mut Run) -> Told {
         loop {
             let ended = self.wake.wait(Some(run.handle.as_fd()), LOG_CHECK);
-            if let Err(error) = self.log.rotate_when_over(self.spec.limits.log_max_bytes, self.spec.limits.log_files) {
+            if let Err(error) = self
+                .log
+                .rotate_when_over(self.spec.limits.log_max_bytes, self.spec.limits.log_files)
+            {
                 tracing::debug!(%error, "the log can't be rotated");
             }
-            // Looked at first: a backend that was told to end by its operator as well must not come back.
+            // Looked at first: a backend that was told to end by its operator as well must not come
+            // back.
             if let Some(request) = self.stop_request() {
                 return Told::Stop(request);
             }
@@ -229,7 +275,10 @@ impl Supervisor {
         loop {
             let wait = self.backoff.after(length);
             let ended = self.last_exit.clone().unwrap_or_default();
-            self.log.note(&format!("{ended} after {length:.1?}; started again in {wait:?} (restart {})", self.restarts + 1));
+            self.log.note(&format!(
+                "{ended} after {length:.1?}; started again in {wait:?} (restart {})",
+                self.restarts + 1
+            ));
             self.write(Phase::Waiting { until: now().after(wait) });
             if let Told::Stop(request) = self.pause(wait) {
                 return Err(request);
@@ -283,7 +332,8 @@ impl Supervisor {
                 break false;
             }
             // A later request may be less patient.
-            grace = self.directory.stop().ok().flatten().map_or(grace, |later| later.grace.min(grace));
+            grace =
+                self.directory.stop().ok().flatten().map_or(grace, |later| later.grace.min(grace));
             let remaining = grace.saturating_sub(began.elapsed());
             if remaining.is_zero() {
                 kill_until_gone(|| run.processes());
@@ -305,8 +355,14 @@ impl Supervisor {
     }
 
     fn write(&self, phase: Phase) {
-        let status = Status { fingerprint: self.spec.fingerprint.clone(), phase, restarts: self.restarts, last_exit: self.last_exit.clone() };
-        // A full disk must not end a backend. What is lost is found again by the session's processes.
+        let status = Status {
+            fingerprint: self.spec.fingerprint.clone(),
+            phase,
+            restarts: self.restarts,
+            last_exit: self.last_exit.clone(),
+        };
+        // A full disk must not end a backend. What is lost is found again by the session's
+        // processes.
         if self.directory.write_status(&status).is_err() {
             self.log.note("`status.json` can't be written");
         }
@@ -316,12 +372,16 @@ impl Supervisor {
 fn start_failure(spec: &Spec, error: &io::Error) -> String {
     let program = spec.program.display();
     if error.kind() == io::ErrorKind::NotFound && spec.program.exists() {
-        return format!("`{program}` can't be started: the interpreter or loader that it names is not on this machine");
+        return format!(
+            "`{program}` can't be started: the interpreter or loader that it names is not on this \
+             machine"
+        );
     }
     format!("`{program}` can't be started: {error}")
 }
 
-/// Gives the standard streams back: input and output end for the host, and nothing of the host's stays open. Returns where the host listens.
+/// Gives the standard streams back: input and output end for the host, and nothing of the host's
+/// stays open. Returns where the host listens.
 fn leave_streams(directory: &Path) -> io::Result<Option<File>> {
     let host = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let nothing = OpenOptions::new().read(true).write(true).open("/dev/null")?;

@@ -1,4 +1,5 @@
-//! One run of a backend: started by this supervisor, or found running when its own supervisor was gone.
+//! One run of a backend: started by this supervisor, or found running when its own supervisor was
+//! gone.
 
 use crate::process::exit::Exit;
 use crate::process::identity::{ProcessIdentity, stat_of};
@@ -14,13 +15,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A program file that was being written a moment ago can't be run yet: how often and how long that is waited for.
+/// A program file that was being written a moment ago can't be run yet: how often and how long that
+/// is waited for.
 const BUSY_TRIES: u32 = 25;
 const BUSY_WAIT: Duration = Duration::from_millis(20);
 
 /// A backend that runs.
 pub(super) struct Run {
-    /// The process.
     pub(super) process: ProcessIdentity,
     /// Readable when it has ended.
     pub(super) handle: OwnedFd,
@@ -34,17 +35,33 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Starts the backend's process in a group of its own, with exactly the environment of the specification and the secrets.
-    pub(super) fn start(spec: &Spec, secrets: &BTreeMap<String, String>, log: &LogFile) -> io::Result<Self> {
+    /// Starts the backend's process in a group of its own, with exactly the environment of the
+    /// specification and the secrets.
+    pub(super) fn start(
+        spec: &Spec,
+        secrets: &BTreeMap<String, String>,
+        log: &LogFile,
+    ) -> io::Result<Self> {
         let output = log.open()?;
-        let (name, arguments) = spec.argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"))?;
+        let (name, arguments) = spec
+            .argv
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"))?;
         let mut command = Command::new(&spec.program);
-        command.arg0(name).args(arguments).env_clear().envs(&spec.env).envs(secrets).current_dir(&spec.folder);
+        command
+            .arg0(name)
+            .args(arguments)
+            .env_clear()
+            .envs(&spec.env)
+            .envs(secrets)
+            .current_dir(&spec.folder);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let mut tries = 0;
         let child = loop {
             match command.spawn() {
-                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES =>
+                {
                     tries += 1;
                     std::thread::sleep(BUSY_WAIT);
                 }
@@ -56,13 +73,26 @@ impl Run {
         let gone = || io::Error::other("the process can't be looked at");
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let handle = pidfd_open(pid, PidfdFlags::empty())?;
-        let process = stat_of(child.id()).and_then(|stat| ProcessIdentity::from_stat(&stat)).ok_or_else(gone)?;
+        let process = stat_of(child.id())
+            .and_then(|stat| ProcessIdentity::from_stat(&stat))
+            .ok_or_else(gone)?;
         Ok(Self { process, handle, since, began: Instant::now(), found_by: None, exit: None })
     }
 
     /// Takes over a process that runs already; none when it has ended.
-    pub(super) fn adopt(process: ProcessIdentity, since: Timestamp, found_by: Traces) -> io::Result<Option<Self>> {
-        Ok(process.open()?.map(|handle| Self { process, handle, since, began: Instant::now(), found_by: Some(found_by), exit: None }))
+    pub(super) fn adopt(
+        process: ProcessIdentity,
+        since: Timestamp,
+        found_by: Traces,
+    ) -> io::Result<Option<Self>> {
+        Ok(process.open()?.map(|handle| Self {
+            process,
+            handle,
+            since,
+            began: Instant::now(),
+            found_by: Some(found_by),
+            exit: None,
+        }))
     }
 
     /// How long it has run under this supervisor.

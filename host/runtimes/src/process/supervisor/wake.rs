@@ -1,4 +1,5 @@
-//! What a supervisor waits for, all at once and without a busy loop: the end of its backend, a request in its directory, a signal, a time.
+//! What a supervisor waits for, all at once and without a busy loop: the end of its backend, a
+//! request in its directory, a signal, a time.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -11,8 +12,8 @@ use std::time::Duration;
 /// How often the directory is looked at where the system has no watch left to give.
 const WITHOUT_WATCH: Duration = Duration::from_millis(100);
 
-/// The signals that a closed terminal sends, and that must not reach a supervisor. They are caught and dropped rather than ignored, because an
-/// ignored signal would stay ignored in the backend.
+/// The signals that a closed terminal sends, and that must not reach a supervisor. They are caught
+/// and dropped rather than ignored, because an ignored signal would stay ignored in the backend.
 const DROPPED: [i32; 3] = [1, 2, 3];
 
 /// SIGTERM: stop the backend and end, as at shutdown.
@@ -40,9 +41,13 @@ impl Wake {
 
     /// Watches the directory too. Where that is not possible it is looked at ten times a second.
     pub(super) fn watch(&mut self, directory: &Path) {
-        self.changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-            .and_then(|watch| inotify::add_watch(&watch, directory, inotify::WatchFlags::MOVED_TO).map(|_| watch))
-            .ok();
+        self.changes =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+                .and_then(|watch| {
+                    inotify::add_watch(&watch, directory, inotify::WatchFlags::MOVED_TO)
+                        .map(|_| watch)
+                })
+                .ok();
     }
 
     /// Whether SIGTERM has come.
