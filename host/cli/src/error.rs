@@ -64,7 +64,7 @@ impl CliError {
         self
     }
 
-    /// Adds the sources of an error as causes, its own text left out.
+    /// Adds an error and its sources as causes.
     pub(crate) fn because(mut self, error: &dyn std::error::Error) -> Self {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -72,6 +72,14 @@ impl CliError {
             next = error.source();
         }
         self
+    }
+
+    /// Adds the sources of an error whose own text is the message already.
+    pub(crate) fn because_sources(self, error: &dyn std::error::Error) -> Self {
+        match error.source() {
+            Some(source) => self.because(source),
+            None => self,
+        }
     }
 
     /// Writes the error to standard error.

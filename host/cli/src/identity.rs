@@ -36,7 +36,7 @@ pub(crate) fn who() -> String {
 pub(crate) fn deployment_id(now: Timestamp) -> DeploymentId {
     DeploymentId(format!(
         "{}-{:06x}",
-        crate::clock::compact(now),
+        crate::times::compact(now),
         rand::random::<u32>() & 0x00ff_ffff
     ))
 }

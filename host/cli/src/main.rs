@@ -4,26 +4,28 @@
 //! messages, hints and exit codes. Data goes to standard output, all else to standard error; no
 //! output that is closed or not read stops a deployment.
 
+mod adapters;
 mod arguments;
-mod checks;
-mod clock;
 mod commands;
 mod drive;
 mod error;
 mod identity;
-mod measures;
 mod metrics;
 mod open;
 mod output;
+mod planning;
 mod plugins;
 mod program;
-mod runtime;
-mod secrets;
 mod session;
+mod signals;
+mod store;
+mod times;
+mod world;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
 use error::CliError;
+use signals::Signals;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -85,19 +87,35 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let global = arguments.global;
     match arguments.command {
         Command::Init(options) => c::init::run(&global, &options),
-        Command::Adopt(options) => Box::pin(c::adopt::run(&global, &options)).await,
-        Command::Deploy(options) => Box::pin(c::deploy::run(&global, &options)).await,
+        Command::Adopt(options) => {
+            let signals = Signals::listen();
+            let adopt = Box::pin(c::adopt::run(&global, &options, &signals));
+            signals.heeded_until_driving(adopt).await
+        }
+        Command::Deploy(options) => {
+            let signals = Signals::listen();
+            let deploy = Box::pin(c::deploy::run(&global, &options, &signals));
+            signals.heeded_until_driving(deploy).await
+        }
         Command::Plan(options) => c::plan::run(&global, &options).await,
         Command::Status(options) => Box::pin(c::status::run(&global, &options)).await,
         Command::History(options) => c::history::run(&global, &options).await,
         Command::Logs(options) => c::logs::run(&global, &options).await,
         Command::Metrics(options) => c::metrics::run(&global, &options).await,
-        Command::Rollback(options) => Box::pin(c::rollback::run(&global, &options)).await,
+        Command::Rollback(options) => {
+            let signals = Signals::listen();
+            let rollback = Box::pin(c::rollback::run(&global, &options, &signals));
+            signals.heeded_until_driving(rollback).await
+        }
         Command::Abort(options) => c::decide::abort(&global, &options).await,
         Command::Pause(options) => c::decide::pause(&global, &options).await,
         Command::Watch(options) => Box::pin(c::watch::run(&global, &options)).await,
         Command::Promote(options) => c::decide::promote(&global, &options).await,
-        Command::Resume(options) => Box::pin(c::decide::resume(&global, &options)).await,
+        Command::Resume(options) => {
+            let signals = Signals::listen();
+            let resume = Box::pin(c::decide::resume(&global, &options, &signals));
+            signals.heeded_until_driving(resume).await
+        }
         Command::Up(options) => c::up::run(&global, &options).await,
         Command::Check(options) => c::check::run(&global, &options).await,
         Command::Plugin(command) => c::plugin::run(&global, &command).await,

@@ -4,7 +4,6 @@
 //! from what each run kept beside it, so that they survive every process and are the same whoever
 //! asks; nothing here changes what a deployment does or how it ends.
 
-mod calls;
 mod exposition;
 mod figures;
 mod gateway;
@@ -16,9 +15,8 @@ mod serve;
 #[cfg(test)]
 mod sample;
 
-pub(crate) use calls::CallTally;
 pub(crate) use exposition::text;
 pub(crate) use keeper::RunKeeper;
 pub(crate) use ledger::{Ledger, Of};
 pub(crate) use publish::{check, publish};
-pub(crate) use serve::{asked_to_stop, serve_metrics};
+pub(crate) use serve::serve_metrics;

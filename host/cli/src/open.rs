@@ -1,8 +1,8 @@
 //! The open deployment that a command may meet, and who holds its lease.
 
-use crate::clock;
 use crate::error::CliError;
 use crate::identity;
+use crate::times;
 use agente_engine::attempt::Attempt;
 use agente_engine::names::{DeploymentId, Scope};
 use agente_store::{EmbeddedStore, Holding, Lease, LeaseError, Liveness, ProcessState};
@@ -28,7 +28,7 @@ pub(crate) async fn lease(
 
 fn held(error: LeaseError, scope: &Scope) -> CliError {
     let since = match &error {
-        LeaseError::Held(holding) => Some(clock::local(holding.acquired)),
+        LeaseError::Held(holding) => Some(times::local(holding.acquired)),
         _ => None,
     };
     let mut error = CliError::from(agente_engine::fault::Fault::from(error));

@@ -12,9 +12,8 @@ pub(crate) use human::{event_line, table};
 pub(crate) use shown::shown;
 pub(crate) use writer::{finish, stderr};
 
+use crate::adapters::now;
 use crate::arguments::OutputKind;
-use crate::clock;
-use crate::drive::Work;
 use agente_engine::journal::{Event, Outcome};
 use agente_engine::plan::Plan;
 use agente_engine::ports::{Observer, Progress};
@@ -105,7 +104,7 @@ impl Output {
     }
 
     fn event(body: serde_json::Value) {
-        let mut event = json!({ "schema": EVENTS, "at": clock::now().0 });
+        let mut event = json!({ "schema": EVENTS, "at": now().0 });
         if let (Some(event), serde_json::Value::Object(body)) = (event.as_object_mut(), body) {
             event.extend(body);
         }
@@ -113,8 +112,7 @@ impl Output {
     }
 
     /// A deployment begins, or is taken up again.
-    pub(crate) fn begin(&self, plan: &Plan, work: &Work) {
-        let taken_up = !matches!(work, Work::Begin(_));
+    pub(crate) fn begin(&self, plan: &Plan, taken_up: bool) {
         match self.kind {
             OutputKind::Json => {
                 Self::event(

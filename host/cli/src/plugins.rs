@@ -5,16 +5,16 @@ mod refused;
 use refused::User;
 pub(crate) use refused::{add_command, manifest_error, unreadable, unusable_component};
 
+use crate::adapters::{ManifestSecrets, PluginLines};
 use crate::error::CliError;
-use crate::secrets::ManifestSecrets;
-use crate::session::scratch_store;
+use crate::store::scratch_store;
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
 use agente_manifest::{Manifest, ManifestError, Problem};
 use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
 use agente_wasm::{
-    Audit, Description, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput,
-    LockFile, LogLevel, NotGranted, OperationContext, Plugin, PluginHost, PluginLog, PluginMessage,
+    Description, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, NotGranted,
+    OperationContext, Plugin, PluginHost,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,16 +35,6 @@ pub(crate) fn lock_path(directory: &Path) -> PathBuf {
 pub(crate) fn read_lock(directory: &Path) -> Result<LockFile, CliError> {
     LockFile::read(&lock_path(directory))
         .map_err(|error| CliError::usage(error.to_string()).because_sources(&error))
-}
-
-impl CliError {
-    /// Adds the sources of an error whose own text is the message already.
-    pub(crate) fn because_sources(self, error: &dyn std::error::Error) -> Self {
-        match error.source() {
-            Some(source) => self.because(source),
-            None => self,
-        }
-    }
 }
 
 /// Finds a component: where it is said to be, else among the shipped ones.
@@ -298,8 +288,8 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
         commands: Arc::new(HostCommands),
         secrets: Arc::new(ManifestSecrets { sources: BTreeMap::new(), directory: PathBuf::new() }),
         memory: Arc::new(store.clone()),
-        audit: Arc::new(ToLog),
-        log: Arc::new(ToLog),
+        audit: Arc::new(PluginLines),
+        log: Arc::new(PluginLines),
         variables: BTreeMap::new(),
     };
     let input = LoadInput {
@@ -322,32 +312,6 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
 
 fn internal(error: impl std::fmt::Display) -> CliError {
     CliError::internal(error.to_string())
-}
-
-/// Writes effects and messages of plugins to the log.
-pub(crate) struct ToLog;
-
-impl Audit for ToLog {
-    fn record(&self, record: EffectRecord) {
-        let EffectRecord { plugin, operation, phase, effect, denied, .. } = record;
-        match denied {
-            None => tracing::debug!(%plugin, operation, ?phase, "{effect}"),
-            Some(why) => tracing::warn!(%plugin, operation, ?phase, "denied: {effect}: {why}"),
-        }
-    }
-}
-
-impl PluginLog for ToLog {
-    fn write(&self, message: PluginMessage) {
-        let PluginMessage { plugin, operation, level, message, fields } = message;
-        match level {
-            LogLevel::Error => tracing::error!(%plugin, operation, ?fields, "{message}"),
-            LogLevel::Warn => tracing::warn!(%plugin, operation, ?fields, "{message}"),
-            LogLevel::Info => tracing::info!(%plugin, operation, ?fields, "{message}"),
-            LogLevel::Debug => tracing::debug!(%plugin, operation, ?fields, "{message}"),
-            LogLevel::Trace => tracing::trace!(%plugin, operation, ?fields, "{message}"),
-        }
-    }
 }
 
 /// The environment whose grants are meant.

@@ -1,13 +1,10 @@
 //! Everything that a command needs of one service in one environment, wired together.
 
+use crate::adapters::{AnyRuntime, CallCounter, Checks, ManifestSecrets, Measures, PluginLines};
 use crate::arguments::{Components, Global, Replace};
-use crate::checks::Checks;
 use crate::error::CliError;
-use crate::measures::Measures;
-use crate::metrics::CallTally;
-use crate::plugins::{self, Loaded, ToLog};
-use crate::runtime::AnyRuntime;
-use crate::secrets::ManifestSecrets;
+use crate::plugins::{self, Loaded};
+use crate::store::{open_existing_store, open_store, scratch_store};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::plan::PluginInUse;
 use agente_engine::policy::Policy;
@@ -15,13 +12,12 @@ use agente_engine::ports::{Commands, PluginMemory, Runtime, Secrets};
 use agente_engine::release::RuntimeSpec;
 use agente_engine::route::Backend;
 use agente_manifest::{Manifest, Overrides};
-use agente_probe::HttpProber;
 use agente_runtimes::commands::{AnyCommands, HostCommands};
 use agente_runtimes::docker::{ContainerCommands, DockerRuntime, DockerSettings, Endpoint};
 use agente_runtimes::process::{
     ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand,
 };
-use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
+use agente_store::EmbeddedStore;
 use agente_wasm::{Audit, Effects, OperationContext, WasmSwitcher};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,57 +56,6 @@ pub(crate) fn manifest(global: &Global, about: About<'_>) -> Result<Manifest, Cl
     Manifest::load_with(&global.file, &overrides).map_err(|error| plugins::manifest_error(&error))
 }
 
-/// Where the state is.
-pub(crate) fn state_directory(global: &Global) -> Result<StateDirectory, CliError> {
-    let path =
-        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let inputs = StateInputs {
-        explicit: global.state.clone(),
-        xdg_state_home: path("XDG_STATE_HOME"),
-        home: path("HOME"),
-        ..StateInputs::default()
-    };
-    StateDirectory::resolve(&inputs).map_err(|error| {
-        let hint = error.hint();
-        CliError::usage(error.to_string()).because_sources(&error).hint(hint)
-    })
-}
-
-/// Opens the store, making it on first use.
-pub(crate) async fn open_store(global: &Global) -> Result<EmbeddedStore, CliError> {
-    EmbeddedStore::open(state_directory(global)?).await.map_err(|error| store_error(&error))
-}
-
-/// Opens the store if there is one; makes nothing.
-pub(crate) async fn open_existing_store(
-    global: &Global,
-) -> Result<Option<EmbeddedStore>, CliError> {
-    EmbeddedStore::open_existing(state_directory(global)?)
-        .await
-        .map_err(|error| store_error(&error))
-}
-
-fn store_error(error: &agente_store::OpenError) -> CliError {
-    CliError::usage(error.to_string()).because_sources(error)
-}
-
-/// A store for commands that only look where there is none: empty, in a folder of its own that goes
-/// away with it.
-pub(crate) async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError> {
-    let folder = tempfile::tempdir().map_err(|error| {
-        CliError::usage("there is no room for a temporary folder").because(&error)
-    })?;
-    let inputs = StateInputs {
-        explicit: Some(folder.path().to_owned()),
-        machine_locks: None,
-        ..StateInputs::default()
-    };
-    let directory = StateDirectory::resolve(&inputs)
-        .map_err(|error| CliError::internal(error.to_string()).because_sources(&error))?;
-    let store = EmbeddedStore::open(directory).await.map_err(|error| store_error(&error))?;
-    Ok((store, folder))
-}
-
 /// Manifest, store and runtimes, without plugins.
 pub(crate) struct Base {
     /// Holds the folder of an empty store; none where the store is the real one.
@@ -120,7 +65,7 @@ pub(crate) struct Base {
     pub(crate) runtime: AnyRuntime,
     pub(crate) effects: Effects,
     /// How plugins were called by this process.
-    pub(crate) calls: Arc<CallTally>,
+    pub(crate) calls: Arc<CallCounter>,
 }
 
 /// The engine that `DOCKER_HOST` names. One that can't be used is an error for whoever needs it,
@@ -202,14 +147,14 @@ impl Base {
             docker.map(|docker| Arc::new(ContainerCommands::new(docker)) as Arc<dyn Commands>);
         let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, in_containers));
         let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
-        let calls: Arc<CallTally> = Arc::default();
-        let audit: Arc<dyn Audit> = Arc::<CallTally>::clone(&calls);
+        let calls: Arc<CallCounter> = Arc::default();
+        let audit: Arc<dyn Audit> = Arc::<CallCounter>::clone(&calls);
         let effects = Effects {
             commands,
             secrets,
             memory,
             audit,
-            log: Arc::new(ToLog),
+            log: Arc::new(PluginLines),
             variables: plugins::variables(),
         };
         Ok(Self { scratch, manifest, store, runtime, effects, calls })
@@ -315,11 +260,6 @@ impl Session {
     pub(crate) fn measures(&self, context: &OperationContext) -> Measures {
         let docker = self.base.runtime.prefers_docker.then(|| self.base.runtime.docker.clone());
         Measures::of(&self.loaded.checkers, context, docker)
-    }
-
-    /// The prober of a policy, where it has one.
-    pub(crate) fn prober(policy: &Policy) -> Result<Option<HttpProber>, CliError> {
-        Ok(policy.probe.as_ref().map(HttpProber::new).transpose()?)
     }
 
     /// The port `Runtime`.

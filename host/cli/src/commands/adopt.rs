@@ -1,12 +1,13 @@
 //! `adopt`: release 1 from what runs already.
 
-use super::deploy;
 use crate::arguments::{AdoptOptions, Global};
-use crate::drive::{self, Work};
+use crate::drive::{self, Driver, Work};
 use crate::error::CliError;
 use crate::open;
 use crate::output::{Output, say};
+use crate::planning;
 use crate::session::{About, Session};
+use crate::signals::Signals;
 use agente_engine::names::DeploymentId;
 use agente_engine::planner::{self, PlanError};
 use agente_engine::ports::{Launch, Runtime, TrafficSwitcher};
@@ -16,7 +17,11 @@ use agente_engine::state::ServiceState;
 use agente_store::Lease;
 use std::process::ExitCode;
 
-pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitCode, CliError> {
+pub(crate) async fn run(
+    global: &Global,
+    options: &AdoptOptions,
+    signals: &Signals,
+) -> Result<ExitCode, CliError> {
     for address in &options.backends {
         let port = address
             .rsplit_once(':')
@@ -36,7 +41,7 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
             .hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
     }
     if options.force && options.backends.is_empty() {
-        return retake(global, &session, lease, state).await;
+        return retake(global, &session, lease, state, signals).await;
     }
     if let Some(stable) = &state.stable {
         let error = PlanError::AlreadyManaged {
@@ -72,13 +77,13 @@ pub(crate) async fn run(global: &Global, options: &AdoptOptions) -> Result<ExitC
             .map_err(|failure| CliError::from(failure.fault().clone()))?;
     }
     let policy = session.policy().await;
-    let inputs = deploy::inputs(&session, policy, state.clone(), options.force).await?;
+    let inputs = planning::inputs(&session, policy, state.clone(), options.force).await?;
     let plan = planner::adopt(inputs, release, backends)
         .map_err(|error| CliError::refused(error.to_string()))?;
     let output = Output::new(global.output);
-    let outcome =
-        drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output)
-            .await?;
+    let driver =
+        Driver { session: &session, lease: &lease, output: &output, signals: Some(signals) };
+    let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     if matches!(outcome, agente_engine::journal::Outcome::Promoted { .. }) {
         say("the target knows the service now; nothing that ran was touched");
@@ -98,6 +103,7 @@ async fn retake(
     session: &Session,
     lease: Lease,
     state: ServiceState,
+    signals: &Signals,
 ) -> Result<ExitCode, CliError> {
     let scope = session.base.scope();
     let release = match &state.stable {
@@ -110,17 +116,11 @@ async fn retake(
     };
     let policy = session.policy().await;
     let plan =
-        planner::retake(deploy::inputs(session, policy, state.clone(), true).await?, release)
+        planner::retake(planning::inputs(session, policy, state.clone(), true).await?, release)
             .map_err(|error| CliError::refused(error.to_string()))?;
-    let outcome = drive::run(
-        session,
-        &lease,
-        &plan,
-        Work::Begin(Box::new(plan.clone())),
-        state,
-        &Output::new(global.output),
-    )
-    .await?;
+    let output = Output::new(global.output);
+    let driver = Driver { session, lease: &lease, output: &output, signals: Some(signals) };
+    let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
 }

@@ -1,13 +1,13 @@
 //! `check`: judges manifest, plugins, grants and reachability. Changes nothing.
 
-use super::deploy;
 use crate::arguments::{CheckOptions, Global, OutputKind};
-use crate::clock::SystemClock;
 use crate::error::{CliError, Exit, exit_of};
 use crate::metrics;
 use crate::output::{self, data, json_line};
+use crate::planning;
 use crate::session::{About, Session};
-use agente_engine::executor::{self, World};
+use crate::world::Ports;
+use agente_engine::executor;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::planner;
 use agente_engine::policy::{CheckMoment, CheckOf};
@@ -155,24 +155,11 @@ async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
             hint: None,
         }]);
     };
-    let context = session.context(None, &stable.backends, None);
-    let inputs = deploy::inputs(session, policy.clone(), state.clone(), false).await?;
+    let inputs = planning::inputs(session, policy.clone(), state.clone(), false).await?;
     let plan =
         planner::survey(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
-    let switcher = session.switcher(context.clone())?;
-    let checks = session.checks(&context);
-    let measures = session.measures(&context);
-    let world = World {
-        runtime: session.runtime(),
-        switcher: &switcher,
-        checks: &checks,
-        metrics: &measures,
-        prober: None,
-        store,
-        clock: &SystemClock::start(),
-        observer: &Silent,
-    };
-    Ok(executor::survey(world, plan).await)
+    let ports = Ports::of_backends(session, &stable.backends)?;
+    Ok(executor::survey(ports.world(&Silent), plan).await)
 }
 
 async fn observe(

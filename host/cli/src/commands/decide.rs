@@ -2,12 +2,13 @@
 //! lease hears them from the mailbox; where nobody lives to hear, this process takes the lease.
 
 use crate::arguments::{DecideOptions, Global, PromoteOptions};
-use crate::drive::{self, Work};
+use crate::drive::{self, Driver, Work};
 use crate::error::{CliError, Exit};
 use crate::identity;
 use crate::open;
 use crate::output::{Output, event_line, say};
 use crate::session::{About, Base, Session};
+use crate::signals::Signals;
 use agente_engine::attempt::Attempt;
 use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
@@ -119,7 +120,11 @@ pub(crate) async fn promote(
     ))
 }
 
-pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
+pub(crate) async fn resume(
+    global: &Global,
+    options: &DecideOptions,
+    signals: &Signals,
+) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
     base.store
@@ -133,15 +138,10 @@ pub(crate) async fn resume(global: &Global, options: &DecideOptions) -> Result<E
     let lease = open::lease(&session.base.store, session.base.scope(), None).await?;
     let (attempt, entries) = folded(&session.base.store, &id).await?;
     let state = session.base.store.state(session.base.scope()).await?;
-    let outcome = drive::run(
-        &session,
-        &lease,
-        &attempt.plan,
-        Work::Resume(entries),
-        state,
-        &Output::new(global.output),
-    )
-    .await?;
+    let output = Output::new(global.output);
+    let driver =
+        Driver { session: &session, lease: &lease, output: &output, signals: Some(signals) };
+    let outcome = driver.run(&attempt.plan, Work::Resume(entries), state).await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
 }
@@ -244,15 +244,9 @@ async fn take_and_unwind(
     let state = store.state(session.base.scope()).await?;
     let words = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let fault = Fault::new(FaultKind::Aborted, format!("aborted by {}{words}", identity::who()));
-    let outcome = drive::run(
-        session,
-        &lease,
-        &attempt.plan,
-        Work::Unwind(entries, fault),
-        state,
-        &Output::new(global.output),
-    )
-    .await?;
+    let (output, signals) = (Output::new(global.output), Signals::listen());
+    let driver = Driver { session, lease: &lease, output: &output, signals: Some(&signals) };
+    let outcome = driver.run(&attempt.plan, Work::Unwind(entries, fault), state).await?;
     let _ = lease.release().await;
     if let Outcome::Promoted { .. } = outcome {
         say("it was past the point of no return and has been finished");

@@ -2,27 +2,25 @@
 
 use super::plan;
 use crate::arguments::{DeployOptions, Global, PlanOptions};
-use crate::drive::{self, Work};
+use crate::drive::{self, Driver, Work};
 use crate::error::{CliError, Exit};
+use crate::identity;
 use crate::open;
 use crate::output::{Output, say};
+use crate::planning;
 use crate::session::{About, Session};
-use crate::{clock, identity};
+use crate::signals::Signals;
 use agente_engine::attempt::Direction;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Outcome};
 use agente_engine::names::{Digest, ReleaseNumber};
-use agente_engine::plan::{DeploymentKind, Plan};
-use agente_engine::planner::{self, Inputs};
-use agente_engine::policy::{OnDrainTimeout, OnOpen, Policy};
-use agente_engine::ports::Runtime;
-use agente_engine::release::{Artifact, Release};
-use agente_engine::route::Backend;
-use agente_engine::state::ServiceState;
+use agente_engine::plan::DeploymentKind;
+use agente_engine::policy::{OnDrainTimeout, OnOpen};
+use agente_engine::release::Artifact;
 use agente_engine::step::StepState;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
-use agente_store::{EmbeddedStore, Lease, Liveness};
+use agente_store::{EmbeddedStore, Liveness};
 use std::process::ExitCode;
 
 /// How many releases keep their artifacts and images.
@@ -31,7 +29,11 @@ const KEPT_RELEASES: u32 = 10;
 /// How far back old images are looked for.
 const PRUNED_RELEASES: u32 = 100;
 
-pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<ExitCode, CliError> {
+pub(crate) async fn run(
+    global: &Global,
+    options: &DeployOptions,
+    signals: &Signals,
+) -> Result<ExitCode, CliError> {
     if options.dry_run {
         return plan::run(global, &PlanOptions { replace: options.replace.clone() }).await;
     }
@@ -58,7 +60,9 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
     let output = Output::new(global.output);
     // The bits first: what is being deployed decides what an open deployment means.
     let artifact = import(&session).await?;
-    if let Some(code) = meet_open(&session, &lease, &artifact, &output).await? {
+    let driver =
+        Driver { session: &session, lease: &lease, output: &output, signals: Some(signals) };
+    if let Some(code) = meet_open(&driver, &artifact).await? {
         return Ok(code);
     }
     let mut policy = session.policy().await;
@@ -72,10 +76,9 @@ pub(crate) async fn run(global: &Global, options: &DeployOptions) -> Result<Exit
     let state = store.state(session.base.scope()).await?;
     output.keep_turn(store.reservation_turn().await?);
     let plan =
-        make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false).await?;
-    let outcome =
-        drive::run(&session, &lease, &plan, Work::Begin(Box::new(plan.clone())), state, &output)
+        planning::make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false)
             .await?;
+    let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     if let Err(fault) = store.prune_artifacts(KEPT_RELEASES).await {
         tracing::warn!("old artifacts could not be removed: {fault}");
     }
@@ -160,7 +163,7 @@ async fn needed_images(store: &EmbeddedStore) -> Result<Vec<Digest>, Fault> {
 }
 
 /// Brings the manifest's artifact into the store, or resolves its image.
-pub(crate) async fn import(session: &Session) -> Result<Artifact, CliError> {
+async fn import(session: &Session) -> Result<Artifact, CliError> {
     match &session.base.manifest.artifact_source {
         ArtifactSource::File(path) => session
             .base
@@ -175,67 +178,11 @@ pub(crate) async fn import(session: &Session) -> Result<Artifact, CliError> {
     }
 }
 
-/// Makes a plan: chooses backends and lists the steps. Changes nothing: the backends are reserved
-/// once the plan is journaled, within the store's turn.
-pub(crate) async fn make(
-    session: &Session,
-    release: Release,
-    policy: Policy,
-    state: ServiceState,
-    kind: DeploymentKind,
-    force: bool,
-) -> Result<Plan, CliError> {
-    let slot = planner::candidate_slot(&state);
-    let mut taken: Vec<Backend> = state
-        .stable
-        .iter()
-        .chain(state.kept.as_ref().map(|kept| &kept.standing))
-        .flat_map(|s| s.backends.clone())
-        .collect();
-    let elsewhere = session.base.store.reserved_elsewhere(session.base.scope()).await?;
-    // A container on a network has its ports to itself.
-    taken.extend(elsewhere.into_iter().filter(|backend| backend.address.starts_with("127.0.0.1:")));
-    let backends = session.base.runtime.reserve(&release, slot, &taken).await?;
-    let inputs = inputs(session, policy, state, force).await?;
-    planner::deploy(inputs, kind, release, backends)
-        .map_err(|error| CliError::internal(error.to_string()))
-}
-
-/// What every planner starts from.
-pub(crate) async fn inputs(
-    session: &Session,
-    policy: Policy,
-    state: ServiceState,
-    force: bool,
-) -> Result<Inputs, CliError> {
-    let now = clock::now();
-    let stable_release = match &state.stable {
-        Some(stable) => session.base.store.release(session.base.scope(), stable.release).await?,
-        None => None,
-    };
-    Ok(Inputs {
-        id: identity::deployment_id(now),
-        scope: session.base.scope().clone(),
-        store: session.base.store.id().to_owned(),
-        by: identity::who(),
-        now,
-        state,
-        policy,
-        plugins: session.plugins_in_use(),
-        stable_release,
-        force,
-    })
-}
-
 /// A deployment that was left open is dealt with first: the same release is resumed, and that is
 /// what was asked for; another is unwound before promote and finished after it. Gives the exit code
 /// when nothing is left to do.
-pub(crate) async fn meet_open(
-    session: &Session,
-    lease: &Lease,
-    wanted: &Artifact,
-    output: &Output,
-) -> Result<Option<ExitCode>, CliError> {
+async fn meet_open(driver: &Driver<'_>, wanted: &Artifact) -> Result<Option<ExitCode>, CliError> {
+    let session = driver.session;
     let store = &session.base.store;
     let Some((id, attempt)) = open::attempt(store, session.base.scope()).await? else {
         return Ok(None);
@@ -260,7 +207,7 @@ pub(crate) async fn meet_open(
             Fault::new(FaultKind::Aborted, "its host is gone and another release is wanted"),
         )
     };
-    let outcome = drive::run(session, lease, &attempt.plan, work, state, output).await?;
+    let outcome = driver.run(&attempt.plan, work, state).await?;
     match outcome {
         Outcome::Stuck { .. } => Ok(Some(Exit::Stuck.into())),
         outcome if same && forward => Ok(Some(drive::exit(&outcome, false))),
@@ -268,16 +215,10 @@ pub(crate) async fn meet_open(
     }
 }
 
-/// The number that the next release would get.
-pub(crate) async fn next_number(session: &Session) -> Result<ReleaseNumber, CliError> {
-    let newest = session.base.store.releases(session.base.scope(), 1).await?;
-    Ok(ReleaseNumber(newest.first().map_or(1, |release| release.number.0 + 1)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::scratch_store;
+    use crate::store::scratch_store;
     use agente_engine::names::{EnvironmentName, Scope, ServiceName};
     use agente_engine::release::RuntimeSpec;
 

@@ -1,10 +1,10 @@
 //! `history`: earlier deployments, or every entry of one.
 
 use crate::arguments::{Components, Global, HistoryOptions, OutputKind};
-use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::output::{self, data, event_line, json_line, table};
 use crate::session::{self, About};
+use crate::{store, times};
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
 use agente_engine::plan::DeploymentKind;
@@ -17,7 +17,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         CliError::usage(format!("there is no deployment `{id}`"))
             .hint("`agente-host history` lists them")
     };
-    let Some(store) = session::open_existing_store(global).await? else {
+    let Some(store) = store::open_existing_store(global).await? else {
         if let Some(id) = &options.deployment {
             return Err(absent(id));
         }
@@ -35,7 +35,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
                     &json!({ "schema": output::EVENTS, "event": "entry", "entry": entry }),
                 ),
                 OutputKind::Human | OutputKind::Plain => {
-                    data(&format!("{}  {}", clock::local(entry.at), event_line(&entry.event)));
+                    data(&format!("{}  {}", times::local(entry.at), event_line(&entry.event)));
                 }
             }
         }
@@ -70,14 +70,14 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         };
         let took = row
             .closed
-            .map_or_else(|| "-".to_owned(), |closed| clock::span(closed.since(row.opened)));
+            .map_or_else(|| "-".to_owned(), |closed| times::span(closed.since(row.opened)));
         cells.push(vec![
             row.id.0,
             kind.to_owned(),
             row.release.to_string(),
             row.artifact,
             row.by,
-            clock::local(row.opened),
+            times::local(row.opened),
             took,
             outcome,
         ]);

@@ -1,7 +1,7 @@
 //! `logs`: what the backends write.
 
+use crate::adapters::now;
 use crate::arguments::{Components, Global, LogsOptions, OutputKind, Side};
-use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::{EVENTS, data_as_it_is, json_line};
@@ -107,7 +107,7 @@ async fn follow(
         for line in newest(base, backend, lines).await? {
             printer.print(backend, &line);
         }
-        let mut stream = base.runtime.docker.follow(backend, clock::now());
+        let mut stream = base.runtime.docker.follow(backend, now());
         while let Some(line) = stream.recv().await {
             printer.print(backend, &line?.text);
         }

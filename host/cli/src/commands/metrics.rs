@@ -2,9 +2,11 @@
 
 use crate::arguments::{Components, Global, MetricsOptions};
 use crate::error::{CliError, Exit};
-use crate::metrics::{Ledger, Of, asked_to_stop, serve_metrics, text};
+use crate::metrics::{Ledger, Of, serve_metrics, text};
 use crate::output::data;
 use crate::session::{self, About};
+use crate::signals::asked_to_stop;
+use crate::store;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ pub(crate) async fn run(global: &Global, options: &MetricsOptions) -> Result<Exi
     } else {
         Of::One(session::manifest(global, About::Standing(&Components::default()))?.scope)
     };
-    let ledger = Ledger::new(session::state_directory(global)?);
+    let ledger = Ledger::new(store::state_directory(global)?);
     if let Some(address) = options.listen {
         serve_metrics(address, Arc::new(ledger), of, asked_to_stop()).await?;
         return Ok(Exit::Done.into());

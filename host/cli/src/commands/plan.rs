@@ -1,10 +1,10 @@
 //! `plan` and `deploy --dry-run`: what would be done, and nothing done.
 
-use super::deploy;
+use crate::adapters::now;
 use crate::arguments::{Global, OutputKind, PlanOptions};
-use crate::clock;
 use crate::error::{CliError, Exit};
 use crate::output::{self, data, json_line};
+use crate::planning;
 use crate::session::{About, Session};
 use agente_engine::names::Digest;
 use agente_engine::plan::{DeploymentKind, Plan};
@@ -24,14 +24,14 @@ pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCo
     let state = session.base.store.state(session.base.scope()).await?;
     let release = Release {
         scope: session.base.scope().clone(),
-        number: deploy::next_number(&session).await?,
+        number: planning::next_number(&session).await?,
         artifact: artifact(&session).await?,
         runtime: session.base.manifest.runtime.clone(),
-        created: clock::now(),
+        created: now(),
     };
     let policy = session.policy().await;
     let plan =
-        deploy::make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false)
+        planning::make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false)
             .await?;
     let changes = changes(&session, &plan).await?;
     match global.output {

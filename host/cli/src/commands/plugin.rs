@@ -300,12 +300,8 @@ fn schema_lines(schema: &serde_json::Value) -> Vec<String> {
     };
     let Some(properties) = schema["properties"].as_object() else { return Vec::new() };
     let line = |(key, property): (&String, &serde_json::Value)| {
-        let words = property["description"]
-            .as_str()
-            .unwrap_or_default()
-            .split('\n')
-            .next()
-            .unwrap_or_default();
+        let description = property["description"].as_str().unwrap_or_default();
+        let words = description.split("\n\n").next().unwrap_or_default().replace('\n', " ");
         let default = match &property["default"] {
             serde_json::Value::Null => String::new(),
             value => format!(" [default: {value}]"),

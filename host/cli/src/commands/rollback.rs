@@ -1,12 +1,14 @@
 //! `rollback`: an earlier release again, by the fast way when its slot still stands.
 
-use super::{decide, deploy};
+use super::decide;
 use crate::arguments::{DecideOptions, Global, RollbackOptions};
-use crate::drive::{self, Signals, Work};
+use crate::drive::{self, Driver, Work};
 use crate::error::CliError;
 use crate::open;
 use crate::output::{Output, say};
+use crate::planning;
 use crate::session::{About, Base, Session};
+use crate::signals::Signals;
 use agente_engine::journal::Outcome;
 use agente_engine::names::ReleaseNumber;
 use agente_engine::plan::DeploymentKind;
@@ -20,8 +22,12 @@ use std::process::ExitCode;
 /// How far back an earlier release is looked for.
 const HISTORY: u32 = 1000;
 
-pub(crate) async fn run(global: &Global, options: &RollbackOptions) -> Result<ExitCode, CliError> {
-    Box::pin(back(global, options, Signals::Abort)).await.map(|outcome| match outcome {
+pub(crate) async fn run(
+    global: &Global,
+    options: &RollbackOptions,
+    signals: &Signals,
+) -> Result<ExitCode, CliError> {
+    Box::pin(back(global, options, Some(signals))).await.map(|outcome| match outcome {
         Back::Aborted(code) => code,
         Back::Rolled(outcome) => drive::exit(&outcome, false),
     })
@@ -35,11 +41,11 @@ pub(crate) enum Back {
     Rolled(Outcome),
 }
 
-/// Goes back, by the fastest way there is.
+/// Goes back, by the fastest way there is. `signals`: as for [`Driver`].
 pub(crate) async fn back(
     global: &Global,
     options: &RollbackOptions,
-    signals: Signals,
+    signals: Option<&Signals>,
 ) -> Result<Back, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     if base.store.open_deployment(base.scope()).await?.is_none()
@@ -72,7 +78,7 @@ pub(crate) async fn back(
     let output = Output::new(global.output);
     let mut plan = if standing(&session, &state, target).await.is_some() {
         planner::roll_back_fast(
-            deploy::inputs(&session, policy, state.clone(), false).await?,
+            planning::inputs(&session, policy, state.clone(), false).await?,
             release,
         )
         .map_err(|error| CliError::refused(error.to_string()))?
@@ -86,16 +92,8 @@ pub(crate) async fn back(
     if plan.release.runtime.has_secrets() {
         say("note: the secrets' values of today are used, not those of then");
     }
-    let outcome = drive::run_with(
-        &session,
-        &lease,
-        &plan,
-        Work::Begin(Box::new(plan.clone())),
-        state,
-        &output,
-        signals,
-    )
-    .await?;
+    let driver = Driver { session: &session, lease: &lease, output: &output, signals };
+    let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     Ok(Back::Rolled(outcome))
 }
@@ -185,7 +183,7 @@ async fn by_launch(
     if let Artifact::File { digest, name } = &release.artifact {
         session.base.store.verify_artifact(digest, name).await?;
     }
-    deploy::make(
+    planning::make(
         session,
         release,
         policy,

@@ -1,13 +1,13 @@
 //! `status`: what is live, by the journal and by a look at the running world. Changes nothing.
 
 use crate::arguments::{Global, OutputKind, StatusOptions};
-use crate::clock;
 use crate::drive;
 use crate::error::{CliError, Exit};
 use crate::output::{
     self, data, event_line, json_line, routes_line, say, standing_line, step_words,
 };
 use crate::session::{self, About, Base};
+use crate::{store, times};
 use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::journal::Event;
 use agente_engine::names::{DeploymentId, Scope};
@@ -36,9 +36,9 @@ struct Seen {
 pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<ExitCode, CliError> {
     let manifest = session::manifest(global, About::Standing(&options.components))?;
     let scope = manifest.scope.clone();
-    let directory = session::state_directory(global)?;
+    let directory = store::state_directory(global)?;
     let root = directory.root().display().to_string();
-    let Some(store) = session::open_existing_store(global).await? else {
+    let Some(store) = store::open_existing_store(global).await? else {
         match global.output {
             OutputKind::Json => json_line(
                 &json!({ "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "managed": false }),
@@ -268,7 +268,7 @@ fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
         "  open      deployment {} of release {} since {}, {direction}",
         plan.id,
         plan.release.number,
-        clock::local(plan.created)
+        times::local(plan.created)
     ));
     match holding {
         Some(holding) => data(&format!("            run by {holding}")),
@@ -307,7 +307,7 @@ pub(crate) fn state_words(state: &BackendState) -> String {
             let since = if since.0 == 0 {
                 String::new()
             } else {
-                format!(" since {}", clock::local(*since))
+                format!(" since {}", times::local(*since))
             };
             format!("running{since}, {restarts} restarts{healthy}")
         }
@@ -331,7 +331,7 @@ async fn follow(
                     &json!({ "schema": output::EVENTS, "event": "entry", "entry": entry }),
                 ),
                 OutputKind::Human | OutputKind::Plain => {
-                    data(&format!("{}  {}", clock::local(entry.at), event_line(&entry.event)));
+                    data(&format!("{}  {}", times::local(entry.at), event_line(&entry.event)));
                 }
             }
             if let Event::Closed { outcome } = &entry.event {

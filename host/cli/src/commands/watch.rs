@@ -1,15 +1,19 @@
 //! `watch`: looks after what is stable between deployments, and takes it back when it turns bad
 //! within its window.
 
-use super::{deploy, rollback};
+use super::rollback;
+use crate::adapters::now;
 use crate::arguments::{Global, RollbackOptions, WatchOptions};
-use crate::clock::{SystemClock, now, span};
-use crate::drive::{self, Signals};
 use crate::error::{CliError, Exit};
-use crate::metrics::{Ledger, Of, asked_to_stop, serve_metrics};
+use crate::metrics::{Ledger, Of, serve_metrics};
 use crate::output::{Output, say};
+use crate::planning;
 use crate::session::{self, About, Session};
-use agente_engine::executor::{self, World};
+use crate::signals::{asked_to_stop, ignore_hangup};
+use crate::store;
+use crate::times::span;
+use crate::world::Ports;
+use agente_engine::executor;
 use agente_engine::fault::Fault;
 use agente_engine::journal::Outcome;
 use agente_engine::names::Scope;
@@ -54,7 +58,7 @@ enum Ended {
 
 pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitCode, CliError> {
     // A way back that has begun must not end with the terminal in which it was watched for.
-    drive::ignore_hangup();
+    ignore_hangup();
     let base = session::Base::look(global, About::Standing(&options.components)).await?;
     let scope = base.scope().clone();
     if base.store.open_deployment(&scope).await?.is_none()
@@ -95,7 +99,7 @@ async fn limit(duration: Option<Duration>) {
 async fn serve(global: &Global, options: &WatchOptions, scope: Scope) -> Result<(), CliError> {
     match options.listen {
         Some(address) => {
-            let ledger = Ledger::new(session::state_directory(global)?);
+            let ledger = Ledger::new(store::state_directory(global)?);
             serve_metrics(address, Arc::new(ledger), Of::One(scope), std::future::pending()).await
         }
         None => std::future::pending().await,
@@ -207,24 +211,11 @@ async fn watch(
         return Ok(Ended::Changed);
     };
     let policy = session.base.manifest.policy.clone();
-    let inputs = deploy::inputs(session, policy, state.clone(), false).await?;
+    let inputs = planning::inputs(session, policy, state.clone(), false).await?;
     let plan =
         planner::watch(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
     let output = Output::new(global.output);
-    let context = session.context(None, &stable.backends, None);
-    let switcher = session.switcher(context.clone())?;
-    let checks = session.checks(&context);
-    let measures = session.measures(&context);
-    let world = World {
-        runtime: session.runtime(),
-        switcher: &switcher,
-        checks: &checks,
-        metrics: &measures,
-        prober: None,
-        store,
-        clock: &SystemClock::start(),
-        observer: &output,
-    };
+    let ports = Ports::of_backends(session, &stable.backends)?;
     let changed = async {
         loop {
             tokio::time::sleep(POLL).await;
@@ -236,7 +227,7 @@ async fn watch(
         }
     };
     tokio::select! {
-        fault = executor::watch(world, plan, stable.since) => Ok(Ended::Bad(fault)),
+        fault = executor::watch(ports.world(&output), plan, stable.since) => Ok(Ended::Bad(fault)),
         result = changed => result.map(|()| Ended::Changed),
     }
 }
@@ -254,7 +245,7 @@ async fn take_back(
         lock_wait: None,
         components: options.components.clone(),
     };
-    match Box::pin(rollback::back(global, &rollback, Signals::Wait)).await {
+    match Box::pin(rollback::back(global, &rollback, None)).await {
         Ok(Back::Rolled(outcome)) => {
             let done = matches!(outcome, Outcome::Promoted { .. });
             say(if done {

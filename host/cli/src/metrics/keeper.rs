@@ -1,6 +1,6 @@
 //! Keeps what a run counts beside the journal: now and then while it goes on, and at its end.
 
-use crate::metrics::calls::CallTally;
+use crate::adapters::CallCounter;
 use agente_engine::executor::Halt;
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Keeps the figures of one run.
 pub(crate) struct RunKeeper<'a> {
     pub(crate) store: &'a EmbeddedStore,
-    pub(crate) calls: &'a CallTally,
+    pub(crate) calls: &'a CallCounter,
     pub(crate) prober: Option<&'a HttpProber>,
     pub(crate) deployment: DeploymentId,
     pub(crate) fence: Fence,

@@ -1,7 +1,6 @@
 //! A small HTTP server for the numbers: `/metrics` for Prometheus, `/healthz` for whoever looks
 //! after this process.
 
-use crate::drive::ignore_hangup;
 use crate::error::CliError;
 use crate::metrics::exposition::text;
 use crate::metrics::gateway::TEXT_FORMAT;
@@ -20,7 +19,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 /// How many connections at a time; a scraper needs one.
@@ -111,18 +109,4 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
-}
-
-/// Waits for SIGINT or SIGTERM; a closed terminal changes nothing.
-pub(crate) async fn asked_to_stop() {
-    ignore_hangup();
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

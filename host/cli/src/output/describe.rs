@@ -1,6 +1,6 @@
 //! Plans, routes and standings in words.
 
-use crate::clock::{local, span};
+use crate::times::{local, span};
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::policy::Measure;
 use agente_engine::route::{Backend, Routes};

@@ -5,7 +5,8 @@ use super::describe::step_words;
 use super::report::ProbeSummary;
 use super::terminal::Terminal;
 use super::{say_after, shown};
-use crate::clock::{self, span};
+use crate::adapters::now;
+use crate::times::span;
 use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::names::Timestamp;
 use agente_engine::plan::Plan;
@@ -72,7 +73,7 @@ impl Human {
 
     pub(crate) fn begin(&mut self, plan: &Plan, taken_up: bool) {
         self.plan = Some(plan.clone());
-        self.began = clock::now();
+        self.began = now();
         let verb = if taken_up { "taking up" } else { "deployment" };
         self.marked(
             &self.paint("1", verb),
@@ -93,7 +94,7 @@ impl Human {
 
     fn start(&mut self, step: usize, verb: &str) {
         self.step = step;
-        self.step_began = clock::now();
+        self.step_began = now();
         self.end_lines();
         let Some(kind) =
             self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.clone())
@@ -132,7 +133,7 @@ impl Human {
     }
 
     fn step_end(&mut self, step: usize, mark: &str, words: &str) {
-        let took = clock::now().since(self.step_began);
+        let took = now().since(self.step_began);
         self.end_lines();
         let (name, count) = self.plan.as_ref().map_or(("", 0), |plan| {
             (plan.steps.get(step).map_or("", |step| step.kind.name()), plan.steps.len())
@@ -223,7 +224,7 @@ impl Human {
                         self.line(&format!("      {note}"));
                     }
                     if self.kind(*step) == Some("shift") {
-                        self.switched = Some(clock::now().since(self.step_began));
+                        self.switched = Some(now().since(self.step_began));
                     }
                 }
                 StepEvent::Refused { fault } | StepEvent::Lost { fault } => {
@@ -267,7 +268,7 @@ impl Human {
         report: Option<&ProbeSummary>,
     ) {
         self.end_lines();
-        let took = span(clock::now().since(self.began));
+        let took = span(now().since(self.began));
         let release = plan.release.number;
         match outcome {
             Outcome::Promoted { .. } => self.marked(

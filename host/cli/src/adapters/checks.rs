@@ -19,7 +19,7 @@ pub(crate) struct Checks {
 
 /// The subject with addresses that this machine can reach: a container on a network of its own is
 /// called by a name that only the network knows.
-pub(crate) async fn reachable(
+pub(super) async fn reachable(
     docker: Option<&DockerRuntime>,
     subject: &Subject,
 ) -> Result<Subject, Fault> {

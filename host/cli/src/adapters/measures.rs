@@ -54,7 +54,7 @@ impl MetricSource for Measures {
         to: Timestamp,
     ) -> Result<Reading, Fault> {
         let source = self.source(&query.plugin)?;
-        let subject = crate::checks::reachable(self.docker.as_ref(), subject).await?;
+        let subject = super::checks::reachable(self.docker.as_ref(), subject).await?;
         source.read(query, wanted, &subject, from, to).await
     }
 

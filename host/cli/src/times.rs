@@ -1,41 +1,9 @@
-//! The clock on the wall, and times for people.
+//! Times and durations as people read them.
 
 use agente_engine::names::Timestamp;
-use agente_engine::ports::Clock;
-use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// The system's clocks; waiting is tokio's.
-pub(crate) struct SystemClock {
-    began: Instant,
-}
-
-impl SystemClock {
-    pub(crate) fn start() -> Self {
-        Self { began: Instant::now() }
-    }
-}
-
-#[async_trait]
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        now()
-    }
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
-
-/// Now.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
+use std::time::Duration;
 
 /// `2026-03-01 04:05:06 +01:00`, in the machine's time zone.
 pub(crate) fn local(at: Timestamp) -> String {

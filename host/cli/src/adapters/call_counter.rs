@@ -1,6 +1,6 @@
-//! How plugins were called by this process, by deployment.
+//! The port `Audit`: how plugins were called by this process, by deployment.
 
-use crate::plugins::ToLog;
+use super::PluginLines;
 use agente_engine::names::DeploymentId;
 use agente_store::PluginCalls;
 use agente_wasm::{Audit, CallEnd, CallRecord, EffectRecord};
@@ -12,11 +12,11 @@ type Key = (String, String, &'static str);
 
 /// Counts the calls of plugins on their way to the log.
 #[derive(Default)]
-pub(crate) struct CallTally {
+pub(crate) struct CallCounter {
     calls: Mutex<BTreeMap<Key, PluginCalls>>,
 }
 
-impl CallTally {
+impl CallCounter {
     /// The calls on behalf of a deployment so far, by plugin and operation.
     pub(crate) fn of(&self, deployment: &DeploymentId) -> Vec<PluginCalls> {
         self.calls()
@@ -31,9 +31,9 @@ impl CallTally {
     }
 }
 
-impl Audit for CallTally {
+impl Audit for CallCounter {
     fn record(&self, record: EffectRecord) {
-        ToLog.record(record);
+        PluginLines.record(record);
     }
 
     fn called(&self, call: CallRecord) {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn calls_are_counted_by_deployment_plugin_operation_and_end() {
-        let tally = CallTally::default();
+        let counter = CallCounter::default();
         let call = |deployment: &str, operation, end| CallRecord {
             plugin: PluginName::new("nginx-switch").unwrap(),
             deployment: deployment.to_owned(),
@@ -74,12 +74,12 @@ mod tests {
             took: Duration::from_millis(3),
             end,
         };
-        tally.called(call("d-1", "apply", CallEnd::Answered));
-        tally.called(call("d-1", "apply", CallEnd::Faulted(CallFault::Trapped)));
-        tally.called(call("d-1", "observe", CallEnd::Failed));
-        tally.called(call("d-2", "apply", CallEnd::Dropped));
-        tally.called(call("", "features", CallEnd::Answered));
-        let calls = tally.of(&DeploymentId("d-1".to_owned()));
+        counter.called(call("d-1", "apply", CallEnd::Answered));
+        counter.called(call("d-1", "apply", CallEnd::Faulted(CallFault::Trapped)));
+        counter.called(call("d-1", "observe", CallEnd::Failed));
+        counter.called(call("d-2", "apply", CallEnd::Dropped));
+        counter.called(call("", "features", CallEnd::Answered));
+        let calls = counter.of(&DeploymentId("d-1".to_owned()));
         assert_eq!(
             calls.iter().map(|calls| calls.operation.as_str()).collect::<Vec<_>>(),
             ["apply", "observe"]
