@@ -1,10 +1,11 @@
 //! What went wrong, in words that can be journaled and shown.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The kinds of fault. What the engine does next depends on the kind alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
     /// The configuration or the input is wrong; nothing was tried.
@@ -45,7 +46,7 @@ pub enum FaultKind {
 }
 
 /// A fault: what was attempted, on what, what happened, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize, thiserror::Error)]
 pub struct Fault {
     /// The kind, which decides what happens next.
     pub kind: FaultKind,
@@ -101,7 +102,7 @@ impl fmt::Display for Fault {
 }
 
 /// How an effect of a step failed: what the engine knows of the outside afterwards.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "known", rename_all = "kebab-case")]
 pub enum Failure {
     /// No effect began.

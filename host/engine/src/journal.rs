@@ -4,10 +4,11 @@ use crate::fault::Fault;
 use crate::names::{DeploymentId, ReleaseNumber, Timestamp};
 use crate::plan::Plan;
 use crate::step::StepEvent;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A decision that an operator left in the mailbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum DecisionKind {
     /// Stop and unwind.
@@ -24,7 +25,7 @@ pub enum DecisionKind {
 }
 
 /// A decision with who, why and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Decision {
     /// Its number in the mailbox; each is folded into the journal once.
     pub id: u64,
@@ -38,7 +39,7 @@ pub struct Decision {
 }
 
 /// How a deployment ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// The candidate is stable.
@@ -69,7 +70,7 @@ pub enum Outcome {
 }
 
 /// One entry of the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "kebab-case")]
 pub enum Event {
     /// The first entry: the whole plan.
@@ -98,7 +99,7 @@ pub enum Event {
 }
 
 /// An event in its place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Entry {
     /// From 0, without gaps, within the deployment.
     pub sequence: u64,

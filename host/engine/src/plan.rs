@@ -6,11 +6,12 @@ use crate::release::{Release, RuntimeSpec};
 use crate::route::{Backend, Routes, Slot};
 use crate::state::{Kept, Standing};
 use crate::step::{Step, StepKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What kind of deployment it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum DeploymentKind {
     /// A new release.
@@ -25,7 +26,7 @@ pub enum DeploymentKind {
 }
 
 /// A plugin that was loaded and granted when the plan was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct PluginInUse {
     pub name: String,
     pub version: String,
@@ -34,7 +35,7 @@ pub struct PluginInUse {
 }
 
 /// The plan of one deployment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Plan {
     /// The deployment.
     pub id: DeploymentId,

@@ -5,11 +5,12 @@ use crate::names::PluginName;
 use crate::ports::{MetricQuery, Wanted};
 use crate::route::Override;
 use crate::weight::Weight;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How requests move from the stable release to the candidate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Strategy {
     /// One shift to 100 %.
@@ -33,7 +34,7 @@ pub enum Strategy {
 }
 
 /// One weight of a canary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Stage {
     /// The candidate's share.
     pub weight: Weight,
@@ -45,7 +46,7 @@ pub struct Stage {
 }
 
 /// By what a canary splits requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SplitBy {
     /// By the target's weights.
@@ -56,7 +57,7 @@ pub enum SplitBy {
 }
 
 /// What `deploy` does when it meets an open deployment that somebody runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnOpen {
     /// It is refused.
@@ -68,7 +69,9 @@ pub enum OnOpen {
 }
 
 /// When a check is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckMoment {
     /// Before anything is touched. For dependencies, and for what serves now.
@@ -84,7 +87,7 @@ pub enum CheckMoment {
 }
 
 /// Whom a check asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum CheckOf {
     /// Each backend of the slot in question, one by one; all must be healthy.
@@ -96,7 +99,7 @@ pub enum CheckOf {
 }
 
 /// One check and its limits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct CheckPolicy {
     /// Unique in the manifest.
     pub name: String,
@@ -123,7 +126,7 @@ pub struct CheckPolicy {
 
 /// How many answers of each kind are tolerated before the policy for that kind acts; each on its
 /// own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Limits {
     /// `unhealthy`, in all: one more takes the candidate back.
     pub unhealthy: u32,
@@ -138,7 +141,7 @@ pub struct Limits {
 }
 
 /// What is measured of the candidate while it has requests, and what the measures mean.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct AnalysisPolicy {
     /// From the start of one look to the start of the next.
     pub interval: Duration,
@@ -164,7 +167,7 @@ pub struct AnalysisPolicy {
 }
 
 /// What a stage without a decision at its deadline means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUndecided {
     /// The deployment unwinds.
@@ -175,7 +178,7 @@ pub enum OnUndecided {
 
 /// What an outage of the source of metrics means. It never counts for or against the candidate by
 /// itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnOutage {
     /// The stage waits for it, up to its deadline.
@@ -187,7 +190,7 @@ pub enum OnOutage {
 }
 
 /// One measure and its limits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct AnalysisCheck {
     /// Unique in the manifest.
     pub name: String,
@@ -206,7 +209,7 @@ pub struct AnalysisCheck {
 }
 
 /// What an analysis measures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "measure", rename_all = "kebab-case")]
 pub enum Measure {
     /// Failed requests of all requests; both are counters. Shares are from 0 to 1.
@@ -265,7 +268,7 @@ impl Measure {
 }
 
 /// How our own outside requests are sent and judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ProbePolicy {
     /// The service's public URL.
     pub url: String,
@@ -298,7 +301,7 @@ pub struct ProbePolicy {
 }
 
 /// What to do when the stable release fails during the baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailingBaseline {
     /// The budget grows by twice the failure rate of the baseline.
@@ -308,7 +311,7 @@ pub enum FailingBaseline {
 }
 
 /// What happens to the old side after promote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum KeepPrevious {
     /// It stands at weight 0 until the next deployment.
@@ -323,7 +326,7 @@ pub enum KeepPrevious {
 }
 
 /// What happens when a drain reaches its deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDrainTimeout {
     /// The old side is kept and the outcome says so.
@@ -333,7 +336,7 @@ pub enum OnDrainTimeout {
 }
 
 /// How the old side's last requests are waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct DrainPolicy {
     pub timeout: Duration,
     pub on_timeout: OnDrainTimeout,
@@ -343,7 +346,7 @@ pub struct DrainPolicy {
 }
 
 /// How long each kind of step may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Timeouts {
     /// Preflight, all of it.
     pub preflight: Duration,
@@ -362,7 +365,7 @@ pub struct Timeouts {
 }
 
 /// The policies of one environment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Policy {
     /// How requests move.
     pub strategy: Strategy,

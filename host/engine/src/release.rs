@@ -1,12 +1,13 @@
 //! A release: service, artifact and configuration, immutable and numbered.
 
 use crate::names::{Digest, ReleaseNumber, Scope, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The immutable bits of a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Artifact {
     /// A program file, copied into the store under its digest.
@@ -43,7 +44,7 @@ impl Artifact {
 }
 
 /// A value of the environment of a backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvValue {
     /// Plain text, kept in the release. `{port}`, `{slot}`, `{release}` and `{backend}` are filled
@@ -54,7 +55,7 @@ pub enum EnvValue {
 }
 
 /// An inclusive range of TCP ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct PortRange {
     pub first: u16,
     /// The last, not below the first.
@@ -62,7 +63,7 @@ pub struct PortRange {
 }
 
 /// How local processes run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// Program and arguments, run in the folder that holds the artifact. `{port}`, `{slot}`,
     /// `{release}`, `{backend}` are filled in.
@@ -78,7 +79,7 @@ pub struct ProcessSpec {
 }
 
 /// How containers reach the balancer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum DockerReach {
     /// A fixed port of this range on 127.0.0.1, published to the container's port.
@@ -94,7 +95,7 @@ pub enum DockerReach {
 }
 
 /// How containers run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct DockerSpec {
     /// The command, where it isn't the image's own. Filled in as for processes.
     pub command: Option<Vec<String>>,
@@ -117,7 +118,7 @@ pub struct DockerSpec {
 }
 
 /// How the backends of a release run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "runtime", rename_all = "kebab-case")]
 pub enum RuntimeSpec {
     /// Local processes, each with a supervisor of ours.
@@ -162,7 +163,7 @@ impl RuntimeSpec {
 }
 
 /// A release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Release {
     /// Where it belongs.
     pub scope: Scope,

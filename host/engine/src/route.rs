@@ -3,11 +3,14 @@
 use crate::names::{BackendId, ReleaseNumber};
 use crate::state::Standing;
 use crate::weight::Weight;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One of the two places where a release can stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Slot {
     Blue,
@@ -44,7 +47,7 @@ impl fmt::Display for Slot {
 }
 
 /// One running instance: an address that takes requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Backend {
     /// Unique within the scope.
     pub id: BackendId,
@@ -53,7 +56,7 @@ pub struct Backend {
 }
 
 /// A rule that sends a request to one slot whatever the weights are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Override {
     /// Where the request goes.
     pub slot: Slot,
@@ -66,7 +69,7 @@ pub struct Override {
 }
 
 /// What an override looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverrideBy {
     /// A request header.
@@ -75,7 +78,7 @@ pub enum OverrideBy {
 }
 
 /// One slot's share, and where it goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Route {
     pub slot: Slot,
     /// Its share.
@@ -87,7 +90,7 @@ pub struct Route {
 }
 
 /// The complete desired state of a target for one scope.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Routes {
     /// Blue, then green; the weights sum to 100 %.
     pub routes: Vec<Route>,

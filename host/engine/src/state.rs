@@ -5,11 +5,12 @@ use crate::names::{DeploymentId, ReleaseNumber, Timestamp};
 use crate::plan::Plan;
 use crate::route::{Backend, Routes, Slot};
 use crate::step::{StepEvent, StepKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A release that stands in a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Standing {
     pub release: ReleaseNumber,
     pub slot: Slot,
@@ -25,7 +26,7 @@ pub struct Standing {
 }
 
 /// A release that was promoted once and stands aside at weight 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Kept {
     /// What stands.
     #[serde(flatten)]
@@ -39,7 +40,7 @@ pub struct Kept {
 }
 
 /// The state of one service in one environment.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ServiceState {
     /// The promoted release.
     pub stable: Option<Standing>,

@@ -6,11 +6,12 @@ use crate::policy::Stage;
 use crate::route::{Backend, Routes, Slot};
 use crate::state::Standing;
 use crate::weight::Weight;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a step does. Closed: a strategy is a list of these.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum StepKind {
     /// Judges everything that can be judged before anything is touched.
@@ -118,7 +119,7 @@ impl StepKind {
 }
 
 /// What happens when a step reaches its time limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimeoutAction {
     /// The deployment unwinds.
@@ -134,7 +135,7 @@ pub enum TimeoutAction {
 }
 
 /// A step of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Step {
     /// What it does.
     #[serde(flatten)]
@@ -145,7 +146,7 @@ pub struct Step {
 }
 
 /// What a finished step leaves behind for people and for later steps.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct StepOutput {
     /// What was found, measured or decided: one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -170,7 +171,7 @@ impl StepOutput {
 }
 
 /// What is written about a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum StepEvent {
     /// Written before the effect.

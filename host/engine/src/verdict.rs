@@ -2,12 +2,13 @@
 
 use crate::names::ReleaseNumber;
 use crate::route::{Backend, Slot};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The five answers. `Errored` (could not ask), `NoData` and `Inconclusive` are not kinds of
 /// unhealthy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictKind {
     /// Within its limits.
@@ -35,7 +36,7 @@ impl fmt::Display for VerdictKind {
 }
 
 /// One answer of one check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Verdict {
     pub kind: VerdictKind,
     /// The measured number, where there is one.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agente_engine::ports::ProbeReport;
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::outcome::{Answer, Class, Loss};
@@ -25,7 +26,7 @@ const LONGEST_US: u64 = 600_000_000;
 const DIGITS: u8 = 2;
 
 /// What happened in one second, by when requests ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize)]
 pub struct Window {
     /// Its begin, in milliseconds since the epoch; a multiple of 1000.
     pub begin_ms: u64,
@@ -41,7 +42,7 @@ pub struct Window {
 
 /// One stretch of time during which an identity answered without a break of a second. Times are
 /// milliseconds since the epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Presence {
     pub identity: String,
     /// When the first request that it answered was sent.
@@ -58,7 +59,7 @@ pub struct Presence {
 
 /// When an identity answered first and last, over all its presences. Times are milliseconds since
 /// the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct IdentityTimes {
     /// When its first answer was complete.
     pub first_ms: u64,

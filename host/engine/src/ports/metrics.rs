@@ -5,12 +5,13 @@ use crate::names::PluginName;
 use crate::names::Timestamp;
 use crate::verdict::Subject;
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use std::time::Duration;
 
 /// A question to a source of metrics.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct MetricQuery {
     /// The plugin that is asked.
     pub plugin: PluginName,
@@ -21,7 +22,7 @@ pub struct MetricQuery {
 }
 
 /// In which shape numbers are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wanted {
     /// An expression's value at the window's end.
@@ -31,7 +32,7 @@ pub enum Wanted {
 }
 
 /// One series of numbers.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Series {
     /// Its labels, in order.
     pub labels: Vec<(String, String)>,
@@ -40,7 +41,7 @@ pub struct Series {
 }
 
 /// What a source of metrics answered.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Reading {
     /// Empty where nothing is there, which is an answer and no fault.
     pub series: Vec<Series>,

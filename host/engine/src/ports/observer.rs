@@ -5,10 +5,11 @@ use super::ProbeReport;
 use crate::journal::Event;
 use crate::names::BackendId;
 use crate::verdict::Verdict;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Something that people watching want to see at once. Not journaled, may be lost.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 #[serde(tag = "progress", rename_all = "kebab-case")]
 pub enum Progress {
     /// An entry was journaled.

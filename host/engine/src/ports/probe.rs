@@ -2,12 +2,13 @@
 
 use crate::fault::Fault;
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// What our own outside requests saw, in counts since the prober began.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct ProbeReport {
     /// Requests that were due and sent.
     pub sent: u64,

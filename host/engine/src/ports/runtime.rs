@@ -8,6 +8,7 @@ use crate::release::Release;
 use crate::route::Backend;
 use crate::route::Slot;
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct Launch {
 }
 
 /// What a backend was seen to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum BackendState {
     /// Nothing of that id is there.
@@ -56,7 +57,7 @@ pub enum BackendState {
 }
 
 /// How a backend ended when it was retired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Retired {
     /// Whether it was there at all.
     pub found: bool,
@@ -65,7 +66,7 @@ pub struct Retired {
 }
 
 /// What a standing backend is for, which decides whether it returns after a reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackendRole {
     /// It serves, or is about to: started again after a crash and by `up`.
@@ -75,7 +76,7 @@ pub enum BackendRole {
 }
 
 /// One line of what preflight found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Finding {
     /// What was looked at: `disk`, `port 18100`, `image shop:2` …
     pub subject: String,
@@ -89,7 +90,7 @@ pub struct Finding {
 }
 
 /// How a finding counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingResult {
     /// As it should be.

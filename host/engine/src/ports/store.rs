@@ -7,11 +7,14 @@ use crate::names::DeploymentId;
 use crate::names::Scope;
 use crate::state::ServiceState;
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
 /// The proof of holding the lease: grows with each holder of a scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Fence(pub u64);
 

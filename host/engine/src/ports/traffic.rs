@@ -8,11 +8,12 @@ use crate::route::Backend;
 use crate::route::Routes;
 use crate::route::Slot;
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
 /// What a switcher is told to bring about.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Desired {
     /// The lease's token.
     pub fence: Fence,
@@ -24,7 +25,7 @@ pub struct Desired {
 }
 
 /// What a switcher saw the running target do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Observed {
     pub state: ObservedState,
     /// The generation in force.
@@ -48,7 +49,7 @@ impl Observed {
 }
 
 /// The answers of an observation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ObservedState {
     /// In force is what was last applied.
@@ -64,7 +65,7 @@ pub enum ObservedState {
 }
 
 /// What a target can do now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Features {
     /// `weights`, `header`, `cookie`, `fence` …
     pub names: Vec<String>,
@@ -77,7 +78,7 @@ pub struct Features {
 }
 
 /// How far a slot's last requests are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Drained {
     /// Whether they have ended.
     pub done: bool,
