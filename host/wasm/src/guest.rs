@@ -135,7 +135,7 @@ impl context::Host for Guest {
             deployment: operation.context.deployment.clone(),
             service: household.scope.service.to_string(),
             environment: household.scope.environment.to_string(),
-            phase: operation.phase.as_str().to_owned(),
+            phase: operation.call.phase.as_str().to_owned(),
             remaining_ms: u64::try_from(operation.remaining().as_millis()).unwrap_or(u64::MAX),
             labels: vec![
                 ("store".to_owned(), household.store_id.clone()),

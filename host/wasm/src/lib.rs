@@ -16,22 +16,23 @@ mod audit;
 mod bindings;
 mod broker;
 mod cache;
+mod calls;
 mod capability;
-mod checker;
 mod component;
 mod effects;
+mod exports;
 mod failure;
 mod guest;
 mod host;
+mod kinds;
 mod limits;
 mod load;
 mod lock_file;
-mod metrics;
 mod operation;
 mod paths;
 mod plugin;
 mod request;
-mod switcher;
+mod running;
 
 pub use audit::{
     Audit, CallEnd, CallFault, CallRecord, EffectRecord, LogLevel, PluginLog, PluginMessage,
@@ -42,14 +43,15 @@ pub use capability::{
     Access, Capabilities, ExecPhase, ExecRule, FilesRule, LimitsRule, LogRule, NetRule,
     ProcessRule, SecretRule, SecretUse, Size, Span, TcpRule,
 };
-pub use checker::WasmChecker;
 pub use component::{ComponentError, Inspection, REQUEST_SECTION, digest_of, inspect, pack};
 pub use host::{HostError, HostOptions, PluginHost};
+pub use kinds::checker::WasmChecker;
+pub use kinds::metrics::{MAX_POINTS, MAX_SERIES, WasmMetrics};
+pub use kinds::switcher::WasmSwitcher;
 pub use limits::{Limits, OverBudget};
-pub use load::{ConfigProblem, GrantSource, LoadError, LoadInput, NotGranted};
+pub use load::{GrantSource, LoadError, LoadInput, NotGranted};
 pub use lock_file::{Difference, Grant, LockFile, LockFileError};
-pub use metrics::{MAX_POINTS, MAX_SERIES, WasmMetrics};
 pub use operation::{Effects, OperationContext};
-pub use plugin::{CallError, Description, LoadTimes, Plugin, WarmInstance};
+pub use plugin::{ConfigProblem, Description, LoadTimes, Plugin, WarmInstance};
 pub use request::{PluginHeader, PluginKind, PluginRequest, RequestError, acts_on_terminal};
-pub use switcher::WasmSwitcher;
+pub use running::CallError;

@@ -5,7 +5,8 @@ use crate::audit::{
     Audit, CallEnd, CallRecord, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginLog,
     PluginMessage, cut,
 };
-use crate::broker::{Allowed, Broker, Circumstances, Denied, Effect, Phase};
+use crate::broker::{Allowed, Broker, Circumstances, Denied, Effect};
+use crate::calls::Call;
 use crate::limits::Limits;
 use agente_engine::names::{PluginName, Scope};
 use agente_engine::ports::{Commands, PluginMemory, SecretValue, Secrets};
@@ -72,11 +73,17 @@ pub(crate) struct Household {
     pub(crate) lookups: Arc<Semaphore>,
 }
 
+impl Household {
+    /// The plugin and its version, for messages.
+    pub(crate) fn whose(&self) -> String {
+        format!("`{}` {}", self.plugin, self.version)
+    }
+}
+
 /// One call of a plugin.
 pub(crate) struct Operation {
     pub(crate) household: Arc<Household>,
-    pub(crate) name: &'static str,
-    pub(crate) phase: Phase,
+    pub(crate) call: Call,
     pub(crate) context: OperationContext,
     pub(crate) deadline: Instant,
     pub(crate) circumstances: Circumstances,
@@ -102,12 +109,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Operation {
     pub(crate) fn new(
         household: Arc<Household>,
-        name: &'static str,
-        phase: Phase,
+        call: Call,
         context: OperationContext,
         wall: Duration,
     ) -> Self {
-        let wall = wall.min(household.limits.wall.duration());
+        let wall = wall.min(call.wall).min(household.limits.wall.duration());
         let connections = Arc::new(Semaphore::new(household.limits.connections as usize));
         let circumstances = Circumstances {
             backends: context.backends.clone(),
@@ -115,8 +121,7 @@ impl Operation {
         };
         Self {
             household,
-            name,
-            phase,
+            call,
             context,
             deadline: Instant::now() + wall,
             circumstances,
@@ -152,6 +157,11 @@ impl Operation {
         self
     }
 
+    /// The plugin and its version, for messages.
+    pub(crate) fn whose(&self) -> String {
+        self.household.whose()
+    }
+
     /// The time that is left.
     pub(crate) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
@@ -159,7 +169,7 @@ impl Operation {
 
     /// Asks the broker, and records the effect with the answer.
     pub(crate) fn authorize(&self, effect: &Effect) -> Result<Allowed, Denied> {
-        let answer = self.household.broker.authorize(self.phase, &self.circumstances, effect);
+        let answer = self.household.broker.authorize(self.call.phase, &self.circumstances, effect);
         match &answer {
             Err(denied) => self.record_denied(effect, denied),
             Ok(allowed) if allowed.changes(effect) => {
@@ -225,8 +235,8 @@ impl Operation {
             plugin: self.household.plugin.clone(),
             version: self.household.version.clone(),
             deployment: self.context.deployment.clone(),
-            operation: self.name,
-            phase: self.phase,
+            operation: self.call.name,
+            phase: self.call.phase,
             effect: cut(self.redact(effect), MAX_EFFECT_BYTES),
             denied: denied.map(|why| cut(self.redact(why), MAX_EFFECT_BYTES)),
         });
@@ -283,7 +293,7 @@ impl Operation {
             fields.into_iter().take(32).map(|(name, value)| (tidy(name), tidy(value))).collect();
         self.household.effects.log.write(PluginMessage {
             plugin: self.household.plugin.clone(),
-            operation: self.name,
+            operation: self.call.name,
             level,
             message: tidy(message),
             fields,
@@ -318,7 +328,7 @@ impl Drop for Operation {
         self.household.effects.audit.called(CallRecord {
             plugin,
             deployment: self.context.deployment.clone(),
-            operation: self.name,
+            operation: self.call.name,
             took,
             end,
         });

@@ -1,30 +1,25 @@
 //! An admitted plugin. Each operation gets a fresh instance, which is gone when the operation ends,
 //! however it ends.
 
-use crate::audit::{CallEnd, CallFault};
+use crate::bindings::any::agente::types::types as wit;
 use crate::bindings::any::{AnyPlugin, AnyPluginPre};
-use crate::bindings::health::CheckerPluginPre;
-use crate::bindings::metrics::MetricsPluginPre;
-use crate::bindings::traffic::SwitcherPluginPre;
-use crate::broker::Phase;
 use crate::cache::Compiled;
-use crate::capability::{Capabilities, Span};
-use crate::checker::WasmChecker;
+use crate::calls::{Call, DESCRIBE};
+use crate::capability::Capabilities;
+use crate::exports::{Exports, Instantiate};
 use crate::guest::Guest;
 use crate::host::Shared;
-use crate::limits::{Limits, MAX_HANDLES, OverBudget};
+use crate::limits::Limits;
 use crate::lock_file::Grant;
-use crate::metrics::WasmMetrics;
 use crate::operation::{Household, Operation, OperationContext};
 use crate::request::{PluginHeader, PluginKind};
-use crate::switcher::WasmSwitcher;
-use agente_engine::fault::{Fault, FaultKind};
+use crate::running::{self, CallError, Running, Undone, bounded, store};
+use agente_engine::fault::Fault;
 use agente_engine::names::{Digest, PluginName};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use wasmtime::component::InstancePre;
-use wasmtime::{Store, UpdateDeadline};
+use std::time::Duration;
+use wasmtime::Store;
 
 /// How a plugin describes itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +42,22 @@ pub struct Description {
     pub query: Option<serde_json::Value>,
 }
 
+/// Something wrong with a plugin's section of the manifest, or the table of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Where, as keys joined by dots; empty for the whole.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl ConfigProblem {
+    /// As the contract has them.
+    pub(crate) fn all(pairs: Vec<(String, String)>) -> Vec<Self> {
+        pairs.into_iter().map(|(path, message)| Self { path, message }).collect()
+    }
+}
+
 /// How long the parts of loading took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadTimes {
@@ -58,16 +69,6 @@ pub struct LoadTimes {
     pub compile: Duration,
     /// Linking, the first instance, `describe` and `check-config`.
     pub admit: Duration,
-}
-
-/// The interface through which a health check gives numbers as well.
-pub(crate) const METRICS: &str = "agente:health/metrics@0.1.0";
-
-/// The exports of a plugin's kind.
-pub(crate) enum Exports {
-    Switcher(SwitcherPluginPre<Guest>),
-    /// The metrics are an export that a health check may have or not.
-    Checker(CheckerPluginPre<Guest>, Option<MetricsPluginPre<Guest>>),
 }
 
 /// An admitted plugin, cheap to clone.
@@ -85,146 +86,6 @@ pub(crate) struct Admitted {
     pub(crate) size_bytes: u64,
     pub(crate) asks: Capabilities,
     pub(crate) times: LoadTimes,
-}
-
-/// Why a call of a plugin gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// It trapped.
-    #[error("it trapped: {trap}")]
-    Trapped {
-        /// The kind of trap.
-        trap: String,
-        /// What it wrote last.
-        last_words: Vec<String>,
-    },
-    /// It used up a budget.
-    #[error("it was stopped: {0}")]
-    OverBudget(#[source] OverBudget),
-    /// It took too long by the clock.
-    #[error("it did not answer within {limit}")]
-    TimedOut { limit: Span },
-    /// It, or an answer of it, doesn't fit the contract.
-    #[error("it does not fit the contract: {0}")]
-    Unfit(String),
-    /// The host could not run it.
-    #[error("the host could not run it: {0}")]
-    Host(String),
-}
-
-impl CallError {
-    /// What is counted.
-    fn class(&self) -> CallFault {
-        match self {
-            CallError::Trapped { .. } => CallFault::Trapped,
-            CallError::OverBudget(_) => CallFault::OverBudget,
-            CallError::TimedOut { .. } => CallFault::TimedOut,
-            CallError::Unfit(_) => CallFault::Unfit,
-            CallError::Host(_) => CallFault::Host,
-        }
-    }
-
-    /// As a fault of the engine; `whose` names the plugin and its version.
-    pub(crate) fn into_fault(self, whose: &str, operation: &str) -> Fault {
-        let kind = match &self {
-            CallError::Trapped { .. } | CallError::OverBudget(_) | CallError::Unfit(_) => {
-                FaultKind::PluginCrashed
-            }
-            CallError::TimedOut { .. } => FaultKind::TimedOut,
-            CallError::Host(_) => FaultKind::Internal,
-        };
-        let mut fault =
-            Fault::new(kind, format!("the plugin {whose} did not finish `{operation}`: {self}"));
-        match self {
-            CallError::Trapped { last_words, .. } => {
-                fault.causes =
-                    last_words.into_iter().map(|line| format!("it wrote: {line}")).collect();
-            }
-            CallError::OverBudget(budget) => fault.hint = budget.hint(),
-            CallError::TimedOut { .. } => {
-                fault = fault
-                    .hint(
-                        "see whether its target answers; `limits = { wall = … }` in plugin.toml \
-                         and in the grant gives it more time",
-                    )
-                    .retryable();
-            }
-            CallError::Unfit(_) | CallError::Host(_) => {}
-        }
-        fault
-    }
-}
-
-/// A store for one operation, armed with its budgets.
-pub(crate) fn store(
-    shared: &Shared,
-    operation: &Arc<Operation>,
-) -> Result<Store<Guest>, CallError> {
-    if !shared.is_ticking() {
-        return Err(CallError::Host(
-            "the thread that counts the time of plugins has ended".to_owned(),
-        ));
-    }
-    let mut store = Store::new(&shared.engine, Guest::new(Arc::clone(operation)));
-    store.limiter(|guest| &mut guest.memory);
-    store.set_hostcall_fuel(
-        usize::try_from(operation.household.limits.hostcall.bytes()).unwrap_or(usize::MAX),
-    );
-    store.set_max_component_handles(MAX_HANDLES);
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut context| {
-        context.data_mut().cpu.tick()?;
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-    });
-    Ok(store)
-}
-
-/// Runs a call within the operation's time, and tells its failures apart.
-pub(crate) async fn bounded<R>(
-    operation: &Operation,
-    call: impl Future<Output = wasmtime::Result<R>>,
-) -> Result<R, CallError> {
-    let started = Instant::now();
-    let limit = operation.remaining();
-    let answer = match tokio::time::timeout(limit, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(told_apart(operation, &error)),
-        Err(_) => {
-            tracing::debug!(plugin = %operation.household.plugin, operation = operation.name, elapsed = ?started.elapsed(), "a plugin took too long");
-            Err(CallError::TimedOut {
-                limit: Span::from(Duration::from_millis(
-                    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1),
-                )),
-            })
-        }
-    };
-    operation.note_end(
-        answer.as_ref().err().map_or(CallEnd::Answered, |error| CallEnd::Faulted(error.class())),
-    );
-    answer
-}
-
-fn told_apart(operation: &Operation, error: &wasmtime::Error) -> CallError {
-    if let Some(budget) = error.downcast_ref::<OverBudget>() {
-        return CallError::OverBudget(budget.clone());
-    }
-    let text = operation.redact(format!("{error:#}"));
-    // The engine has no types for these two.
-    if text.contains("too much data is being copied between the host and the guest") {
-        return CallError::OverBudget(OverBudget::Hostcall(operation.household.limits.hostcall));
-    }
-    if text.contains("resource table has no free keys")
-        || text.contains("too many handles")
-        || text.contains("handle table")
-    {
-        return CallError::OverBudget(OverBudget::Handles);
-    }
-    match error.downcast_ref::<wasmtime::Trap>() {
-        Some(trap) => {
-            CallError::Trapped { trap: trap.to_string(), last_words: operation.last_words() }
-        }
-        None => CallError::Unfit(text),
-    }
 }
 
 impl Plugin {
@@ -273,37 +134,6 @@ impl Plugin {
         self.0.times
     }
 
-    /// As a traffic switcher; none if it is of another kind.
-    pub fn switcher(&self, context: OperationContext) -> Option<WasmSwitcher> {
-        matches!(self.0.exports, Exports::Switcher(_))
-            .then(|| WasmSwitcher::new(self.clone(), context))
-    }
-
-    /// As a health check; none if it is of another kind.
-    pub fn checker(&self, context: OperationContext) -> Option<WasmChecker> {
-        matches!(self.0.exports, Exports::Checker(..))
-            .then(|| WasmChecker::new(self.clone(), context))
-    }
-
-    /// As a source of metrics.
-    ///
-    /// # Errors
-    ///
-    /// [`FaultKind::Unsupported`] where the plugin does not export `agente:health/metrics`.
-    pub fn metrics(&self, context: OperationContext) -> Result<WasmMetrics, Fault> {
-        match &self.0.exports {
-            Exports::Checker(_, Some(_)) => Ok(WasmMetrics::new(self.clone(), context)),
-            Exports::Checker(_, None) | Exports::Switcher(_) => {
-                let message = format!(
-                    "the plugin {} gives no numbers for analysis: it does not export `{METRICS}`",
-                    self.whose()
-                );
-                Err(Fault::new(FaultKind::Unsupported, message)
-                    .hint("name a plugin that does; `prometheus-health` comes with the program"))
-            }
-        }
-    }
-
     /// A fresh instance and one call that does nothing outside: what each operation costs at least.
     pub async fn describe_afresh(&self) -> Result<String, CallError> {
         let (mut warm, operation) = self.instance().await?;
@@ -319,8 +149,7 @@ impl Plugin {
     async fn instance(&self) -> Result<(WarmInstance, Arc<Operation>), CallError> {
         let operation = Arc::new(Operation::new(
             Arc::clone(&self.0.household),
-            "describe",
-            Phase::Closed,
+            DESCRIBE,
             OperationContext::default(),
             Duration::MAX,
         ));
@@ -331,17 +160,41 @@ impl Plugin {
 
     /// The plugin and its version, for messages.
     pub(crate) fn whose(&self) -> String {
-        format!("`{}` {}", self.0.household.plugin, self.0.household.version)
+        self.0.household.whose()
     }
 
+    /// A call that is about to be made. `wall`: the longest that the caller waits for it.
     pub(crate) fn operation(
         &self,
-        name: &'static str,
-        phase: Phase,
+        call: Call,
         context: &OperationContext,
         wall: Duration,
     ) -> Operation {
-        Operation::new(Arc::clone(&self.0.household), name, phase, context.clone(), wall)
+        Operation::new(Arc::clone(&self.0.household), call, context.clone(), wall)
+    }
+
+    /// Runs an exported function on a fresh instance.
+    pub(crate) async fn run<E: Instantiate, R>(
+        &self,
+        operation: &Arc<Operation>,
+        exports: &E,
+        function: impl for<'a> FnOnce(&'a E::Functions, &'a mut Store<Guest>) -> Running<'a, R> + Send,
+    ) -> Result<R, Fault> {
+        running::run(&self.0.shared, operation, exports, function).await
+    }
+
+    /// As [`Self::run`], for a function that may say no.
+    pub(crate) async fn ask<E: Instantiate, R>(
+        &self,
+        operation: &Arc<Operation>,
+        exports: &E,
+        function: impl for<'a> FnOnce(
+            &'a E::Functions,
+            &'a mut Store<Guest>,
+        ) -> Running<'a, Result<R, wit::Failure>>
+        + Send,
+    ) -> Result<R, Undone> {
+        running::ask(&self.0.shared, operation, exports, function).await
     }
 }
 
@@ -360,21 +213,4 @@ impl WarmInstance {
     async fn describe_text(&mut self) -> wasmtime::Result<String> {
         self.exports.agente_plugin_meta().call_describe(&mut self.store).await
     }
-}
-
-/// Links nothing anew: the imports were resolved once, when the plugin was loaded. `gives_metrics`:
-/// whether it exports them.
-pub(crate) fn exports(
-    kind: PluginKind,
-    gives_metrics: bool,
-    pre: InstancePre<Guest>,
-) -> wasmtime::Result<Exports> {
-    Ok(match kind {
-        PluginKind::TrafficSwitcher => Exports::Switcher(SwitcherPluginPre::new(pre)?),
-        PluginKind::HealthCheck => {
-            let metrics =
-                if gives_metrics { Some(MetricsPluginPre::new(pre.clone())?) } else { None };
-            Exports::Checker(CheckerPluginPre::new(pre)?, metrics)
-        }
-    })
 }

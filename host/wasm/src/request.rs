@@ -27,24 +27,6 @@ pub enum PluginKind {
     HealthCheck,
 }
 
-impl PluginKind {
-    /// The package of the contract that says what a plugin of this kind exports.
-    pub fn package(self) -> &'static str {
-        match self {
-            PluginKind::TrafficSwitcher => "agente:traffic",
-            PluginKind::HealthCheck => "agente:health",
-        }
-    }
-
-    /// The interface that a plugin of this kind must export.
-    pub fn interface(self) -> &'static str {
-        match self {
-            PluginKind::TrafficSwitcher => "agente:traffic/switcher",
-            PluginKind::HealthCheck => "agente:health/checker",
-        }
-    }
-}
-
 impl fmt::Display for PluginKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,15 +1,16 @@
 //! A health check of contract 0.1 as the engine's port. Whatever goes wrong with asking is
 //! `errored`, never healthy and never unhealthy.
 
-use crate::audit::{CallEnd, CallFault};
+use super::{Export, Kind, metrics, write_backend};
 use crate::bindings::any::agente::types::types as wit;
 use crate::bindings::health::CheckerPluginPre;
 use crate::broker::Phase;
+use crate::calls::{Call, OnFailure};
+use crate::exports::Exports;
 use crate::guest::Guest;
-use crate::load::ConfigProblem;
 use crate::operation::OperationContext;
-use crate::plugin::{CallError, Exports, Plugin, bounded, store};
-use crate::switcher::{said_no, write_backend};
+use crate::plugin::{ConfigProblem, Plugin};
+use crate::running::unfit;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::policy::CheckPolicy;
 use agente_engine::ports::HealthCheck;
@@ -20,6 +21,23 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
+const CHECK: Call =
+    Call { name: "check", phase: Phase::Read, wall: Duration::MAX, on_failure: OnFailure::Errored };
+const CHECK_SPEC: Call = Call::judging("check-spec");
+
+/// A health check, which may be a source of metrics as well.
+pub(super) const KIND: Kind = Kind {
+    package: "agente:health",
+    exports: &[
+        Export {
+            interface: "agente:health/checker@0.1.0",
+            required: true,
+            calls: &[CHECK, CHECK_SPEC],
+        },
+        metrics::EXPORT,
+    ],
+};
+
 /// A plugin that answers questions about health.
 #[derive(Clone)]
 pub struct WasmChecker {
@@ -27,11 +45,15 @@ pub struct WasmChecker {
     context: OperationContext,
 }
 
-impl WasmChecker {
-    pub(crate) fn new(plugin: Plugin, context: OperationContext) -> Self {
-        Self { plugin, context }
+impl Plugin {
+    /// As a health check; none if it is of another kind.
+    pub fn checker(&self, context: OperationContext) -> Option<WasmChecker> {
+        matches!(self.0.exports, Exports::Checker(..))
+            .then(|| WasmChecker { plugin: self.clone(), context })
     }
+}
 
+impl WasmChecker {
     /// The same plugin on behalf of another deployment.
     #[must_use]
     pub fn with_context(&self, context: OperationContext) -> Self {
@@ -59,23 +81,16 @@ impl WasmChecker {
 
     /// Judges a check's own table.
     pub async fn check_spec(&self, spec: &Value) -> Result<Vec<ConfigProblem>, Fault> {
-        let operation = Arc::new(self.plugin.operation(
-            "check-spec",
-            Phase::Closed,
-            &self.context,
-            Duration::from_secs(10),
-        ));
-        let pre = self.exports()?;
+        let operation = Arc::new(self.plugin.operation(CHECK_SPEC, &self.context, Duration::MAX));
         let spec = spec.to_string();
-        let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
-        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
-        let problems = bounded(&operation, async {
-            let exports = pre.instantiate_async(&mut store).await?;
-            exports.agente_health_checker().call_check_spec(&mut store, &spec).await
-        })
-        .await
-        .map_err(crashed)?;
-        Ok(problems.into_iter().map(|(path, message)| ConfigProblem { path, message }).collect())
+        let problems = self
+            .plugin
+            .run(&operation, self.exports()?, |plugin, store| {
+                let checker = plugin.agente_health_checker();
+                Box::pin(async move { checker.call_check_spec(store, &spec).await })
+            })
+            .await?;
+        Ok(ConfigProblem::all(problems))
     }
 
     async fn try_ask(
@@ -87,35 +102,23 @@ impl WasmChecker {
         let backends = subject.backends.iter().map(|backend| backend.address.as_str());
         let mut context = self.context.clone();
         context.public_url = subject.public_url.clone().or(context.public_url);
-        let operation = Arc::new(
-            self.plugin.operation("check", Phase::Read, &context, timeout).with_backends(backends),
-        );
-        let pre = self.exports()?;
+        let operation = self.plugin.operation(CHECK, &context, timeout).with_backends(backends);
+        let operation = Arc::new(operation);
         let (subject, spec) = (write_subject(subject), spec.to_string());
-        let whose = self.plugin.whose();
-        let crashed = |error: CallError| error.into_fault(&whose, operation.name);
-        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
-        let answer = bounded(&operation, async {
-            let exports = pre.instantiate_async(&mut store).await?;
-            exports.agente_health_checker().call_check(&mut store, &subject, &spec).await
-        })
-        .await
-        .map_err(crashed)?;
-        let verdict = answer.map_err(|failure| said_no(&operation, &whose, failure))?;
+        let verdict = self
+            .plugin
+            .ask(&operation, self.exports()?, |plugin, store| {
+                let checker = plugin.agente_health_checker();
+                Box::pin(async move { checker.call_check(store, &subject, &spec).await })
+            })
+            .await?;
         let kind = match verdict.outcome.as_str() {
             "healthy" => VerdictKind::Healthy,
             "unhealthy" => VerdictKind::Unhealthy,
             "errored" => VerdictKind::Errored,
             "no-data" => VerdictKind::NoData,
             "inconclusive" => VerdictKind::Inconclusive,
-            other => {
-                operation.note_end(CallEnd::Faulted(CallFault::Unfit));
-                let message = format!(
-                    "the plugin {whose} answered `check` with something that the contract does \
-                     not know: the outcome `{other}`"
-                );
-                return Err(Fault::new(FaultKind::PluginCrashed, message));
-            }
+            other => return Err(unfit(&operation, &format!("the outcome `{other}`"))),
         };
         // Not a number is no measurement.
         Ok(Verdict {
@@ -136,7 +139,7 @@ impl WasmChecker {
     }
 }
 
-pub(crate) fn write_subject(subject: &Subject) -> wit::Subject {
+pub(super) fn write_subject(subject: &Subject) -> wit::Subject {
     wit::Subject {
         slot: subject.slot.map_or("", Slot::as_str).to_owned(),
         release: subject.release.map_or(0, |release| release.0),

@@ -2,15 +2,16 @@
 //! the engine sees it: numbers that are none, times that run backwards and more data than any
 //! analysis needs are faults.
 
+use super::Export;
+use super::checker::write_subject;
 use crate::bindings::metrics::MetricsPluginPre;
 use crate::bindings::metrics::exports::agente::health::metrics as guest;
-use crate::broker::Phase;
-use crate::checker::write_subject;
+use crate::calls::Call;
+use crate::exports::Exports;
 use crate::guest::Guest;
-use crate::load::ConfigProblem;
-use crate::operation::{Operation, OperationContext};
-use crate::plugin::{CallError, Exports, Plugin, bounded, store};
-use crate::switcher::said_no;
+use crate::operation::OperationContext;
+use crate::plugin::{ConfigProblem, Plugin};
+use crate::running::Undone;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Timestamp;
 use agente_engine::ports::{MetricQuery, MetricSource, Reading, Series, Wanted};
@@ -19,6 +20,17 @@ use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+
+const QUERY: Call = Call::reading("query");
+const MISSING: Call = Call::reading("missing");
+const CHECK_QUERY: Call = Call::judging("check-query");
+
+/// What a health check that gives numbers exports beside its own.
+pub(super) const EXPORT: Export =
+    Export { interface: METRICS, required: false, calls: &[QUERY, MISSING, CHECK_QUERY] };
+
+/// The interface through which a health check gives numbers as well.
+pub(crate) const METRICS: &str = "agente:health/metrics@0.1.0";
 
 /// The series of one answer: far more than the instances, statuses and buckets of one service make.
 pub const MAX_SERIES: usize = 2000;
@@ -44,57 +56,59 @@ fn word(wanted: Wanted) -> &'static str {
     }
 }
 
-impl WasmMetrics {
-    pub(crate) fn new(plugin: Plugin, context: OperationContext) -> Self {
-        Self { plugin, context }
+impl Plugin {
+    /// As a source of metrics.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultKind::Unsupported`] where the plugin does not export `agente:health/metrics`.
+    pub fn metrics(&self, context: OperationContext) -> Result<WasmMetrics, Fault> {
+        let source = WasmMetrics { plugin: self.clone(), context };
+        source.exports().map(drop)?;
+        Ok(source)
     }
+}
 
+impl WasmMetrics {
     /// Judges a query's own table. It runs with every effect denied.
     pub async fn check_query(
         &self,
         spec: &Value,
         wanted: Wanted,
     ) -> Result<Vec<ConfigProblem>, Fault> {
-        let operation = Arc::new(self.plugin.operation(
-            "check-query",
-            Phase::Closed,
-            &self.context,
-            Duration::from_secs(10),
-        ));
-        let pre = self.exports()?;
+        let operation = Arc::new(self.plugin.operation(CHECK_QUERY, &self.context, Duration::MAX));
         let spec = spec.to_string();
-        let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
-        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
-        let problems = bounded(&operation, async {
-            let exports = pre.instantiate_async(&mut store).await?;
-            exports.agente_health_metrics().call_check_query(&mut store, &spec, word(wanted)).await
-        })
-        .await
-        .map_err(crashed)?;
-        Ok(problems.into_iter().map(|(path, message)| ConfigProblem { path, message }).collect())
+        let problems = self
+            .plugin
+            .run(&operation, self.exports()?, move |plugin, store| {
+                let metrics = plugin.agente_health_metrics();
+                Box::pin(async move { metrics.call_check_query(store, &spec, word(wanted)).await })
+            })
+            .await?;
+        Ok(ConfigProblem::all(problems))
     }
 
     fn exports(&self) -> Result<&MetricsPluginPre<Guest>, Fault> {
         match &self.plugin.0.exports {
-            Exports::Checker(_, Some(pre)) => Ok(pre),
-            Exports::Checker(_, None) | Exports::Switcher(_) => Err(Fault::new(
-                FaultKind::Internal,
-                format!("the plugin {} is no source of metrics", self.plugin.whose()),
-            )),
+            Exports::Checker(_, Some(exports)) => Ok(exports),
+            Exports::Checker(_, None) | Exports::Switcher(_) => {
+                let message = format!(
+                    "the plugin {} gives no numbers for analysis: it does not export `{METRICS}`",
+                    self.plugin.whose()
+                );
+                Err(Fault::new(FaultKind::Unsupported, message)
+                    .hint("name a plugin that does; `prometheus-health` comes with the program"))
+            }
         }
     }
+}
 
-    /// What becomes of a plugin's own failure: only a source that did not answer may answer later
-    /// without anybody changing anything.
-    fn failed(
-        &self,
-        operation: &Operation,
-        failure: crate::bindings::any::agente::types::types::Failure,
-    ) -> Fault {
-        let mut fault = said_no(operation, &self.plugin.whose(), failure);
-        fault.retryable &= matches!(fault.kind, FaultKind::Unavailable | FaultKind::TimedOut);
-        fault
-    }
+/// Only a source that did not answer may answer later without anybody changing anything, whatever
+/// the plugin says.
+fn failed(undone: Undone) -> Fault {
+    let mut fault = Fault::from(undone);
+    fault.retryable &= matches!(fault.kind, FaultKind::Unavailable | FaultKind::TimedOut);
+    fault
 }
 
 /// An answer as the engine takes it.
@@ -158,29 +172,24 @@ impl MetricSource for WasmMetrics {
         to: Timestamp,
     ) -> Result<Reading, Fault> {
         let backends = subject.backends.iter().map(|backend| backend.address.as_str());
-        let operation = Arc::new(
-            self.plugin
-                .operation("query", Phase::Read, &self.context, query.timeout)
-                .with_backends(backends),
-        );
-        let pre = self.exports()?;
+        let operation = self.plugin.operation(QUERY, &self.context, query.timeout);
+        let operation = Arc::new(operation.with_backends(backends));
         let (subject, spec) = (write_subject(subject), query.spec.to_string());
-        let whose = self.plugin.whose();
-        let crashed = |error: CallError| error.into_fault(&whose, operation.name);
-        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
-        let answer = bounded(&operation, async {
-            let exports = pre.instantiate_async(&mut store).await?;
-            exports
-                .agente_health_metrics()
-                .call_query(&mut store, &subject, &spec, word(wanted), from.0, to.0)
-                .await
-        })
-        .await
-        .map_err(crashed)?;
-        let answer = answer.map_err(|failure| self.failed(&operation, failure))?;
+        let answer = self
+            .plugin
+            .ask(&operation, self.exports()?, move |plugin, store| {
+                let metrics = plugin.agente_health_metrics();
+                let wanted = word(wanted);
+                Box::pin(async move {
+                    metrics.call_query(store, &subject, &spec, wanted, from.0, to.0).await
+                })
+            })
+            .await
+            .map_err(failed)?;
         let reading = judged(answer).map_err(|why| {
             let message = operation.redact(format!(
-                "the plugin {whose} answered `query` with something that can't be used: {why}"
+                "the plugin {} answered `query` with something that can't be used: {why}",
+                self.plugin.whose()
             ));
             Fault::new(FaultKind::PluginCrashed, message)
         })?;
@@ -191,19 +200,15 @@ impl MetricSource for WasmMetrics {
     }
 
     async fn missing(&self, query: &MetricQuery) -> Result<Vec<String>, Fault> {
-        let operation =
-            Arc::new(self.plugin.operation("missing", Phase::Read, &self.context, query.timeout));
-        let pre = self.exports()?;
+        let operation = self.plugin.operation(MISSING, &self.context, query.timeout);
         let spec = query.spec.to_string();
-        let crashed = |error: CallError| error.into_fault(&self.plugin.whose(), operation.name);
-        let mut store = store(&self.plugin.0.shared, &operation).map_err(crashed)?;
-        let answer = bounded(&operation, async {
-            let exports = pre.instantiate_async(&mut store).await?;
-            exports.agente_health_metrics().call_missing(&mut store, &spec).await
-        })
-        .await
-        .map_err(crashed)?;
-        answer.map_err(|failure| self.failed(&operation, failure))
+        self.plugin
+            .ask(&Arc::new(operation), self.exports()?, |plugin, store| {
+                let metrics = plugin.agente_health_metrics();
+                Box::pin(async move { metrics.call_missing(store, &spec).await })
+            })
+            .await
+            .map_err(failed)
     }
 }
 
