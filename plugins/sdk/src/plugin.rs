@@ -1,6 +1,7 @@
 //! What every plugin exports: a description of itself, and a judgement of its configuration.
 
-use schemars::JsonSchema;
+use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
@@ -50,7 +51,7 @@ impl Description {
             version: version.into(),
             kind: kind.into(),
             summary: summary.into(),
-            config: schemars::schema_for!(Config).to_value(),
+            config: schema::<Config>(),
             spec: None,
             query: None,
         }
@@ -59,15 +60,31 @@ impl Description {
     /// Adds the schema of a check's own table.
     #[must_use]
     pub fn with_spec<Spec: JsonSchema>(mut self) -> Self {
-        self.spec = Some(schemars::schema_for!(Spec).to_value());
+        self.spec = Some(schema::<Spec>());
         self
     }
 
     /// Adds the schema of a query's own table.
     #[must_use]
     pub fn with_query<Query: JsonSchema>(mut self) -> Self {
-        self.query = Some(schemars::schema_for!(Query).to_value());
+        self.query = Some(schema::<Query>());
         self
+    }
+}
+
+/// The schema of a type, whose words do not depend on where the lines of a source file end.
+fn schema<T: JsonSchema>() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(T);
+    RecursiveTransform(unwrap_lines).transform(&mut schema);
+    schema.to_value()
+}
+
+/// Makes one line of each paragraph of a description.
+fn unwrap_lines(schema: &mut Schema) {
+    if let Some(serde_json::Value::String(text)) = schema.get_mut("description") {
+        let paragraphs: Vec<String> =
+            text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        *text = paragraphs.join("\n\n");
     }
 }
 
