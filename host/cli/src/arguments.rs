@@ -2,6 +2,7 @@
 //! them.
 
 use agente_engine::policy::OnOpen;
+use agente_units::{Misread, Span};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -472,17 +473,7 @@ fn release_number(text: &str) -> Result<u64, String> {
     })
 }
 
-/// Reads `500ms`, `10s`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time; write it as `500ms`, `30s`, `5m` or `1h`");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(wrong),
-        "h" => number.checked_mul(3600).map(Duration::from_secs).ok_or_else(wrong),
-        _ => Err(wrong()),
-    }
+/// Reads a time as the manifest writes it.
+fn duration(text: &str) -> Result<Duration, Misread> {
+    text.parse().map(Span::duration)
 }

@@ -4,12 +4,12 @@
 //! (`process` or `docker`) replaces the choice below it, and one that chooses another kind
 //! (`strategy.kind`) leaves the keys of the kind below it behind.
 
+use crate::forms::parse_ports;
 use crate::problem::{Complaint, Findings};
 use crate::schema::{alternatives, inner, kinds_of, resolved};
-use crate::source::Span;
+use crate::source::Stretch;
 use crate::spelling::{listed, nearest};
 use crate::tree::{KeyPath, Node, Value};
-use crate::units::parse_ports;
 use agente_engine::names::EnvironmentName;
 use agente_engine::release::PortRange;
 use serde_json::Value as Json;
@@ -179,7 +179,7 @@ fn overlapping_ports(
     overlays: &BTreeMap<String, Node>,
     findings: &mut Findings<'_>,
 ) {
-    let mut seen: Vec<(&str, PortRange, Span)> = Vec::new();
+    let mut seen: Vec<(&str, PortRange, Stretch)> = Vec::new();
     for (name, overlay) in overlays {
         let mut merged = document.clone();
         merge(inner(), &mut merged, overlay.clone());

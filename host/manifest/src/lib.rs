@@ -11,6 +11,7 @@
 
 mod environment;
 mod files;
+mod forms;
 mod judge;
 mod manifest;
 mod missing;
@@ -24,7 +25,6 @@ mod spelling;
 mod syntax;
 mod template;
 mod tree;
-mod units;
 mod written;
 
 pub use manifest::{

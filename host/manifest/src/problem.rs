@@ -3,7 +3,7 @@
 //! Invariants: every problem says how to fix it; a [`ManifestError`] holds at least one problem,
 //! sorted by place.
 
-use crate::source::{Position, SourceText, Span};
+use crate::source::{Position, SourceText, Stretch};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -135,14 +135,14 @@ fn without_values(line: &str) -> String {
 pub(crate) fn located(
     path: &Path,
     source: &SourceText,
-    span: &Span,
+    stretch: &Stretch,
     key: String,
     complaint: Complaint,
 ) -> Problem {
-    let Position { line, column } = source.position(span.start);
+    let Position { line, column } = source.position(stretch.start);
     let text = source.line(line);
     let rest = text.chars().count().saturating_sub(column - 1);
-    let meant = source.slice(span).lines().next().unwrap_or("").chars().count();
+    let meant = source.slice(stretch).lines().next().unwrap_or("").chars().count();
     Problem {
         path: path.to_owned(),
         line,
@@ -173,8 +173,8 @@ impl<'a> Findings<'a> {
     }
 
     /// Adds a complaint about a stretch of the text.
-    pub(crate) fn add(&mut self, span: &Span, key: impl Into<String>, complaint: Complaint) {
-        let problem = located(self.path, self.source, span, key.into(), complaint);
+    pub(crate) fn add(&mut self, stretch: &Stretch, key: impl Into<String>, complaint: Complaint) {
+        let problem = located(self.path, self.source, stretch, key.into(), complaint);
         self.problems.push(problem);
     }
 

@@ -1,8 +1,8 @@
 //! The reference of every key, in Markdown, written from the schema.
 
+use crate::forms::form_name;
 use crate::schema::{alternatives, fixed_texts, inner, keyword, resolved};
 use crate::template::{Answers, TemplateKind, shortest};
-use crate::units::form_name;
 use crate::written::toml_literal;
 use serde_json::Value as Json;
 use std::fmt::Write as _;
@@ -43,8 +43,8 @@ pub fn reference() -> String {
     text.push_str("```\n\n## How values are written\n\n");
     text.push_str("| Kind | Examples | |\n|---|---|---|\n");
     text.push_str(
-        "| duration | `\"500ms\"` `\"10s\"` `\"1m30s\"` `\"2h\"` | whole numbers with `ms`, `s`, \
-         `m`, `h`, `d`; at most 30 days |\n",
+        "| duration | `\"500ms\"` `\"10s\"` `\"1m30s\"` `\"2h\"` | numbers with `ms`, `s`, `m`, \
+         `h`, `d`; at most 30 days |\n",
     );
     text.push_str(
         "| size | `\"64MiB\"` `\"1GiB\"` | whole numbers with `B`, `KiB`, `MiB`, `GiB`, `TiB` |\n",

@@ -5,13 +5,13 @@
 //! that the rest can still be judged. What was taken out is remembered, so that [`missing`] doesn't
 //! report it again.
 
+use crate::forms::{check_form, form_name};
 use crate::missing;
 use crate::problem::{Complaint, Findings};
 use crate::schema::{alternatives, fixed_texts, inner, keyword, resolved};
-use crate::source::Span;
+use crate::source::Stretch;
 use crate::spelling::{listed, nearest};
 use crate::tree::{KeyPath, Node, Value};
-use crate::units::{check_form, form_name};
 use crate::written::toml_literal;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,9 +35,9 @@ struct Pruner<'a, 'f> {
 impl Pruner<'_, '_> {
     /// Reports a complaint. What is wrong within `secrets` may be a secret itself, written where
     /// only its source belongs.
-    fn object(&mut self, span: &Span, path: &KeyPath, complaint: Complaint) {
+    fn object(&mut self, stretch: &Stretch, path: &KeyPath, complaint: Complaint) {
         let complaint = if path.is_within_secrets() { complaint.concealed() } else { complaint };
-        self.findings.add(span, path.to_string(), complaint);
+        self.findings.add(stretch, path.to_string(), complaint);
     }
 
     fn node(&mut self, schema: &Json, node: Node, path: &KeyPath) -> Option<Node> {
@@ -64,13 +64,13 @@ impl Pruner<'_, '_> {
         if !fits(schema, &node.value) {
             return self.wrong_kind(outer, &node, path);
         }
-        let Node { name, span, value } = node;
+        let Node { name, stretch, value } = node;
         let value = match value {
             Value::Table(entries) => Value::Table(self.table(schema, entries, path)),
             Value::List(items) => {
                 let count = items.len();
                 if let Some(complaint) = self.wrong_length(outer, count, path) {
-                    self.object(&span, path, complaint);
+                    self.object(&stretch, path, complaint);
                     return None;
                 }
                 let items: Vec<Node> = match schema.get("items") {
@@ -90,7 +90,7 @@ impl Pruner<'_, '_> {
             Value::Text(text) => {
                 let form = schema.get("x-form").and_then(Json::as_str).unwrap_or("");
                 if let Err(complaint) = check_form(form, &text) {
-                    self.object(&span, path, complaint);
+                    self.object(&stretch, path, complaint);
                     return None;
                 }
                 Value::Text(text)
@@ -100,16 +100,16 @@ impl Pruner<'_, '_> {
                 reason = "only compared with limits far below 2^53"
             )]
             Value::Integer(number) => {
-                self.within(outer, number as f64, &span, path)?;
+                self.within(outer, number as f64, &stretch, path)?;
                 Value::Integer(number)
             }
             Value::Float(number) => {
-                self.within(outer, number, &span, path)?;
+                self.within(outer, number, &stretch, path)?;
                 Value::Float(number)
             }
             other => other,
         };
-        Some(Node { name, span, value })
+        Some(Node { name, stretch, value })
     }
 
     fn table(
@@ -156,7 +156,7 @@ impl Pruner<'_, '_> {
             (None, _) => format!("write one of {}", listed(texts.iter().copied())),
         };
         self.object(
-            &node.span,
+            &node.stretch,
             path,
             Complaint::new(
                 format!("`{path}` can't be `{text}`: it knows {}", listed(texts.iter().copied())),
@@ -195,7 +195,7 @@ impl Pruner<'_, '_> {
             ) if form.is_none() => {
                 format!(
                     "put it in quotes: `{assignment}\"{}\"`",
-                    self.findings.source().slice(&node.span)
+                    self.findings.source().slice(&node.stretch)
                 )
             }
             (Value::Text(text), Some("array"))
@@ -283,13 +283,19 @@ impl Pruner<'_, '_> {
     }
 
     /// Whether a number keeps to the limits of its schema.
-    fn within(&mut self, outer: &Json, number: f64, span: &Span, path: &KeyPath) -> Option<()> {
+    fn within(
+        &mut self,
+        outer: &Json,
+        number: f64,
+        stretch: &Stretch,
+        path: &KeyPath,
+    ) -> Option<()> {
         let limit = |word: &str| keyword(self.root, outer, word).and_then(Json::as_f64);
         let (least, most) = (limit("minimum"), limit("maximum"));
         if least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most) {
             return Some(());
         }
-        let written = self.findings.source().slice(span).to_owned();
+        let written = self.findings.source().slice(stretch).to_owned();
         let range = match (least, most) {
             (Some(least), Some(most)) => format!("from {least} to {most}"),
             (Some(least), None) => format!("{least} or more"),
@@ -300,7 +306,7 @@ impl Pruner<'_, '_> {
             format!("`{path}` can't be {written}"),
             format!("write a number {range}"),
         );
-        self.object(span, path, complaint);
+        self.object(stretch, path, complaint);
         None
     }
 }

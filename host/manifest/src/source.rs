@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// A stretch of the text, in bytes.
-pub(crate) type Span = Range<usize>;
+pub(crate) type Stretch = Range<usize>;
 
 /// A place in a file, as people count: from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,9 +35,9 @@ impl SourceText {
         &self.text
     }
 
-    /// The part of the text in a span; empty where the span is not one of this text.
-    pub(crate) fn slice(&self, span: &Span) -> &str {
-        self.text.get(span.clone()).unwrap_or("")
+    /// The part of the text in a stretch; empty where the stretch is not one of this text.
+    pub(crate) fn slice(&self, stretch: &Stretch) -> &str {
+        self.text.get(stretch.clone()).unwrap_or("")
     }
 
     /// Where a byte stands. Beyond the end, and just after a last line break, it is the end of the

@@ -1,7 +1,7 @@
 //! From bytes to a tree, with every syntax error in words.
 
 use crate::problem::{Complaint, Findings};
-use crate::source::Span;
+use crate::source::Stretch;
 use crate::tree::{self, Node};
 use std::collections::BTreeSet;
 use toml::de::{DeTable, DeValue};
@@ -12,21 +12,24 @@ pub(crate) fn parse(findings: &mut Findings<'_>) -> Option<Node> {
     let source = findings.source();
     let (table, errors) = DeTable::parse_recoverable(source.text());
     let open = unclosed(table.get_ref(), &errors, source.text());
-    if let Some(span) = &open {
+    if let Some(stretch) = &open {
         let (what, end) =
-            if source.slice(span).starts_with('{') { ("table", '}') } else { ("list", ']') };
+            if source.slice(stretch).starts_with('{') { ("table", '}') } else { ("list", ']') };
         let complaint = Complaint::new(
             format!("this is not TOML: the {what} that begins here is not closed"),
             format!("add `{end}` where it ends"),
         );
-        findings.add(&(span.start..span.start + 1), String::new(), complaint);
+        findings.add(&(stretch.start..stretch.start + 1), String::new(), complaint);
     }
     let mut seen = BTreeSet::new();
     let mut in_doubt = open.is_some();
     for error in errors {
-        let span = error.span().unwrap_or(0..0);
+        let stretch = error.span().unwrap_or(0..0);
         // The parser goes on within what is not closed and trips over everything that follows.
-        if open.as_ref().is_some_and(|open| open.start <= span.start && span.start <= open.end) {
+        if open
+            .as_ref()
+            .is_some_and(|open| open.start <= stretch.start && stretch.start <= open.end)
+        {
             continue;
         }
         in_doubt |= !matches!(
@@ -34,13 +37,13 @@ pub(crate) fn parse(findings: &mut Findings<'_>) -> Option<Node> {
             "duplicate key" | "string values must be quoted" | "invalid boolean"
         );
         // One slip often upsets the parser several times in its line.
-        if seen.insert(source.position(span.start).line) {
-            let secret = within_secrets(source.text(), span.start);
-            let written = if secret { "…" } else { source.slice(&span) };
+        if seen.insert(source.position(stretch.start).line) {
+            let secret = within_secrets(source.text(), stretch.start);
+            let written = if secret { "…" } else { source.slice(&stretch) };
             let complaint =
-                explain(error.message(), written, source.line(source.position(span.start).line));
+                explain(error.message(), written, source.line(source.position(stretch.start).line));
             let complaint = if secret { complaint.concealed() } else { complaint };
-            findings.add(&widened(source.text(), span), String::new(), complaint);
+            findings.add(&widened(source.text(), stretch), String::new(), complaint);
         }
     }
     if in_doubt {
@@ -51,7 +54,7 @@ pub(crate) fn parse(findings: &mut Findings<'_>) -> Option<Node> {
 
 /// From the bracket that is not closed to where the parser gave up looking for its end; none where
 /// all are closed.
-fn unclosed(table: &DeTable<'_>, errors: &[toml::de::Error], text: &str) -> Option<Span> {
+fn unclosed(table: &DeTable<'_>, errors: &[toml::de::Error], text: &str) -> Option<Stretch> {
     let missed = |error: &&toml::de::Error| {
         matches!(
             kind_of(error.message()),
@@ -62,25 +65,25 @@ fn unclosed(table: &DeTable<'_>, errors: &[toml::de::Error], text: &str) -> Opti
         .iter()
         .filter(missed)
         .filter_map(toml::de::Error::span)
-        .map(|span| span.start)
+        .map(|stretch| stretch.start)
         .max()?;
     let mut offsets: Vec<usize> =
-        errors.iter().filter_map(toml::de::Error::span).map(|span| span.start).collect();
+        errors.iter().filter_map(toml::de::Error::span).map(|stretch| stretch.start).collect();
     offsets.sort_unstable();
     let begun = offsets.into_iter().find_map(|offset| outermost(table, offset, text))?;
     Some(begun.start..given_up.max(begun.end))
 }
 
 /// The list or table in brackets, not within another, in which a byte stands.
-fn outermost(table: &DeTable<'_>, offset: usize, text: &str) -> Option<Span> {
+fn outermost(table: &DeTable<'_>, offset: usize, text: &str) -> Option<Stretch> {
     table.iter().find_map(|(_, value)| {
-        let span = value.span();
-        let opened = text.get(span.start..).and_then(|rest| rest.chars().next());
+        let stretch = value.span();
+        let opened = text.get(stretch.start..).and_then(|rest| rest.chars().next());
         match (value.get_ref(), opened) {
             (DeValue::Array(_), Some('[')) | (DeValue::Table(_), Some('{'))
-                if span.start < offset && offset <= span.end =>
+                if stretch.start < offset && offset <= stretch.end =>
             {
-                Some(span)
+                Some(stretch)
             }
             (DeValue::Table(inner), _) => outermost(inner, offset, text),
             (DeValue::Array(items), _) => items.iter().find_map(|item| match item.get_ref() {
@@ -106,21 +109,21 @@ fn within_secrets(text: &str, offset: usize) -> bool {
     header.contains("secrets") || line.starts_with("secrets")
 }
 
-/// An empty span at the end of something is shown on its last character.
-fn widened(text: &str, span: Span) -> Span {
-    if !span.is_empty() {
-        return span;
+/// An empty stretch at the end of something is shown on its last character.
+fn widened(text: &str, stretch: Stretch) -> Stretch {
+    if !stretch.is_empty() {
+        return stretch;
     }
-    match text.get(..span.start).and_then(|before| before.chars().next_back()) {
+    match text.get(..stretch.start).and_then(|before| before.chars().next_back()) {
         Some(last)
             if last != '\n'
                 && text
-                    .get(span.start..)
+                    .get(stretch.start..)
                     .is_none_or(|after| after.is_empty() || after.starts_with(['\n', '\r'])) =>
         {
-            span.start - last.len_utf8()..span.start
+            stretch.start - last.len_utf8()..stretch.start
         }
-        _ => span,
+        _ => stretch,
     }
 }
 

@@ -1,10 +1,10 @@
 //! A TOML document as a tree in which everything knows where it was written.
 //!
-//! Invariants: numbers are 64-bit and finite; the spans are bytes of the one text that the tree was
+//! Invariants: numbers are 64-bit and finite; the stretches are bytes of the one text that the tree was
 //! read from, also after environments are merged.
 
 use crate::problem::{Complaint, Findings};
-use crate::source::Span;
+use crate::source::Stretch;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +15,9 @@ use toml::de::{DeTable, DeValue};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     /// Where its key stands; none for an element of a list and for the document.
-    pub(crate) name: Option<Span>,
+    pub(crate) name: Option<Stretch>,
     /// Where the value stands; for a table with a header, the header.
-    pub(crate) span: Span,
+    pub(crate) stretch: Stretch,
     pub(crate) value: Value,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum Value {
 impl Node {
     /// An empty document.
     pub(crate) fn empty() -> Self {
-        Self { name: None, span: 0..0, value: Value::Table(BTreeMap::new()) }
+        Self { name: None, stretch: 0..0, value: Value::Table(BTreeMap::new()) }
     }
 
     /// The child at a key or an index.
@@ -66,16 +66,16 @@ impl Node {
     }
 
     /// What a reader looks at first: the value itself, but the name of a table.
-    pub(crate) fn place(&self) -> Span {
+    pub(crate) fn place(&self) -> Stretch {
         match (&self.value, &self.name) {
             (Value::Table(_), Some(name)) => name.clone(),
-            _ => self.span.clone(),
+            _ => self.stretch.clone(),
         }
     }
 
     /// The place of the name; of the value where there is no name.
-    pub(crate) fn name_place(&self) -> Span {
-        self.name.clone().unwrap_or_else(|| self.span.clone())
+    pub(crate) fn name_place(&self) -> Stretch {
+        self.name.clone().unwrap_or_else(|| self.stretch.clone())
     }
 
     /// The value at a path.
@@ -85,7 +85,7 @@ impl Node {
 
     /// The place of the value at a path; where it is absent, of the nearest table or list that
     /// should hold it.
-    pub(crate) fn place_of(&self, path: &KeyPath) -> Span {
+    pub(crate) fn place_of(&self, path: &KeyPath) -> Stretch {
         let mut node = self;
         for segment in &path.0 {
             match node.child(segment) {
@@ -230,9 +230,9 @@ impl fmt::Display for KeyPath {
 
 /// Turns what the TOML parser read into a tree; numbers that nothing here can hold become problems
 /// and are left out.
-pub(crate) fn read(table: &DeTable<'_>, span: Span, findings: &mut Findings<'_>) -> Node {
+pub(crate) fn read(table: &DeTable<'_>, stretch: Stretch, findings: &mut Findings<'_>) -> Node {
     let entries = entries(table, &KeyPath::root(), findings);
-    Node { name: None, span, value: Value::Table(entries) }
+    Node { name: None, stretch, value: Value::Table(entries) }
 }
 
 fn entries(
@@ -252,20 +252,20 @@ fn entries(
 
 fn value_of(
     value: &Spanned<DeValue<'_>>,
-    name: Option<Span>,
+    name: Option<Stretch>,
     path: &KeyPath,
     findings: &mut Findings<'_>,
 ) -> Option<Node> {
-    let span = value.span();
+    let stretch = value.span();
     let converted = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => {
             if let Ok(number) = i64::from_str_radix(number.as_str(), number.radix()) {
                 Value::Integer(number)
             } else {
-                let written = findings.source().slice(&span).to_owned();
+                let written = findings.source().slice(&stretch).to_owned();
                 findings.add(
-                    &span,
+                    &stretch,
                     path.to_string(),
                     Complaint::new(
                         format!("the number `{written}` is too large"),
@@ -278,9 +278,9 @@ fn value_of(
         DeValue::Float(number) => match number.as_str().parse::<f64>() {
             Ok(number) if number.is_finite() => Value::Float(number),
             _ => {
-                let written = findings.source().slice(&span).to_owned();
+                let written = findings.source().slice(&stretch).to_owned();
                 findings.add(
-                    &span,
+                    &stretch,
                     path.to_string(),
                     Complaint::new(
                         format!("`{written}` is not a finite number"),
@@ -305,5 +305,5 @@ fn value_of(
         }
         DeValue::Table(table) => Value::Table(entries(table, path, findings)),
     };
-    Some(Node { name, span, value: converted })
+    Some(Node { name, stretch, value: converted })
 }

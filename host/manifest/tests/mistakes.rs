@@ -233,8 +233,8 @@ fn runtimes() -> Vec<Mistake> {
             "127.0.0.1:8080/healthz",
             "127.0.0.1:18150/healthz",
         ),
-        process("bad duration", "bake = \"1m\"", "bake = \"1 minute\""),
-        process("duration out of order", "bake = \"1m\"", "bake = \"30s1m\""),
+        process("bad duration", "bake = \"1m\"", "bake = \"1 moment\""),
+        process("duration without all units", "bake = \"1m\"", "bake = \"1 30s\""),
         process(
             "secret from two places",
             "{ env = \"DATABASE_URL\" }",
@@ -544,7 +544,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
         .replace("plugin = \"nginx-switch\"", "plugin = \"alb-switch\"")
         .replace("plugin = \"tcp-health\"", "plugin = 7")
         .replace("http://127.0.0.1", "ftp://127.0.0.1")
-        .replace("bake = \"1m\"", "bake = \"1 minute\"")
+        .replace("bake = \"1m\"", "bake = \"1 moment\"")
         .replace("healthy = \"30s\"", "healthy = \"0s\"");
     let error = load(folder.path(), &text, None).unwrap_err();
     insta::assert_snapshot!("all_at_once", said(folder.path(), &error));
@@ -557,7 +557,7 @@ fn a_syntax_error_that_leaves_no_doubt_hides_nothing_else() {
     let folder = folder();
     let text = GOOD
         .replace("instances = 2", "instances = two")
-        .replace("bake = \"1m\"", "bake = \"1 minute\"")
+        .replace("bake = \"1m\"", "bake = \"1 moment\"")
         .replace("healthy = \"30s\"", "healthy = \"1s\"\nhealthy = \"2s\"");
     let error = load(folder.path(), &text, None).unwrap_err();
     let lines: Vec<usize> = error.problems.iter().map(|problem| problem.line).collect();

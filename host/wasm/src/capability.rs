@@ -3,11 +3,11 @@
 //! The same shapes are used in a plugin's request (`plugin.toml`) and in the operator's grant
 //! (`agente.lock`). A set only ever allows: what no rule names is denied.
 
+use agente_units::{Size, Span};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
 
 /// All rules of a request or a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -242,119 +242,6 @@ impl LimitsRule {
     }
 }
 
-/// A number of bytes, written `"64MiB"`, `"512KiB"` or `"1GiB"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Size(u64);
-
-impl Size {
-    /// A size of so many mebibytes.
-    pub const fn mebibytes(count: u64) -> Self {
-        Self(count * 1024 * 1024)
-    }
-
-    /// In bytes.
-    pub fn bytes(self) -> u64 {
-        self.0
-    }
-}
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a size: write it as `64MiB`, `512KiB` or `1GiB`");
-        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let (number, unit) = text.split_at(split);
-        let factor = match unit {
-            "KiB" => 1024,
-            "MiB" => 1024 * 1024,
-            "GiB" => 1024 * 1024 * 1024,
-            _ => return Err(wrong()),
-        };
-        number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).map(Self).ok_or_else(wrong)
-    }
-}
-
-impl From<Size> for String {
-    fn from(size: Size) -> Self {
-        size.to_string()
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: u64 = 1024 * 1024;
-        if self.0.is_multiple_of(1024 * MIB) {
-            write!(f, "{}GiB", self.0 / (1024 * MIB))
-        } else if self.0.is_multiple_of(MIB) {
-            write!(f, "{}MiB", self.0 / MIB)
-        } else {
-            write!(f, "{}KiB", self.0.div_ceil(1024))
-        }
-    }
-}
-
-/// A time, written `"2s"`, `"500ms"` or `"1m"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Span(Duration);
-
-impl Span {
-    /// A span of so many seconds.
-    pub const fn seconds(count: u64) -> Self {
-        Self(Duration::from_secs(count))
-    }
-
-    /// As a duration.
-    pub fn duration(self) -> Duration {
-        self.0
-    }
-}
-
-impl From<Duration> for Span {
-    fn from(duration: Duration) -> Self {
-        Self(duration)
-    }
-}
-
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a time: write it as `500ms`, `2s` or `1m`");
-        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let (number, unit) = text.split_at(split);
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let milliseconds = match unit {
-            "ms" => Some(number),
-            "s" => number.checked_mul(1000),
-            "m" => number.checked_mul(60_000),
-            _ => None,
-        };
-        milliseconds.map(|ms| Self(Duration::from_millis(ms))).ok_or_else(wrong)
-    }
-}
-
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = self.0.as_millis();
-        if milliseconds.is_multiple_of(60_000) && milliseconds > 0 {
-            write!(f, "{}m", milliseconds / 60_000)
-        } else if milliseconds.is_multiple_of(1000) {
-            write!(f, "{}s", milliseconds / 1000)
-        } else {
-            write!(f, "{milliseconds}ms")
-        }
-    }
-}
-
 impl Capabilities {
     /// Each rule in words, one line each, sorted; two sets with the same lines allow the same.
     pub fn lines(&self) -> BTreeSet<String> {
@@ -523,20 +410,6 @@ impl LimitsRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_times_are_read_and_written_alike() {
-        for text in ["64MiB", "512KiB", "2GiB"] {
-            assert_eq!(Size::try_from(text.to_owned()).map(String::from), Ok(text.to_owned()));
-        }
-        for text in ["2s", "500ms", "1m", "90s"] {
-            assert_eq!(Span::try_from(text.to_owned()).map(String::from), Ok(text.to_owned()));
-        }
-        for wrong in ["64", "MiB", "64MB", "-1s", "1h", "99999999999999999999GiB"] {
-            assert!(Size::try_from(wrong.to_owned()).is_err(), "{wrong}");
-            assert!(Span::try_from(wrong.to_owned()).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn every_rule_has_its_own_line() {

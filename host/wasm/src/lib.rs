@@ -41,7 +41,7 @@ pub use broker::{Allowed, Broker, Circumstances, Denied, DeniedBecause, Effect, 
 pub use cache::Compiled;
 pub use capability::{
     Access, Capabilities, ExecPhase, ExecRule, FilesRule, LimitsRule, LogRule, NetRule,
-    ProcessRule, SecretRule, SecretUse, Size, Span, TcpRule,
+    ProcessRule, SecretRule, SecretUse, TcpRule,
 };
 pub use component::{ComponentError, Inspection, REQUEST_SECTION, digest_of, inspect, pack};
 pub use host::{HostError, HostOptions, PluginHost};

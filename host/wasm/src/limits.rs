@@ -4,7 +4,8 @@
 //! Computing time is counted in ticks of the engine's epoch (10 ms). A tick that passed while the
 //! host worked for the guest is not counted.
 
-use crate::capability::{LimitsRule, Size, Span};
+use crate::capability::LimitsRule;
+use agente_units::{Size, Span};
 use std::time::{Duration, Instant};
 use wasmtime::ResourceLimiter;
 

@@ -3,7 +3,6 @@
 use crate::audit::{CallEnd, CallFault};
 use crate::bindings::any::agente::types::types as wit;
 use crate::calls::OnFailure;
-use crate::capability::Span;
 use crate::exports::Instantiate;
 use crate::failure::kind_of;
 use crate::guest::Guest;
@@ -11,6 +10,7 @@ use crate::host::Shared;
 use crate::limits::{MAX_HANDLES, OverBudget};
 use crate::operation::Operation;
 use agente_engine::fault::{Failure, Fault, FaultKind};
+use agente_units::Span;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

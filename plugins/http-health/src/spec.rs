@@ -4,8 +4,8 @@
 //! wrong with the values is told all at once, each with its place.
 
 use crate::target::parse_url;
-use agente_plugin_sdk::Problem;
 use agente_plugin_sdk::schemars::{self, JsonSchema};
+use agente_plugin_sdk::{Problem, config};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -296,19 +296,7 @@ fn checked(
 
 fn read_duration(text: Option<&str>, place: &str, problems: &mut Vec<Problem>) -> Option<Duration> {
     let text = text?;
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => Some(duration),
-        _ => {
-            problems.push(Problem::new(
-                place,
-                format!(
-                    "`{text}` is not a duration above zero; write for example \"500ms\", \"2s\" \
-                     or \"1m\""
-                ),
-            ));
-            None
-        }
-    }
+    config::duration(text, place).map_err(|problem| problems.push(problem)).ok()
 }
 
 /// The name of a value's type, as people call it.

@@ -1,6 +1,7 @@
 //! The plugin's section of the manifest.
 
 use agente_plugin_sdk::Problem;
+use agente_plugin_sdk::units::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -165,6 +166,11 @@ impl Config {
         self.marker_listen.as_deref().unwrap_or(&self.marker)
     }
 
+    /// How long an idle connection to a backend is kept, in seconds.
+    pub fn keepalive_seconds(&self) -> u64 {
+        seconds(&self.upstream.keepalive_timeout).unwrap_or(4)
+    }
+
     /// How long a slot must be without connections.
     pub fn quiet(&self) -> Duration {
         seconds(&self.drain.quiet).map_or(Duration::from_secs(10), Duration::from_secs)
@@ -259,11 +265,11 @@ impl Config {
             ("upstream.keepalive_timeout", &self.upstream.keepalive_timeout),
             ("drain.quiet", &self.drain.quiet),
         ] {
-            if seconds(span).is_none_or(|seconds| seconds == 0) {
+            if seconds(span).is_none() {
                 wrong(
                     key,
                     format!(
-                        "`{}` is not a time of one second or more, such as `4s` or `1m`",
+                        "`{}` is not a duration of one second or more, such as `4s` or `1m`",
                         span.escape_debug()
                     ),
                 );
@@ -273,17 +279,9 @@ impl Config {
     }
 }
 
-/// `4s` or `1m` as seconds.
+/// `4s` or `1m30s` as seconds.
 pub(crate) fn seconds(text: &str) -> Option<u64> {
-    let split = text.find(|character: char| !character.is_ascii_digit())?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().ok().filter(|number| *number <= 100_000)?;
-    match unit {
-        "s" => Some(number),
-        "m" => Some(number * 60),
-        "h" => Some(number * 3600),
-        _ => None,
-    }
+    text.parse().ok().map(|span: Span| span.duration().as_secs()).filter(|seconds| *seconds > 0)
 }
 
 /// Letters, digits and the given further characters.

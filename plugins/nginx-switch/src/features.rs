@@ -205,7 +205,9 @@ fn version_warnings(version: Version, dump: &Dump, warnings: &mut Vec<String>) {
 fn shutdown_warnings(dump: &Dump, warnings: &mut Vec<String>) {
     if let Some(limit) = dump.all("worker_shutdown_timeout").next() {
         let limit = limit.word(1);
-        let short = seconds(limit).is_none_or(|seconds| seconds < 60);
+        // NGINX takes a number without a unit as seconds.
+        let limit_seconds = limit.parse().ok().or_else(|| seconds(limit));
+        let short = limit_seconds.is_none_or(|seconds| seconds < 60);
         let short = if short { ", which is shorter than a usual drain" } else { "" };
         warnings.push(format!(
             "`worker_shutdown_timeout {limit}` cuts requests that are still open {limit} after a \

@@ -80,10 +80,7 @@ fn body(config: &Config, names: &Names, snapshot: &Snapshot) -> String {
         }
         if config.upstream.keepalive > 0 {
             push(&mut text, format_args!("    keepalive {};", config.upstream.keepalive));
-            push(
-                &mut text,
-                format_args!("    keepalive_timeout {};", config.upstream.keepalive_timeout),
-            );
+            push(&mut text, format_args!("    keepalive_timeout {}s;", config.keepalive_seconds()));
         }
         text.push_str("}\n\n");
     }

@@ -2,7 +2,7 @@
 
 use crate::promql::{self, Expression};
 use agente_plugin_sdk::schemars::{self, JsonSchema};
-use agente_plugin_sdk::{Problem, Wanted};
+use agente_plugin_sdk::{Problem, Wanted, config};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -388,7 +388,7 @@ fn read_duration(
     problems: &mut Vec<Problem>,
 ) -> Duration {
     let Some(text) = text else { return default };
-    match humantime::parse_duration(text) {
+    match config::duration(text, place) {
         Ok(duration)
             if duration >= Duration::from_secs(1) && duration <= Duration::from_hours(24) =>
         {
@@ -401,11 +401,8 @@ fn read_duration(
             ));
             default
         }
-        Err(_) => {
-            problems.push(Problem::new(
-                place,
-                format!("`{text}` is not a duration; write for example `90s` or `5m`"),
-            ));
+        Err(problem) => {
+            problems.push(problem);
             default
         }
     }

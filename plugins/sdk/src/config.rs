@@ -2,7 +2,9 @@
 
 use crate::failure::Failure;
 use crate::plugin::{Plugin, Problem};
+use agente_units::Span;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// Reads JSON into a type; the problem carries the path to the value that doesn't fit.
 pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {
@@ -17,6 +19,17 @@ pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {
             message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before);
         Problem { path, message: in_words(message) }
     })
+}
+
+/// Reads a duration above zero, as the manifest writes them: `500ms`, `1m30s`.
+pub fn duration(text: &str, path: &str) -> Result<Duration, Problem> {
+    match text.parse().map(Span::duration) {
+        Ok(Duration::ZERO) => {
+            Err(Problem::new(path, format!("`{text}` is no time; write for example `2s`")))
+        }
+        Ok(duration) => Ok(duration),
+        Err(misread) => Err(Problem::new(path, misread.to_string())),
+    }
 }
 
 /// A message of the deserializer in the words of the manifest.
@@ -85,8 +98,9 @@ fn invalid(problem: &Problem) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{duration, parse};
     use serde::Deserialize;
+    use std::time::Duration;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -102,6 +116,16 @@ mod tests {
     struct Pool {
         #[expect(dead_code, reason = "only its shape matters")]
         keepalive: u32,
+    }
+
+    #[test]
+    fn a_duration_is_above_zero_and_has_a_unit() {
+        assert_eq!(duration("1m30s", "window"), Ok(Duration::from_secs(90)));
+        for bad in ["0s", "0", "90", "soon"] {
+            let problem = duration(bad, "window").unwrap_err();
+            assert_eq!(problem.path, "window");
+            assert!(problem.message.contains("is no"), "{problem:?}");
+        }
     }
 
     #[test]

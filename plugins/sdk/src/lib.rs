@@ -47,6 +47,7 @@ pub mod component;
 #[cfg(target_arch = "wasm32")]
 mod wit_host;
 
+pub use agente_units as units;
 pub use failure::{Code, Failure, Labels, label};
 pub use health::{HealthCheck, Subject, Verdict};
 pub use host::Host;

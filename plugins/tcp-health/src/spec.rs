@@ -2,8 +2,8 @@
 //!
 //! [`SpecTable`] is the wire form and has the right shape; a [`Spec`] that exists is valid.
 
-use agente_plugin_sdk::Problem;
 use agente_plugin_sdk::schemars::{self, JsonSchema};
+use agente_plugin_sdk::{Problem, config};
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -230,19 +230,10 @@ fn read_expect(value: &Value, problems: &mut Vec<Problem>) -> Option<Expect> {
 
 fn read_timeout(text: Option<&str>, problems: &mut Vec<Problem>) -> Duration {
     let Some(text) = text else { return DEFAULT_TIMEOUT };
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => duration,
-        _ => {
-            problems.push(Problem::new(
-                "timeout",
-                format!(
-                    "`{text}` is not a duration above zero; write for example \"500ms\", \"2s\" \
-                     or \"1m\""
-                ),
-            ));
-            DEFAULT_TIMEOUT
-        }
-    }
+    config::duration(text, "timeout").unwrap_or_else(|problem| {
+        problems.push(problem);
+        DEFAULT_TIMEOUT
+    })
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ const IN_THE_MANIFEST: [Spoil; 38] = [
     ("address without a port", "[strategy]", "connect = \"127.0.0.1\"\n[strategy]"),
     ("public port within the range", "127.0.0.1:8080", "127.0.0.1:18150"),
     ("rate of nothing", "[strategy]", "rate = 0\n[strategy]"),
-    ("bad duration", "bake = \"1m\"", "bake = \"1 minute\""),
+    ("bad duration", "bake = \"1m\"", "bake = \"1 moment\""),
     ("duration as a number", "bake = \"1m\"", "bake = 60"),
     ("weight over 100 %", "bake = \"1m\"", "weights = [10, 150]"),
     ("drain that never ends", "bake = \"1m\"", "drain = { timeout = \"0s\" }"),

@@ -8,10 +8,10 @@ use crate::problem::Complaint;
 use crate::raw::{RawAnalysis, RawAnalysisCheck, RawMeasure, RawOnOutage};
 use crate::spelling::{listed, nearest};
 use crate::tree::{KeyPath, Node, Value};
-use crate::units::{write_duration, write_share};
 use crate::written::toml_literal;
 use agente_engine::names::PluginName;
 use agente_engine::policy::{AnalysisCheck, AnalysisPolicy, CheckOf, CheckPolicy, Limits};
+use agente_units::{Share, Span};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,8 +52,8 @@ pub(super) fn judge(
 ) -> Option<AnalysisPolicy> {
     let at = KeyPath::of("analysis");
     rhythm(judge, &at, &raw, beside);
-    let false_alarm = error_rate(judge, &at.key("false_alarm"), raw.false_alarm.0);
-    let missed = error_rate(judge, &at.key("missed"), raw.missed.0);
+    let false_alarm = error_rate(judge, &at.key("false_alarm"), raw.false_alarm.ratio());
+    let missed = error_rate(judge, &at.key("missed"), raw.missed.ratio());
     let fallback = fallback(judge, &at, &raw, beside);
     let at_checks = at.key("checks");
     if raw.checks.is_empty() && !judge.is_taken_out(&at_checks) {
@@ -77,15 +77,15 @@ pub(super) fn judge(
         ));
     }
     Some(AnalysisPolicy {
-        interval: raw.interval.0,
-        initial_delay: raw.initial_delay.0,
+        interval: raw.interval.duration(),
+        initial_delay: raw.initial_delay.duration(),
         false_alarm: false_alarm?,
         missed: missed?,
-        extend: raw.extend.0,
+        extend: raw.extend.duration(),
         on_undecided: raw.on_undecided.into(),
         on_outage: raw.on_outage.into(),
         fallback: fallback?,
-        lookback: raw.lookback.0,
+        lookback: raw.lookback.duration(),
         checks,
     })
 }
@@ -94,12 +94,12 @@ pub(super) fn judge(
 fn rhythm(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: &Beside<'_>) {
     judge.longer_than_nothing(
         &at.key("interval"),
-        raw.interval.0,
+        raw.interval.duration(),
         "write a time such as `interval = \"5s\"`",
     );
     judge.longer_than_nothing(
         &at.key("lookback"),
-        raw.lookback.0,
+        raw.lookback.duration(),
         "write a time such as `lookback = \"5m\"`",
     );
     if !beside.shared && beside.bake.is_zero() && !judge.is_taken_out(&KeyPath::of("strategy.kind"))
@@ -112,9 +112,9 @@ fn rhythm(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: &B
         judge.object(at, complaint);
     }
     // The initial delay is part of what is watched.
-    let room = beside.watched.map(|watched| watched.saturating_sub(raw.initial_delay.0));
-    if let Some(room) = room.filter(|room| raw.interval.0 > *room && !room.is_zero()) {
-        let (interval, room) = (write_duration(raw.interval.0), write_duration(room));
+    let room = beside.watched.map(|watched| watched.saturating_sub(raw.initial_delay.duration()));
+    if let Some(room) = room.filter(|room| raw.interval.duration() > *room && !room.is_zero()) {
+        let (interval, room) = (raw.interval, Span::from(room));
         let message = format!(
             "with looks {interval} apart there is only one in the shortest stage, which lasts \
              {room} with all that it is extended by"
@@ -142,7 +142,7 @@ fn error_rate(judge: &mut Judge<'_, '_>, at: &KeyPath, share: f64) -> Option<f64
     judge.object(
         at,
         Complaint::new(
-            format!("`{at}` can't be `{}`: {why}", write_share(share)),
+            format!("`{at}` can't be `{}`: {why}", Share::from_ratio(share)),
             "write more than `0%` and less than `50%`, such as `1%`",
         ),
     );
@@ -254,7 +254,7 @@ fn declared(
 ) -> Option<AnalysisCheck> {
     let name = raw.name.clone().and_then(|name| unique(judge, at, name, beside, names));
     let plugin = plugin(judge, plugins, at, raw.plugin.clone(), beside);
-    let timeout = raw.timeout.map_or(QUERY_TIMEOUT, |timeout| timeout.0);
+    let timeout = raw.timeout.map_or(QUERY_TIMEOUT, agente_units::Span::duration);
     judge.longer_than_nothing(
         &at.key("timeout"),
         timeout,

@@ -9,9 +9,9 @@ use crate::raw::{
 };
 use crate::spelling::listed;
 use crate::tree::KeyPath;
-use crate::units::write_duration;
 use agente_engine::names::PluginName;
 use agente_engine::policy::{CheckMoment, CheckOf, CheckPolicy, Limits, Timeouts};
+use agente_units::Span;
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -166,7 +166,7 @@ fn policy(
         when: when.into_iter().map(CheckMoment::from).collect(),
         of,
         spec,
-        interval: limits.interval.0,
+        interval: limits.interval.duration(),
         timeout,
         healthy_after: limits.healthy_after,
         limits: Limits {
@@ -259,13 +259,13 @@ fn moments(
 
 /// Judges rhythm and timeout, and tells the timeout.
 fn limits(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits) -> Duration {
-    let interval = raw.interval.0;
+    let interval = raw.interval.duration();
     judge.longer_than_nothing(
         &at.key("interval"),
         interval,
         "write a time such as `interval = \"1s\"`",
     );
-    let Some(timeout) = raw.timeout.map(|timeout| timeout.0) else {
+    let Some(timeout) = raw.timeout.map(agente_units::Span::duration) else {
         return interval.max(SHORTEST_DEFAULT_TIMEOUT);
     };
     judge.longer_than_nothing(
@@ -274,7 +274,7 @@ fn limits(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits) -> Duration 
         "write a time such as `timeout = \"1s\"`",
     );
     if timeout > interval && !interval.is_zero() {
-        let (long, short) = (write_duration(timeout), write_duration(interval));
+        let (long, short) = (Span::from(timeout), Span::from(interval));
         let message = format!(
             "the timeout of {long} is longer than the interval of {short}: the next question \
              would be due before the last one ends"
@@ -300,7 +300,7 @@ fn in_time(
     when: &[RawMoment],
     around: &Around,
 ) {
-    let needed = raw.interval.0.saturating_mul(raw.healthy_after.saturating_sub(1));
+    let needed = raw.interval.duration().saturating_mul(raw.healthy_after.saturating_sub(1));
     let steps = [
         (RawMoment::Ready, "healthy", around.timeouts.healthy),
         (RawMoment::Validate, "validate", around.timeouts.validate),
@@ -309,8 +309,7 @@ fn in_time(
         .into_iter()
         .find(|(moment, _, limit)| when.contains(moment) && needed >= *limit && !limit.is_zero());
     if let Some((_, step, limit)) = short {
-        let (needed, limit, interval) =
-            (write_duration(needed), write_duration(limit), write_duration(raw.interval.0));
+        let (needed, limit, interval) = (Span::from(needed), Span::from(limit), raw.interval);
         let message = format!(
             "{} healthy answers {interval} apart take {needed}, and `timeouts.{step}` is {limit}",
             raw.healthy_after
@@ -332,8 +331,7 @@ fn in_time(
         when.contains(&RawMoment::Analysis) && needed >= *watched && !needed.is_zero()
     });
     if let Some(stage) = stage {
-        let (needed, stage, interval) =
-            (write_duration(needed), write_duration(stage), write_duration(raw.interval.0));
+        let (needed, stage, interval) = (Span::from(needed), Span::from(stage), raw.interval);
         let message = format!(
             "{} healthy answers {interval} apart take {needed}, and the shortest stage of the \
              strategy lasts {stage}",
@@ -470,10 +468,10 @@ fn endpoint_spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawEndpointTable)
     if let Some(latency) = raw.max_latency {
         judge.longer_than_nothing(
             &at.key("max_latency"),
-            latency.0,
+            latency.duration(),
             "write a time such as `max_latency = \"500ms\"`",
         );
-        spec.insert("max_latency".to_owned(), Json::from(write_duration(latency.0)));
+        spec.insert("max_latency".to_owned(), Json::from(latency.to_string()));
     }
     sound.then_some(Json::Object(spec))
 }

@@ -4,10 +4,10 @@ use super::Judge;
 use crate::problem::Complaint;
 use crate::raw::{RawAnalysisCheck, RawMeasure, RawMost, RawQuery};
 use crate::tree::KeyPath;
-use crate::units::{parse_duration, parse_share, write_share};
 use agente_engine::names::PluginName;
 use agente_engine::policy::Measure;
 use agente_engine::ports::MetricQuery;
+use agente_units::{Share, Span};
 use serde_json::{Map, Value as Json};
 use std::time::Duration;
 
@@ -244,13 +244,13 @@ fn value(
 
 /// Judges the smallest additional share that must not be missed.
 fn detect(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysisCheck) -> Option<f64> {
-    let detect = raw.detect.map_or(DETECT, |detect| detect.0);
+    let detect = raw.detect.map_or(DETECT, agente_units::Share::ratio);
     let judged = if detect > 0.0 && detect < 1.0 {
         Ok(detect)
     } else {
         let message = format!(
             "`detect` can't be `{}`: it is the smallest additional share that must not be missed",
-            write_share(detect)
+            Share::from_ratio(detect)
         );
         Err(Complaint::new(message, "write more than `0%` and less than `100%`, such as `1%`"))
     };
@@ -260,7 +260,7 @@ fn detect(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysisCheck) -> Op
 fn greatest_share(most: &RawMost) -> Result<f64, Complaint> {
     let fix = "write the greatest share of failed requests in percent, such as `max = \"5%\"`";
     match most {
-        RawMost::Text(text) => match parse_share(text) {
+        RawMost::Text(text) => match text.parse().map(Share::ratio) {
             Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
             Ok(share) if share <= 0.0 => Err(Complaint::new(
                 "no number of requests can prove that none fails, so `0%` would never be passed",
@@ -270,11 +270,11 @@ fn greatest_share(most: &RawMost) -> Result<f64, Complaint> {
                 "a `max` of `100%` limits nothing",
                 "write less, or leave `max` out",
             )),
-            Err(complaint) => Err(complaint),
+            Err(misread) => Err(misread.into()),
         },
         RawMost::Number(number) if *number > 0.0 && *number < 1.0 => Err(Complaint::new(
             format!("`max` must be a share in percent here, not the number {number}"),
-            format!("write `max = \"{}\"`", write_share(*number)),
+            format!("write `max = \"{}\"`", Share::from_ratio(*number)),
         )),
         RawMost::Number(number) => Err(Complaint::new(
             format!("`max` must be a share in percent here, not the number {number}"),
@@ -285,7 +285,7 @@ fn greatest_share(most: &RawMost) -> Result<f64, Complaint> {
 
 fn greatest_duration(most: &RawMost) -> Result<Duration, Complaint> {
     match most {
-        RawMost::Text(text) => match parse_duration(text)? {
+        RawMost::Text(text) => match text.parse().map(Span::duration)? {
             Duration::ZERO => Err(Complaint::new(
                 "`max` can't be `0s`: no request takes no time",
                 "write a time such as `max = \"300ms\"`",

@@ -154,7 +154,7 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
     let probed = raw.probe.is_some() || judge.taken_out.contains("probe");
     let probe = raw.probe.and_then(|probe| probe::judge(judge, probe, ports));
     let extended = raw.analysis.as_ref().map_or(Duration::ZERO, |analysis| {
-        analysis.initial_delay.0.saturating_add(analysis.extend.0)
+        analysis.initial_delay.duration().saturating_add(analysis.extend.duration())
     });
     let strategy = strategy::judge(judge, raw.strategy, extended);
     let timeouts = strategy::timeouts(judge, &raw.timeouts);
@@ -194,7 +194,7 @@ pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judge
             keep_previous: strategy.keep_previous,
             timeouts,
             candidate_overrides: strategy.overrides,
-            min_free_disk_bytes: raw.disk.min_free.0,
+            min_free_disk_bytes: raw.disk.min_free.bytes(),
         },
         metrics,
         check_places,

@@ -55,14 +55,14 @@ pub(super) fn judge(
     }
     judge.longer_than_nothing(
         &at.key("timeout"),
-        raw.timeout.0,
+        raw.timeout.duration(),
         "write a time such as `timeout = \"5s\"`",
     );
-    let baseline = raw.baseline.0;
+    let baseline = raw.baseline.duration();
     if !baseline.is_zero() && baseline < SHORTEST_BASELINE {
         let message = format!(
             "a baseline of {} is too short to tell whether the stable release fails",
-            crate::units::write_duration(baseline)
+            agente_units::Span::from(baseline)
         );
         judge.object(
             &at.key("baseline"),
@@ -83,7 +83,7 @@ pub(super) fn judge(
         host,
         ca,
         rate: raw.rate,
-        timeout: raw.timeout.0,
+        timeout: raw.timeout.duration(),
         post_path,
         baseline,
         budget: raw.budget,

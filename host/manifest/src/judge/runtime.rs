@@ -128,7 +128,7 @@ fn process(judge: &mut Judge<'_, '_>, raw: RawProcess) -> Option<Runtime> {
         instances: raw.instances,
         ports: ports?,
         env,
-        stop_grace: raw.stop_grace.0,
+        stop_grace: raw.stop_grace.duration(),
     };
     Some(Runtime {
         artifact: ArtifactSource::File(path?),
@@ -215,9 +215,11 @@ fn docker(judge: &mut Judge<'_, '_>, raw: RawDocker) -> Option<Runtime> {
         (Some(_), Some(_)) | (None, None) => None,
     };
     volumes(judge, &at.key("volumes"), &raw.volumes);
-    if let Some(memory) = raw.memory.filter(|memory| memory.0 < LEAST_MEMORY_BYTES) {
-        let message =
-            format!("a container can't run in {} bytes: Docker asks for at least 6MiB", memory.0);
+    if let Some(memory) = raw.memory.filter(|memory| memory.bytes() < LEAST_MEMORY_BYTES) {
+        let message = format!(
+            "a container can't run in {} bytes: Docker asks for at least 6MiB",
+            memory.bytes()
+        );
         judge.object(
             &at.key("memory"),
             Complaint::new(message, "write a limit such as `memory = \"256MiB\"`"),
@@ -238,9 +240,9 @@ fn docker(judge: &mut Judge<'_, '_>, raw: RawDocker) -> Option<Runtime> {
         reach,
         env,
         volumes: raw.volumes,
-        memory_bytes: raw.memory.map(|memory| memory.0),
+        memory_bytes: raw.memory.map(agente_units::Size::bytes),
         init: raw.init,
-        stop_grace: raw.stop_grace.0,
+        stop_grace: raw.stop_grace.duration(),
     };
     Some(Runtime {
         artifact: ArtifactSource::Image(image?),

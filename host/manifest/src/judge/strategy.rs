@@ -47,7 +47,7 @@ pub(super) fn judge(
     let kind = kind(judge, &at, &raw);
     let shortest_pause = shortest_pause(judge, &at, &kind, extended);
     let drain = DrainPolicy {
-        timeout: raw.drain.timeout.0,
+        timeout: raw.drain.timeout.duration(),
         on_timeout: raw.drain.on_timeout.into(),
         accept_weak_evidence: raw.drain.accept_weak_evidence,
     };
@@ -62,7 +62,7 @@ pub(super) fn judge(
     JudgedStrategy {
         kind,
         on_open: raw.on_open.into(),
-        bake: raw.bake.0,
+        bake: raw.bake.duration(),
         keep_previous: raw.keep_previous.0,
         drain,
         overrides,
@@ -100,7 +100,7 @@ fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy) -> Strategy 
         }
         RawStrategyKind::Canary => {
             judge.belong(at, "RawStrategy", "canary");
-            let pause = raw.pause.map_or(CANARY_PAUSE, |pause| pause.0);
+            let pause = raw.pause.map_or(CANARY_PAUSE, agente_units::Span::duration);
             let stages = match (&raw.stages, weights) {
                 (Some(stages), _) => declared_stages(judge, &at.key("stages"), stages, pause),
                 (None, Some(weights)) => {
@@ -154,7 +154,7 @@ fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy) -> Strategy 
             Strategy::Rolling {
                 max_surge,
                 max_unavailable,
-                pause: raw.pause.map_or(ROLLING_PAUSE, |pause| pause.0),
+                pause: raw.pause.map_or(ROLLING_PAUSE, agente_units::Span::duration),
             }
         }
     }
@@ -209,7 +209,11 @@ fn declared_stages(
         }
         stages.push((
             at.key("weight"),
-            Stage { weight, pause: stage.pause.map_or(usual, |pause| pause.0), wait: stage.wait },
+            Stage {
+                weight,
+                pause: stage.pause.map_or(usual, agente_units::Span::duration),
+                wait: stage.wait,
+            },
         ));
     }
     stages
@@ -340,13 +344,13 @@ fn override_value(what: &str, value: &str) -> Result<(), Complaint> {
 pub(super) fn timeouts(judge: &mut Judge<'_, '_>, raw: &RawTimeouts) -> Timeouts {
     let at = KeyPath::of("timeouts");
     let all = [
-        ("preflight", raw.preflight.0),
-        ("launch", raw.launch.0),
-        ("healthy", raw.healthy.0),
-        ("shift", raw.shift.0),
-        ("validate", raw.validate.0),
-        ("undo", raw.undo.0),
-        ("decide", raw.decide.0),
+        ("preflight", raw.preflight.duration()),
+        ("launch", raw.launch.duration()),
+        ("healthy", raw.healthy.duration()),
+        ("shift", raw.shift.duration()),
+        ("validate", raw.validate.duration()),
+        ("undo", raw.undo.duration()),
+        ("decide", raw.decide.duration()),
     ];
     for (key, duration) in all {
         judge.longer_than_nothing(
@@ -356,12 +360,12 @@ pub(super) fn timeouts(judge: &mut Judge<'_, '_>, raw: &RawTimeouts) -> Timeouts
         );
     }
     Timeouts {
-        preflight: raw.preflight.0,
-        launch: raw.launch.0,
-        healthy: raw.healthy.0,
-        shift: raw.shift.0,
-        validate: raw.validate.0,
-        undo: raw.undo.0,
-        decide: raw.decide.0,
+        preflight: raw.preflight.duration(),
+        launch: raw.launch.duration(),
+        healthy: raw.healthy.duration(),
+        shift: raw.shift.duration(),
+        validate: raw.validate.duration(),
+        undo: raw.undo.duration(),
+        decide: raw.decide.duration(),
     }
 }

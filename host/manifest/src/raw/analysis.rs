@@ -1,8 +1,8 @@
 //! `[analysis]` as it is written.
 
 use super::policy::seconds;
-use crate::units::{DurationText, ShareText};
 use agente_engine::policy::{OnOutage, OnUndecided};
+use agente_units::{Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -15,20 +15,20 @@ pub(crate) struct RawAnalysis {
     /// From the start of one look at the numbers to the start of the next. One rhythm for all
     /// measures.
     #[schemars(example = &"10s")]
-    pub(crate) interval: DurationText,
+    pub(crate) interval: Span,
     /// How long after a shift the first look comes: until the first numbers are there.
     #[schemars(example = &"15s")]
-    pub(crate) initial_delay: DurationText,
+    pub(crate) initial_delay: Span,
     /// How often a release that is as good as the stable one may be taken back: over all measures
     /// and looks before promote together, and once more in the bake.
     #[schemars(example = &"0.1%")]
-    pub(crate) false_alarm: ShareText,
+    pub(crate) false_alarm: Share,
     /// How often a release that is worse by a measure's `detect` may pass a stage.
     #[schemars(example = &"5%")]
-    pub(crate) missed: ShareText,
+    pub(crate) missed: Share,
     /// How long beyond its pause a stage waits for a decision.
     #[schemars(example = &"30m")]
-    pub(crate) extend: DurationText,
+    pub(crate) extend: Span,
     /// What happens then: `unwind` takes the new release back, `ask` waits for `agente-host
     /// promote` or `agente-host abort` for at most `timeouts.decide`.
     #[schemars(example = &"ask")]
@@ -46,7 +46,7 @@ pub(crate) struct RawAnalysis {
     pub(crate) fallback: Option<Vec<String>>,
     /// How far back the stable release is read in preflight, to see that there are numbers at all.
     #[schemars(example = &"15m")]
-    pub(crate) lookback: DurationText,
+    pub(crate) lookback: Span,
     /// The measures. At least one.
     pub(crate) checks: Vec<RawAnalysisCheck>,
 }
@@ -56,8 +56,8 @@ impl Default for RawAnalysis {
         Self {
             interval: seconds(1),
             initial_delay: seconds(0),
-            false_alarm: ShareText(0.01),
-            missed: ShareText(0.01),
+            false_alarm: Share::from_ratio(0.01),
+            missed: Share::from_ratio(0.01),
             extend: seconds(300),
             on_undecided: RawOnUndecided::Unwind,
             on_outage: RawOnOutage::Hold,
@@ -187,7 +187,7 @@ pub(crate) struct RawAnalysisCheck {
     /// it: `1%`.
     #[schemars(example = &"0.5%", extend("x-kinds" = ["errors"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) detect: Option<ShareText>,
+    pub(crate) detect: Option<Share>,
     /// `value`: how many healthy looks in a row pass it. Without it: 3.
     #[schemars(range(min = 1, max = 1000), example = 5, extend("x-kinds" = ["value"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,7 +195,7 @@ pub(crate) struct RawAnalysisCheck {
     /// How long one query may take; then the look is `errored`. Without it: `5s`.
     #[schemars(example = &"2s")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout: Option<DurationText>,
+    pub(crate) timeout: Option<Span>,
     /// How many unhealthy looks are tolerated in all; one more takes the new release back. Without
     /// it: 0 for `errors` and `latency`, 2 for `value`.
     #[schemars(range(min = 0, max = 1000), example = 1)]

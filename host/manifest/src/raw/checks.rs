@@ -1,7 +1,7 @@
 //! `[[checks]]` and `[health]` as they are written.
 
-use crate::units::DurationText;
 use agente_engine::policy::{CheckMoment, CheckOf};
+use agente_units::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -112,12 +112,12 @@ impl Default for RawCheck {
 pub(crate) struct RawLimits {
     /// From the start of one question to the start of the next.
     #[schemars(example = &"500ms")]
-    pub(crate) interval: DurationText,
+    pub(crate) interval: Span,
     /// How long one question may take; then its answer is `errored`. Without it: the interval, at
     /// least `1s`.
     #[schemars(example = &"500ms")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout: Option<DurationText>,
+    pub(crate) timeout: Option<Span>,
     /// How many healthy answers in a row make it healthy.
     #[schemars(range(min = 1, max = 1000), example = 3)]
     pub(crate) healthy_after: u32,
@@ -141,7 +141,7 @@ pub(crate) struct RawLimits {
 impl Default for RawLimits {
     fn default() -> Self {
         Self {
-            interval: DurationText(std::time::Duration::from_secs(1)),
+            interval: Span::seconds(1),
             timeout: None,
             healthy_after: 2,
             unhealthy_limit: 2,
@@ -207,7 +207,7 @@ pub(crate) struct RawEndpointTable {
     /// How long the answer may take.
     #[schemars(example = &"500ms")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_latency: Option<DurationText>,
+    pub(crate) max_latency: Option<Span>,
     /// The `Host` header instead of the backend's address.
     #[schemars(example = &"shop.example")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,13 +1,12 @@
 //! `[probe]`, `[timeouts]` and `[disk]` as they are written.
 
-use crate::units::{DurationText, SizeText};
 use agente_engine::policy::FailingBaseline;
+use agente_units::{Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
-pub(super) fn seconds(seconds: u64) -> DurationText {
-    DurationText(Duration::from_secs(seconds))
+pub(super) fn seconds(seconds: u64) -> Span {
+    Span::seconds(seconds)
 }
 
 /// Our own requests from outside.
@@ -36,14 +35,14 @@ pub(crate) struct RawProbe {
     pub(crate) rate: f64,
     /// How long one request may take until it counts as failed.
     #[schemars(example = &"2s")]
-    pub(crate) timeout: DurationText,
+    pub(crate) timeout: Span,
     /// A path that may be sent POST requests; without it none are sent.
     #[schemars(example = &"/api/echo")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) post_path: Option<String>,
     /// How long the stable release is watched first: at least `5s`, or `0s` for not at all.
     #[schemars(example = &"10s")]
-    pub(crate) baseline: DurationText,
+    pub(crate) baseline: Span,
     /// How many failed requests are tolerated.
     #[schemars(example = 3)]
     pub(crate) budget: u64,
@@ -125,26 +124,26 @@ impl From<RawFailingBaseline> for FailingBaseline {
 pub(crate) struct RawTimeouts {
     /// Preflight, all of it.
     #[schemars(example = &"1m")]
-    pub(crate) preflight: DurationText,
+    pub(crate) preflight: Span,
     /// Starting all backends.
     #[schemars(example = &"2m")]
-    pub(crate) launch: DurationText,
+    pub(crate) launch: Span,
     /// From started to healthy.
     #[schemars(example = &"5m")]
-    pub(crate) healthy: DurationText,
+    pub(crate) healthy: Span,
     /// From the command to shift until the proof that it is in force.
     #[schemars(example = &"1m")]
-    pub(crate) shift: DurationText,
+    pub(crate) shift: Span,
     /// The checks after the shift.
     #[schemars(example = &"2m")]
-    pub(crate) validate: DurationText,
+    pub(crate) validate: Span,
     /// Taking one step back, with all its attempts.
     #[schemars(example = &"2m")]
-    pub(crate) undo: DurationText,
+    pub(crate) undo: Span,
     /// How long a person is waited for, where a stage waits for `promote` or is undecided; then
     /// the deployment is unwound.
     #[schemars(example = &"1h")]
-    pub(crate) decide: DurationText,
+    pub(crate) decide: Span,
 }
 
 impl Default for RawTimeouts {
@@ -167,11 +166,11 @@ impl Default for RawTimeouts {
 pub(crate) struct RawDisk {
     /// The space that must be free on the file system of the store.
     #[schemars(example = &"2GiB")]
-    pub(crate) min_free: SizeText,
+    pub(crate) min_free: Size,
 }
 
 impl Default for RawDisk {
     fn default() -> Self {
-        Self { min_free: SizeText(500 << 20) }
+        Self { min_free: Size::mebibytes(500) }
     }
 }

@@ -1,10 +1,10 @@
 //! `[runtime]` as it is written.
 
-use crate::units::{DurationText, PortsText, SizeText};
+use crate::forms::PortsText;
+use agente_units::{Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// How the service runs: exactly one of these tables.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -49,7 +49,7 @@ pub(crate) struct RawProcess {
     pub(crate) env: BTreeMap<String, RawEnvValue>,
     /// How long a backend may take to stop after SIGTERM until it is killed.
     #[schemars(example = &"10s")]
-    pub(crate) stop_grace: DurationText,
+    pub(crate) stop_grace: Span,
 }
 
 impl Default for RawProcess {
@@ -60,7 +60,7 @@ impl Default for RawProcess {
             instances: 1,
             ports: None,
             env: BTreeMap::new(),
-            stop_grace: DurationText(Duration::from_secs(10)),
+            stop_grace: Span::seconds(10),
         }
     }
 }
@@ -106,14 +106,14 @@ pub(crate) struct RawDocker {
     /// The memory limit of a container; none without it.
     #[schemars(example = &"256MiB")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) memory: Option<SizeText>,
+    pub(crate) memory: Option<Size>,
     /// Whether the engine's small init runs as process 1, so that signals arrive and zombies are
     /// reaped.
     #[schemars(example = false)]
     pub(crate) init: bool,
     /// How long a container may take from its stop signal until it is killed.
     #[schemars(example = &"10s")]
-    pub(crate) stop_grace: DurationText,
+    pub(crate) stop_grace: Span,
     /// The engine's socket, an absolute path. Without it `DOCKER_HOST` and then the usual place
     /// are tried. It is not part of a release.
     #[schemars(example = &"/run/user/1000/docker.sock")]
@@ -134,7 +134,7 @@ impl Default for RawDocker {
             volumes: Vec::new(),
             memory: None,
             init: true,
-            stop_grace: DurationText(Duration::from_secs(10)),
+            stop_grace: Span::seconds(10),
             socket: None,
         }
     }

@@ -1,9 +1,10 @@
 //! `[strategy]` as it is written.
 
 use super::policy::seconds;
-use crate::units::{DurationText, KeepText};
+use crate::forms::KeepText;
 use agente_engine::policy::{KeepPrevious, OnDrainTimeout, OnOpen, SplitBy};
 use agente_engine::route::OverrideBy;
+use agente_units::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ pub(crate) struct RawStrategy {
     /// (`rolling`). Without it: `30s` for `canary`, `10s` for `rolling`.
     #[schemars(example = &"2m", extend("x-kinds" = ["canary", "rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pause: Option<DurationText>,
+    pub(crate) pause: Option<Span>,
     /// By what a canary splits requests: by the target's own `weight`, or by how many `instances`
     /// of the new release stand among those of the old one, for a target without weights.
     /// Without it: `weight`.
@@ -55,7 +56,7 @@ pub(crate) struct RawStrategy {
     pub(crate) on_open: RawOnOpen,
     /// How long the new release is watched after promote; the way back stays open meanwhile.
     #[schemars(example = &"5m")]
-    pub(crate) bake: DurationText,
+    pub(crate) bake: Span,
     /// How long the old side stands by at weight 0, ready for a rollback in seconds:
     /// `"until-next"` (until the next deployment), a duration, or `"none"`. It has no effect with
     /// `rolling`, which leaves no whole side to go back to.
@@ -132,7 +133,7 @@ pub(crate) struct RawStage {
     /// `[strategy]`.
     #[schemars(example = &"10m")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pause: Option<DurationText>,
+    pub(crate) pause: Option<Span>,
     /// Whether the next share waits for `agente-host promote`.
     #[schemars(example = true)]
     pub(crate) wait: bool,
@@ -166,7 +167,7 @@ impl From<RawOnOpen> for OnOpen {
 pub(crate) struct RawDrain {
     /// How long. Longer than the longest request, or nothing is retired in time.
     #[schemars(example = &"2m")]
-    pub(crate) timeout: DurationText,
+    pub(crate) timeout: Span,
     /// What happens then: `keep` keeps the old side and says so, `cut` retires it and reports what
     /// was cut.
     #[schemars(example = &"cut")]
