@@ -17,7 +17,7 @@ use agente_engine::names::{
     BackendId, EnvironmentName, PluginName, ReleaseNumber, Scope, ServiceName,
 };
 use agente_engine::ports::{
-    CommandOutput, CommandSpec, Commands, ConnectionInfo, PluginMemory, ProcessError, ProcessInfo,
+    CommandOutput, CommandSpec, Commands, ConnectionInfo, Memory, ProcessError, ProcessInfo,
     ProcessTarget, SecretValue, Secrets,
 };
 use agente_engine::route::{Backend, Slot};
@@ -91,7 +91,7 @@ impl Secrets for World {
 }
 
 #[async_trait]
-impl PluginMemory for World {
+impl Memory for World {
     async fn get(
         &self,
         _plugin: &str,
@@ -182,7 +182,7 @@ async fn load(
     let effects = Effects {
         commands: Arc::clone(&world) as Arc<dyn Commands>,
         secrets: Arc::clone(&world) as Arc<dyn Secrets>,
-        memory: Arc::clone(&world) as Arc<dyn PluginMemory>,
+        memory: Arc::clone(&world) as Arc<dyn Memory>,
         audit: Arc::clone(&world) as Arc<dyn Audit>,
         log: world,
         variables: BTreeMap::new(),

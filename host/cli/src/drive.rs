@@ -12,8 +12,9 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Entry, Outcome};
 use agente_engine::names::DeploymentId;
 use agente_engine::plan::Plan;
+use agente_engine::ports::{Lease, Mailbox};
 use agente_engine::state::ServiceState;
-use agente_store::{EmbeddedStore, Lease};
+use agente_store::EmbeddedStore;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(crate) enum Work {
 /// What deployments are driven with.
 pub(crate) struct Driver<'a> {
     pub(crate) session: &'a Session,
-    pub(crate) lease: &'a Lease,
+    pub(crate) lease: &'a dyn Lease,
     pub(crate) output: &'a Output,
     /// The first asks for an abort, the same once more leaves at once. None where something bad is
     /// being taken back: whoever asked for that hears them afterwards.

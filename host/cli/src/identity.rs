@@ -1,7 +1,8 @@
 //! Who runs this program, for journal, lease and mailbox.
 
 use agente_engine::names::{DeploymentId, Timestamp};
-use agente_store::Holder;
+use agente_engine::ports::Holder;
+use agente_store::this_process;
 
 /// The user's name, or its number: who became root by `sudo`, else who this process belongs to.
 pub(crate) fn user() -> String {
@@ -23,7 +24,7 @@ fn name_of(number: u32) -> Option<String> {
 /// This process, as the holder of a lease.
 pub(crate) fn holder() -> Holder {
     let command: Vec<String> = std::env::args().collect();
-    Holder::this_process(user(), command.join(" "))
+    this_process(user(), command.join(" "))
 }
 
 /// `user@machine`.

@@ -5,18 +5,18 @@ use crate::identity;
 use crate::times;
 use agente_engine::attempt::Attempt;
 use agente_engine::names::{DeploymentId, Scope};
-use agente_store::{EmbeddedStore, Holding, Lease, LeaseError, Liveness, ProcessState};
+use agente_engine::ports::{Journal, Lease, LeaseError, Leases, Liveness};
 use std::time::Duration;
 
-/// How long a stopped owner that was killed may take to let go of its lock.
+/// How long an owner that was passed over, or killed, may take to let go.
 const LET_GO: Duration = Duration::from_secs(5);
 
 /// Takes the lease, waiting `wait` for it.
 pub(crate) async fn lease(
-    store: &EmbeddedStore,
+    store: &dyn Leases,
     scope: &Scope,
     wait: Option<Duration>,
-) -> Result<Lease, CliError> {
+) -> Result<Box<dyn Lease>, CliError> {
     if wait.is_some()
         && let Ok(Some(holding)) = store.holding(scope).await
         && holding.liveness != Liveness::Gone
@@ -38,29 +38,17 @@ fn held(error: LeaseError, scope: &Scope) -> CliError {
     error
 }
 
-/// Takes the lease away from an owner that does not answer. A stopped one is killed first: its
-/// plugin calls must not wake up later.
+/// Takes the lease away from an owner that does not answer.
 pub(crate) async fn take_over(
-    store: &EmbeddedStore,
+    store: &dyn Leases,
     scope: &Scope,
-    holding: &Holding,
-) -> Result<Lease, CliError> {
-    if holding.holder.process() == ProcessState::Stopped {
-        kill(holding.holder.pid);
-    }
+) -> Result<Box<dyn Lease>, CliError> {
     store.take_over(scope, identity::holder(), LET_GO).await.map_err(|error| held(error, scope))
-}
-
-fn kill(pid: u32) {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
-        return;
-    };
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 /// The open deployment of a scope, folded.
 pub(crate) async fn attempt(
-    store: &EmbeddedStore,
+    store: &dyn Journal,
     scope: &Scope,
 ) -> Result<Option<(DeploymentId, Attempt)>, CliError> {
     let Some(id) = store.open_deployment(scope).await? else { return Ok(None) };

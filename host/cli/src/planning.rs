@@ -8,7 +8,7 @@ use agente_engine::names::ReleaseNumber;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::planner::{self, Inputs};
 use agente_engine::policy::Policy;
-use agente_engine::ports::Runtime;
+use agente_engine::ports::{Releases, Runtime};
 use agente_engine::release::Release;
 use agente_engine::route::Backend;
 use agente_engine::state::ServiceState;

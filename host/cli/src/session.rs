@@ -8,7 +8,7 @@ use crate::store::{open_existing_store, open_store, scratch_store};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::plan::PluginInUse;
 use agente_engine::policy::Policy;
-use agente_engine::ports::{Commands, PluginMemory, Runtime, Secrets};
+use agente_engine::ports::{Commands, Memory, Releases, Runtime, Secrets};
 use agente_engine::release::RuntimeSpec;
 use agente_engine::route::Backend;
 use agente_manifest::{Manifest, Overrides};
@@ -146,7 +146,7 @@ impl Base {
         let in_containers =
             docker.map(|docker| Arc::new(ContainerCommands::new(docker)) as Arc<dyn Commands>);
         let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, in_containers));
-        let memory: Arc<dyn PluginMemory> = Arc::new(store.clone());
+        let memory: Arc<dyn Memory> = Arc::new(store.clone());
         let calls: Arc<CallCounter> = Arc::default();
         let audit: Arc<dyn Audit> = Arc::<CallCounter>::clone(&calls);
         let effects = Effects {

@@ -67,7 +67,9 @@ impl<'a> Ports<'a> {
             checks: &self.checks,
             metrics: &self.measures,
             prober: self.prober.as_ref().map(|prober| prober as &dyn Prober),
-            store: &self.session.base.store,
+            journal: &self.session.base.store,
+            mailbox: &self.session.base.store,
+            targets: &self.session.base.store,
             clock: &self.clock,
             observer,
         }

@@ -143,6 +143,11 @@ impl Attempt {
         Ok(())
     }
 
+    /// The number that its next entry gets.
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// The first step that is not done.
     pub fn next_step(&self) -> Option<usize> {
         self.steps.iter().position(|state| !matches!(state, StepState::Done(_)))

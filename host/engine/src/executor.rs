@@ -19,8 +19,8 @@ use crate::journal::{DecisionKind, Entry, Event, Outcome};
 use crate::names::Timestamp;
 use crate::plan::Plan;
 use crate::ports::{
-    AppendError, Clock, Fence, Finding, HealthCheck, MetricSource, Observer, Prober, Progress,
-    Runtime, Store, TrafficSwitcher,
+    AppendError, Clock, Fence, Finding, HealthCheck, Journal, Mailbox, MetricSource, Observer,
+    Prober, Progress, Runtime, TargetLocks, TrafficSwitcher,
 };
 use crate::route::{Routes, Slot};
 use crate::state::ServiceState;
@@ -43,8 +43,12 @@ pub struct World<'a> {
     pub metrics: &'a dyn MetricSource,
     /// Our outside requests, where the policy has them.
     pub prober: Option<&'a dyn Prober>,
-    /// Journal, mailbox and target locks.
-    pub store: &'a dyn Store,
+    /// Remembers what was done.
+    pub journal: &'a dyn Journal,
+    /// Brings decisions.
+    pub mailbox: &'a dyn Mailbox,
+    /// Whose turn it is at the target.
+    pub targets: &'a dyn TargetLocks,
     /// Time.
     pub clock: &'a dyn Clock,
     /// Who watches.
@@ -81,7 +85,7 @@ pub async fn begin(
 ) -> Result<Outcome, Halt> {
     let opened = Event::Opened { plan: Box::new(plan.clone()) };
     let mut run = Run::new(world, fence, Attempt::opened(plan), state);
-    if let Err(unwritten) = run.append_unfolded(&opened).await {
+    if let Err(unwritten) = run.append_unfolded(0, opened).await {
         return Err(run.halt(unwritten).await);
     }
     run.finish().await
@@ -190,21 +194,20 @@ impl<'a> Run<'a> {
     async fn append(&mut self, event: Event) -> Result<(), Unwritten> {
         let mut after = self.attempt.clone();
         after.apply(&event).map_err(Unwritten::Damaged)?;
-        self.append_unfolded(&event).await?;
+        self.append_unfolded(self.attempt.next_sequence(), event).await?;
         self.attempt = after;
         Ok(())
     }
 
-    async fn append_unfolded(&mut self, event: &Event) -> Result<(), Unwritten> {
-        let state = self.state.after(&self.attempt.plan, event, self.hands.world.clock.now());
-        self.hands
-            .world
-            .store
-            .append(&self.attempt.plan.id, self.hands.fence, event, &state)
-            .await
-            .map_err(Unwritten::Store)?;
+    /// Numbers and dates an event, and makes it durable with the state that follows from it.
+    async fn append_unfolded(&mut self, sequence: u64, event: Event) -> Result<(), Unwritten> {
+        let Hands { world, fence, .. } = &self.hands;
+        let deployment = self.attempt.plan.id.clone();
+        let entry = Entry { sequence, at: world.clock.now(), deployment, event };
+        let state = self.state.after(&self.attempt.plan, &entry.event, entry.at);
+        world.journal.append(*fence, &entry, &state).await.map_err(Unwritten::Store)?;
+        world.observer.tell(Progress::Journaled { event: Box::new(entry.event) });
         self.state = state;
-        self.hands.world.observer.tell(Progress::Journaled { event: Box::new(event.clone()) });
         Ok(())
     }
 
@@ -213,6 +216,9 @@ impl<'a> Run<'a> {
         match unwritten {
             Unwritten::Damaged(damage) => Halt::Damaged(damage),
             Unwritten::Store(fenced @ AppendError::Fenced { .. }) => Halt::LeaseLost(fenced),
+            Unwritten::Store(AppendError::OutOfOrder { expected, found }) => {
+                Halt::Damaged(JournalDamage::Sequence { expected, found })
+            }
             Unwritten::Store(AppendError::Unavailable(fault)) => Halt::JournalUnavailable {
                 fault,
                 routes_restored: self.restore_acknowledged().await,
@@ -341,7 +347,7 @@ impl<'a> Run<'a> {
             let decisions = self
                 .hands
                 .world
-                .store
+                .mailbox
                 .decisions(&self.attempt.plan.id, self.attempt.last_decision)
                 .await
                 .unwrap_or_default();

@@ -1,8 +1,8 @@
 //! What is written down: events. State is folded from them, never stored in them.
 
 use crate::fault::Fault;
-use crate::names::{DeploymentId, ReleaseNumber, Timestamp};
-use crate::plan::Plan;
+use crate::names::{DeploymentId, ReleaseNumber, Scope, Timestamp};
+use crate::plan::{DeploymentKind, Plan};
 use crate::step::StepEvent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -108,4 +108,45 @@ pub struct Entry {
     pub deployment: DeploymentId,
     /// What happened.
     pub event: Event,
+}
+
+/// One deployment, as `history` shows it: what its entries say in short.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct HistoryRow {
+    /// The deployment.
+    pub id: DeploymentId,
+    pub scope: Scope,
+    pub kind: DeploymentKind,
+    /// The release that it deployed.
+    pub release: ReleaseNumber,
+    /// What that release runs, in short.
+    pub artifact: String,
+    pub by: String,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// When it ended; none while it is open.
+    pub closed: Option<Timestamp>,
+    /// How it ended; none while it is open.
+    pub outcome: Option<Outcome>,
+}
+
+/// What a walk along a scope's chain of entries found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainState {
+    /// Every entry fits the one before it, and the state follows from the newest.
+    Intact {
+        /// How many there are.
+        entries: u64,
+        /// The newest one's hash in hexadecimal, to be compared with a copy kept elsewhere.
+        head: String,
+    },
+    /// Something was changed, removed or put in.
+    Broken {
+        /// The first position within the scope, from 1, that doesn't fit.
+        position: u64,
+        /// The deployment of the entry there, if there is one.
+        deployment: Option<DeploymentId>,
+        /// What doesn't fit, in words.
+        message: String,
+    },
 }

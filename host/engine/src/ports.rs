@@ -5,24 +5,38 @@
 //! and must then end in the same state; nothing here retries on its own unless it says so.
 
 mod clock;
+mod figures;
 mod health;
+mod history;
+mod journal;
+mod leases;
+mod mailbox;
+mod memory;
 mod metrics;
 mod observer;
 mod plugins;
 mod probe;
+mod releases;
 mod runtime;
-mod store;
+mod targets;
 mod traffic;
 
 pub use clock::Clock;
+pub use figures::{Figures, PluginCalls, RunFigures, RunRow};
 pub use health::HealthCheck;
+pub use history::History;
+pub use journal::{AppendError, Journal};
+pub use leases::{Fence, Holder, Holding, Lease, LeaseError, Leases, Liveness};
+pub use mailbox::Mailbox;
+pub use memory::Memory;
 pub use metrics::{MetricQuery, MetricSource, Reading, Series, Wanted};
 pub use observer::{Observer, Progress};
 pub use plugins::{
-    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, PluginMemory, ProcessError,
-    ProcessInfo, ProcessTarget, SecretValue, Secrets,
+    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, ProcessError, ProcessInfo,
+    ProcessTarget, SecretValue, Secrets,
 };
 pub use probe::{ProbeReport, Prober};
+pub use releases::Releases;
 pub use runtime::{BackendRole, BackendState, Finding, FindingResult, Launch, Retired, Runtime};
-pub use store::{AppendError, Fence, Store, TargetLock};
+pub use targets::{TargetLock, TargetLocks};
 pub use traffic::{Desired, Drained, Features, Observed, ObservedState, TrafficSwitcher};

@@ -1,6 +1,6 @@
 //! What is live: the state of one scope, folded from the journal.
 
-use crate::journal::Event;
+use crate::journal::{Entry, Event};
 use crate::names::{DeploymentId, ReleaseNumber, Timestamp};
 use crate::plan::Plan;
 use crate::route::{Backend, Routes, Slot};
@@ -60,6 +60,22 @@ impl Standing {
 }
 
 impl ServiceState {
+    /// The state that follows from all entries of a scope, in the order in which they were written.
+    /// A stored state is this, remembered.
+    pub fn fold<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> ServiceState {
+        let mut plan = None;
+        let mut state = ServiceState::default();
+        for Entry { at, event, .. } in entries {
+            if let Event::Opened { plan: opened } = event {
+                plan = Some(&**opened);
+            }
+            if let Some(plan) = plan {
+                state = state.after(plan, event, *at);
+            }
+        }
+        state
+    }
+
     /// The state after an entry of `plan`'s deployment; the only place where a service's state
     /// changes.
     #[must_use]

@@ -1,16 +1,16 @@
 //! Appending to the journal: the one place where entries, deployments and states are written.
 //!
-//! All of it is one transaction: the fence is compared, the entry is chained and inserted, the
-//! deployment's row opened or closed, the state replaced.
+//! All of it is one transaction: the fence and the entry's number are compared, the entry is
+//! chained and inserted, the deployment's row opened or closed, the state replaced.
 
-use crate::chain::{self, Link};
-use crate::clock;
-use crate::database::{Problem, from_sql, to_sql};
-use crate::faults;
-use crate::store::{EmbeddedStore, find_scope};
+use crate::database::Problem;
+use crate::link::{self, Link};
+use crate::numbers::{from_sql, to_sql};
+use crate::scopes;
+use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::journal::Event;
-use agente_engine::names::{DeploymentId, EnvironmentName, Scope, ServiceName};
+use agente_engine::journal::{Entry, Event};
+use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::plan::Plan;
 use agente_engine::ports::{AppendError, Fence};
 use agente_engine::state::ServiceState;
@@ -19,6 +19,8 @@ use sqlx::SqliteConnection;
 /// What is appended, ready to be written.
 struct Addition {
     deployment: DeploymentId,
+    sequence: u64,
+    at: i64,
     fence: Fence,
     /// The plan, if this is the first entry.
     opening: Option<Box<Plan>>,
@@ -31,6 +33,7 @@ struct Addition {
 /// Why an entry was not written.
 enum Refusal {
     Fenced(Scope),
+    OutOfOrder { expected: u64 },
     Problem(Problem),
 }
 
@@ -50,21 +53,23 @@ impl EmbeddedStore {
     /// Makes an entry and the state that follows from it durable, as one.
     pub(crate) async fn append_entry(
         &self,
-        deployment: &DeploymentId,
         fence: Fence,
-        event: &Event,
+        entry: &Entry,
         state: &ServiceState,
     ) -> Result<(), AppendError> {
-        let addition =
-            Addition::new(deployment, fence, event, state).map_err(AppendError::Unavailable)?;
+        let addition = Addition::new(fence, entry, state).map_err(AppendError::Unavailable)?;
         let written = self
             .database
             .write(move |connection| Box::pin(async move { addition.write(connection).await }))
             .await;
         written.map_err(|refusal| match refusal {
             Refusal::Fenced(scope) => AppendError::Fenced { scope, fence },
+            Refusal::OutOfOrder { expected } => {
+                AppendError::OutOfOrder { expected, found: entry.sequence }
+            }
             Refusal::Problem(problem) => {
-                let attempted = format!("the entry of deployment `{deployment}` was not written");
+                let attempted =
+                    format!("the entry of deployment `{}` was not written", entry.deployment);
                 AppendError::Unavailable(self.database.unwritable(&attempted, problem))
             }
         })
@@ -72,12 +77,8 @@ impl EmbeddedStore {
 }
 
 impl Addition {
-    fn new(
-        deployment: &DeploymentId,
-        fence: Fence,
-        event: &Event,
-        state: &ServiceState,
-    ) -> Result<Self, Fault> {
+    fn new(fence: Fence, entry: &Entry, state: &ServiceState) -> Result<Self, Fault> {
+        let Entry { sequence, at, deployment, event } = entry;
         let unwritable = |error| {
             internal(format!("the entry of deployment `{deployment}` can't be written as JSON"))
                 .because(&error)
@@ -98,9 +99,16 @@ impl Addition {
             | Event::TurnedBack { .. }
             | Event::Resumed { .. } => (None, None),
         };
-        let event = serde_json::to_string(event).map_err(unwritable)?;
-        let state = serde_json::to_string(state).map_err(unwritable)?;
-        Ok(Self { deployment: deployment.clone(), fence, opening, closing, event, state })
+        Ok(Self {
+            deployment: deployment.clone(),
+            sequence: *sequence,
+            at: to_sql(at.0),
+            fence,
+            opening,
+            closing,
+            event: serde_json::to_string(event).map_err(unwritable)?,
+            state: serde_json::to_string(state).map_err(unwritable)?,
+        })
     }
 
     async fn write(self, connection: &mut SqliteConnection) -> Result<(), Refusal> {
@@ -108,7 +116,7 @@ impl Addition {
         let (row, scope) = match (&known, &self.opening) {
             (Some(known), _) => (known.scope_row, known.scope.clone()),
             (None, Some(plan)) => {
-                let row = find_scope(connection, &plan.scope).await?;
+                let row = scopes::find(connection, &plan.scope).await?;
                 // Nobody ever held a lease of a scope without a row.
                 (row.ok_or_else(|| Refusal::Fenced(plan.scope.clone()))?, plan.scope.clone())
             }
@@ -129,19 +137,22 @@ impl Addition {
             return Err(Refusal::Fenced(scope));
         }
 
-        let (position, previous): (i64, Vec<u8>) =
-            sqlx::query_as("SELECT head_position, head_hash FROM scope WHERE id = ?")
-                .bind(row)
-                .fetch_one(&mut *connection)
-                .await?;
-        let state_digest = chain::state_digest(&self.state);
-        if self.is_repeated(connection, row, position, &state_digest).await? {
+        let state_digest = link::state_digest(&self.state);
+        if self.is_there(connection, &state_digest).await? {
             return Ok(());
         }
+        let (expected,): (i64,) =
+            sqlx::query_as("SELECT coalesce(max(sequence) + 1, 0) FROM entry WHERE deployment = ?")
+                .bind(&self.deployment.0)
+                .fetch_one(&mut *connection)
+                .await?;
+        let expected = from_sql(expected);
+        if self.sequence != expected {
+            return Err(Refusal::OutOfOrder { expected });
+        }
 
-        let at = to_sql(clock::now().0);
         match (known, &self.opening) {
-            (None, Some(plan)) => self.open(connection, row, plan, at).await?,
+            (None, Some(plan)) => self.open(connection, row, plan).await?,
             (Some(_), Some(_)) => {
                 return Err(internal(format!(
                     "deployment `{}` was opened before",
@@ -160,14 +171,14 @@ impl Addition {
         }
         if let Some(outcome) = &self.closing {
             let close = sqlx::query("UPDATE deployment SET closed = ?, outcome = ? WHERE id = ?")
-                .bind(at)
+                .bind(self.at)
                 .bind(outcome);
             close.bind(&self.deployment.0).execute(&mut *connection).await?;
         }
 
-        let (sequence,): (i64,) =
-            sqlx::query_as("SELECT coalesce(max(sequence) + 1, 0) FROM entry WHERE deployment = ?")
-                .bind(&self.deployment.0)
+        let (position, previous): (i64, Vec<u8>) =
+            sqlx::query_as("SELECT head_position, head_hash FROM scope WHERE id = ?")
+                .bind(row)
                 .fetch_one(&mut *connection)
                 .await?;
         let link = Link {
@@ -175,8 +186,8 @@ impl Addition {
             environment: scope.environment.as_str(),
             position: from_sql(position + 1),
             deployment: &self.deployment.0,
-            sequence: from_sql(sequence),
-            at: from_sql(at),
+            sequence: self.sequence,
+            at: from_sql(self.at),
             fence: self.fence.0,
             event: &self.event,
             state_digest: &state_digest,
@@ -189,8 +200,8 @@ impl Addition {
         .bind(row)
         .bind(position + 1)
         .bind(&self.deployment.0)
-        .bind(sequence)
-        .bind(at)
+        .bind(to_sql(self.sequence))
+        .bind(self.at)
         .bind(to_sql(self.fence.0))
         .bind(&self.event)
         .bind(state_digest.as_slice())
@@ -208,22 +219,20 @@ impl Addition {
         Ok(())
     }
 
-    /// Whether the same call was made just before: its caller did not hear the answer and asks
+    /// Whether the same call has succeeded before: its caller did not hear the answer and asks
     /// again.
-    async fn is_repeated(
+    async fn is_there(
         &self,
         connection: &mut SqliteConnection,
-        row: i64,
-        position: i64,
         state_digest: &[u8],
     ) -> Result<bool, sqlx::Error> {
         let same: Option<(i64,)> = sqlx::query_as(
-            "SELECT id FROM entry WHERE scope = ? AND position = ? AND deployment = ? AND fence = \
-             ? AND event = ? AND state_digest = ?",
+            "SELECT id FROM entry WHERE deployment = ? AND sequence = ? AND at = ? AND fence = ? \
+             AND event = ? AND state_digest = ?",
         )
-        .bind(row)
-        .bind(position)
         .bind(&self.deployment.0)
+        .bind(to_sql(self.sequence))
+        .bind(self.at)
         .bind(to_sql(self.fence.0))
         .bind(&self.event)
         .bind(state_digest)
@@ -247,7 +256,7 @@ impl Addition {
         let Some((scope_row, closed, service, environment)) = row else { return Ok(None) };
         Ok(Some(Known {
             scope_row,
-            scope: scope_of(service, environment)?,
+            scope: scopes::parse(service, environment)?,
             closed: closed.is_some(),
         }))
     }
@@ -257,7 +266,6 @@ impl Addition {
         connection: &mut SqliteConnection,
         row: i64,
         plan: &Plan,
-        at: i64,
     ) -> Result<(), Refusal> {
         let other: Option<(String,)> =
             sqlx::query_as("SELECT id FROM deployment WHERE scope = ? AND closed IS NULL")
@@ -285,7 +293,7 @@ impl Addition {
         .bind(to_sql(plan.release.number.0))
         .bind(plan.release.artifact.describe())
         .bind(&plan.by)
-        .bind(at)
+        .bind(self.at)
         .execute(connection)
         .await?;
         Ok(())
@@ -297,16 +305,6 @@ struct Known {
     scope_row: i64,
     scope: Scope,
     closed: bool,
-}
-
-/// Parses a scope's row.
-pub(crate) fn scope_of(service: String, environment: String) -> Result<Scope, Fault> {
-    let damaged =
-        |error| faults::unreadable_row("the name of a service or environment in the store", &error);
-    Ok(Scope {
-        service: ServiceName::new(service).map_err(damaged)?,
-        environment: EnvironmentName::new(environment).map_err(damaged)?,
-    })
 }
 
 fn internal(message: impl Into<String>) -> Fault {

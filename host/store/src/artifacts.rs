@@ -4,13 +4,14 @@
 //! only then moved to its name. What a run that was cut off left beside is swept away by the next
 //! one. Imports and pruning take turns.
 
-use crate::database::to_sql;
 use crate::directory::Access;
 use crate::faults;
 use crate::file_lock::{FileLock, FileLockError, LockKind};
+use crate::numbers::to_sql;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{Digest, ReleaseNumber};
+use agente_engine::ports::{History, Journal, Releases};
 use agente_engine::release::Artifact;
 use agente_engine::state::ServiceState;
 use sha2::{Digest as _, Sha256};

@@ -6,118 +6,24 @@
 
 mod rows;
 
-use crate::database::from_sql;
-use crate::store::{EmbeddedStore, find_scope};
+use crate::link::{self, Link, Linked};
+use crate::numbers::from_sql;
+use crate::scopes;
+use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
+use agente_engine::journal::ChainState;
 use agente_engine::names::{DeploymentId, Scope};
-use sha2::{Digest as _, Sha256};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, FromRow, Row as _};
-
-/// Begins the hashed bytes of an entry, so that they can't be mistaken for something else.
-const TAG: &str = "agente-host journal entry, version 1";
-
-/// What an entry's hash covers.
-#[derive(Clone, Copy)]
-pub(crate) struct Link<'a> {
-    pub(crate) service: &'a str,
-    pub(crate) environment: &'a str,
-    pub(crate) position: u64,
-    pub(crate) deployment: &'a str,
-    pub(crate) sequence: u64,
-    pub(crate) at: u64,
-    pub(crate) fence: u64,
-    pub(crate) event: &'a str,
-    pub(crate) state_digest: &'a [u8],
-}
-
-impl Link<'_> {
-    /// SHA-256 over the previous hash and the fields in the order above. Each text is preceded by
-    /// its length, so that no two entries give the same bytes.
-    pub(crate) fn hash(&self, previous: &[u8]) -> [u8; 32] {
-        let mut hasher = Sha256::new();
-        let mut text = |bytes: &[u8]| {
-            hasher.update((bytes.len() as u64).to_be_bytes());
-            hasher.update(bytes);
-        };
-        text(previous);
-        text(TAG.as_bytes());
-        text(self.service.as_bytes());
-        text(self.environment.as_bytes());
-        text(&self.position.to_be_bytes());
-        text(self.deployment.as_bytes());
-        text(&self.sequence.to_be_bytes());
-        text(&self.at.to_be_bytes());
-        text(&self.fence.to_be_bytes());
-        text(self.event.as_bytes());
-        text(self.state_digest);
-        hasher.finalize().into()
-    }
-}
-
-/// The digest by which an entry vouches for the state that follows from it.
-pub(crate) fn state_digest(state: &str) -> [u8; 32] {
-    Sha256::digest(state.as_bytes()).into()
-}
-
-/// What a walk along a scope's chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChainState {
-    /// Every entry fits the one before it, and the state follows from the newest.
-    Intact {
-        /// How many there are.
-        entries: u64,
-        /// The newest one's hash in hexadecimal, to be compared with a copy kept elsewhere.
-        head: String,
-    },
-    /// Something was changed, removed or put in.
-    Broken {
-        /// The first position within the scope, from 1, that doesn't fit.
-        position: u64,
-        /// The deployment of the entry there, if there is one.
-        deployment: Option<DeploymentId>,
-        /// What doesn't fit, in words.
-        message: String,
-    },
-}
-
-struct Row {
-    position: i64,
-    deployment: String,
-    sequence: i64,
-    at: i64,
-    fence: i64,
-    event: String,
-    state_digest: Vec<u8>,
-    previous_hash: Vec<u8>,
-    hash: Vec<u8>,
-}
-
-impl FromRow<'_, SqliteRow> for Row {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            position: row.try_get("position")?,
-            deployment: row.try_get("deployment")?,
-            sequence: row.try_get("sequence")?,
-            at: row.try_get("at")?,
-            fence: row.try_get("fence")?,
-            event: row.try_get("event")?,
-            state_digest: row.try_get("state_digest")?,
-            previous_hash: row.try_get("previous_hash")?,
-            hash: row.try_get("hash")?,
-        })
-    }
-}
+use sqlx::Connection;
 
 impl EmbeddedStore {
     /// Walks along the chain of a scope and reports the first entry that doesn't fit. Changes
     /// nothing.
-    pub async fn verify_chain(&self, scope: &Scope) -> Result<ChainState, Fault> {
+    pub(crate) async fn walk_chain(&self, scope: &Scope) -> Result<ChainState, Fault> {
         let walked = async {
             let mut connection = self.database.readers().acquire().await?;
             // One view of all of it, whoever appends meanwhile.
             let mut view = connection.begin().await?;
-            let Some(row) = find_scope(&mut view, scope).await? else { return Ok(None) };
+            let Some(row) = scopes::find(&mut view, scope).await? else { return Ok(None) };
             let head: (Option<String>, i64, Vec<u8>) =
                 sqlx::query_as("SELECT state, head_position, head_hash FROM scope WHERE id = ?")
                     .bind(row)
@@ -125,7 +31,8 @@ impl EmbeddedStore {
                     .await?;
             let columns = "SELECT position, deployment, sequence, at, fence, event, state_digest, \
                            previous_hash, hash FROM entry WHERE scope = ? ORDER BY position";
-            let entries: Vec<Row> = sqlx::query_as(columns).bind(row).fetch_all(&mut *view).await?;
+            let entries: Vec<Linked> =
+                sqlx::query_as(columns).bind(row).fetch_all(&mut *view).await?;
             let deployments = rows::read(&mut view, row).await?;
             view.commit().await?;
             Ok(Some((head, entries, deployments)))
@@ -150,7 +57,7 @@ impl EmbeddedStore {
 
 fn walk(
     scope: &Scope,
-    entries: &[Row],
+    entries: &[Linked],
     state: Option<&str>,
     head_position: u64,
     head_hash: &[u8],
@@ -218,7 +125,7 @@ fn walk(
         );
     }
     if let Some(newest) = entries.last()
-        && state.is_none_or(|state| state_digest(state).as_slice() != newest.state_digest)
+        && state.is_none_or(|state| link::state_digest(state).as_slice() != newest.state_digest)
     {
         return broken(
             entries_found,

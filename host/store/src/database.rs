@@ -8,6 +8,7 @@
 use crate::directory::{DirectoryError, StateDirectory};
 use crate::faults;
 use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
+use crate::patience;
 use crate::schema::{self, Found};
 use agente_engine::fault::{Fault, FaultKind};
 use sqlx::pool::PoolOptions;
@@ -15,14 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteSynchronous};
 use sqlx::{Connection, Sqlite, SqliteConnection};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::time::Duration;
 
-/// How long a statement waits while another process writes: many commits' time, and short of what a
-/// person takes for a hang.
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a call waits for a connection: longer than one statement may wait, so that a lock is
-/// told as a lock.
-const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers are short; more of them would only wait for the disk.
 const READERS: u32 = 4;
 
@@ -101,7 +95,7 @@ impl Database {
             .filename(&path)
             .create_if_missing(false)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(patience::BUSY)
             .foreign_keys(true)
             .pragma("trusted_schema", "OFF");
         prepare(directory, &options, &path, LockFileMode { mode: access.file_mode() }).await?;
@@ -109,7 +103,7 @@ impl Database {
         let pool = |count| {
             PoolOptions::<Sqlite>::new()
                 .max_connections(count)
-                .acquire_timeout(TURN_TIMEOUT)
+                .acquire_timeout(patience::TURN)
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
@@ -242,7 +236,7 @@ async fn prepare(
 ) -> Result<(), OpenError> {
     let turn = async |kind| {
         let attempted = "the store can't be opened";
-        let deadline = tokio::time::Instant::now() + TURN_TIMEOUT;
+        let deadline = tokio::time::Instant::now() + patience::TURN;
         let lock =
             FileLock::take(&directory.locks().join("schema.lock"), mode, kind, Some(deadline))
                 .await;
@@ -252,7 +246,7 @@ async fn prepare(
         lock.ok_or_else(|| {
             let message = format!(
                 "{attempted}: another process has been preparing it for {} s",
-                TURN_TIMEOUT.as_secs()
+                patience::TURN.as_secs()
             );
             OpenError::Unavailable(
                 Fault::new(FaultKind::TimedOut, message)
@@ -308,16 +302,6 @@ fn judge(found: Found, path: &Path) -> Result<bool, OpenError> {
         }
         Found::Foreign => Err(OpenError::Foreign { path: path.to_owned() }),
     }
-}
-
-/// A number as `SQLite` keeps it. Ours stay far below its limit.
-pub(crate) fn to_sql(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A number as `SQLite` kept it.
-pub(crate) fn from_sql(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What `SQLite`, the file system and damaged rows say, in words that tell an operator what to do.
 
 use crate::file_lock::FileLockError;
+use crate::patience;
 use agente_engine::fault::{Fault, FaultKind};
 use std::path::Path;
 
@@ -27,10 +28,7 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
                 false,
             ),
             Some(5 | 6) => (
-                format!(
-                    "another process kept `{file}` locked for {} s",
-                    crate::database::BUSY_TIMEOUT.as_secs()
-                ),
+                format!("another process kept `{file}` locked for {} s", patience::BUSY.as_secs()),
                 format!("look for it with `fuser {file}`, then type the same command again"),
                 true,
             ),

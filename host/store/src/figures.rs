@@ -6,58 +6,18 @@
 //! stays what decides; these numbers are only for people and metrics.
 
 use crate::clock;
-use crate::database::{Problem, from_sql, to_sql};
+use crate::database::Problem;
 use crate::faults;
+use crate::numbers::{from_sql, to_sql};
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::{Fence, ProbeReport};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use agente_engine::ports::{Fence, Figures, RunFigures, RunRow};
+use async_trait::async_trait;
 
-/// The calls of one operation of one plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PluginCalls {
-    pub plugin: String,
-    /// The operation: `apply`, `observe`, `check` …
-    pub operation: String,
-    /// How many ended how: `answered`, `failed`, `faulted`, `dropped`.
-    pub results: BTreeMap<String, u64>,
-    /// The faults among them by kind: `trapped`, `over-budget`, `timed-out`, `unfit`, `host`.
-    pub faults: BTreeMap<String, u64>,
-    /// All their time together, in microseconds.
-    pub micros: u64,
-}
-
-/// What one run counted.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct RunFigures {
-    /// What the prober saw, where the policy has one.
-    #[serde(default)]
-    pub probe: Option<ProbeReport>,
-    /// How plugins were called on behalf of the deployment.
-    #[serde(default)]
-    pub calls: Vec<PluginCalls>,
-    /// For a run that ended stuck: the number of the journal's newest entry then. Any later entry
-    /// means that somebody went on.
-    #[serde(default)]
-    pub stuck_at: Option<u64>,
-}
-
-/// The figures of one run, and whose they are.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunRow {
-    pub deployment: DeploymentId,
-    /// The token of the lease that the run held.
-    pub fence: Fence,
-    /// What it counted.
-    pub figures: RunFigures,
-}
-
-impl EmbeddedStore {
-    /// Keeps what a run has counted so far, over what the same run said before. Nothing is kept of
-    /// a deployment that was never opened.
-    pub async fn keep_figures(
+#[async_trait]
+impl Figures for EmbeddedStore {
+    async fn keep_figures(
         &self,
         deployment: &DeploymentId,
         fence: Fence,
@@ -91,8 +51,7 @@ impl EmbeddedStore {
         })
     }
 
-    /// What all runs of a scope have counted, oldest deployment first.
-    pub async fn figures(&self, scope: &Scope) -> Result<Vec<RunRow>, Fault> {
+    async fn figures(&self, scope: &Scope) -> Result<Vec<RunRow>, Fault> {
         let rows: Result<Vec<(String, i64, String)>, _> = sqlx::query_as(
             "SELECT run.deployment, run.fence, run.figures FROM run JOIN deployment ON \
              deployment.id = run.deployment JOIN scope ON scope.id = deployment.scope
@@ -123,6 +82,7 @@ impl EmbeddedStore {
 mod tests {
     use super::*;
     use crate::sample;
+    use agente_engine::ports::{PluginCalls, ProbeReport};
 
     fn figures(answered: u64) -> RunFigures {
         let calls = PluginCalls {

@@ -1,19 +1,19 @@
 //! The mailbox: where operators leave decisions for the lease's holder. Leaving one needs no lease.
 
 use crate::clock;
-use crate::database::{Problem, from_sql, to_sql};
+use crate::database::Problem;
 use crate::faults;
+use crate::numbers::{from_sql, to_sql};
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Decision, DecisionKind};
 use agente_engine::names::{DeploymentId, Timestamp};
+use agente_engine::ports::Mailbox;
+use async_trait::async_trait;
 
-impl EmbeddedStore {
-    /// Leaves a decision for whoever runs a deployment, and tells its number. Durable when this
-    /// returns; the holder sees it at its next look.
-    ///
-    /// Refused for a deployment that is not there or has ended: nobody would ever look.
-    pub async fn leave(
+#[async_trait]
+impl Mailbox for EmbeddedStore {
+    async fn leave(
         &self,
         deployment: &DeploymentId,
         decision: DecisionKind,
@@ -66,8 +66,7 @@ impl EmbeddedStore {
         })
     }
 
-    /// The decisions beyond number `after`, oldest first.
-    pub(crate) async fn decisions_after(
+    async fn decisions(
         &self,
         deployment: &DeploymentId,
         after: u64,
@@ -106,7 +105,7 @@ mod tests {
     use agente_engine::fault::FaultKind;
     use agente_engine::journal::{DecisionKind, Event};
     use agente_engine::names::DeploymentId;
-    use agente_engine::ports::Store;
+    use agente_engine::ports::Mailbox;
     use std::collections::BTreeSet;
     use std::time::{Duration, Instant};
 

@@ -4,76 +4,59 @@
 //! a switcher remembers what it is about to do. This process keeps the value instead, until it is
 //! written or somebody else has written another; it ends with the process.
 
-use crate::database::{Problem, from_sql};
-use crate::store::{EmbeddedStore, ensure_scope};
+use crate::database::Problem;
+use crate::numbers::from_sql;
+use crate::scopes;
+use crate::store::EmbeddedStore;
+use crate::unwritten::{Held, LIMIT_BYTES};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Scope;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use agente_engine::ports::Memory;
+use async_trait::async_trait;
 
-/// What all keys and values of a plugin in a scope may take together: the contract's limit.
-const LIMIT_BYTES: u64 = 64 * 1024;
-
-/// A value's place: plugin, scope and key.
-type Place = (String, Scope, String);
-
-/// A value that the database did not take.
-#[derive(Debug)]
-struct Held {
-    value: Option<Vec<u8>>,
-    /// What the database had then. Once it has something else, that is newer.
-    over: Option<Vec<u8>>,
-}
-
-/// The values that the database did not take.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Unwritten(Arc<Mutex<BTreeMap<Place, Held>>>);
-
-impl Unwritten {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Place, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+#[async_trait]
+impl Memory for EmbeddedStore {
+    async fn get(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let written = self.read_value(plugin, scope, key).await?;
+        Ok(self.unwritten.or(written, &(plugin.to_owned(), scope.clone(), key.to_owned())))
     }
 
-    /// What counts: the value that is kept, or the one that the database has.
-    fn or(&self, written: Option<Vec<u8>>, place: &Place) -> Option<Vec<u8>> {
-        let mut all = self.all();
-        match all.get(place) {
-            Some(held) if held.over == written => held.value.clone(),
-            Some(_) => {
-                all.remove(place);
-                written
+    async fn set(
+        &self,
+        plugin: &str,
+        scope: &Scope,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<(), Fault> {
+        let place = (plugin.to_owned(), scope.clone(), key.to_owned());
+        let attempted = format!("the memory of plugin `{plugin}` can't be written");
+        let fault = match self.write_value(plugin, scope, key, value).await {
+            Ok(()) => {
+                self.unwritten.all().remove(&place);
+                return Ok(());
             }
-            None => written,
+            Err(refused @ Problem::Fault(_)) => {
+                return Err(self.database.unwritable(&attempted, refused));
+            }
+            Err(problem @ Problem::Sql(_)) => self.database.unwritable(&attempted, problem),
+        };
+        let Ok(over) = self.read_value(plugin, scope, key).await else { return Err(fault) };
+        match self.unwritten.keep(place, Held { value: value.map(<[u8]>::to_vec), over }) {
+            None => return Err(fault),
+            Some(false) => {}
+            Some(true) => tracing::warn!("{fault}; it is kept until this process ends"),
         }
-    }
-
-    /// Keeps a value. Tells whether it is the first of its place; none where it would be too much.
-    fn keep(&self, place: Place, held: Held) -> Option<bool> {
-        let mut all = self.all();
-        let size =
-            |key: &str, held: &Held| held.value.as_ref().map_or(0, |value| key.len() + value.len());
-        let others = all
-            .iter()
-            .filter(|(other, _)| other.0 == place.0 && other.1 == place.1 && other.2 != place.2);
-        let total =
-            others.map(|(other, held)| size(&other.2, held)).sum::<usize>() + size(&place.2, &held);
-        (total as u64 <= LIMIT_BYTES).then(|| all.insert(place, held).is_none())
+        Ok(())
     }
 }
 
 impl EmbeddedStore {
-    /// Reads a value.
-    pub(crate) async fn recall(
+    async fn read_value(
         &self,
         plugin: &str,
         scope: &Scope,
         key: &str,
     ) -> Result<Option<Vec<u8>>, Fault> {
-        let written = self.read(plugin, scope, key).await?;
-        Ok(self.unwritten.or(written, &(plugin.to_owned(), scope.clone(), key.to_owned())))
-    }
-
-    async fn read(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault> {
         let found: Result<Option<(Vec<u8>,)>, _> = sqlx::query_as(
             "SELECT value FROM memory JOIN scope ON scope.id = memory.scope WHERE plugin = ? AND \
              service = ? AND environment = ? AND key = ?",
@@ -91,37 +74,7 @@ impl EmbeddedStore {
         Ok(found.map(|(value,)| value))
     }
 
-    /// Sets or removes a value, within the limit. One that the database does not take is kept by
-    /// this process.
-    pub(crate) async fn remember(
-        &self,
-        plugin: &str,
-        scope: &Scope,
-        key: &str,
-        value: Option<&[u8]>,
-    ) -> Result<(), Fault> {
-        let place = (plugin.to_owned(), scope.clone(), key.to_owned());
-        let attempted = format!("the memory of plugin `{plugin}` can't be written");
-        let fault = match self.write(plugin, scope, key, value).await {
-            Ok(()) => {
-                self.unwritten.all().remove(&place);
-                return Ok(());
-            }
-            Err(refused @ Problem::Fault(_)) => {
-                return Err(self.database.unwritable(&attempted, refused));
-            }
-            Err(problem @ Problem::Sql(_)) => self.database.unwritable(&attempted, problem),
-        };
-        let Ok(over) = self.read(plugin, scope, key).await else { return Err(fault) };
-        match self.unwritten.keep(place, Held { value: value.map(<[u8]>::to_vec), over }) {
-            None => return Err(fault),
-            Some(false) => {}
-            Some(true) => tracing::warn!("{fault}; it is kept until this process ends"),
-        }
-        Ok(())
-    }
-
-    async fn write(
+    async fn write_value(
         &self,
         plugin: &str,
         scope: &Scope,
@@ -132,7 +85,7 @@ impl EmbeddedStore {
             (plugin.to_owned(), scope.clone(), key.to_owned(), value.map(<[u8]>::to_vec));
         let written = self.database.write(move |connection| {
             Box::pin(async move {
-                let row = ensure_scope(connection, &of_scope).await?;
+                let row = scopes::ensure(connection, &of_scope).await?;
                 let Some(new) = new else {
                     let remove = sqlx::query(
                         "DELETE FROM memory WHERE plugin = ? AND scope = ? AND key = ?",
@@ -180,7 +133,7 @@ mod tests {
     use crate::sample;
     use crate::store::EmbeddedStore;
     use agente_engine::fault::FaultKind;
-    use agente_engine::ports::PluginMemory;
+    use agente_engine::ports::Memory;
     use sqlx::AssertSqlSafe;
 
     async fn pragma(store: &EmbeddedStore, pragma: &str) {

@@ -1,16 +1,19 @@
 //! Releases: immutable, numbered from 1 within their scope, never renumbered and never removed.
 
 use crate::clock;
-use crate::database::{from_sql, to_sql};
 use crate::faults;
-use crate::store::{EmbeddedStore, ensure_scope};
+use crate::numbers::{from_sql, to_sql};
+use crate::scopes;
+use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{ReleaseNumber, Scope, Timestamp};
+use agente_engine::ports::Releases;
 use agente_engine::release::{Artifact, Release, RuntimeSpec};
+use async_trait::async_trait;
 
-impl EmbeddedStore {
-    /// Makes the next release of a scope. Always a new number; two calls at once get two.
-    pub async fn create_release(
+#[async_trait]
+impl Releases for EmbeddedStore {
+    async fn create_release(
         &self,
         scope: &Scope,
         artifact: Artifact,
@@ -19,7 +22,7 @@ impl EmbeddedStore {
         let of_scope = scope.clone();
         let written = self.database.write(move |connection| {
             Box::pin(async move {
-                let row = ensure_scope(connection, &of_scope).await?;
+                let row = scopes::ensure(connection, &of_scope).await?;
                 let (number,): (i64,) = sqlx::query_as(
                     "SELECT coalesce(max(number), 0) + 1 FROM release WHERE scope = ?",
                 )
@@ -61,8 +64,7 @@ impl EmbeddedStore {
         })
     }
 
-    /// A release by its number.
-    pub async fn release(
+    async fn release(
         &self,
         scope: &Scope,
         number: ReleaseNumber,
@@ -82,8 +84,7 @@ impl EmbeddedStore {
         row.map(|(body,)| read(scope, &body)).transpose()
     }
 
-    /// The releases of a scope, newest first, at most `limit`.
-    pub async fn releases(&self, scope: &Scope, limit: u32) -> Result<Vec<Release>, Fault> {
+    async fn releases(&self, scope: &Scope, limit: u32) -> Result<Vec<Release>, Fault> {
         let rows: Result<Vec<(String,)>, _> = sqlx::query_as(
             "SELECT body FROM release JOIN scope ON scope.id = release.scope WHERE service = ? \
              AND environment = ? ORDER BY number DESC LIMIT ?",
@@ -109,6 +110,7 @@ fn read(scope: &Scope, body: &str) -> Result<Release, Fault> {
 mod tests {
     use crate::sample;
     use agente_engine::names::ReleaseNumber;
+    use agente_engine::ports::Releases;
     use agente_engine::release::Artifact;
     use std::collections::BTreeSet;
 

@@ -10,6 +10,7 @@ use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::Event;
 use agente_engine::names::Scope;
+use agente_engine::ports::{History, Journal};
 use agente_engine::route::Backend;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -1,10 +1,10 @@
 //! What the tests of this crate deploy.
 
+use crate::clock;
 use crate::directory::{StateDirectory, StateInputs};
-use crate::holder::Holder;
-use crate::lease::Lease;
+use crate::process::this_process;
 use crate::store::EmbeddedStore;
-use agente_engine::journal::{Event, Outcome};
+use agente_engine::journal::{Entry, Event, Outcome};
 use agente_engine::names::{
     BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
 };
@@ -12,7 +12,7 @@ use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::policy::{
     DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Policy, Strategy, Timeouts,
 };
-use agente_engine::ports::{AppendError, Fence, Store};
+use agente_engine::ports::{AppendError, Fence, Holder, Journal, Lease, Leases};
 use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
 use agente_engine::route::{Backend, Routes, Slot};
 use agente_engine::state::{ServiceState, Standing};
@@ -51,7 +51,7 @@ pub(crate) async fn store_with_locks(root: &Path, machine_locks: Option<&Path>) 
 }
 
 pub(crate) fn holder() -> Holder {
-    Holder::this_process("ann", "agente-host deploy")
+    this_process("ann", "agente-host deploy")
 }
 
 pub(crate) fn file_artifact(digit: char) -> Artifact {
@@ -164,10 +164,21 @@ pub(crate) fn promoted() -> Outcome {
     Outcome::Promoted { notes: vec!["a note".into()] }
 }
 
+/// An entry of that number.
+pub(crate) fn entry(deployment: &DeploymentId, sequence: u64, event: Event) -> Entry {
+    Entry { sequence, at: clock::now(), deployment: deployment.clone(), event }
+}
+
+/// The first entry of a deployment.
+pub(crate) fn opened(id: &str, scope: &Scope, number: u64) -> Entry {
+    let event = Event::Opened { plan: Box::new(plan(id, scope, number)) };
+    entry(&DeploymentId(id.into()), 0, event)
+}
+
 /// An open deployment and the lease that it is written under.
 pub(crate) struct Opened {
     pub(crate) store: EmbeddedStore,
-    pub(crate) lease: Lease,
+    pub(crate) lease: Box<dyn Lease>,
     pub(crate) deployment: DeploymentId,
 }
 
@@ -176,33 +187,43 @@ impl Opened {
         self.lease.fence()
     }
 
+    /// Appends what comes next.
     pub(crate) async fn append(
         &self,
         event: &Event,
         state: &ServiceState,
     ) -> Result<(), AppendError> {
-        self.store.append(&self.deployment, self.fence(), event, state).await
+        append(&self.store, self.fence(), &self.deployment, event, state).await
     }
 
     /// Ends the deployment and opens the next one.
     pub(crate) async fn next(&self, id: &str, number: u64) -> DeploymentId {
         self.append(&Event::Closed { outcome: promoted() }, &closed_state()).await.unwrap();
-        let deployment = DeploymentId(id.into());
-        let opened = Event::Opened { plan: Box::new(plan(id, self.lease.scope(), number)) };
-        self.store
-            .append(&deployment, self.fence(), &opened, &open_state(&deployment))
-            .await
-            .unwrap();
-        deployment
+        let opened = opened(id, self.lease.scope(), number);
+        let state = open_state(&opened.deployment);
+        self.store.append(self.fence(), &opened, &state).await.unwrap();
+        opened.deployment
     }
+}
+
+/// Appends what comes next.
+pub(crate) async fn append(
+    store: &EmbeddedStore,
+    fence: Fence,
+    deployment: &DeploymentId,
+    event: &Event,
+    state: &ServiceState,
+) -> Result<(), AppendError> {
+    let sequence = store.entries(deployment).await.unwrap().len() as u64;
+    store.append(fence, &entry(deployment, sequence, event.clone()), state).await
 }
 
 /// Takes the lease and opens a first deployment, `d-1`.
 pub(crate) async fn open_deployment(store: &EmbeddedStore, service: &str) -> Opened {
     let scope = scope(service);
     let lease = store.acquire(&scope, holder(), None).await.unwrap();
-    let deployment = DeploymentId("d-1".into());
-    let opened = Event::Opened { plan: Box::new(plan("d-1", &scope, 1)) };
-    store.append(&deployment, lease.fence(), &opened, &open_state(&deployment)).await.unwrap();
+    let opened = opened("d-1", &scope, 1);
+    let deployment = opened.deployment.clone();
+    store.append(lease.fence(), &opened, &open_state(&deployment)).await.unwrap();
     Opened { store: store.clone(), lease, deployment }
 }

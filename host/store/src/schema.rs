@@ -3,6 +3,8 @@
 //! A file of version `n` gets the texts from the `n`-th on, in one transaction. A published text
 //! never changes; a new version is a new text.
 
+use crate::clock;
+use crate::numbers::to_sql;
 use sqlx::{Connection, SqliteConnection};
 
 /// Marks a `SQLite` file as ours: `agnt`.
@@ -175,7 +177,7 @@ pub(crate) async fn bring_up(
     }
     if from == 0 {
         let store = hex::encode(rand::random::<[u8; 16]>());
-        let created = crate::database::to_sql(crate::clock::now().0);
+        let created = to_sql(clock::now().0);
         sqlx::query("INSERT INTO identity (only_row, store, created) VALUES (1, ?, ?)")
             .bind(store)
             .bind(created)
@@ -193,6 +195,7 @@ mod tests {
     use super::*;
     use crate::sample;
     use crate::store::EmbeddedStore;
+    use agente_engine::ports::{Figures, Journal};
     use sqlx::sqlite::SqliteConnectOptions;
 
     #[tokio::test]

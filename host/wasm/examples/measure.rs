@@ -7,7 +7,7 @@
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
 use agente_engine::ports::{
-    CommandOutput, CommandSpec, Commands, ConnectionInfo, PluginMemory, ProcessError, ProcessInfo,
+    CommandOutput, CommandSpec, Commands, ConnectionInfo, Memory, ProcessError, ProcessInfo,
     ProcessTarget, SecretValue, Secrets,
 };
 use agente_wasm::{
@@ -134,7 +134,7 @@ impl Secrets for Nothing {
 }
 
 #[async_trait]
-impl PluginMemory for Nothing {
+impl Memory for Nothing {
     async fn get(
         &self,
         _plugin: &str,

@@ -9,7 +9,7 @@ use crate::broker::{Allowed, Broker, Circumstances, Denied, Effect};
 use crate::calls::Call;
 use crate::limits::Limits;
 use agente_engine::names::{PluginName, Scope};
-use agente_engine::ports::{Commands, PluginMemory, SecretValue, Secrets};
+use agente_engine::ports::{Commands, Memory, SecretValue, Secrets};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ pub struct Effects {
     /// Looks up secrets.
     pub secrets: Arc<dyn Secrets>,
     /// The small memory of plugins.
-    pub memory: Arc<dyn PluginMemory>,
+    pub memory: Arc<dyn Memory>,
     /// The trail of effects.
     pub audit: Arc<dyn Audit>,
     /// Takes the messages of plugins.

@@ -2,7 +2,7 @@
 
 use super::PluginLines;
 use agente_engine::names::DeploymentId;
-use agente_store::PluginCalls;
+use agente_engine::ports::PluginCalls;
 use agente_wasm::{Audit, CallEnd, CallRecord, EffectRecord};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

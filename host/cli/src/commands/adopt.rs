@@ -10,11 +10,10 @@ use crate::session::{About, Session};
 use crate::signals::Signals;
 use agente_engine::names::DeploymentId;
 use agente_engine::planner::{self, PlanError};
-use agente_engine::ports::{Launch, Runtime, TrafficSwitcher};
+use agente_engine::ports::{Journal, Launch, Lease, Releases, Runtime, TrafficSwitcher};
 use agente_engine::release::{Artifact, RuntimeSpec};
 use agente_engine::route::Slot;
 use agente_engine::state::ServiceState;
-use agente_store::Lease;
 use std::process::ExitCode;
 
 pub(crate) async fn run(
@@ -81,8 +80,12 @@ pub(crate) async fn run(
     let plan = planner::adopt(inputs, release, backends)
         .map_err(|error| CliError::refused(error.to_string()))?;
     let output = Output::new(global.output);
-    let driver =
-        Driver { session: &session, lease: &lease, output: &output, signals: Some(signals) };
+    let driver = Driver {
+        session: &session,
+        lease: lease.as_ref(),
+        output: &output,
+        signals: Some(signals),
+    };
     let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     if matches!(outcome, agente_engine::journal::Outcome::Promoted { .. }) {
@@ -101,7 +104,7 @@ pub(crate) async fn run(
 async fn retake(
     global: &Global,
     session: &Session,
-    lease: Lease,
+    lease: Box<dyn Lease>,
     state: ServiceState,
     signals: &Signals,
 ) -> Result<ExitCode, CliError> {
@@ -119,7 +122,7 @@ async fn retake(
         planner::retake(planning::inputs(session, policy, state.clone(), true).await?, release)
             .map_err(|error| CliError::refused(error.to_string()))?;
     let output = Output::new(global.output);
-    let driver = Driver { session, lease: &lease, output: &output, signals: Some(signals) };
+    let driver = Driver { session, lease: lease.as_ref(), output: &output, signals: Some(signals) };
     let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))

@@ -12,7 +12,8 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::planner;
 use agente_engine::policy::{CheckMoment, CheckOf};
 use agente_engine::ports::{
-    Finding, FindingResult, HealthCheck, ObservedState, Observer, Progress, TrafficSwitcher,
+    Finding, FindingResult, HealthCheck, Journal, ObservedState, Observer, Progress, Releases,
+    TrafficSwitcher,
 };
 use agente_engine::verdict::{Subject, VerdictKind};
 use serde_json::json;

@@ -14,8 +14,9 @@ use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::names::DeploymentId;
+use agente_engine::ports::{Journal, Leases, Liveness, Mailbox};
 use agente_engine::step::StepKind;
-use agente_store::{EmbeddedStore, Lease, Liveness};
+use agente_store::EmbeddedStore;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -139,8 +140,12 @@ pub(crate) async fn resume(
     let (attempt, entries) = folded(&session.base.store, &id).await?;
     let state = session.base.store.state(session.base.scope()).await?;
     let output = Output::new(global.output);
-    let driver =
-        Driver { session: &session, lease: &lease, output: &output, signals: Some(signals) };
+    let driver = Driver {
+        session: &session,
+        lease: lease.as_ref(),
+        output: &output,
+        signals: Some(signals),
+    };
     let outcome = driver.run(&attempt.plan, Work::Resume(entries), state).await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
@@ -230,10 +235,10 @@ async fn take_and_unwind(
     reason: Option<&str>,
 ) -> Result<ExitCode, CliError> {
     let store = &session.base.store;
-    let lease: Lease = match store.holding(session.base.scope()).await? {
+    let lease = match store.holding(session.base.scope()).await? {
         Some(holding) if holding.liveness != Liveness::Gone => {
             say(&format!("taking the lease over from {holding}"));
-            open::take_over(store, session.base.scope(), &holding).await?
+            open::take_over(store, session.base.scope()).await?
         }
         Some(_) | None => open::lease(store, session.base.scope(), None).await?,
     };
@@ -245,7 +250,8 @@ async fn take_and_unwind(
     let words = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let fault = Fault::new(FaultKind::Aborted, format!("aborted by {}{words}", identity::who()));
     let (output, signals) = (Output::new(global.output), Signals::listen());
-    let driver = Driver { session, lease: &lease, output: &output, signals: Some(&signals) };
+    let driver =
+        Driver { session, lease: lease.as_ref(), output: &output, signals: Some(&signals) };
     let outcome = driver.run(&attempt.plan, Work::Unwind(entries, fault), state).await?;
     let _ = lease.release().await;
     if let Outcome::Promoted { .. } = outcome {

@@ -16,11 +16,12 @@ use agente_engine::journal::{DecisionKind, Outcome};
 use agente_engine::names::{Digest, ReleaseNumber};
 use agente_engine::plan::DeploymentKind;
 use agente_engine::policy::{OnDrainTimeout, OnOpen};
+use agente_engine::ports::{History, Journal, Leases, Liveness, Mailbox, Releases};
 use agente_engine::release::Artifact;
 use agente_engine::step::StepState;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
-use agente_store::{EmbeddedStore, Liveness};
+use agente_store::EmbeddedStore;
 use std::process::ExitCode;
 
 /// How many releases keep their artifacts and images.
@@ -60,8 +61,12 @@ pub(crate) async fn run(
     let output = Output::new(global.output);
     // The bits first: what is being deployed decides what an open deployment means.
     let artifact = import(&session).await?;
-    let driver =
-        Driver { session: &session, lease: &lease, output: &output, signals: Some(signals) };
+    let driver = Driver {
+        session: &session,
+        lease: lease.as_ref(),
+        output: &output,
+        signals: Some(signals),
+    };
     if let Some(code) = meet_open(&driver, &artifact).await? {
         return Ok(code);
     }

@@ -8,6 +8,7 @@ use crate::{store, times};
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
 use agente_engine::plan::DeploymentKind;
+use agente_engine::ports::{History, Journal};
 use serde_json::json;
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@ use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::{EVENTS, data_as_it_is, json_line};
 use crate::session::{About, Base};
-use agente_engine::ports::Runtime;
+use agente_engine::ports::{Journal, Runtime};
 use agente_engine::route::Backend;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;

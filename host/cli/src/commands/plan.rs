@@ -8,7 +8,7 @@ use crate::planning;
 use crate::session::{About, Session};
 use agente_engine::names::Digest;
 use agente_engine::plan::{DeploymentKind, Plan};
-use agente_engine::ports::{Desired, Fence, TrafficSwitcher};
+use agente_engine::ports::{Desired, Fence, Journal, TrafficSwitcher};
 use agente_engine::release::{Artifact, Release};
 use agente_engine::step::StepKind;
 use agente_manifest::ArtifactSource;

@@ -14,7 +14,7 @@ use agente_engine::names::ReleaseNumber;
 use agente_engine::plan::DeploymentKind;
 use agente_engine::planner;
 use agente_engine::policy::{OnDrainTimeout, Policy};
-use agente_engine::ports::{BackendState, Runtime};
+use agente_engine::ports::{BackendState, History, Journal, Releases, Runtime};
 use agente_engine::release::{Artifact, Release};
 use agente_engine::state::{Kept, ServiceState};
 use std::process::ExitCode;
@@ -92,7 +92,7 @@ pub(crate) async fn back(
     if plan.release.runtime.has_secrets() {
         say("note: the secrets' values of today are used, not those of then");
     }
-    let driver = Driver { session: &session, lease: &lease, output: &output, signals };
+    let driver = Driver { session: &session, lease: lease.as_ref(), output: &output, signals };
     let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     Ok(Back::Rolled(outcome))

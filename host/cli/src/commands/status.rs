@@ -9,12 +9,15 @@ use crate::output::{
 use crate::session::{self, About, Base};
 use crate::{store, times};
 use agente_engine::attempt::{Attempt, Direction};
-use agente_engine::journal::Event;
+use agente_engine::journal::{ChainState, Event};
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::{BackendState, Observed, ObservedState, Runtime, TrafficSwitcher};
+use agente_engine::ports::{
+    BackendState, History, Holding, Journal, Leases, Liveness, Observed, ObservedState, Runtime,
+    TrafficSwitcher,
+};
 use agente_engine::state::{Kept, ServiceState, Standing};
 use agente_engine::step::StepState;
-use agente_store::{ChainState, EmbeddedStore, Holding, Liveness};
+use agente_store::EmbeddedStore;
 use serde::Serialize;
 use serde_json::json;
 use std::process::ExitCode;

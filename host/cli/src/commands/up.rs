@@ -6,7 +6,7 @@ use crate::open;
 use crate::output::say;
 use crate::session::{About, Base};
 use agente_engine::names::{BackendId, DeploymentId};
-use agente_engine::ports::{BackendRole, Launch, Runtime};
+use agente_engine::ports::{BackendRole, Journal, Launch, Releases, Runtime};
 use agente_engine::release::RuntimeSpec;
 use agente_engine::route::Routes;
 use agente_engine::state::ServiceState;

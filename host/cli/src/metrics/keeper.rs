@@ -4,9 +4,9 @@ use crate::adapters::CallCounter;
 use agente_engine::executor::Halt;
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
-use agente_engine::ports::{Fence, Prober};
+use agente_engine::ports::{Fence, Figures, Journal, Prober, RunFigures};
 use agente_probe::HttpProber;
-use agente_store::{EmbeddedStore, RunFigures};
+use agente_store::EmbeddedStore;
 use std::convert::Infallible;
 use std::time::Duration;
 

@@ -4,8 +4,9 @@
 use crate::error::CliError;
 use crate::metrics::figures::Figures;
 use agente_engine::names::{DeploymentId, Scope};
+use agente_engine::ports::{Figures as _, History, Journal, RunRow};
 use agente_engine::state::ServiceState;
-use agente_store::{EmbeddedStore, RunRow, StateDirectory};
+use agente_store::{EmbeddedStore, StateDirectory};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex;

@@ -46,7 +46,7 @@ impl Hands<'_> {
         let unknown = |fault| Failure::Unknown { fault };
         let features = self.features().await.map_err(refused)?;
         let began = self.world.clock.elapsed();
-        let lock = self.world.store.lock_target(&features.lock_key).await.map_err(refused)?;
+        let lock = self.world.targets.lock_target(&features.lock_key).await.map_err(refused)?;
         let desired = Desired {
             fence: self.fence,
             routes: routes.clone(),

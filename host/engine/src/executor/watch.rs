@@ -53,7 +53,7 @@ impl<'h, 'a> Watch<'h, 'a> {
             let decisions = self
                 .hands
                 .world
-                .store
+                .mailbox
                 .decisions(&self.hands.plan.id, self.last_decision)
                 .await
                 .unwrap_or_default();

@@ -1,7 +1,6 @@
 //! What the plugin host needs of the others: it may not know Docker or the store.
 
 use crate::fault::Fault;
-use crate::names::Scope;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -148,20 +147,4 @@ impl std::fmt::Debug for SecretValue {
 pub trait Secrets: Send + Sync {
     /// Today's value.
     async fn value(&self, name: &str) -> Result<SecretValue, Fault>;
-}
-
-/// The small memory of plugins.
-#[async_trait]
-pub trait PluginMemory: Send + Sync {
-    /// Reads a value.
-    async fn get(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault>;
-    /// Sets or removes a value; refuses beyond 64 KiB for all keys and values of a plugin in a
-    /// scope.
-    async fn set(
-        &self,
-        plugin: &str,
-        scope: &Scope,
-        key: &str,
-        value: Option<&[u8]>,
-    ) -> Result<(), Fault>;
 }

@@ -6,7 +6,7 @@ use agente_engine::attempt::Attempt;
 use agente_engine::executor::World;
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::journal::{Decision, DecisionKind, Entry, Event};
-use agente_engine::names::{BackendId, DeploymentId, OpId, Timestamp};
+use agente_engine::names::{BackendId, DeploymentId, OpId, Scope, Timestamp};
 use agente_engine::policy::{CheckMoment, CheckPolicy, OnDrainTimeout};
 use agente_engine::ports::*;
 use agente_engine::release::Release;
@@ -223,7 +223,9 @@ impl Sim {
             checks: self,
             metrics: self,
             prober: Some(self),
-            store: self,
+            journal: self,
+            mailbox: self,
+            targets: self,
             clock: self,
             observer: &Quiet,
         }
@@ -778,19 +780,24 @@ impl Prober for Sim {
 }
 
 #[async_trait]
-impl Store for Sim {
+impl Journal for Sim {
     async fn append(
         &self,
-        deployment: &DeploymentId,
         fence: Fence,
-        event: &Event,
+        entry: &Entry,
         state: &ServiceState,
     ) -> Result<(), AppendError> {
+        let Entry { sequence, event, .. } = entry;
         let dead = {
             let now = self.time.now();
             let mut inner = self.inner();
             assert!(!inner.dead, "a dead host wrote the journal");
-            let sequence = inner.entries.len() as u64;
+            let sequence = *sequence;
+            assert_eq!(
+                sequence,
+                inner.entries.len() as u64,
+                "a number was passed over or repeated"
+            );
             if inner.journal_fails_from.is_some_and(|from| sequence >= from) {
                 return Err(AppendError::Unavailable(fault("no space left")));
             }
@@ -806,12 +813,7 @@ impl Store for Sim {
                 inner.die_before_entry = None;
                 inner.dead = true;
             } else {
-                inner.entries.push(Entry {
-                    sequence,
-                    at: now,
-                    deployment: deployment.clone(),
-                    event: event.clone(),
-                });
+                inner.entries.push(entry.clone());
                 inner.state = state.clone();
                 inner.target_refuses |= inner.target_refuses_from == Some(sequence);
                 for standing in
@@ -866,6 +868,41 @@ impl Store for Sim {
         Ok(())
     }
 
+    async fn entries_after(
+        &self,
+        _: &DeploymentId,
+        sequence: Option<u64>,
+    ) -> Result<Vec<Entry>, Fault> {
+        let beyond = |entry: &&Entry| sequence.is_none_or(|sequence| entry.sequence > sequence);
+        Ok(self.inner().entries.iter().filter(beyond).cloned().collect())
+    }
+
+    async fn state(&self, _: &Scope) -> Result<ServiceState, Fault> {
+        Ok(self.inner().state.clone())
+    }
+
+    async fn open_deployment(&self, _: &Scope) -> Result<Option<DeploymentId>, Fault> {
+        Ok(self.inner().state.open.clone())
+    }
+}
+
+#[async_trait]
+impl Mailbox for Sim {
+    async fn leave(
+        &self,
+        _: &DeploymentId,
+        decision: DecisionKind,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<u64, Fault> {
+        let at = self.time.now();
+        let mut inner = self.inner();
+        let id = inner.mailbox.len() as u64 + 1;
+        let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
+        inner.mailbox.push(Decision { id, decision, by, reason, at });
+        Ok(id)
+    }
+
     async fn decisions(&self, _: &DeploymentId, after: u64) -> Result<Vec<Decision>, Fault> {
         let now = self.time.now();
         let mut inner = self.inner();
@@ -881,7 +918,10 @@ impl Store for Sim {
         }
         Ok(inner.mailbox.iter().filter(|decision| decision.id > after).cloned().collect())
     }
+}
 
+#[async_trait]
+impl TargetLocks for Sim {
     async fn lock_target(&self, key: &str) -> Result<TargetLock, Fault> {
         struct Held(Sim, String);
         impl Drop for Held {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::other_process::{Other, child_folder};
 use crate::sample;
-use agente_engine::ports::Store;
+use agente_engine::ports::Releases;
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
@@ -251,7 +251,7 @@ async fn pruning_keeps_what_is_new_needed_standing_or_young() {
     let second = open.next("d-2", 2).await;
     let state = ServiceState { open: Some(second.clone()), ..sample::closed_state() };
     let resumed = agente_engine::journal::Event::Resumed { by: "ann".into() };
-    bench.store.append(&second, open.fence(), &resumed, &state).await.unwrap();
+    sample::append(&bench.store, open.fence(), &second, &resumed, &state).await.unwrap();
 
     assert_eq!(bench.store.prune_artifacts(1).await.unwrap(), Pruned::default(), "all are young");
     for digest in &digests {

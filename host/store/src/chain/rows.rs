@@ -1,8 +1,8 @@
 //! The rows of deployments, which `history` shows, against the entries that they were folded from.
 
-use super::{ChainState, Row};
-use crate::database::{from_sql, to_sql};
-use agente_engine::journal::{Event, Outcome};
+use crate::link::Linked;
+use crate::numbers::{from_sql, to_sql};
+use agente_engine::journal::{ChainState, Event, Outcome};
 use agente_engine::names::DeploymentId;
 use agente_engine::plan::DeploymentKind;
 use sqlx::SqliteConnection;
@@ -33,7 +33,7 @@ pub(super) async fn read(
 }
 
 /// The first row that does not follow from the entries, whose own chain is intact; none if all do.
-pub(super) fn compare(entries: &[Row], rows: &[DeploymentRow]) -> Option<ChainState> {
+pub(super) fn compare(entries: &[Linked], rows: &[DeploymentRow]) -> Option<ChainState> {
     let mut told: BTreeMap<&str, (u64, Summary)> = BTreeMap::new();
     for entry in entries
         .iter()

@@ -1,6 +1,7 @@
 use super::*;
 use crate::sample;
 use agente_engine::journal::Event;
+use agente_engine::ports::{History, Leases};
 use agente_engine::step::StepEvent;
 
 /// A journal of two deployments and seven entries; the second deployment begins at position 5.
@@ -14,15 +15,8 @@ async fn journal(store: &EmbeddedStore) -> Scope {
     let second = DeploymentId("d-2".into());
     for step in 0..2 {
         let event = Event::Step { step, event: StepEvent::Started };
-        agente_engine::ports::Store::append(
-            store,
-            &second,
-            open.fence(),
-            &event,
-            &sample::open_state(&second),
-        )
-        .await
-        .unwrap();
+        let state = sample::open_state(&second);
+        sample::append(store, open.fence(), &second, &event, &state).await.unwrap();
     }
     open.lease.release().await.unwrap();
     sample::scope("shop")
@@ -130,15 +124,8 @@ async fn appending_after_a_cut_does_not_hide_it() {
     let lease = store.acquire(&scope, sample::holder(), None).await.unwrap();
     let deployment = DeploymentId("d-2".into());
     let event = Event::Resumed { by: "ann".into() };
-    agente_engine::ports::Store::append(
-        &store,
-        &deployment,
-        lease.fence(),
-        &event,
-        &sample::open_state(&deployment),
-    )
-    .await
-    .unwrap();
+    let state = sample::open_state(&deployment);
+    sample::append(&store, lease.fence(), &deployment, &event, &state).await.unwrap();
     let found = store.verify_chain(&scope).await.unwrap();
     assert!(matches!(found, ChainState::Broken { position: 7, .. }), "{found:?}");
 }

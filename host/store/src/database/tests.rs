@@ -2,7 +2,7 @@ use super::*;
 use crate::sample;
 use crate::store::EmbeddedStore;
 use agente_engine::journal::Event;
-use agente_engine::ports::AppendError;
+use agente_engine::ports::{AppendError, Journal};
 use agente_engine::step::StepEvent;
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeSet;

@@ -2,10 +2,10 @@ use crate::other_process::{Other, child_folder};
 use crate::sample;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::journal::{Decision, DecisionKind, Event, Outcome};
+use agente_engine::journal::{ChainState, Decision, DecisionKind, Entry, Event, Outcome};
 use agente_engine::names::{DeploymentId, ReleaseNumber, Timestamp};
 use agente_engine::plan::DeploymentKind;
-use agente_engine::ports::{AppendError, Fence, Store};
+use agente_engine::ports::{AppendError, Fence, History, Journal, Leases, Releases};
 use agente_engine::state::ServiceState;
 use agente_engine::step::{StepEvent, StepOutput};
 use std::time::Duration;
@@ -136,13 +136,14 @@ async fn a_stale_fence_is_refused_and_nothing_is_written() {
     let next = store.acquire(&scope, sample::holder(), None).await.unwrap();
     assert_eq!(next.fence(), Fence(stale.0 + 1));
 
-    let refused = store.append(&deployment, stale, &started(0), &ServiceState::default()).await;
+    let entry = sample::entry(&deployment, 1, started(0));
+    let refused = store.append(stale, &entry, &ServiceState::default()).await;
     assert_eq!(refused, Err(AppendError::Fenced { scope: scope.clone(), fence: stale }));
-    let refused = store.append(&deployment, Fence(99), &started(0), &ServiceState::default()).await;
+    let refused = store.append(Fence(99), &entry, &ServiceState::default()).await;
     assert_eq!(refused, Err(AppendError::Fenced { scope: scope.clone(), fence: Fence(99) }));
     assert_eq!(store.entries(&deployment).await.unwrap().len(), 1);
     assert_eq!(store.state(&scope).await.unwrap(), before);
-    store.append(&deployment, next.fence(), &started(0), &before).await.unwrap();
+    store.append(next.fence(), &entry, &before).await.unwrap();
 }
 
 #[tokio::test]
@@ -150,31 +151,44 @@ async fn a_scope_that_nobody_ever_leased_takes_no_entry() {
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
     let scope = sample::scope("shop");
-    let opened = Event::Opened { plan: Box::new(sample::plan("d-1", &scope, 1)) };
-    let deployment = DeploymentId("d-1".into());
-    let refused = store.append(&deployment, Fence(0), &opened, &ServiceState::default()).await;
+    let opened = sample::opened("d-1", &scope, 1);
+    let refused = store.append(Fence(0), &opened, &ServiceState::default()).await;
     assert_eq!(refused, Err(AppendError::Fenced { scope, fence: Fence(0) }));
-    assert_eq!(store.deployment(&deployment).await.unwrap(), None);
+    assert_eq!(store.deployment(&opened.deployment).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn the_same_append_again_adds_nothing_and_a_new_lease_writes_again() {
+async fn the_same_entry_again_adds_nothing_and_another_in_its_place_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
     let open = sample::open_deployment(&store, "shop").await;
-    let state = sample::open_state(&open.deployment);
-    let opened = Event::Opened { plan: Box::new(sample::plan("d-1", &sample::scope("shop"), 1)) };
-    open.append(&opened, &state).await.unwrap();
+    let (id, fence) = (&open.deployment, open.fence());
+    let state = sample::open_state(id);
+    let first = sample::entry(id, 1, started(0));
     for _ in 0..3 {
-        open.append(&started(0), &state).await.unwrap();
+        store.append(fence, &first, &state).await.unwrap();
     }
-    assert_eq!(store.entries(&open.deployment).await.unwrap().len(), 2);
-    let closed = Event::Closed { outcome: sample::promoted() };
-    open.append(&started(1), &state).await.unwrap();
-    open.append(&started(0), &state).await.unwrap();
-    open.append(&closed, &sample::closed_state()).await.unwrap();
-    open.append(&closed, &sample::closed_state()).await.unwrap();
-    assert_eq!(store.entries(&open.deployment).await.unwrap().len(), 5);
+    let second = sample::entry(id, 2, started(1));
+    store.append(fence, &second, &state).await.unwrap();
+    store.append(fence, &first, &state).await.unwrap();
+    assert_eq!(store.entries(id).await.unwrap()[1..], [first.clone(), second]);
+
+    let out_of_order = |found| Err(AppendError::OutOfOrder { expected: 3, found });
+    for other in [
+        sample::entry(id, 1, started(3)),
+        Entry { at: Timestamp(first.at.0 + 1), ..first.clone() },
+        sample::entry(id, 4, started(2)),
+    ] {
+        assert_eq!(store.append(fence, &other, &state).await, out_of_order(other.sequence));
+    }
+    let other_state = store.append(fence, &first, &sample::closed_state()).await;
+    assert_eq!(other_state, out_of_order(1));
+    assert_eq!(store.entries(id).await.unwrap().len(), 3);
+
+    let closed = sample::entry(id, 3, Event::Closed { outcome: sample::promoted() });
+    store.append(fence, &closed, &sample::closed_state()).await.unwrap();
+    store.append(fence, &closed, &sample::closed_state()).await.unwrap();
+    assert_eq!(store.entries(id).await.unwrap().len(), 4);
 }
 
 #[tokio::test]
@@ -184,26 +198,27 @@ async fn entries_that_do_not_fit_are_refused_and_leave_no_trace() {
     let open = sample::open_deployment(&store, "shop").await;
     let (scope, state) = (sample::scope("shop"), sample::open_state(&open.deployment));
     let other = DeploymentId("d-2".into());
-    let opens = |id: &str| Event::Opened { plan: Box::new(sample::plan(id, &scope, 2)) };
+    let refused = async |entry: &Entry| fault_of(store.append(open.fence(), entry, &state).await);
 
-    let never_opened = fault_of(store.append(&other, open.fence(), &started(0), &state).await);
+    let never_opened = refused(&sample::entry(&other, 0, started(0))).await;
     assert!(
         never_opened.kind == FaultKind::Internal
             && never_opened.message.contains("`d-2` was never opened"),
         "{never_opened}"
     );
-    let another_is_open = fault_of(store.append(&other, open.fence(), &opens("d-2"), &state).await);
+    let another_is_open = refused(&sample::opened("d-2", &scope, 2)).await;
     assert!(
         another_is_open.kind == FaultKind::Conflict
             && another_is_open.message.contains("`d-1` of shop/production is still open"),
         "{another_is_open}"
     );
-    let wrong_plan = fault_of(store.append(&other, open.fence(), &opens("d-3"), &state).await);
+    let of_another_plan = Entry { deployment: other.clone(), ..sample::opened("d-3", &scope, 2) };
+    let wrong_plan = refused(&of_another_plan).await;
     assert!(wrong_plan.message.contains("`d-3`"), "{wrong_plan}");
     assert_eq!(store.deployment(&other).await.unwrap(), None);
 
     open.append(&started(0), &state).await.unwrap();
-    let twice = fault_of(open.append(&opens("d-1"), &state).await);
+    let twice = refused(&Entry { sequence: 2, ..sample::opened("d-1", &scope, 1) }).await;
     assert!(twice.message.contains("was opened before"), "{twice}");
     open.append(
         &Event::Closed { outcome: Outcome::Refused { fault: twice } },
@@ -292,33 +307,27 @@ async fn readers_beside_a_writer_always_see_whole_appends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_append_whose_caller_stops_waiting_is_there_whole_or_not_at_all_and_in_order() {
+async fn an_append_whose_caller_stops_waiting_is_there_once_when_it_is_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
     let open = sample::open_deployment(&store, "shop").await;
     let state = sample::open_state(&open.deployment);
-    for step in 0..60 {
-        let limit = Duration::from_micros(step * 40);
-        let _ = tokio::time::timeout(
-            limit,
-            open.append(&started(usize::try_from(step).unwrap()), &state),
-        )
-        .await;
+    let mut written = Vec::new();
+    for number in 1..=60_u64 {
+        let step = usize::try_from(number).unwrap();
+        let entry = sample::entry(&open.deployment, number, started(step));
+        let limit = Duration::from_micros(number * 40);
+        let _ = tokio::time::timeout(limit, store.append(open.fence(), &entry, &state)).await;
+        store.append(open.fence(), &entry, &state).await.unwrap();
+        written.push(entry);
     }
-    open.append(&started(1_000), &state).await.unwrap();
     let entries = store.entries(&open.deployment).await.unwrap();
-    let steps: Vec<_> = entries
-        .iter()
-        .filter_map(
-            |entry| if let Event::Step { step, .. } = entry.event { Some(step) } else { None },
-        )
-        .collect();
-    assert!(steps.is_sorted() && steps.last() == Some(&1_000), "{steps:?}");
+    assert_eq!(entries[1..], written);
     let (count, position, _) = counts(&store).await;
     assert_eq!((count, position.cast_unsigned()), (position, entries.len() as u64));
     assert!(matches!(
         store.verify_chain(&sample::scope("shop")).await.unwrap(),
-        crate::ChainState::Intact { .. }
+        ChainState::Intact { .. }
     ));
 }
 
@@ -355,13 +364,11 @@ async fn a_host_that_is_killed_while_it_writes_loses_nothing_that_was_acknowledg
             entries.len()
         );
         assert!(
-            matches!(store.verify_chain(&scope).await.unwrap(), crate::ChainState::Intact { entries: n, .. } if n == entries.len() as u64)
+            matches!(store.verify_chain(&scope).await.unwrap(), ChainState::Intact { entries: n, .. } if n == entries.len() as u64)
         );
         let lease = store.acquire(&scope, sample::holder(), None).await.unwrap();
         let (deployment, state) = (DeploymentId("d-1".into()), store.state(&scope).await.unwrap());
-        store
-            .append(&deployment, lease.fence(), &Event::Resumed { by: "ann".into() }, &state)
-            .await
-            .unwrap();
+        let event = Event::Resumed { by: "ann".into() };
+        sample::append(&store, lease.fence(), &deployment, &event, &state).await.unwrap();
     }
 }

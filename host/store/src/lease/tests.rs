@@ -1,9 +1,10 @@
 use super::*;
-use crate::holder::ProcessState;
 use crate::other_process::{Other, child_folder};
+use crate::process::{self, ProcessState};
 use crate::sample;
 use agente_engine::journal::Event;
-use agente_engine::ports::AppendError;
+use agente_engine::names::DeploymentId;
+use agente_engine::ports::{AppendError, Holder, Holding, Journal, LeaseError, Leases, Liveness};
 use std::path::Path;
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ async fn hold(folder: &Path) {
     }
 }
 
-fn held(result: Result<Lease, LeaseError>) -> Holding {
+fn held(result: Result<Box<dyn Lease>, LeaseError>) -> Holding {
     match result {
         Err(LeaseError::Held(holding)) => *holding,
         other => panic!("{other:?}"),
@@ -165,7 +166,7 @@ async fn a_killed_holder_frees_the_lease_at_once_and_leaves_its_deployment_open(
     let (store, scope) = (sample::store(folder.path()).await, sample::scope("shop"));
     let holding = held(store.acquire(&scope, sample::holder(), None).await);
     assert_eq!(
-        (holding.holder.pid, holding.liveness, holding.holder.process()),
+        (holding.holder.pid, holding.liveness, process::state_of(&holding.holder)),
         (other.pid(), Liveness::Alive, ProcessState::Running)
     );
 
@@ -184,36 +185,21 @@ async fn a_killed_holder_frees_the_lease_at_once_and_leaves_its_deployment_open(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_holder_keeps_the_lease_until_it_is_taken_over_and_is_fenced_when_it_comes_back()
-{
+async fn a_living_holder_that_does_not_let_go_is_fenced_and_named() {
     if let Some(folder) = child_folder() {
         return hold(&folder).await;
     }
     let folder = tempfile::tempdir().unwrap();
     let mut other = Other::start(
-        "lease::tests::a_stopped_holder_keeps_the_lease_until_it_is_taken_over_and_is_fenced_when_it_comes_back",
+        "lease::tests::a_living_holder_that_does_not_let_go_is_fenced_and_named",
         folder.path(),
     );
     assert_eq!(other.says(), "1");
-    other.signal(rustix::process::Signal::STOP);
     let (store, scope) = (sample::store(folder.path()).await, sample::scope("shop"));
-    // As if it had been stopped for long.
-    sqlx::query("UPDATE lease SET heartbeat = heartbeat - 3600000")
-        .execute(store.database.writer())
-        .await
-        .unwrap();
-    let holding = held(store.acquire(&scope, sample::holder(), None).await);
-    assert_eq!(holding.liveness, Liveness::Silent, "a live lock wins over an old heartbeat");
-    while holding.holder.process() != ProcessState::Stopped {
-        tokio::task::yield_now().await;
-    }
-
     let error =
         store.take_over(&scope, sample::holder(), Duration::from_millis(50)).await.unwrap_err();
     let LeaseError::StillRuns { holding, .. } = error else { panic!("{error:?}") };
     assert_eq!(holding.holder.pid, other.pid(), "its name stays while it holds the lock");
-    // It comes back before it could be ended: what it writes is refused all the same.
-    other.signal(rustix::process::Signal::CONT);
     other.tell("zombie");
     assert_eq!(other.says(), "fenced");
 
@@ -228,6 +214,42 @@ async fn a_stopped_holder_keeps_the_lease_until_it_is_taken_over_and_is_fenced_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_holder_keeps_the_lease_until_it_is_taken_over_which_kills_it() {
+    if let Some(folder) = child_folder() {
+        return hold(&folder).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = Other::start(
+        "lease::tests::a_stopped_holder_keeps_the_lease_until_it_is_taken_over_which_kills_it",
+        folder.path(),
+    );
+    assert_eq!(other.says(), "1");
+    let (store, scope) = (sample::store(folder.path()).await, sample::scope("shop"));
+    other.signal(rustix::process::Signal::STOP);
+    while store.holding(&scope).await.unwrap().unwrap().liveness != Liveness::Stopped {
+        tokio::task::yield_now().await;
+    }
+    held(store.acquire(&scope, sample::holder(), None).await);
+    let lease = store.take_over(&scope, sample::holder(), Duration::from_mins(1)).await.unwrap();
+    assert!(lease.fence() > Fence(1));
+    assert_eq!(other.heard(), None, "it is dead");
+}
+
+#[tokio::test]
+async fn a_holder_without_a_sign_of_life_is_silent_and_keeps_the_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, other) = (sample::store(folder.path()).await, sample::store(folder.path()).await);
+    let scope = sample::scope("shop");
+    let _lease = store.acquire(&scope, sample::holder(), None).await.unwrap();
+    sqlx::query("UPDATE lease SET heartbeat = heartbeat - 3600000")
+        .execute(store.database.writer())
+        .await
+        .unwrap();
+    let holding = held(other.acquire(&scope, sample::holder(), None).await);
+    assert_eq!(holding.liveness, Liveness::Silent, "a live lock wins over an old heartbeat");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_owner_hears_that_it_was_passed_over_and_what_it_still_writes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (store, other) = (sample::store(folder.path()).await, sample::store(folder.path()).await);
@@ -235,9 +257,9 @@ async fn an_owner_hears_that_it_was_passed_over_and_what_it_still_writes_is_refu
     let taking = tokio::spawn(async move {
         other.take_over(&sample::scope("shop"), sample::holder(), Duration::from_mins(1)).await
     });
-    assert!(!open.lease.is_lost());
-    open.lease.lost().await;
-    assert!(open.lease.is_lost());
+    let lost = open.lease.lost().await;
+    assert!(lost.kind == FaultKind::LeaseLost && lost.message.contains("taken over"), "{lost}");
+    assert_eq!(open.lease.lost().await, lost, "whoever asks again is told again");
     let refused =
         open.append(&Event::Resumed { by: "zombie".into() }, &sample::closed_state()).await;
     assert!(matches!(refused, Err(AppendError::Fenced { .. })), "{refused:?}");
@@ -255,11 +277,9 @@ async fn a_holder_of_another_machine_is_believed_for_as_long_as_its_heartbeat_is
     let store = sample::store(folder.path()).await;
     let scope = sample::scope("shop");
     let elsewhere = Holder { boot: "another".into(), host: "another".into(), ..sample::holder() };
-    let lease = store.acquire(&scope, elsewhere, None).await.unwrap();
-    lease.heart.abort();
+    store.acquire(&scope, elsewhere, None).await.unwrap().release().await.unwrap();
     // Its lock can't be seen from here.
-    let mut lease = lease;
-    lease.lock = None;
+    sqlx::query("UPDATE lease SET released = NULL").execute(store.database.writer()).await.unwrap();
     assert_eq!(held(store.acquire(&scope, sample::holder(), None).await).holder.host, "another");
     for shift in ["heartbeat - 60000", "heartbeat + 3600000"] {
         let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("UPDATE lease SET heartbeat = ");
@@ -281,10 +301,7 @@ async fn a_lock_without_a_name_is_reported_as_such() {
     let _stranger =
         FileLock::try_take(&store.lease_lock(&scope), store.lock_mode()).unwrap().unwrap();
     let error = store.acquire(&scope, sample::holder(), None).await.unwrap_err();
-    assert!(
-        matches!(error, LeaseError::Occupied { .. })
-            && Fault::from(error).hint.unwrap().contains("fuser")
-    );
+    assert!(Fault::from(error).hint.unwrap().contains("fuser"));
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{EnvironmentName, OpId, PluginName, ReleaseNumber, Scope, ServiceName};
 use agente_engine::ports::{
-    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, Desired, Fence,
-    PluginMemory, ProcessError, ProcessInfo, ProcessTarget, SecretValue, Secrets, TrafficSwitcher,
+    CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, Desired, Fence, Memory,
+    ProcessError, ProcessInfo, ProcessTarget, SecretValue, Secrets, TrafficSwitcher,
 };
 use agente_engine::route::{Backend, Routes, Slot};
 use agente_wasm::{
@@ -300,7 +300,7 @@ impl Secrets for World {
 }
 
 #[async_trait]
-impl PluginMemory for World {
+impl Memory for World {
     async fn get(&self, plugin: &str, scope: &Scope, key: &str) -> Result<Option<Vec<u8>>, Fault> {
         Ok(self.0.memory.lock().unwrap().get(&format!("{plugin} {scope} {key}")).cloned())
     }

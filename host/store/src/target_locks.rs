@@ -9,7 +9,8 @@ use crate::faults;
 use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
 use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
-use agente_engine::ports::TargetLock;
+use agente_engine::ports::{TargetLock, TargetLocks};
+use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -17,9 +18,9 @@ use std::path::PathBuf;
 /// Any user of the machine may wait for a target.
 const MACHINE_MODE: LockFileMode = LockFileMode { mode: 0o666 };
 
-impl EmbeddedStore {
-    /// Takes the lock of a target, waiting its turn for as long as the caller does.
-    pub(crate) async fn take_target(&self, key: &str) -> Result<TargetLock, Fault> {
+#[async_trait]
+impl TargetLocks for EmbeddedStore {
+    async fn lock_target(&self, key: &str) -> Result<TargetLock, Fault> {
         let attempted = format!("the target `{key}` can't be locked");
         let name = file_name(key);
         let of_machine = match self.directory.machine_locks() {
@@ -67,7 +68,6 @@ mod tests {
     use super::*;
     use crate::other_process::{Other, child_folder};
     use crate::sample;
-    use agente_engine::ports::Store;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
@@ -127,7 +127,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = sample::store(folder.path()).await;
         let mut other = Other::start(
-            "target_lock::tests::a_target_is_free_as_soon_as_its_killed_holder_is_gone",
+            "target_locks::tests::a_target_is_free_as_soon_as_its_killed_holder_is_gone",
             folder.path(),
         );
         assert_eq!(other.says(), "held");

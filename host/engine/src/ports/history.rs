@@ -1,0 +1,26 @@
+//! Looking back over the journal: what people and metrics ask.
+
+use crate::fault::Fault;
+use crate::journal::{ChainState, Entry, HistoryRow};
+use crate::names::{DeploymentId, Scope};
+use async_trait::async_trait;
+
+/// Tells what was. Changes nothing.
+#[async_trait]
+pub trait History: Send + Sync {
+    /// All entries of all deployments of a scope, in the order in which they were written: what
+    /// [`crate::state::ServiceState::fold`] needs.
+    async fn entries_of_scope(&self, scope: &Scope) -> Result<Vec<Entry>, Fault>;
+
+    /// One deployment; none if it was never opened here.
+    async fn deployment(&self, deployment: &DeploymentId) -> Result<Option<HistoryRow>, Fault>;
+
+    /// The deployments of a scope, newest first, at most `limit`.
+    async fn history(&self, scope: &Scope, limit: u32) -> Result<Vec<HistoryRow>, Fault>;
+
+    /// All services and environments that ever had a deployment or a release, by name.
+    async fn scopes(&self) -> Result<Vec<Scope>, Fault>;
+
+    /// Walks along the chain of a scope and reports the first entry that doesn't fit.
+    async fn verify_chain(&self, scope: &Scope) -> Result<ChainState, Fault>;
+}

@@ -1,0 +1,63 @@
+//! The journal: what was done, who may say so, and what follows from it.
+
+use crate::fault::Fault;
+use crate::journal::Entry;
+use crate::names::{DeploymentId, Scope};
+use crate::ports::Fence;
+use crate::state::ServiceState;
+use async_trait::async_trait;
+
+/// Why the journal did not take an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Another host has the lease now.
+    #[error("another host holds the lease of {scope} with a higher token than {}", fence.0)]
+    Fenced {
+        /// Which lease.
+        scope: Scope,
+        /// Our token.
+        fence: Fence,
+    },
+    /// It is not the next entry of its deployment, and not one that is there already.
+    #[error("entry {found} was offered to a journal that expects entry {expected}")]
+    OutOfOrder { expected: u64, found: u64 },
+    /// It could not be written. Whether it is durable all the same is not known: the same entry
+    /// again tells.
+    #[error("the journal can't be written: {0}")]
+    Unavailable(Fault),
+}
+
+/// Keeps the entries of all deployments of all scopes, in order, for ever.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Makes an entry and the state that follows from it durable, as one, before it returns. The
+    /// caller numbers and dates the entry. Refused when the fence is not the newest of the scope,
+    /// and when the entry is not the next one. The same entry again is success and adds nothing:
+    /// whoever did not hear the answer asks again.
+    async fn append(
+        &self,
+        fence: Fence,
+        entry: &Entry,
+        state: &ServiceState,
+    ) -> Result<(), AppendError>;
+
+    /// The entries of a deployment beyond a sequence number, in order; all of them without one;
+    /// none of a deployment that is not known. Cheap enough to ask several times a second.
+    async fn entries_after(
+        &self,
+        deployment: &DeploymentId,
+        sequence: Option<u64>,
+    ) -> Result<Vec<Entry>, Fault>;
+
+    /// All entries of a deployment, in order.
+    async fn entries(&self, deployment: &DeploymentId) -> Result<Vec<Entry>, Fault> {
+        self.entries_after(deployment, None).await
+    }
+
+    /// The state after the newest entry; that of a service which was never deployed where nothing
+    /// is known.
+    async fn state(&self, scope: &Scope) -> Result<ServiceState, Fault>;
+
+    /// The deployment of a scope that has not ended, whether anybody works on it or not.
+    async fn open_deployment(&self, scope: &Scope) -> Result<Option<DeploymentId>, Fault>;
+}

@@ -1,0 +1,79 @@
+//! Looking at who holds a lease. Changes nothing.
+
+use crate::clock;
+use crate::faults;
+use crate::file_lock::FileLock;
+use crate::numbers::from_sql;
+use crate::patience;
+use crate::process::{self, ProcessState};
+use crate::store::EmbeddedStore;
+use agente_engine::fault::Fault;
+use agente_engine::names::{DeploymentId, Scope, Timestamp};
+use agente_engine::ports::{Fence, Holder, Holding, Liveness};
+use std::path::PathBuf;
+
+impl EmbeddedStore {
+    /// The lock file of a scope's lease. A dot is in no name.
+    pub(crate) fn lease_lock(&self, scope: &Scope) -> PathBuf {
+        self.directory.locks().join(format!("lease.{}.{}.lock", scope.service, scope.environment))
+    }
+
+    /// Whether somebody has the lock of a scope's lease.
+    pub(crate) fn lease_is_locked(&self, scope: &Scope) -> Result<bool, Fault> {
+        FileLock::is_held(&self.lease_lock(scope)).map_err(|error| {
+            faults::lock(&format!("the lease of {scope} can't be looked at"), &error)
+        })
+    }
+
+    /// The row, judged by whether the lock is held.
+    pub(crate) async fn read_holding(
+        &self,
+        scope: &Scope,
+        locked: bool,
+    ) -> Result<Option<Holding>, Fault> {
+        type Row = (i64, String, i64, i64, Option<i64>, Option<String>);
+        let row: Result<Option<Row>, _> = sqlx::query_as(
+            "SELECT fence, holder, acquired, heartbeat, released, (SELECT id FROM deployment \
+             WHERE deployment.scope = scope.id AND closed IS NULL)
+             FROM lease JOIN scope ON scope.id = lease.scope WHERE service = ? AND environment = ?",
+        )
+        .bind(scope.service.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_optional(self.database.readers())
+        .await;
+        let row = row.map_err(|error| {
+            self.database.unreadable(&format!("the lease of {scope} can't be read"), &error)
+        })?;
+        let Some((fence, holder, acquired, heartbeat, None, deployment)) = row else {
+            return Ok(None);
+        };
+        let holder: Holder = serde_json::from_str(&holder).map_err(|error| {
+            faults::unreadable_row(&format!("the holder of the lease of {scope}"), &error)
+        })?;
+        let heartbeat = Timestamp(from_sql(heartbeat));
+        let seen = clock::now();
+        Ok(Some(Holding {
+            scope: scope.clone(),
+            fence: Fence(from_sql(fence)),
+            acquired: Timestamp(from_sql(acquired)),
+            heartbeat,
+            deployment: deployment.map(DeploymentId),
+            liveness: liveness(&holder, locked, heartbeat, seen),
+            seen,
+            holder,
+        }))
+    }
+}
+
+fn liveness(holder: &Holder, locked: bool, heartbeat: Timestamp, seen: Timestamp) -> Liveness {
+    // A clock that was set back must not keep a lease alive.
+    let fresh = seen.since(heartbeat).max(heartbeat.since(seen)) < patience::SILENCE;
+    match (locked, fresh) {
+        (true, _) if process::state_of(holder) == ProcessState::Stopped => Liveness::Stopped,
+        (true, true) => Liveness::Alive,
+        (true, false) => Liveness::Silent,
+        // A lock of another machine can't be seen from here.
+        (false, true) if !process::shares_kernel(holder) => Liveness::Alive,
+        (false, _) => Liveness::Gone,
+    }
+}

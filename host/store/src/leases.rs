@@ -1,0 +1,195 @@
+//! Giving leases: to who finds one free, waits for it, or takes it away.
+
+use crate::clock;
+use crate::faults;
+use crate::file_lock::FileLock;
+use crate::lease::HeldLease;
+use crate::numbers::{from_sql, to_sql};
+use crate::process::{self, ProcessState};
+use crate::scopes;
+use crate::store::EmbeddedStore;
+use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::names::Scope;
+use agente_engine::ports::{Fence, Holder, Holding, Lease, LeaseError, Leases, Liveness};
+use async_trait::async_trait;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a lock may be held without a name beside it: somebody looks at it for a moment, or
+/// writes their name right now.
+const SETTLING: Duration = Duration::from_millis(500);
+
+#[async_trait]
+impl Leases for EmbeddedStore {
+    async fn acquire(
+        &self,
+        scope: &Scope,
+        holder: Holder,
+        wait: Option<Duration>,
+    ) -> Result<Box<dyn Lease>, LeaseError> {
+        let begun = Instant::now();
+        let wait = wait.unwrap_or_default();
+        let mut nameless_since = None;
+        loop {
+            let lock = self.try_lease_lock(scope)?;
+            let holding =
+                self.read_holding(scope, lock.is_none()).await.map_err(LeaseError::Unavailable)?;
+            // A name beside a held lock that belongs to a dead process is the last holder's: the
+            // new one has yet to write theirs.
+            let named = holding.filter(|holding| {
+                lock.is_some() || process::state_of(&holding.holder) != ProcessState::Gone
+            });
+            match (lock, named) {
+                // Not seen from here, but alive elsewhere.
+                (Some(_), Some(holding)) if holding.liveness != Liveness::Gone => {
+                    if begun.elapsed() >= wait {
+                        return Err(LeaseError::Held(Box::new(holding)));
+                    }
+                }
+                (Some(lock), _) => return self.seize(scope, &holder, lock).await,
+                // Tried twice at least: somebody may have looked at the lock just then.
+                (None, Some(holding)) => {
+                    if begun.elapsed() >= wait.max(PAUSE) {
+                        return Err(LeaseError::Held(Box::new(holding)));
+                    }
+                }
+                (None, None) => {
+                    let since = *nameless_since.get_or_insert_with(Instant::now);
+                    if begun.elapsed() >= wait && since.elapsed() >= SETTLING {
+                        return Err(self.nameless(scope));
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn take_over(
+        &self,
+        scope: &Scope,
+        holder: Holder,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, LeaseError> {
+        if let Some(lock) = self.try_lease_lock(scope)? {
+            return self.seize(scope, &holder, lock).await;
+        }
+        // Before anything is written: a process that was stopped in the middle of a write keeps
+        // everybody else from writing.
+        let old = self.read_holding(scope, true).await.map_err(LeaseError::Unavailable)?;
+        if let Some(old) = &old {
+            process::kill_stopped(&old.holder);
+        }
+        self.revoke(scope).await?;
+        let begun = Instant::now();
+        loop {
+            if let Some(lock) = self.try_lease_lock(scope)? {
+                return self.seize(scope, &holder, lock).await;
+            }
+            if begun.elapsed() >= wait {
+                return Err(match old {
+                    Some(holding) => {
+                        LeaseError::StillRuns { holding: Box::new(holding), waited: wait }
+                    }
+                    None => self.nameless(scope),
+                });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn holding(&self, scope: &Scope) -> Result<Option<Holding>, Fault> {
+        let locked = self.lease_is_locked(scope)?;
+        self.read_holding(scope, locked).await
+    }
+}
+
+impl EmbeddedStore {
+    /// Takes the lock of a lease if nobody holds it.
+    fn try_lease_lock(&self, scope: &Scope) -> Result<Option<FileLock>, LeaseError> {
+        let tried = FileLock::try_take(&self.lease_lock(scope), self.lock_mode());
+        tried.map_err(|error| {
+            LeaseError::Unavailable(faults::lock(
+                &format!("the lease of {scope} can't be taken"),
+                &error,
+            ))
+        })
+    }
+
+    fn nameless(&self, scope: &Scope) -> LeaseError {
+        let path = self.lease_lock(scope);
+        let message = format!(
+            "the lease of {scope} is locked by a process that has not said who it is: `{}`",
+            path.display()
+        );
+        LeaseError::Unavailable(
+            Fault::new(FaultKind::LeaseLost, message)
+                .hint(format!("find it with `fuser {}`", path.display()))
+                .retryable(),
+        )
+    }
+
+    /// Writes the holder down with the next fence. The caller has the lock.
+    async fn seize(
+        &self,
+        scope: &Scope,
+        holder: &Holder,
+        lock: FileLock,
+    ) -> Result<Box<dyn Lease>, LeaseError> {
+        let unavailable = |problem| {
+            LeaseError::Unavailable(
+                self.database.unwritable(&format!("the lease of {scope} was not taken"), problem),
+            )
+        };
+        let holder = serde_json::to_string(holder).map_err(|error| {
+            let fault =
+                Fault::new(FaultKind::Internal, "the holder of a lease can't be written as JSON")
+                    .because(&error);
+            LeaseError::Unavailable(fault)
+        })?;
+        let of_scope = scope.clone();
+        let written = self.database.write(move |connection| {
+            Box::pin(async move {
+                let row = scopes::ensure(connection, &of_scope).await?;
+                let now = to_sql(clock::now().0);
+                let (fence,): (i64,) = sqlx::query_as(
+                    "INSERT INTO lease (scope, fence, holder, acquired, heartbeat) VALUES (?1, 1, \
+                     ?2, ?3, ?3)
+                     ON CONFLICT DO UPDATE SET fence = fence + 1, holder = ?2, acquired = ?3, \
+                     heartbeat = ?3, released = NULL RETURNING fence",
+                )
+                .bind(row)
+                .bind(holder)
+                .bind(now)
+                .fetch_one(connection)
+                .await?;
+                Ok((row, Fence(from_sql(fence))))
+            })
+        });
+        let (row, fence) = written.await.map_err(unavailable)?;
+        Ok(Box::new(HeldLease::begin(self, scope, row, fence, lock)))
+    }
+
+    /// Raises the fence above the present holder's and leaves their name.
+    async fn revoke(&self, scope: &Scope) -> Result<(), LeaseError> {
+        let of_scope = scope.clone();
+        let written = self.database.write(move |connection| {
+            Box::pin(async move {
+                let row = scopes::ensure(connection, &of_scope).await?;
+                sqlx::query("UPDATE lease SET fence = fence + 1 WHERE scope = ?")
+                    .bind(row)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        });
+        let failed = |problem| {
+            LeaseError::Unavailable(
+                self.database
+                    .unwritable(&format!("the lease of {scope} was not taken over"), problem),
+            )
+        };
+        written.await.map_err(failed)
+    }
+}

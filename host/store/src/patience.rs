@@ -1,0 +1,16 @@
+//! How long the store waits for what. Nothing in it waits without one of these.
+
+use std::time::Duration;
+
+/// For another process to finish its write: many commits' time, and short of what a person takes
+/// for a hang.
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
+/// For a connection of this process: longer than one statement may wait, so that a lock is told as
+/// a lock.
+pub(crate) const TURN: Duration = Duration::from_secs(30);
+/// For a sign of life of a holder whose lock can't be seen: several heartbeats, and longer than a
+/// write may wait for the disk.
+pub(crate) const SILENCE: Duration = Duration::from_secs(15);
+/// For the lease's row to be read again by its holder: shorter than [`SILENCE`], so that it stops
+/// believing before anybody else does.
+pub(crate) const UNCONFIRMED: Duration = Duration::from_secs(10);
