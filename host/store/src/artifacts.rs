@@ -224,23 +224,27 @@ impl EmbeddedStore {
     async fn needed_artifacts(&self, keep: u32) -> Result<BTreeSet<String>, Fault> {
         let unreadable =
             |error: sqlx::Error| self.database.unreadable("the releases can't be read", &error);
-        let newest: Vec<(String,)> = sqlx::query_as(
-            "SELECT artifact_digest FROM release WHERE artifact_digest IS NOT NULL
+        let newest: Vec<(String,)> = self
+            .database
+            .fetch_all(
+                sqlx::query_as(
+                    "SELECT artifact_digest FROM release WHERE artifact_digest IS NOT NULL
              AND number > (SELECT max(number) FROM release AS newest WHERE newest.scope = \
              release.scope) - ?",
-        )
-        .bind(to_sql(u64::from(keep)))
-        .fetch_all(self.database.readers())
-        .await
-        .map_err(unreadable)?;
-        let being_deployed: Vec<(String,)> = sqlx::query_as(
-            "SELECT artifact_digest FROM deployment JOIN release ON release.scope = \
+                )
+                .bind(to_sql(u64::from(keep))),
+            )
+            .await
+            .map_err(unreadable)?;
+        let being_deployed: Vec<(String,)> = self
+            .database
+            .fetch_all(sqlx::query_as(
+                "SELECT artifact_digest FROM deployment JOIN release ON release.scope = \
              deployment.scope AND release.number = deployment.release
              WHERE closed IS NULL AND artifact_digest IS NOT NULL",
-        )
-        .fetch_all(self.database.readers())
-        .await
-        .map_err(unreadable)?;
+            ))
+            .await
+            .map_err(unreadable)?;
         let mut needed: BTreeSet<String> = newest
             .into_iter()
             .chain(being_deployed)

@@ -19,11 +19,12 @@ impl EmbeddedStore {
     /// Walks along the chain of a scope and reports the first entry that doesn't fit. Changes
     /// nothing.
     pub(crate) async fn walk_chain(&self, scope: &Scope) -> Result<ChainState, Fault> {
-        let walked = async {
-            let mut connection = self.database.readers().acquire().await?;
+        let of_scope = scope.clone();
+        let walked = self.database.read(move |readers| async move {
+            let mut connection = readers.acquire().await?;
             // One view of all of it, whoever appends meanwhile.
             let mut view = connection.begin().await?;
-            let Some(row) = scopes::find(&mut view, scope).await? else { return Ok(None) };
+            let Some(row) = scopes::find(&mut view, &of_scope).await? else { return Ok(None) };
             let head: (Option<String>, i64, Vec<u8>) =
                 sqlx::query_as("SELECT state, head_position, head_hash FROM scope WHERE id = ?")
                     .bind(row)
@@ -36,7 +37,7 @@ impl EmbeddedStore {
             let deployments = rows::read(&mut view, row).await?;
             view.commit().await?;
             Ok(Some((head, entries, deployments)))
-        };
+        });
         let walked = walked.await.map_err(|error| {
             self.database.unreadable(&format!("the journal of {scope} can't be read"), &error)
         })?;

@@ -11,11 +11,20 @@ use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
 use crate::patience;
 use crate::schema::{self, Found};
 use agente_engine::fault::{Fault, FaultKind};
+use futures_util::poll;
 use sqlx::pool::PoolOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteSynchronous};
-use sqlx::{Connection, Sqlite, SqliteConnection};
+use sqlx::query::QueryAs;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqlitePool, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Connection, Execute as _, FromRow, SqlStr, Sqlite, SqliteConnection};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinError;
 
 /// Readers are short; more of them would only wait for the disk.
 const READERS: u32 = 4;
@@ -74,6 +83,8 @@ impl From<OpenError> for Fault {
 pub(crate) struct Database {
     path: PathBuf,
     writer: SqlitePool,
+    /// Whose turn it is to write: the writer has one connection.
+    turns: Arc<Semaphore>,
     readers: SqlitePool,
 }
 
@@ -109,7 +120,7 @@ impl Database {
         };
         let writer = pool(1).connect_lazy_with(options.clone());
         let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
-        Ok(Self { path, writer, readers })
+        Ok(Self { path, writer, turns: Arc::new(Semaphore::new(1)), readers })
     }
 
     /// The file, for tests that open it by themselves.
@@ -118,9 +129,47 @@ impl Database {
         &self.path
     }
 
-    /// Connections for reading.
-    pub(crate) fn readers(&self) -> &SqlitePool {
-        &self.readers
+    /// The rows that a question is answered with. The answer is fetched beside the caller: one that
+    /// looks away in the middle keeps no connection from others.
+    pub(crate) async fn fetch_all<O>(
+        &self,
+        question: QueryAs<'_, Sqlite, O, SqliteArguments>,
+    ) -> Result<Vec<O>, sqlx::Error>
+    where
+        O: for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static,
+    {
+        let (text, arguments) = apart(question)?;
+        self.read(move |readers| async move {
+            sqlx::query_as_with(text, arguments).fetch_all(&readers).await
+        })
+        .await
+    }
+
+    /// The only row of an answer, if there is one; fetched beside the caller too.
+    pub(crate) async fn fetch_optional<O>(
+        &self,
+        question: QueryAs<'_, Sqlite, O, SqliteArguments>,
+    ) -> Result<Option<O>, sqlx::Error>
+    where
+        O: for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static,
+    {
+        let (text, arguments) = apart(question)?;
+        self.read(move |readers| async move {
+            sqlx::query_as_with(text, arguments).fetch_optional(&readers).await
+        })
+        .await
+    }
+
+    /// Reads beside the caller.
+    pub(crate) async fn read<T, F>(
+        &self,
+        work: impl FnOnce(SqlitePool) -> F,
+    ) -> Result<T, sqlx::Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        ended(tokio::spawn(work(self.readers.clone())).await)
     }
 
     /// The connection for writing, for tests that put it under stress.
@@ -130,7 +179,11 @@ impl Database {
     }
 
     /// Does some work in one transaction that nobody else writes beside; undone if the work fails.
-    /// Ends whole once it has its turn.
+    ///
+    /// Calls have their turns in the order in which they were made. One whose caller stops waiting
+    /// is given up before its turn and ends whole after it. Turn and work are awaited beside the
+    /// caller: one that looks away in the middle (a plugin's call while its host writes an entry)
+    /// keeps no turn from others.
     pub(crate) async fn write<T, E>(
         &self,
         work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T, E> + Send + 'static,
@@ -139,24 +192,35 @@ impl Database {
         T: Send + 'static,
         E: From<sqlx::Error> + Send + 'static,
     {
-        // The turn is taken before the task begins, so that calls end in the order in which they
-        // were made.
-        let mut connection = self.writer.acquire().await?;
-        let task = tokio::spawn(async move {
-            let (result, reusable) = transact(&mut connection, work).await;
-            if !reusable {
-                // A new one takes its place at the next write; this one has nothing left to say.
-                let _ = connection.close().await;
-            }
-            result
-        });
-        match task.await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
-            },
-        }
+        let mut turn = Box::pin(Arc::clone(&self.turns).acquire_owned());
+        // In line from here on, whoever asks for it next.
+        let at_once = poll!(&mut turn);
+        let (_waits, gone) = oneshot::channel::<Infallible>();
+        let writer = self.writer.clone();
+        ended(
+            tokio::spawn(async move {
+                let _turn = match at_once {
+                    Poll::Ready(turn) => turn,
+                    Poll::Pending => tokio::select! {
+                        biased;
+                        turn = turn => turn,
+                        _ = gone => return Err(sqlx::Error::WorkerCrashed.into()),
+                        () = tokio::time::sleep(patience::TURN) => {
+                            return Err(sqlx::Error::PoolTimedOut.into());
+                        }
+                    },
+                };
+                let mut connection = writer.acquire().await?;
+                let (result, reusable) = transact(&mut connection, work).await;
+                if !reusable {
+                    // A new one takes its place at the next write; this one has nothing left to
+                    // say.
+                    let _ = connection.close().await;
+                }
+                result
+            })
+            .await,
+        )
     }
 
     /// Says in words why a read failed.
@@ -178,6 +242,28 @@ impl Database {
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// A question's text and what it asks about, without the caller's borrows.
+fn apart<O>(
+    mut question: QueryAs<'_, Sqlite, O, SqliteArguments>,
+) -> Result<(SqlStr, SqliteArguments), sqlx::Error>
+where
+    O: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+{
+    let arguments = question.take_arguments().map_err(sqlx::Error::Encode)?;
+    Ok((question.sql(), arguments.unwrap_or_default()))
+}
+
+/// What a task of ours came to.
+fn ended<T, E: From<sqlx::Error>>(task: Result<Result<T, E>, JoinError>) -> Result<T, E> {
+    match task {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
+        },
     }
 }
 

@@ -52,15 +52,18 @@ impl Figures for EmbeddedStore {
     }
 
     async fn figures(&self, scope: &Scope) -> Result<Vec<RunRow>, Fault> {
-        let rows: Result<Vec<(String, i64, String)>, _> = sqlx::query_as(
-            "SELECT run.deployment, run.fence, run.figures FROM run JOIN deployment ON \
+        let rows: Result<Vec<(String, i64, String)>, _> = self
+            .database
+            .fetch_all(
+                sqlx::query_as(
+                    "SELECT run.deployment, run.fence, run.figures FROM run JOIN deployment ON \
              deployment.id = run.deployment JOIN scope ON scope.id = deployment.scope
              WHERE service = ? AND environment = ? ORDER BY deployment.number, run.fence",
-        )
-        .bind(scope.service.as_str())
-        .bind(scope.environment.as_str())
-        .fetch_all(self.database.readers())
-        .await;
+                )
+                .bind(scope.service.as_str())
+                .bind(scope.environment.as_str()),
+            )
+            .await;
         let rows = rows.map_err(|error| {
             self.database.unreadable(&format!("the figures of {scope} can't be read"), &error)
         })?;

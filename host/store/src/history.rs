@@ -71,14 +71,17 @@ impl DeploymentColumns {
 #[async_trait]
 impl History for EmbeddedStore {
     async fn entries_of_scope(&self, scope: &Scope) -> Result<Vec<Entry>, Fault> {
-        let rows: Result<Vec<EntryColumns>, _> = sqlx::query_as(
-            "SELECT deployment, sequence, at, event FROM entry JOIN scope ON scope.id = \
+        let rows: Result<Vec<EntryColumns>, _> = self
+            .database
+            .fetch_all(
+                sqlx::query_as(
+                    "SELECT deployment, sequence, at, event FROM entry JOIN scope ON scope.id = \
              entry.scope WHERE service = ? AND environment = ? ORDER BY position",
-        )
-        .bind(scope.service.as_str())
-        .bind(scope.environment.as_str())
-        .fetch_all(self.database.readers())
-        .await;
+                )
+                .bind(scope.service.as_str())
+                .bind(scope.environment.as_str()),
+            )
+            .await;
         let rows = rows.map_err(|error| {
             self.database.unreadable(&format!("the journal of {scope} can't be read"), &error)
         })?;
@@ -86,13 +89,12 @@ impl History for EmbeddedStore {
     }
 
     async fn deployment(&self, deployment: &DeploymentId) -> Result<Option<HistoryRow>, Fault> {
-        let row: Result<Option<DeploymentColumns>, _> = sqlx::query_as(
+        let row: Result<Option<DeploymentColumns>, _> = self.database.fetch_optional(sqlx::query_as(
             "SELECT deployment.id, service, environment, kind, release, artifact, by, opened, \
              closed, outcome
              FROM deployment JOIN scope ON scope.id = deployment.scope WHERE deployment.id = ?",
         )
-        .bind(&deployment.0)
-        .fetch_optional(self.database.readers())
+        .bind(&deployment.0))
         .await;
         let row = row.map_err(|error| {
             self.database.unreadable(&format!("deployment `{deployment}` can't be read"), &error)
@@ -101,7 +103,7 @@ impl History for EmbeddedStore {
     }
 
     async fn history(&self, scope: &Scope, limit: u32) -> Result<Vec<HistoryRow>, Fault> {
-        let rows: Result<Vec<DeploymentColumns>, _> = sqlx::query_as(
+        let rows: Result<Vec<DeploymentColumns>, _> = self.database.fetch_all(sqlx::query_as(
             "SELECT deployment.id, service, environment, kind, release, artifact, by, opened, \
              closed, outcome
              FROM deployment JOIN scope ON scope.id = deployment.scope WHERE service = ? AND \
@@ -109,8 +111,7 @@ impl History for EmbeddedStore {
         )
         .bind(scope.service.as_str())
         .bind(scope.environment.as_str())
-        .bind(limit)
-        .fetch_all(self.database.readers())
+        .bind(limit))
         .await;
         let rows = rows.map_err(|error| {
             self.database.unreadable(&format!("the history of {scope} can't be read"), &error)
@@ -119,14 +120,15 @@ impl History for EmbeddedStore {
     }
 
     async fn scopes(&self) -> Result<Vec<Scope>, Fault> {
-        let rows: Result<Vec<(String, String)>, _> = sqlx::query_as(
-            "SELECT service, environment FROM scope
+        let rows: Result<Vec<(String, String)>, _> = self
+            .database
+            .fetch_all(sqlx::query_as(
+                "SELECT service, environment FROM scope
              WHERE EXISTS (SELECT 1 FROM deployment WHERE scope = scope.id) OR EXISTS (SELECT 1 \
              FROM release WHERE scope = scope.id)
              ORDER BY service, environment",
-        )
-        .fetch_all(self.database.readers())
-        .await;
+            ))
+            .await;
         let rows = rows.map_err(|error| {
             self.database.unreadable("the services in the store can't be read", &error)
         })?;

@@ -32,14 +32,13 @@ impl EmbeddedStore {
         locked: bool,
     ) -> Result<Option<Holding>, Fault> {
         type Row = (i64, String, i64, i64, Option<i64>, Option<String>);
-        let row: Result<Option<Row>, _> = sqlx::query_as(
+        let row: Result<Option<Row>, _> = self.database.fetch_optional(sqlx::query_as(
             "SELECT fence, holder, acquired, heartbeat, released, (SELECT id FROM deployment \
              WHERE deployment.scope = scope.id AND closed IS NULL)
              FROM lease JOIN scope ON scope.id = lease.scope WHERE service = ? AND environment = ?",
         )
         .bind(scope.service.as_str())
-        .bind(scope.environment.as_str())
-        .fetch_optional(self.database.readers())
+        .bind(scope.environment.as_str()))
         .await;
         let row = row.map_err(|error| {
             self.database.unreadable(&format!("the lease of {scope} can't be read"), &error)

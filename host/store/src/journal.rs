@@ -26,13 +26,12 @@ impl Journal for EmbeddedStore {
         deployment: &DeploymentId,
         sequence: Option<u64>,
     ) -> Result<Vec<Entry>, Fault> {
-        let rows: Result<Vec<EntryColumns>, _> = sqlx::query_as(
+        let rows: Result<Vec<EntryColumns>, _> = self.database.fetch_all(sqlx::query_as(
             "SELECT deployment, sequence, at, event FROM entry WHERE deployment = ? AND sequence \
              > ? ORDER BY sequence",
         )
         .bind(&deployment.0)
-        .bind(sequence.map_or(-1, to_sql))
-        .fetch_all(self.database.readers())
+        .bind(sequence.map_or(-1, to_sql)))
         .await;
         let rows = rows.map_err(|error| {
             self.database.unreadable(
@@ -44,13 +43,12 @@ impl Journal for EmbeddedStore {
     }
 
     async fn open_deployment(&self, scope: &Scope) -> Result<Option<DeploymentId>, Fault> {
-        let row: Result<Option<(String,)>, _> = sqlx::query_as(
+        let row: Result<Option<(String,)>, _> = self.database.fetch_optional(sqlx::query_as(
             "SELECT deployment.id FROM deployment JOIN scope ON scope.id = deployment.scope WHERE \
              service = ? AND environment = ? AND closed IS NULL",
         )
         .bind(scope.service.as_str())
-        .bind(scope.environment.as_str())
-        .fetch_optional(self.database.readers())
+        .bind(scope.environment.as_str()))
         .await;
         let row = row.map_err(|error| {
             self.database
@@ -60,12 +58,14 @@ impl Journal for EmbeddedStore {
     }
 
     async fn state(&self, scope: &Scope) -> Result<ServiceState, Fault> {
-        let row: Result<Option<(Option<String>,)>, _> =
-            sqlx::query_as("SELECT state FROM scope WHERE service = ? AND environment = ?")
-                .bind(scope.service.as_str())
-                .bind(scope.environment.as_str())
-                .fetch_optional(self.database.readers())
-                .await;
+        let row: Result<Option<(Option<String>,)>, _> = self
+            .database
+            .fetch_optional(
+                sqlx::query_as("SELECT state FROM scope WHERE service = ? AND environment = ?")
+                    .bind(scope.service.as_str())
+                    .bind(scope.environment.as_str()),
+            )
+            .await;
         let row = row.map_err(|error| {
             self.database.unreadable(&format!("the state of {scope} can't be read"), &error)
         })?;

@@ -137,9 +137,9 @@ impl Drop for HeldLease {
 }
 
 async fn newest_fence(store: &EmbeddedStore, row: i64) -> Result<Option<Fence>, sqlx::Error> {
-    let newest: Option<(i64,)> = sqlx::query_as("SELECT fence FROM lease WHERE scope = ?")
-        .bind(row)
-        .fetch_optional(store.database.readers())
+    let newest: Option<(i64,)> = store
+        .database
+        .fetch_optional(sqlx::query_as("SELECT fence FROM lease WHERE scope = ?").bind(row))
         .await?;
     Ok(newest.map(|(fence,)| Fence(from_sql(fence))))
 }

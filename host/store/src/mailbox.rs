@@ -72,13 +72,12 @@ impl Mailbox for EmbeddedStore {
         after: u64,
     ) -> Result<Vec<Decision>, Fault> {
         type Row = (i64, String, String, Option<String>, i64);
-        let rows: Result<Vec<Row>, _> = sqlx::query_as(
+        let rows: Result<Vec<Row>, _> = self.database.fetch_all(sqlx::query_as(
             "SELECT id, decision, by, reason, at FROM decision WHERE deployment = ? AND id > ? \
              ORDER BY id",
         )
         .bind(&deployment.0)
-        .bind(to_sql(after))
-        .fetch_all(self.database.readers())
+        .bind(to_sql(after)))
         .await;
         let rows = rows.map_err(|error| {
             self.database.unreadable(

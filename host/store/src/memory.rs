@@ -57,15 +57,14 @@ impl EmbeddedStore {
         scope: &Scope,
         key: &str,
     ) -> Result<Option<Vec<u8>>, Fault> {
-        let found: Result<Option<(Vec<u8>,)>, _> = sqlx::query_as(
+        let found: Result<Option<(Vec<u8>,)>, _> = self.database.fetch_optional(sqlx::query_as(
             "SELECT value FROM memory JOIN scope ON scope.id = memory.scope WHERE plugin = ? AND \
              service = ? AND environment = ? AND key = ?",
         )
         .bind(plugin)
         .bind(scope.service.as_str())
         .bind(scope.environment.as_str())
-        .bind(key)
-        .fetch_optional(self.database.readers())
+        .bind(key))
         .await;
         let found = found.map_err(|error| {
             self.database

@@ -69,14 +69,13 @@ impl Releases for EmbeddedStore {
         scope: &Scope,
         number: ReleaseNumber,
     ) -> Result<Option<Release>, Fault> {
-        let row: Result<Option<(String,)>, _> = sqlx::query_as(
+        let row: Result<Option<(String,)>, _> = self.database.fetch_optional(sqlx::query_as(
             "SELECT body FROM release JOIN scope ON scope.id = release.scope WHERE service = ? \
              AND environment = ? AND number = ?",
         )
         .bind(scope.service.as_str())
         .bind(scope.environment.as_str())
-        .bind(to_sql(number.0))
-        .fetch_optional(self.database.readers())
+        .bind(to_sql(number.0)))
         .await;
         let row = row.map_err(|error| {
             self.database.unreadable(&format!("release {number} of {scope} can't be read"), &error)
@@ -85,14 +84,13 @@ impl Releases for EmbeddedStore {
     }
 
     async fn releases(&self, scope: &Scope, limit: u32) -> Result<Vec<Release>, Fault> {
-        let rows: Result<Vec<(String,)>, _> = sqlx::query_as(
+        let rows: Result<Vec<(String,)>, _> = self.database.fetch_all(sqlx::query_as(
             "SELECT body FROM release JOIN scope ON scope.id = release.scope WHERE service = ? \
              AND environment = ? ORDER BY number DESC LIMIT ?",
         )
         .bind(scope.service.as_str())
         .bind(scope.environment.as_str())
-        .bind(limit)
-        .fetch_all(self.database.readers())
+        .bind(limit))
         .await;
         let rows = rows.map_err(|error| {
             self.database.unreadable(&format!("the releases of {scope} can't be read"), &error)

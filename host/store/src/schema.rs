@@ -221,10 +221,8 @@ mod tests {
         assert_eq!(store.id(), id);
         assert_eq!(store.entries(&open.deployment).await.unwrap(), entries);
         assert_eq!(store.figures(&sample::scope("shop")).await.unwrap(), []);
-        let (version,): (i32,) = sqlx::query_as("PRAGMA user_version")
-            .fetch_one(store.database.readers())
-            .await
-            .unwrap();
+        let (version,): (i32,) =
+            sqlx::query_as("PRAGMA user_version").fetch_one(store.database.writer()).await.unwrap();
         assert_eq!(version, VERSION);
     }
 }

@@ -18,11 +18,12 @@ impl EmbeddedStore {
     /// Opens the store of a state directory, making both where they are missing.
     pub async fn open(directory: StateDirectory) -> Result<Self, OpenError> {
         let database = Database::open(&directory).await?;
-        let found: Result<(String,), _> =
-            sqlx::query_as("SELECT store FROM identity").fetch_one(database.readers()).await;
-        let (id,) = found.map_err(|error| {
-            OpenError::Unavailable(database.unreadable("the store's id can't be read", &error))
-        })?;
+        let found: Result<Option<(String,)>, _> =
+            database.fetch_optional(sqlx::query_as("SELECT store FROM identity")).await;
+        let (id,) =
+            found.and_then(|found| found.ok_or(sqlx::Error::RowNotFound)).map_err(|error| {
+                OpenError::Unavailable(database.unreadable("the store's id can't be read", &error))
+            })?;
         Ok(Self { directory, database, unwritten: Unwritten::default(), id })
     }
 

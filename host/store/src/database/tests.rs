@@ -2,11 +2,12 @@ use super::*;
 use crate::sample;
 use crate::store::EmbeddedStore;
 use agente_engine::journal::Event;
-use agente_engine::ports::{AppendError, Journal};
+use agente_engine::ports::{AppendError, Journal, Memory};
 use agente_engine::step::StepEvent;
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 const STARTED: Event = Event::Step { step: 0, event: StepEvent::Started };
 
@@ -174,4 +175,38 @@ async fn a_file_that_another_process_keeps_locked_is_told_in_words_and_read_on()
     assert_eq!(store.entries(&open.deployment).await.unwrap().len(), 1);
     locked.rollback().await.unwrap();
     open.append(&STARTED, &sample::open_state(&open.deployment)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_nobody_polls_any_more_hold_up_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sample::store(folder.path()).await;
+    let open = sample::open_deployment(&store, "shop").await;
+    let (shop, state) = (sample::scope("shop"), sample::open_state(&open.deployment));
+    let mut other = SqliteConnection::connect_with(
+        &SqliteConnectOptions::new().filename(store.database.path()),
+    )
+    .await
+    .unwrap();
+    let locked = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    // The first waits for the file, the others for it; then whoever made them looks away.
+    let mut writes: Vec<_> =
+        ["a", "b"].map(|key| store.set("p", &shop, key, Some(b"1"))).into_iter().collect();
+    let mut reads: Vec<_> = (0..2 * READERS).map(|_| store.get("p", &shop, "a")).collect();
+    for write in &mut writes {
+        assert!(poll!(write).is_pending());
+    }
+    for read in &mut reads {
+        assert!(poll!(read).is_pending());
+    }
+    locked.rollback().await.unwrap();
+
+    let goes_on = async {
+        store.state(&shop).await.unwrap();
+        open.append(&STARTED, &state).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(20), goes_on).await.expect("held up");
+    for write in writes {
+        write.await.unwrap();
+    }
 }

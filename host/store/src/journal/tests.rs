@@ -236,7 +236,7 @@ async fn entries_that_do_not_fit_are_refused_and_leave_no_trace() {
 async fn counts(store: &EmbeddedStore) -> (i64, i64, String) {
     let all = "SELECT (SELECT count(*) FROM entry), (SELECT head_position FROM scope), (SELECT \
                state FROM scope)";
-    sqlx::query_as(all).fetch_one(store.database.readers()).await.unwrap()
+    store.database.fetch_optional(sqlx::query_as(all)).await.unwrap().unwrap()
 }
 
 #[tokio::test]
