@@ -211,6 +211,7 @@ fn subject(addresses: &[&str]) -> Subject {
         .map(|(index, address)| Backend {
             id: BackendId(format!("b{index}")),
             address: (*address).to_owned(),
+            placement: agente_engine::placement::Placement::Process,
         })
         .collect();
     Subject { slot: Some(Slot::Green), release: Some(ReleaseNumber(7)), backends, public_url: None }

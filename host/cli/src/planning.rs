@@ -31,8 +31,9 @@ pub(crate) async fn make(
         .flat_map(|s| s.backends.clone())
         .collect();
     let elsewhere = session.base.store.reserved_elsewhere(session.base.scope()).await?;
+    taken.extend(elsewhere);
     // A container on a network has its ports to itself.
-    taken.extend(elsewhere.into_iter().filter(|backend| backend.address.starts_with("127.0.0.1:")));
+    taken.retain(|backend| backend.placement.has_port_of_machine());
     let backends = session.base.runtime.reserve(&release, slot, &taken).await?;
     let inputs = inputs(session, policy, state, force).await?;
     planner::deploy(inputs, kind, release, backends)

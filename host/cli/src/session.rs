@@ -8,12 +8,12 @@ use crate::store::{open_existing_store, open_store, scratch_store};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::plan::PluginInUse;
 use agente_engine::policy::Policy;
-use agente_engine::ports::{Commands, Memory, Releases, Runtime, Secrets};
+use agente_engine::ports::{Commands, Memory, Runtime, Secrets};
 use agente_engine::release::RuntimeSpec;
 use agente_engine::route::Backend;
 use agente_manifest::{Manifest, Overrides};
 use agente_runtimes::commands::{AnyCommands, HostCommands};
-use agente_runtimes::docker::{ContainerCommands, DockerRuntime, DockerSettings, Endpoint};
+use agente_runtimes::docker::{DockerRuntime, DockerSettings, Endpoint};
 use agente_runtimes::process::{
     ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand,
 };
@@ -68,30 +68,17 @@ pub(crate) struct Base {
     pub(crate) calls: Arc<CallCounter>,
 }
 
-/// The engine that `DOCKER_HOST` names. One that can't be used is an error for whoever needs it,
-/// and nothing to a service without containers.
-fn named_engine(prefers_docker: bool) -> Result<(Endpoint, bool), CliError> {
-    let named = std::env::var("DOCKER_HOST").ok();
-    match Endpoint::of_docker_host(named.as_deref()) {
-        Ok(endpoint) => Ok((endpoint, true)),
-        Err(fault) if prefers_docker => Err(fault.into()),
-        // Nothing is there, and whoever asks it all the same is told its name.
-        Err(_) => Ok((Endpoint::Unix(named.unwrap_or_default().into()), false)),
-    }
-}
-
-/// The runtimes for a scope, and the engine that programs of plugins may run in, where there is
-/// one.
-async fn runtimes(
-    manifest: &Manifest,
+/// The runtimes. A manifest that leaves the engine to the machine is told which one that is.
+fn runtimes(
+    manifest: &mut Manifest,
     store: &EmbeddedStore,
     secrets: Arc<dyn Secrets>,
-) -> Result<(AnyRuntime, Option<DockerSettings>), CliError> {
+) -> Result<AnyRuntime, CliError> {
     let program = crate::program::path()
         .ok_or_else(|| CliError::internal("the path of this program is not known"))?
         .to_owned();
     let artifacts_of = store.clone();
-    let process = ProcessRuntime::new(ProcessConfig {
+    let process = Arc::new(ProcessRuntime::new(ProcessConfig {
         state: store.directory().root().to_owned(),
         supervisor: SupervisorCommand { program, args: vec!["supervise".to_owned()] },
         artifacts: Arc::new(move |digest, name| {
@@ -99,25 +86,27 @@ async fn runtimes(
         }),
         secrets: Arc::clone(&secrets),
         limits: SupervisionLimits::default(),
-    });
-    // What stands may have been launched before the manifest changed its runtime.
-    let earlier = store.releases(&manifest.scope, 20).await?;
-    let is_docker = |runtime: &RuntimeSpec| matches!(runtime, RuntimeSpec::Docker(_));
-    let prefers_docker =
-        is_docker(&manifest.runtime) || earlier.iter().any(|release| is_docker(&release.runtime));
-    let (endpoint, usable) = match &manifest.docker_socket {
-        Some(socket) => (Endpoint::Unix(socket.clone()), true),
-        None => named_engine(prefers_docker)?,
-    };
-    let mut settings = DockerSettings::new(endpoint, store.id());
+    }));
+    // One that can't be used is an error for whoever launches a container, and nothing to a
+    // service without any.
+    let mut engine = Endpoint::of_docker_host(std::env::var("DOCKER_HOST").ok().as_deref());
+    let mut preferred = false;
+    if let RuntimeSpec::Docker(spec) = &mut manifest.runtime {
+        preferred = true;
+        match &spec.engine {
+            Some(named) => engine = Endpoint::parse(named),
+            None => spec.engine = engine.as_ref().ok().map(ToString::to_string),
+        }
+    }
+    let mut settings =
+        DockerSettings::new(engine.clone().unwrap_or_else(|_| Endpoint::usual()), store.id());
     settings.min_free_disk_bytes = manifest.policy.min_free_disk_bytes;
     let config_folder = std::env::var_os("DOCKER_CONFIG")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
     settings.credentials =
         config_folder.map(|folder| folder.join("config.json")).filter(|path| path.is_file());
-    let docker = DockerRuntime::new(settings.clone(), secrets);
-    Ok((AnyRuntime { process, docker, prefers_docker }, usable.then_some(settings)))
+    Ok(AnyRuntime { process, docker: DockerRuntime::new(settings, secrets), engine, preferred })
 }
 
 impl Base {
@@ -126,15 +115,15 @@ impl Base {
     pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
         let manifest = manifest(global, about)?;
         if let Some(store) = open_existing_store(global).await? {
-            return Self::with(manifest, store, None).await;
+            return Self::with(manifest, store, None);
         }
         let (store, scratch) = scratch_store().await?;
-        Self::with(manifest, store, Some(scratch)).await
+        Self::with(manifest, store, Some(scratch))
     }
 
     /// Wires a manifest with an open store.
-    pub(crate) async fn with(
-        manifest: Manifest,
+    pub(crate) fn with(
+        mut manifest: Manifest,
         store: EmbeddedStore,
         scratch: Option<TempDir>,
     ) -> Result<Self, CliError> {
@@ -142,9 +131,11 @@ impl Base {
             sources: manifest.secrets.clone(),
             directory: manifest.directory.clone(),
         });
-        let (runtime, docker) = runtimes(&manifest, &store, Arc::clone(&secrets)).await?;
-        let in_containers =
-            docker.map(|docker| Arc::new(ContainerCommands::new(docker)) as Arc<dyn Commands>);
+        let runtime = runtimes(&mut manifest, &store, Arc::clone(&secrets))?;
+        let in_containers = runtime
+            .docker_for_launch()
+            .ok()
+            .map(|docker| Arc::new(docker.commands()) as Arc<dyn Commands>);
         let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, in_containers));
         let memory: Arc<dyn Memory> = Arc::new(store.clone());
         let calls: Arc<CallCounter> = Arc::default();
@@ -209,7 +200,7 @@ impl Session {
             return Ok(session);
         }
         let manifest = session.base.manifest;
-        Self::load(Base::with(manifest, open_store(global).await?, None).await?).await
+        Self::load(Base::with(manifest, open_store(global).await?, None)?).await
     }
 
     /// On whose behalf plugins are asked.
@@ -252,14 +243,12 @@ impl Session {
                 plugin.checker(context.clone()).map(|checker| (name.clone(), checker))
             })
             .collect();
-        let docker = self.base.runtime.prefers_docker.then(|| self.base.runtime.docker.clone());
-        Checks { checkers, docker }
+        Checks { checkers, runtime: self.base.runtime.clone() }
     }
 
     /// The sources of metrics for a context.
     pub(crate) fn measures(&self, context: &OperationContext) -> Measures {
-        let docker = self.base.runtime.prefers_docker.then(|| self.base.runtime.docker.clone());
-        Measures::of(&self.loaded.checkers, context, docker)
+        Measures::of(&self.loaded.checkers, context, self.base.runtime.clone())
     }
 
     /// The port `Runtime`.

@@ -10,6 +10,7 @@ pub mod executor;
 pub mod fault;
 pub mod journal;
 pub mod names;
+pub mod placement;
 pub mod plan;
 pub mod planner;
 pub mod policy;

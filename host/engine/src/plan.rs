@@ -1,6 +1,6 @@
 //! The plan: everything a deployment will do, decided before it begins and journaled whole.
 
-use crate::names::{DeploymentId, Digest, OpId, Scope, Timestamp};
+use crate::names::{BackendId, DeploymentId, Digest, OpId, Scope, Timestamp};
 use crate::policy::Policy;
 use crate::release::{Release, RuntimeSpec};
 use crate::route::{Backend, Routes, Slot};
@@ -92,6 +92,22 @@ impl Plan {
             stop_grace: self.release.runtime.stop_grace(),
             since,
         }
+    }
+
+    /// Whether this is one of the candidate's backends.
+    pub fn has_candidate(&self, id: &BackendId) -> bool {
+        self.backends.iter().any(|backend| backend.id == *id)
+    }
+
+    /// The backends that the plan is about: the candidate's, what is stable, what is kept.
+    pub fn all_backends(&self) -> impl Iterator<Item = &Backend> {
+        let standing = self.stable.iter().chain(self.kept.as_ref().map(|kept| &kept.standing));
+        self.backends.iter().chain(standing.flat_map(|standing| &standing.backends))
+    }
+
+    /// The backend of this id.
+    pub fn backend(&self, id: &BackendId) -> Option<&Backend> {
+        self.all_backends().find(|backend| backend.id == *id)
     }
 
     /// Whether the deployment removes what the last one kept.

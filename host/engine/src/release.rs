@@ -97,6 +97,9 @@ pub enum DockerReach {
 /// How containers run.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct DockerSpec {
+    /// The endpoint of the engine, `unix:///var/run/docker.sock`. None in a manifest that leaves it
+    /// to the machine; a release knows it, so that it can be launched there again.
+    pub engine: Option<String>,
     /// The command, where it isn't the image's own. Filled in as for processes.
     pub command: Option<Vec<String>>,
     /// How many backends a slot has.

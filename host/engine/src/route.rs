@@ -1,6 +1,8 @@
 //! Slots, backends, and how requests are split between them.
 
-use crate::names::{BackendId, ReleaseNumber};
+use crate::names::{BackendId, ReleaseNumber, Scope};
+use crate::placement::Placement;
+use crate::release::Release;
 use crate::state::Standing;
 use crate::weight::Weight;
 use schemars::JsonSchema;
@@ -14,7 +16,6 @@ use std::fmt;
 #[serde(rename_all = "kebab-case")]
 pub enum Slot {
     Blue,
-    /// The second.
     Green,
 }
 
@@ -46,6 +47,14 @@ impl fmt::Display for Slot {
     }
 }
 
+impl BackendId {
+    /// The id of a release's backend: the same whoever makes it, and nobody else's.
+    pub fn of(release: &Release, slot: Slot, index: usize) -> Self {
+        let Scope { service, environment } = &release.scope;
+        Self(format!("{service}-{environment}-{slot}-{}-{index}", release.number))
+    }
+}
+
 /// One running instance: an address that takes requests.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Backend {
@@ -53,6 +62,21 @@ pub struct Backend {
     pub id: BackendId,
     /// `host:port`.
     pub address: String,
+    pub placement: Placement,
+}
+
+/// Where a route's requests go: what a target knows of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Destination {
+    pub id: BackendId,
+    /// `host:port`.
+    pub address: String,
+}
+
+impl From<Backend> for Destination {
+    fn from(backend: Backend) -> Self {
+        Self { id: backend.id, address: backend.address }
+    }
 }
 
 /// A rule that sends a request to one slot whatever the weights are.
@@ -86,7 +110,14 @@ pub struct Route {
     /// The release that stands there, if any.
     pub release: Option<ReleaseNumber>,
     /// Where its requests go. Empty only at weight 0.
-    pub backends: Vec<Backend>,
+    pub backends: Vec<Destination>,
+}
+
+impl Route {
+    fn to(slot: Slot, weight: Weight, release: ReleaseNumber, backends: Vec<Backend>) -> Self {
+        let backends = backends.into_iter().map(Destination::from).collect();
+        Self { slot, weight, release: Some(release), backends }
+    }
 }
 
 /// The complete desired state of a target for one scope.
@@ -112,17 +143,16 @@ impl Routes {
         backends: Vec<Backend>,
         other: Option<(ReleaseNumber, Vec<Backend>)>,
     ) -> Routes {
-        let (other_release, other_backends) =
-            other.map_or((None, Vec::new()), |(r, b)| (Some(r), b));
-        Self::of(
-            Route { slot, weight: Weight::FULL, release: Some(release), backends },
-            Route {
+        let other = other.map_or_else(
+            || Route {
                 slot: slot.other(),
                 weight: Weight::ZERO,
-                release: other_release,
-                backends: other_backends,
+                release: None,
+                backends: Vec::new(),
             },
-        )
+            |(release, backends)| Route::to(slot.other(), Weight::ZERO, release, backends),
+        );
+        Self::of(Route::to(slot, Weight::FULL, release, backends), other)
     }
 
     /// `weight` to the candidate, the rest to what is stable.
@@ -132,18 +162,8 @@ impl Routes {
         weight: Weight,
     ) -> Routes {
         Self::of(
-            Route {
-                slot: stable.slot,
-                weight: weight.rest(),
-                release: Some(stable.release),
-                backends: stable.backends.clone(),
-            },
-            Route {
-                slot: stable.slot.other(),
-                weight,
-                release: Some(candidate.0),
-                backends: candidate.1,
-            },
+            Route::to(stable.slot, weight.rest(), stable.release, stable.backends.clone()),
+            Route::to(stable.slot.other(), weight, candidate.0, candidate.1),
         )
     }
 
@@ -154,20 +174,11 @@ impl Routes {
         candidate: (ReleaseNumber, Vec<Backend>),
         among: usize,
     ) -> Routes {
-        let pool = stable.backends.iter().chain(candidate.1.iter().take(among)).cloned().collect();
+        let pool: Vec<Backend> =
+            stable.backends.iter().chain(candidate.1.iter().take(among)).cloned().collect();
         Self::of(
-            Route {
-                slot: stable.slot,
-                weight: Weight::FULL,
-                release: Some(stable.release),
-                backends: pool,
-            },
-            Route {
-                slot: stable.slot.other(),
-                weight: Weight::ZERO,
-                release: Some(candidate.0),
-                backends: candidate.1,
-            },
+            Route::to(stable.slot, Weight::FULL, stable.release, pool),
+            Route::to(stable.slot.other(), Weight::ZERO, candidate.0, candidate.1),
         )
     }
 

@@ -97,8 +97,6 @@ pub struct Manifest {
     pub artifact_source: ArtifactSource,
     /// How the backends run.
     pub runtime: RuntimeSpec,
-    /// The engine's socket, where the manifest names one.
-    pub docker_socket: Option<PathBuf>,
     /// Where secrets come from.
     pub secrets: BTreeMap<String, SecretSource>,
     /// Every plugin that is declared or used.
@@ -194,7 +192,6 @@ impl Manifest {
             environments,
             artifact_source: judged.artifact_source,
             runtime: judged.runtime,
-            docker_socket: judged.docker_socket,
             secrets: judged.secrets,
             plugins: judged.plugins,
             switcher: judged.switcher,

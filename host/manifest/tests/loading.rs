@@ -189,7 +189,7 @@ push = "http://127.0.0.1:9091/"
         manifest.artifact_source,
         ArtifactSource::Image("registry.example:5000/shop:2".to_owned())
     );
-    assert_eq!(manifest.docker_socket.as_deref(), Some(Path::new("/run/user/1000/docker.sock")));
+    assert_eq!(docker.engine.as_deref(), Some("unix:///run/user/1000/docker.sock"));
     assert_eq!(manifest.secrets["db"], SecretSource::File(folder.path().join("db.secret")));
     assert_eq!(
         manifest.secrets["token"],

@@ -8,6 +8,7 @@ use agente_engine::journal::{Entry, Event, Outcome};
 use agente_engine::names::{
     BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
 };
+use agente_engine::placement::Placement;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::policy::{
     DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Policy, Strategy, Timeouts,
@@ -78,6 +79,7 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
     let backends = vec![Backend {
         id: BackendId(format!("{}-blue-r{number}-0", scope.service)),
         address: "127.0.0.1:18100".into(),
+        placement: Placement::Process,
     }];
     let release = Release {
         scope: scope.clone(),

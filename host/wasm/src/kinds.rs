@@ -9,7 +9,7 @@ pub(crate) mod switcher;
 use crate::bindings::any::agente::types::types as wit;
 use crate::calls::Call;
 use crate::request::PluginKind;
-use agente_engine::route::Backend;
+use agente_engine::route::{Backend, Destination};
 
 /// What the host knows of one kind.
 pub(crate) struct Kind {
@@ -46,7 +46,12 @@ impl PluginKind {
 }
 
 fn write_backend(backend: &Backend) -> wit::Backend {
-    wit::Backend { id: backend.id.0.clone(), address: backend.address.clone(), labels: Vec::new() }
+    write_destination(&Destination::from(backend.clone()))
+}
+
+fn write_destination(destination: &Destination) -> wit::Backend {
+    let Destination { id, address } = destination;
+    wit::Backend { id: id.0.clone(), address: address.clone(), labels: Vec::new() }
 }
 
 #[cfg(test)]

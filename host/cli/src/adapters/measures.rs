@@ -1,10 +1,10 @@
 //! The port `MetricSource`: each query is asked through the plugin that it names.
 
+use crate::adapters::AnyRuntime;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{PluginName, Timestamp};
 use agente_engine::ports::{MetricQuery, MetricSource, Reading, Wanted};
 use agente_engine::verdict::Subject;
-use agente_runtimes::docker::DockerRuntime;
 use agente_wasm::{OperationContext, Plugin, WasmMetrics};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 pub(crate) struct Measures {
     /// A plugin that gives none has its fault, which is told when it is asked.
     pub(crate) sources: BTreeMap<PluginName, Result<WasmMetrics, Fault>>,
-    /// Where containers are reached from this machine, which is how a metrics server on it knows
-    /// them; none where there are no containers.
-    pub(crate) docker: Option<DockerRuntime>,
+    /// Knows where backends are reached from this machine, which is how a metrics server on it
+    /// knows them.
+    pub(crate) runtime: AnyRuntime,
 }
 
 impl Measures {
@@ -23,13 +23,13 @@ impl Measures {
     pub(crate) fn of(
         plugins: &BTreeMap<PluginName, Plugin>,
         context: &OperationContext,
-        docker: Option<DockerRuntime>,
+        runtime: AnyRuntime,
     ) -> Self {
         let sources = plugins
             .iter()
             .map(|(name, plugin)| (name.clone(), plugin.metrics(context.clone())))
             .collect();
-        Self { sources, docker }
+        Self { sources, runtime }
     }
 
     fn source(&self, plugin: &PluginName) -> Result<&WasmMetrics, Fault> {
@@ -54,7 +54,7 @@ impl MetricSource for Measures {
         to: Timestamp,
     ) -> Result<Reading, Fault> {
         let source = self.source(&query.plugin)?;
-        let subject = super::checks::reachable(self.docker.as_ref(), subject).await?;
+        let subject = super::checks::reachable(&self.runtime, subject).await?;
         source.read(query, wanted, &subject, from, to).await
     }
 

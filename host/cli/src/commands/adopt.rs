@@ -8,9 +8,8 @@ use crate::output::{Output, say};
 use crate::planning;
 use crate::session::{About, Session};
 use crate::signals::Signals;
-use agente_engine::names::DeploymentId;
 use agente_engine::planner::{self, PlanError};
-use agente_engine::ports::{Journal, Launch, Lease, Releases, Runtime, TrafficSwitcher};
+use agente_engine::ports::{Journal, Lease, Releases, Runtime, TrafficSwitcher};
 use agente_engine::release::{Artifact, RuntimeSpec};
 use agente_engine::route::Slot;
 use agente_engine::state::ServiceState;
@@ -60,21 +59,6 @@ pub(crate) async fn run(
     let runtime = RuntimeSpec::Adopted { addresses: options.backends.clone() };
     let release = store.create_release(session.base.scope(), Artifact::Adopted, runtime).await?;
     let backends = session.base.runtime.reserve(&release, Slot::Blue, &[]).await?;
-    for backend in &backends {
-        let launch = Launch {
-            backend: backend.clone(),
-            release: release.clone(),
-            slot: Slot::Blue,
-            deployment: DeploymentId("adopt".to_owned()),
-            store: store.id().to_owned(),
-        };
-        session
-            .base
-            .runtime
-            .ensure(&launch)
-            .await
-            .map_err(|failure| CliError::from(failure.fault().clone()))?;
-    }
     let policy = session.policy().await;
     let inputs = planning::inputs(&session, policy, state.clone(), options.force).await?;
     let plan = planner::adopt(inputs, release, backends)

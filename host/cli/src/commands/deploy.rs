@@ -14,14 +14,17 @@ use agente_engine::attempt::Direction;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Outcome};
 use agente_engine::names::{Digest, ReleaseNumber};
-use agente_engine::plan::DeploymentKind;
+use agente_engine::placement::Placement;
+use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::policy::{OnDrainTimeout, OnOpen};
 use agente_engine::ports::{History, Journal, Leases, Liveness, Mailbox, Releases};
 use agente_engine::release::Artifact;
+use agente_engine::route::Backend;
 use agente_engine::step::StepState;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
 use agente_store::EmbeddedStore;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// How many releases keep their artifacts and images.
@@ -87,7 +90,7 @@ pub(crate) async fn run(
     if let Err(fault) = store.prune_artifacts(KEPT_RELEASES).await {
         tracing::warn!("old artifacts could not be removed: {fault}");
     }
-    if let Err(fault) = prune_images(&session).await {
+    if let Err(fault) = prune_images(&session, &plan).await {
         tracing::warn!("old images could not be removed: {fault}");
     }
     let _ = lease.release().await;
@@ -120,8 +123,9 @@ async fn supersede(session: &Session) -> Result<(), CliError> {
 
 /// Removes the images of releases that nobody goes back to. Images that no release of ours names
 /// are never touched.
-async fn prune_images(session: &Session) -> Result<(), Fault> {
-    if !session.base.runtime.prefers_docker {
+async fn prune_images(session: &Session, plan: &Plan) -> Result<(), Fault> {
+    let engines: BTreeSet<&str> = plan.all_backends().filter_map(engine_of).collect();
+    if engines.is_empty() {
         return Ok(());
     }
     let store = &session.base.store;
@@ -131,13 +135,19 @@ async fn prune_images(session: &Session) -> Result<(), Fault> {
         .into_iter()
         .map(|release| release.artifact)
         .collect();
-    session
-        .base
-        .runtime
-        .docker
-        .prune_images(&recorded, &needed_images(store).await?)
-        .await
-        .map(drop)
+    let needed = needed_images(store).await?;
+    for engine in engines {
+        session.base.runtime.docker_at(engine)?.prune_images(&recorded, &needed).await?;
+    }
+    Ok(())
+}
+
+/// The engine that has a backend, where it is a container.
+pub(crate) fn engine_of(backend: &Backend) -> Option<&str> {
+    match &backend.placement {
+        Placement::Docker { engine, .. } => Some(engine),
+        Placement::Process | Placement::Adopted => None,
+    }
 }
 
 /// The images of releases that are among the newest, stand or are being deployed, in any
@@ -178,7 +188,12 @@ async fn import(session: &Session) -> Result<Artifact, CliError> {
             .map_err(|error| CliError::usage(error.to_string()).because_sources(&error)),
         ArtifactSource::Image(reference) => {
             let told = |line: &str| tracing::info!("{line}");
-            Ok(session.base.runtime.docker.resolve_image(reference, Pull::IfAbsent, &told).await?)
+            Ok(session
+                .base
+                .runtime
+                .docker_for_launch()?
+                .resolve_image(reference, Pull::IfAbsent, &told)
+                .await?)
         }
     }
 }

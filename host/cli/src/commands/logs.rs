@@ -6,6 +6,7 @@ use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::{EVENTS, data_as_it_is, json_line};
 use crate::session::{About, Base};
+use agente_engine::placement::Placement;
 use agente_engine::ports::{Journal, Runtime};
 use agente_engine::route::Backend;
 use futures_util::{StreamExt, TryStreamExt};
@@ -83,18 +84,17 @@ impl Printer {
     }
 }
 
-/// Whether a backend is, or was, a container.
-fn in_container(base: &Base, backend: &Backend) -> bool {
-    base.runtime.prefers_docker && !base.runtime.process.knows(backend)
-}
-
 /// The newest lines. Those of a process are its operator's own to read, also while a secret that
 /// could be in them can't be looked up.
 async fn newest(base: &Base, backend: &Backend, lines: usize) -> Result<Vec<String>, CliError> {
-    if in_container(base, backend) {
-        return Ok(base.runtime.log_tail(backend, lines).await?);
+    match backend.placement {
+        Placement::Process => {
+            Ok(base.runtime.process.logs(backend, lines, false).await?.try_collect().await?)
+        }
+        Placement::Docker { .. } | Placement::Adopted => {
+            Ok(base.runtime.log_tail(backend, lines).await?)
+        }
     }
-    Ok(base.runtime.process.logs(backend, lines, false).await?.try_collect().await?)
 }
 
 async fn follow(
@@ -103,19 +103,25 @@ async fn follow(
     lines: usize,
     printer: Printer,
 ) -> Result<(), CliError> {
-    if in_container(base, backend) {
-        for line in newest(base, backend, lines).await? {
-            printer.print(backend, &line);
+    match &backend.placement {
+        Placement::Docker { engine, .. } => {
+            for line in newest(base, backend, lines).await? {
+                printer.print(backend, &line);
+            }
+            let mut stream = base.runtime.docker_at(engine)?.follow(backend, now());
+            while let Some(line) = stream.recv().await {
+                printer.print(backend, &line?.text);
+            }
         }
-        let mut stream = base.runtime.docker.follow(backend, now());
-        while let Some(line) = stream.recv().await {
-            printer.print(backend, &line?.text);
+        Placement::Process => {
+            let mut stream = base.runtime.process.logs(backend, lines, true).await?;
+            while let Some(line) = stream.next().await {
+                printer.print(backend, &line?);
+            }
         }
-        return Ok(());
-    }
-    let mut stream = base.runtime.process.logs(backend, lines, true).await?;
-    while let Some(line) = stream.next().await {
-        printer.print(backend, &line?);
+        Placement::Adopted => {
+            newest(base, backend, lines).await?;
+        }
     }
     Ok(())
 }

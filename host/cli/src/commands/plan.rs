@@ -77,9 +77,12 @@ async fn artifact(session: &Session) -> Result<Artifact, CliError> {
                 .unwrap_or_default();
             Ok(Artifact::File { digest, name })
         }
-        ArtifactSource::Image(reference) => {
-            Ok(session.base.runtime.docker.resolve_image(reference, Pull::Never, &|_| {}).await?)
-        }
+        ArtifactSource::Image(reference) => Ok(session
+            .base
+            .runtime
+            .docker_for_launch()?
+            .resolve_image(reference, Pull::Never, &|_| {})
+            .await?),
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
         ),
         None => None,
     };
-    let base = Base::with(manifest, store.clone(), None).await?;
+    let base = Base::with(manifest, store.clone(), None)?;
     let (backends, target) = if options.offline {
         (Vec::new(), None)
     } else {
@@ -356,12 +356,14 @@ async fn follow(
 mod tests {
     use super::*;
     use agente_engine::names::{BackendId, ReleaseNumber, Timestamp};
+    use agente_engine::placement::Placement;
     use agente_engine::route::{Backend, Slot};
 
     fn kept(adopted: bool) -> Kept {
         let backend = |name: &str| Backend {
             id: BackendId(name.to_owned()),
             address: "127.0.0.1:1".to_owned(),
+            placement: Placement::Process,
         };
         let backends = vec![backend("one"), backend("two")];
         let standing = Standing {

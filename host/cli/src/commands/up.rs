@@ -1,17 +1,20 @@
 //! `up`: starts what should stand, for boot.
 
+use super::deploy::engine_of;
 use crate::arguments::{Components, Global, UpOptions};
 use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::say;
 use crate::session::{About, Base};
+use agente_engine::fault::Fault;
 use agente_engine::names::{BackendId, DeploymentId};
+use agente_engine::placement::Placement;
 use agente_engine::ports::{BackendRole, Journal, Launch, Releases, Runtime};
-use agente_engine::release::RuntimeSpec;
 use agente_engine::route::Routes;
 use agente_engine::state::ServiceState;
 use agente_engine::step::{StepKind, StepState};
 use agente_runtimes::process::UpOutcome;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliError> {
@@ -29,36 +32,50 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
             tracing::debug!("{} could not be told that it serves: {}", backend.id, failure.fault());
         }
     }
-    let (containers, processes): (Vec<Launch>, Vec<Launch>) = launches
-        .into_iter()
-        .partition(|launch| matches!(launch.release.runtime, RuntimeSpec::Docker(_)));
     let mut failed = false;
-    if !containers.is_empty() {
-        for raised in base.runtime.docker.up(Some(base.scope())).await? {
-            match raised.result {
-                Ok(started) => say(&format!(
-                    "{}: {}",
-                    raised.backend,
-                    if started { "started" } else { "runs" }
-                )),
-                Err(fault) => {
-                    failed = true;
-                    say(&format!("{}: {fault}", raised.backend));
-                }
-            }
+    let mut told = |backend: &str, result: Result<&str, Fault>| match result {
+        Ok(words) => say(&format!("{backend}: {words}")),
+        Err(fault) => {
+            failed = true;
+            say(&format!("{backend}: {fault}"));
         }
-    }
-    for up in base.runtime.process.up(&processes).await {
-        let words = match up.outcome {
-            UpOutcome::Started => "started".to_owned(),
-            UpOutcome::Running => "runs".to_owned(),
-            UpOutcome::KeptAside => "stands aside, left alone".to_owned(),
-            UpOutcome::Failed(failure) => {
-                failed = true;
-                failure.fault().to_string()
+    };
+    let engines: BTreeSet<&str> =
+        launches.iter().filter_map(|launch| engine_of(&launch.backend)).collect();
+    for engine in engines {
+        let raised = match base.runtime.docker_at(engine) {
+            Ok(docker) => docker.up(Some(base.scope())).await,
+            Err(fault) => Err(fault),
+        };
+        let raised = match raised {
+            Ok(raised) => raised,
+            Err(fault) => {
+                told(engine, Err(fault));
+                continue;
             }
         };
-        say(&format!("{}: {words}", up.backend));
+        for raised in raised {
+            let words = raised.result.map(|started| if started { "started" } else { "runs" });
+            told(&raised.backend, words);
+        }
+    }
+    let (processes, others): (Vec<Launch>, Vec<Launch>) =
+        launches.iter().cloned().partition(|launch| launch.backend.placement == Placement::Process);
+    for up in base.runtime.process.up(&processes).await {
+        let words = match up.outcome {
+            UpOutcome::Started => Ok("started"),
+            UpOutcome::Running => Ok("runs"),
+            UpOutcome::KeptAside => Ok("stands aside, left alone"),
+            UpOutcome::Failed(failure) => Err(failure.fault().clone()),
+        };
+        told(&up.backend.0, words);
+    }
+    for launch in others.iter().filter(|one| one.backend.placement == Placement::Adopted) {
+        let seen = base.runtime.ensure(launch).await;
+        told(
+            &launch.backend.id.0,
+            seen.map(|()| "runs").map_err(|failure| failure.fault().clone()),
+        );
     }
     if let Some(open) = state.open {
         say(&format!(

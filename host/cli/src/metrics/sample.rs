@@ -55,6 +55,7 @@ pub(crate) fn plan(id: &str, kind: DeploymentKind, number: u64, state: ServiceSt
     let backends = vec![Backend {
         id: BackendId(format!("shop-r{number}-0")),
         address: format!("127.0.0.1:{}", 18_100 + number),
+        placement: agente_engine::placement::Placement::Process,
     }];
     let inputs = Inputs {
         id: DeploymentId(id.into()),

@@ -21,7 +21,10 @@ pub(crate) fn routes_line(routes: &Routes) -> String {
             let to = if route.backends.is_empty() {
                 String::new()
             } else {
-                format!(" → {}{release}", addresses(&route.backends))
+                format!(
+                    " → {}{release}",
+                    addresses(route.backends.iter().map(|to| to.address.as_str()))
+                )
             };
             format!("{} {}{to}", route.slot, route.weight)
         })
@@ -34,8 +37,12 @@ pub(crate) fn routes_line(routes: &Routes) -> String {
     format!("{}{overrides}", parts.join(" · "))
 }
 
-fn addresses(backends: &[Backend]) -> String {
-    backends.iter().map(|backend| backend.address.as_str()).collect::<Vec<_>>().join(", ")
+fn addresses<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
+    addresses.collect::<Vec<_>>().join(", ")
+}
+
+fn addresses_of(backends: &[Backend]) -> String {
+    addresses(backends.iter().map(|backend| backend.address.as_str()))
 }
 
 /// `r3 on blue (127.0.0.1:18100), since …`.
@@ -45,7 +52,7 @@ pub(crate) fn standing_line(standing: &Standing) -> String {
         "{} on {} ({}{adopted}) since {}",
         standing.release,
         standing.slot,
-        addresses(&standing.backends),
+        addresses_of(&standing.backends),
         local(standing.since)
     )
 }
@@ -67,7 +74,7 @@ pub(crate) fn step_words(kind: &StepKind) -> String {
             "start {} {} on {slot}: {}",
             backends.len(),
             plural(backends.len(), "backend"),
-            addresses(backends)
+            addresses_of(backends)
         ),
         StepKind::AwaitHealthy { slot, .. } => {
             format!("wait until every backend on {slot} has passed its checks")
@@ -105,7 +112,7 @@ pub(crate) fn step_words(kind: &StepKind) -> String {
                 "let {} {} of {release} on {slot} end its requests and remove {}",
                 backends.len(),
                 plural(backends.len(), "backend"),
-                addresses(backends)
+                addresses_of(backends)
             )
         }
         StepKind::Validate { slot } => format!("ask the checks of what now serves on {slot}"),

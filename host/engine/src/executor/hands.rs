@@ -149,7 +149,7 @@ impl<'a> Hands<'a> {
                 // In a pool where both stand, either may answer.
                 let identity = identity.filter(|route| {
                     route.slot == self.plan.slot
-                        || !route.backends.iter().any(|one| self.plan.backends.contains(one))
+                        || !route.backends.iter().any(|one| self.plan.has_candidate(&one.id))
                 });
                 let identity = identity.and_then(|route| {
                     route.release.map(|release| (route.slot, release, OutsideProof::Required))

@@ -249,7 +249,11 @@ impl Hands<'_> {
         }
         let mut ends = Vec::new();
         for route in routes.routes.iter().filter(|route| !route.weight.is_zero()) {
-            for backend in &route.backends {
+            for destination in &route.backends {
+                let Some(backend) = self.plan.backend(&destination.id) else {
+                    ends.push(format!("{} is not ours to look at", destination.id));
+                    continue;
+                };
                 match self.world.runtime.inspect(backend).await {
                     Ok(BackendState::Running { .. }) => return Ok(()),
                     Ok(state) => ends.push(format!("{} is {}", backend.id, describe(&state))),

@@ -5,6 +5,7 @@ use crate::world::Sim;
 use agente_engine::executor::{self, Halt};
 use agente_engine::journal::Outcome;
 use agente_engine::names::*;
+use agente_engine::placement::Placement;
 use agente_engine::plan::{DeploymentKind, Plan};
 use agente_engine::planner::{self, Inputs};
 use agente_engine::policy::*;
@@ -109,6 +110,7 @@ pub fn backends(slot: Slot, release: u64) -> Vec<Backend> {
         .map(|i| Backend {
             id: BackendId(format!("shop-test-{slot}-r{release}-{i}")),
             address: format!("127.0.0.1:{}", 18_100 + release * 10 + i),
+            placement: Placement::Process,
         })
         .collect()
 }

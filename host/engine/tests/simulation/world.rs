@@ -342,10 +342,10 @@ impl Inner {
                 }
                 if has {
                     self.unreached_since.remove(&backend.id);
-                    let weighted =
-                        desired.routes.routes.iter().any(|route| {
-                            !route.weight.is_zero() && route.backends.contains(backend)
-                        });
+                    let weighted = desired.routes.routes.iter().any(|route| {
+                        !route.weight.is_zero()
+                            && route.backends.iter().any(|one| one.id == backend.id)
+                    });
                     if weighted && self.is_candidate(&backend.id) && self.shifted_at.is_none() {
                         self.shifted_at = Some(now);
                     }

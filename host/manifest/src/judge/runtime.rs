@@ -26,7 +26,6 @@ const LEAST_MEMORY_BYTES: u64 = 6 << 20;
 pub(super) struct Runtime {
     pub(super) artifact: ArtifactSource,
     pub(super) spec: RuntimeSpec,
-    pub(super) socket: Option<PathBuf>,
     /// The ports on this machine that backends may get.
     pub(super) ports: Option<PortRange>,
 }
@@ -130,12 +129,7 @@ fn process(judge: &mut Judge<'_, '_>, raw: RawProcess) -> Option<Runtime> {
         env,
         stop_grace: raw.stop_grace.duration(),
     };
-    Some(Runtime {
-        artifact: ArtifactSource::File(path?),
-        spec: RuntimeSpec::Process(spec),
-        socket: None,
-        ports,
-    })
+    Some(Runtime { artifact: ArtifactSource::File(path?), spec: RuntimeSpec::Process(spec), ports })
 }
 
 /// Judges the first word of a command: the artifact by `./` and its name, an absolute path, or a
@@ -234,6 +228,7 @@ fn docker(judge: &mut Judge<'_, '_>, raw: RawDocker) -> Option<Runtime> {
         DockerReach::Network { .. } => None,
     };
     let spec = DockerSpec {
+        engine: socket.map(|socket| format!("unix://{}", socket.display())),
         command: raw.command,
         instances: raw.instances,
         container_port: raw.container_port?,
@@ -247,7 +242,6 @@ fn docker(judge: &mut Judge<'_, '_>, raw: RawDocker) -> Option<Runtime> {
     Some(Runtime {
         artifact: ArtifactSource::Image(image?),
         spec: RuntimeSpec::Docker(spec),
-        socket,
         ports,
     })
 }

@@ -15,6 +15,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Where an engine is unless somebody says otherwise.
+    pub fn usual() -> Self {
+        Endpoint::Unix(PathBuf::from("/var/run/docker.sock"))
+    }
+
     /// Reads what `DOCKER_HOST` may hold; none and an empty text mean the usual socket.
     ///
     /// # Errors
@@ -22,7 +27,7 @@ impl Endpoint {
     /// [`FaultKind::InvalidConfig`] for a scheme that isn't spoken here (`ssh://`, `https://` …).
     pub fn of_docker_host(value: Option<&str>) -> Result<Self, Fault> {
         match value.map(str::trim) {
-            None | Some("") => Ok(Endpoint::Unix(PathBuf::from("/var/run/docker.sock"))),
+            None | Some("") => Ok(Self::usual()),
             Some(text) => Self::parse(text),
         }
     }

@@ -5,6 +5,7 @@ use super::labels;
 use super::specification::{docker_part, port_of};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::BackendId;
+use agente_engine::placement::Placement;
 use agente_engine::release::{DockerReach, Release};
 use agente_engine::route::{Backend, Slot};
 use bollard::models::ContainerSummary;
@@ -68,14 +69,13 @@ pub(crate) async fn reserve(
     taken: &[Backend],
 ) -> Result<Vec<Backend>, Fault> {
     let spec = docker_part(&release.runtime)?;
-    let ids = (0..spec.instances).map(|index| {
-        BackendId(format!(
-            "{}-{}-{slot}-{}-{index}",
-            release.scope.service, release.scope.environment, release.number
-        ))
-    });
+    let ids = (0..usize::from(spec.instances)).map(|index| BackendId::of(release, slot, index));
+    let placement = |network: Option<&String>| Placement::Docker {
+        engine: engine.settings.endpoint.to_string(),
+        network: network.cloned(),
+    };
     match &spec.reach {
-        DockerReach::Network { .. } => ids
+        DockerReach::Network { name } => ids
             .map(|id| {
                 // The name is looked up as one label of the domain name system.
                 if id.0.len() > 63 {
@@ -86,7 +86,11 @@ pub(crate) async fn reserve(
                     return Err(Fault::new(FaultKind::InvalidConfig, message)
                         .hint("shorten the service's or the environment's name"));
                 }
-                Ok(Backend { address: format!("{id}:{}", spec.container_port), id })
+                Ok(Backend {
+                    address: format!("{id}:{}", spec.container_port),
+                    id,
+                    placement: placement(Some(name)),
+                })
             })
             .collect(),
         DockerReach::Loopback { ports } => {
@@ -97,7 +101,11 @@ pub(crate) async fn reserve(
                 !reserved.contains(port) && !of_containers.contains_key(port) && is_free(*port)
             });
             ids.map(|id| match free.next() {
-                Some(port) => Ok(Backend { id, address: format!("127.0.0.1:{port}") }),
+                Some(port) => Ok(Backend {
+                    id,
+                    address: format!("127.0.0.1:{port}"),
+                    placement: placement(None),
+                }),
                 None => Err(Fault::new(
                     FaultKind::Unavailable,
                     format!(

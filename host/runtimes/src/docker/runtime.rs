@@ -9,8 +9,9 @@
 //! restarts after a crash and not after a reboot, so a kept backend that crashes stays down until
 //! it is launched again.)
 
+use super::ContainerCommands;
 use super::call::{CallError, Engine, one_line};
-use super::endpoint::DockerSettings;
+use super::endpoint::{DockerSettings, Endpoint};
 use super::labels;
 use super::specification::{self, Wanted, docker_part, image_part, mask_of};
 use super::state::{Phase, Standing};
@@ -44,6 +45,18 @@ impl DockerRuntime {
     /// A runtime on the engine that the settings name. Connects to nothing yet.
     pub fn new(settings: DockerSettings, secrets: Arc<dyn Secrets>) -> Self {
         Self { engine: Engine { settings }, secrets }
+    }
+
+    /// The same on another engine.
+    #[must_use]
+    pub fn at(&self, endpoint: Endpoint) -> Self {
+        let settings = DockerSettings { endpoint, ..self.engine.settings.clone() };
+        Self { engine: Engine { settings }, secrets: Arc::clone(&self.secrets) }
+    }
+
+    /// Programs in containers of this engine.
+    pub fn commands(&self) -> ContainerCommands {
+        ContainerCommands::new(self.engine.settings.clone())
     }
 
     /// Starts what should stand and doesn't: containers of this store that are live and have ended.

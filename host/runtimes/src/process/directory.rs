@@ -98,15 +98,6 @@ impl BackendDirectory {
         self.write("role", &role, true)
     }
 
-    /// The addresses of a backend that ran before us, where that is what stands here.
-    pub(crate) fn adopted(&self) -> Result<Option<String>, RecordError> {
-        self.read("adopted.json")
-    }
-
-    pub(crate) fn write_adopted(&self, address: &str) -> io::Result<()> {
-        self.write("adopted.json", &address, true)
-    }
-
     /// Forgets a request to end.
     pub(crate) fn clear_stop(&self) -> io::Result<()> {
         self.forget("stop")

@@ -2,21 +2,14 @@
 
 use crate::process::launch::traces;
 use crate::process::record::{Phase, Status, now};
-use crate::process::{ProcessIdentity, ProcessRuntime, adopted, unusable};
+use crate::process::{ProcessIdentity, ProcessRuntime, unusable};
 use agente_engine::fault::Fault;
 use agente_engine::ports::BackendState;
 use agente_engine::route::Backend;
 
 impl ProcessRuntime {
-    pub(super) async fn inspect_backend(&self, backend: &Backend) -> Result<BackendState, Fault> {
+    pub(super) fn inspect_backend(&self, backend: &Backend) -> Result<BackendState, Fault> {
         let directory = self.directory(&backend.id)?;
-        if let Some(address) = directory.adopted().map_err(|error| unusable(&directory, &error))? {
-            return Ok(if address == backend.address {
-                adopted::state(&address).await
-            } else {
-                BackendState::Absent
-            });
-        }
         let spec = directory.spec().map_err(|error| unusable(&directory, &error))?;
         if spec.is_none_or(|spec| spec.identity.address != backend.address) {
             return Ok(BackendState::Absent);

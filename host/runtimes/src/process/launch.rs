@@ -5,6 +5,7 @@ use crate::process::record::{Handover, Phase, Report, RoleRecord, Spec};
 use crate::process::tree::Traces;
 use crate::process::{ProcessRuntime, port, refused, unknown, unusable};
 use agente_engine::fault::{Failure, Fault, FaultKind};
+use agente_engine::names::BackendId;
 use agente_engine::ports::{BackendRole, Launch};
 use agente_engine::release::ProcessSpec;
 use std::collections::BTreeMap;
@@ -52,13 +53,6 @@ impl ProcessRuntime {
         let wanted = self.specify(launch, process).map_err(refused)?;
         let directory = self.directory(&launch.backend.id).map_err(refused)?;
         let _guard = self.guard(&directory, true).await.map_err(refused)?;
-        if directory.adopted().is_ok_and(|adopted| adopted.is_some()) {
-            let message = format!(
-                "the backend `{}` ran before us and is not ours to replace",
-                launch.backend.id
-            );
-            return Err(refused(Fault::new(FaultKind::Conflict, message)));
-        }
         let standing = directory.spec().ok().flatten();
         let ended = self.ensure_in(&directory, standing.as_ref(), &wanted, launch, process).await;
         if matches!(ended, Err(Failure::Refused { .. })) && standing.is_none() {
@@ -294,10 +288,7 @@ impl ProcessRuntime {
 
     /// Adds a cause and what the backend wrote last.
     async fn with_tail(&self, mut fault: Fault, spec: &Spec, cause: String) -> Fault {
-        let backend = agente_engine::route::Backend {
-            id: agente_engine::names::BackendId(spec.identity.backend.clone()),
-            address: spec.identity.address.clone(),
-        };
+        let backend = BackendId(spec.identity.backend.clone());
         fault.causes.push(cause);
         for line in self.masked_tail(&backend, TOLD_LINES).await.unwrap_or_default() {
             if !fault.causes.iter().any(|cause| line.ends_with(cause.as_str())) {

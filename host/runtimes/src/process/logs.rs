@@ -8,6 +8,7 @@ use crate::process::mask::Mask;
 use crate::process::record::{Spec, now};
 use crate::process::{ProcessRuntime, unusable};
 use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::names::BackendId;
 use agente_engine::route::Backend;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
@@ -164,7 +165,7 @@ impl ProcessRuntime {
         lines: usize,
         follow: bool,
     ) -> Result<LogLines, Fault> {
-        let (directory, source) = self.log_source(backend)?;
+        let (directory, source) = self.log_source(&backend.id)?;
         // A secret that can't be looked up must not keep an operator from the log: it is their own,
         // and they may read the file.
         let (mask, _) = self.mask(&directory, &backend.id.0, &source.secrets).await;
@@ -198,18 +199,17 @@ impl ProcessRuntime {
     /// and could be in them.
     pub(super) async fn masked_tail(
         &self,
-        backend: &Backend,
+        backend: &BackendId,
         max_lines: usize,
     ) -> Result<Vec<String>, Fault> {
         let (directory, source) = self.log_source(backend)?;
         let lines = newest_lines(&parts(&source.log), max_lines)
             .map_err(|error| unusable(&directory, &error))?;
-        let (mask, missing) = self.mask(&directory, &backend.id.0, &source.secrets).await;
+        let (mask, missing) = self.mask(&directory, &backend.0, &source.secrets).await;
         if let Some(fault) = missing {
             let message = format!(
-                "the log of backend `{}` is withheld: a secret's value, which could be in it, \
-                 can't be looked up",
-                backend.id
+                "the log of backend `{backend}` is withheld: a secret's value, which could be in \
+                 it, can't be looked up"
             );
             return Err(Fault::new(fault.kind, message)
                 .hint("read it with `agente-host logs`")
@@ -218,22 +218,22 @@ impl ProcessRuntime {
         Ok(lines.into_iter().map(|line| shortened(mask.apply(&line))).collect())
     }
 
-    fn log_source(&self, backend: &Backend) -> Result<(BackendDirectory, Source), Fault> {
-        let directory = self.directory(&backend.id)?;
+    fn log_source(&self, backend: &BackendId) -> Result<(BackendDirectory, Source), Fault> {
+        let directory = self.directory(backend)?;
         if let Some(spec) = directory.spec().map_err(|error| unusable(&directory, &error))? {
             return Ok((
                 directory.clone(),
                 Source { log: directory.log(), secrets: spec.identity.secrets, standing: true },
             ));
         }
-        let prefix = format!("{}.", backend.id);
+        let prefix = format!("{backend}.");
         let kept = self.retired_logs().into_iter().rev().find(|log| {
             log.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
         });
         let Some(log) = kept else {
             return Err(Fault::new(
                 FaultKind::Unavailable,
-                format!("there is no log of backend `{}`", backend.id),
+                format!("there is no log of backend `{backend}`"),
             ));
         };
         let names = fs::read(log.with_extension("secrets"))

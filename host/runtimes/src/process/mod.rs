@@ -3,11 +3,9 @@
 //! `<state>/backends/<backend id>/` is all that a host and a supervisor share. Invariants: there is
 //! never a second supervisor for a backend (a lock that death frees); a process is only ever
 //! signalled after its start time was compared; a host that is killed at any point leaves what the
-//! next one finds and finishes; secrets reach the backend's environment and nothing else; what ran
-//! before us is looked at and never touched.
+//! next one finds and finishes; secrets reach the backend's environment and nothing else.
 
 mod access;
-mod adopted;
 mod backoff;
 mod directory;
 mod exit;
@@ -36,6 +34,7 @@ pub use up::{Up, UpOutcome};
 pub(crate) use exit::signal_number;
 pub(crate) use identity::{ProcessIdentity, has_ended};
 
+use crate::findings::bad;
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::names::{BackendId, Digest};
 use agente_engine::ports::{BackendRole, BackendState, Finding, Launch, Retired, Runtime, Secrets};
@@ -89,16 +88,6 @@ impl ProcessRuntime {
     /// Makes the runtime; touches nothing.
     pub fn new(config: ProcessConfig) -> Self {
         Self { config, proven: preflight::ProvenArtifacts::default() }
-    }
-
-    /// Whether a backend of this id and address stands here: a process of ours, or one that was
-    /// adopted. Lets a caller with several runtimes find the one that a backend belongs to.
-    pub fn knows(&self, backend: &Backend) -> bool {
-        let Ok(directory) = self.directory(&backend.id) else {
-            return false;
-        };
-        directory.spec().ok().flatten().is_some_and(|spec| spec.identity.address == backend.address)
-            || directory.adopted().ok().flatten().is_some_and(|address| address == backend.address)
     }
 
     fn backends(&self) -> PathBuf {
@@ -157,10 +146,7 @@ fn unknown(fault: Fault) -> Failure {
 fn not_ours(release: &Release) -> Fault {
     Fault::new(
         FaultKind::Unsupported,
-        format!(
-            "release {} of {} runs in containers, not as local processes",
-            release.number, release.scope
-        ),
+        format!("release {} of {} does not run as local processes", release.number, release.scope),
     )
 }
 
@@ -174,8 +160,7 @@ impl Runtime for ProcessRuntime {
     ) -> Result<Vec<Backend>, Fault> {
         match &release.runtime {
             RuntimeSpec::Process(process) => self.reserve_ports(release, process, slot, taken),
-            RuntimeSpec::Adopted { addresses } => Ok(adopted::backends(release, slot, addresses)),
-            RuntimeSpec::Docker(_) => Err(not_ours(release)),
+            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => Err(not_ours(release)),
         }
     }
 
@@ -184,9 +169,8 @@ impl Runtime for ProcessRuntime {
             RuntimeSpec::Process(process) => {
                 self.preflight_process(release, process, backends).await
             }
-            RuntimeSpec::Adopted { .. } => adopted::preflight(backends).await,
-            RuntimeSpec::Docker(_) => {
-                vec![preflight::bad("runtime", not_ours(release).message, None)]
+            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => {
+                vec![bad("runtime", not_ours(release).message, None)]
             }
         }
     }
@@ -194,13 +178,14 @@ impl Runtime for ProcessRuntime {
     async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
         match &launch.release.runtime {
             RuntimeSpec::Process(process) => self.ensure_process(launch, process).await,
-            RuntimeSpec::Adopted { .. } => self.ensure_adopted(&launch.backend).await,
-            RuntimeSpec::Docker(_) => Err(refused(not_ours(&launch.release))),
+            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => {
+                Err(refused(not_ours(&launch.release)))
+            }
         }
     }
 
     async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
-        self.inspect_backend(backend).await
+        self.inspect_backend(backend)
     }
 
     async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
@@ -212,6 +197,6 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn log_tail(&self, backend: &Backend, max_lines: usize) -> Result<Vec<String>, Fault> {
-        self.masked_tail(backend, max_lines).await
+        self.masked_tail(&backend.id, max_lines).await
     }
 }

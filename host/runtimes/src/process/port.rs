@@ -1,7 +1,9 @@
 //! Which ports are free on 127.0.0.1, and who has those that are not.
 
-use crate::process::{ProcessRuntime, adopted};
+use crate::process::ProcessRuntime;
 use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::names::BackendId;
+use agente_engine::placement::Placement;
 use agente_engine::release::{ProcessSpec, Release};
 use agente_engine::route::{Backend, Slot};
 use procfs::net::TcpState;
@@ -90,8 +92,9 @@ impl ProcessRuntime {
                 reasons.push(format!("{port} belongs to `{backend}`"));
             } else if is_free(port) {
                 chosen.push(Backend {
-                    id: adopted::backend_id(release, slot, chosen.len()),
+                    id: BackendId::of(release, slot, chosen.len()),
                     address: format!("127.0.0.1:{port}"),
+                    placement: Placement::Process,
                 });
             } else {
                 reasons.push(format!("{port} is in use by {}", holder(port)));

@@ -1,10 +1,11 @@
 //! What can be judged before a backend is launched, each line of it told.
 
+use crate::findings::{bad, from_fault, good, warning};
 use crate::process::specify::unpassable;
 use crate::process::{ProcessRuntime, port};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Digest;
-use agente_engine::ports::{BackendState, Finding, FindingResult};
+use agente_engine::ports::{BackendState, Finding};
 use agente_engine::release::{Artifact, EnvValue, ProcessSpec, Release};
 use agente_engine::route::Backend;
 use sha2::Digest as _;
@@ -33,45 +34,6 @@ struct ProvenFile {
     inode: u64,
     size_bytes: u64,
     changed: (i64, i64),
-}
-
-/// A line that says that all is well.
-pub(super) fn good(subject: &str, message: impl Into<String>) -> Finding {
-    Finding {
-        subject: subject.to_owned(),
-        result: FindingResult::Good,
-        message: message.into(),
-        hint: None,
-    }
-}
-
-/// A line that refuses the deployment.
-pub(super) fn bad(subject: &str, message: impl Into<String>, hint: Option<String>) -> Finding {
-    Finding {
-        subject: subject.to_owned(),
-        result: FindingResult::Bad,
-        message: message.into(),
-        hint,
-    }
-}
-
-fn warning(subject: &str, message: impl Into<String>, hint: &str) -> Finding {
-    Finding {
-        subject: subject.to_owned(),
-        result: FindingResult::Warning,
-        message: message.into(),
-        hint: Some(hint.to_owned()),
-    }
-}
-
-/// A fault as a line: its message, then its causes.
-fn from_fault(subject: &str, fault: Fault) -> Finding {
-    let mut message = fault.message;
-    for cause in fault.causes {
-        message.push_str(": ");
-        message.push_str(&cause);
-    }
-    bad(subject, message, fault.hint)
 }
 
 fn digest_of(path: &Path) -> io::Result<String> {
@@ -143,7 +105,7 @@ impl ProcessRuntime {
         for backend in backends {
             let owner = owners.get(&port::port_of(&backend.address).unwrap_or_default());
             let stands = matches!(
-                self.inspect_backend(backend).await,
+                self.inspect_backend(backend),
                 Ok(BackendState::Running { .. } | BackendState::Starting { .. })
             );
             findings.push(port_finding(backend, owner, stands));
@@ -236,7 +198,7 @@ fn port_is_told(process: &ProcessSpec) -> Option<Finding> {
 
 fn port_finding(backend: &Backend, owner: Option<&String>, stands: bool) -> Finding {
     let Some(number) = port::port_of(&backend.address) else {
-        return bad(&format!("address {}", backend.address), "has no port", None);
+        return bad(format!("address {}", backend.address), "has no port", None);
     };
     let subject = format!("port {number}");
     match owner {

@@ -42,11 +42,6 @@ impl ProcessRuntime {
             return Ok(Retired { found: false, killed: false });
         };
         let failed = |error: std::io::Error| unknown(unusable(&directory, &error));
-        if directory.adopted().is_ok_and(|adopted| adopted.is_some()) {
-            // Only our note goes. What it is about is not ours to stop.
-            directory.remove().map_err(failed)?;
-            return Ok(Retired { found: true, killed: false });
-        }
         let spec = directory.spec().ok().flatten();
         if let Some(other) = spec.as_ref().filter(|spec| spec.identity.address != backend.address) {
             let message = format!(
@@ -200,9 +195,6 @@ impl ProcessRuntime {
         let Some(_guard) = self.guard(&directory, false).await.map_err(refused)? else {
             return Err(absent());
         };
-        if directory.adopted().is_ok_and(|adopted| adopted.is_some()) {
-            return Ok(());
-        }
         match directory.spec() {
             Ok(Some(spec)) if spec.identity.address == backend.address => {}
             Ok(_) => return Err(absent()),

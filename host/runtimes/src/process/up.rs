@@ -1,7 +1,7 @@
 //! Starting what should stand, for boot.
 
 use crate::process::ProcessRuntime;
-use agente_engine::fault::{Failure, Fault, FaultKind};
+use agente_engine::fault::Failure;
 use agente_engine::names::BackendId;
 use agente_engine::ports::{BackendRole, BackendState, Launch, Runtime};
 
@@ -52,12 +52,12 @@ impl ProcessRuntime {
         let supervised = self.is_supervised(launch);
         let ran = supervised
             && matches!(
-                self.inspect_backend(&launch.backend).await,
+                self.inspect_backend(&launch.backend),
                 Ok(BackendState::Running { .. } | BackendState::Starting { .. })
             );
         match self.ensure(launch).await {
             Ok(()) if ran => UpOutcome::Running,
-            Ok(()) => self.up_adopted(launch).await,
+            Ok(()) => UpOutcome::Started,
             Err(failure) => UpOutcome::Failed(failure),
         }
     }
@@ -68,27 +68,5 @@ impl ProcessRuntime {
             .ok()
             .and_then(|directory| directory.supervisor().ok().flatten());
         record.is_some_and(|record| record.process.is_alive())
-    }
-
-    /// What ran before us is only looked at.
-    async fn up_adopted(&self, launch: &Launch) -> UpOutcome {
-        if !matches!(launch.release.runtime, agente_engine::release::RuntimeSpec::Adopted { .. }) {
-            return UpOutcome::Started;
-        }
-        match self.inspect_backend(&launch.backend).await {
-            Ok(BackendState::Running { .. }) => UpOutcome::Running,
-            Ok(_) => {
-                let fault = Fault::new(
-                    FaultKind::Unavailable,
-                    format!(
-                        "the adopted backend at {} does not accept connections",
-                        launch.backend.address
-                    ),
-                )
-                .hint("start it: it ran before us, and is not ours to start");
-                UpOutcome::Failed(Failure::Refused { fault })
-            }
-            Err(fault) => UpOutcome::Failed(Failure::Unknown { fault }),
-        }
     }
 }

@@ -5,6 +5,7 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{
     BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
 };
+use agente_engine::placement::Placement;
 use agente_engine::ports::{
     BackendState, CommandPlace, CommandSpec, Launch, Runtime, SecretValue, Secrets,
 };
@@ -102,6 +103,7 @@ impl Scene {
     /// The usual specification with another command.
     pub(crate) fn spec(&self, command: &[&str]) -> DockerSpec {
         DockerSpec {
+            engine: None,
             command: Some(command.iter().map(|argument| (*argument).to_owned()).collect()),
             instances: 1,
             container_port: INSIDE,
@@ -224,7 +226,11 @@ pub(crate) fn artifact(reference: &str, id: &str) -> Artifact {
 }
 
 pub(crate) fn backend(id: &str, port: u16) -> Backend {
-    Backend { id: BackendId(id.to_owned()), address: format!("127.0.0.1:{port}") }
+    Backend {
+        id: BackendId(id.to_owned()),
+        address: format!("127.0.0.1:{port}"),
+        placement: Placement::Docker { engine: "unix:///the/test".to_owned(), network: None },
+    }
 }
 
 pub(crate) fn runs(state: &BackendState) -> bool {

@@ -297,8 +297,7 @@ async fn reserved_ports_are_free_in_range_and_nobody_elses() {
     launch.backend.address = format!("127.0.0.1:{first}");
     host.ensure(&launch).await.unwrap();
     let busy = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
-    let taken =
-        [Backend { id: launch.backend.id.clone(), address: format!("127.0.0.1:{}", first + 2) }];
+    let taken = [Backend { address: format!("127.0.0.1:{}", first + 2), ..launch.backend.clone() }];
     let mut release = launch.release.clone();
     process_spec(&mut release).ports = PortRange { first, last: first + 3 };
     let reserved = host.reserve(&release, Slot::Green, &taken).await.unwrap();
@@ -405,6 +404,7 @@ async fn a_host_that_is_killed_at_any_moment_leaves_what_the_next_one_finishes()
         launch.backend = Backend {
             id: agente_engine::names::BackendId(id.to_owned()),
             address: address.to_owned(),
+            ..launch.backend
         };
         launch.release.scope.service =
             agente_engine::names::ServiceName::new(id.split_once("-test-").unwrap().0).unwrap();

@@ -6,7 +6,6 @@
     reason = "a test ends where it finds something amiss"
 )]
 
-mod adopted;
 mod commands;
 mod launch;
 mod logs;

@@ -4,6 +4,7 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{
     BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
 };
+use agente_engine::placement::Placement;
 use agente_engine::ports::{BackendState, Launch, Runtime, SecretValue, Secrets};
 use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
 use agente_engine::route::{Backend, Slot};
@@ -135,7 +136,11 @@ impl Stage {
     pub(crate) fn launch_of(&self, release: Release) -> Launch {
         let id = BackendId(format!("{}-test-blue-{}-0", self.service, release.number));
         Launch {
-            backend: Backend { id, address: format!("127.0.0.1:{}", free_port()) },
+            backend: Backend {
+                id,
+                address: format!("127.0.0.1:{}", free_port()),
+                placement: Placement::Process,
+            },
             release,
             slot: Slot::Blue,
             deployment: DeploymentId("deployment-1".to_owned()),

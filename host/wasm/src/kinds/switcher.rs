@@ -4,7 +4,7 @@
 //! reports is a refusal only where the broker allowed it nothing that changes anything; else the
 //! effect is unknown too, whatever the plugin says about it.
 
-use super::{Export, Kind, write_backend};
+use super::{Export, Kind, write_backend, write_destination};
 use crate::bindings::any::agente::types::types as wit;
 use crate::bindings::traffic::SwitcherPluginPre;
 use crate::bindings::traffic::exports::agente::traffic::switcher as guest;
@@ -20,7 +20,7 @@ use agente_engine::names::{BackendId, OpId, ReleaseNumber};
 use agente_engine::ports::{
     Desired, Drained, Features, Fence, Observed, ObservedState, TrafficSwitcher,
 };
-use agente_engine::route::{Backend, Override, OverrideBy, Route, Routes, Slot};
+use agente_engine::route::{Backend, Destination, Override, OverrideBy, Route, Routes, Slot};
 use agente_engine::weight::Weight;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -227,7 +227,7 @@ fn write_desired(desired: &Desired) -> wit::Desired {
     let routes = desired.routes.routes.iter().map(|route| wit::Route {
         slot: route.slot.as_str().to_owned(),
         weight: route.weight.basis_points(),
-        backends: route.backends.iter().map(write_backend).collect(),
+        backends: route.backends.iter().map(write_destination).collect(),
         labels: route
             .release
             .map(|release| ("release".to_owned(), release.0.to_string()))
@@ -272,7 +272,7 @@ fn read_route(route: wit::Route) -> Result<Route, String> {
     let backends = route
         .backends
         .into_iter()
-        .map(|backend| Backend { id: BackendId(backend.id), address: backend.address })
+        .map(|backend| Destination { id: BackendId(backend.id), address: backend.address })
         .collect();
     Ok(Route { slot, weight, release, backends })
 }

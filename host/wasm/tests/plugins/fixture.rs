@@ -251,6 +251,7 @@ pub(crate) fn nothing_new() -> Desired {
     let backend = Backend {
         id: agente_engine::names::BackendId("b1".to_owned()),
         address: "192.0.2.1:80".to_owned(),
+        placement: agente_engine::placement::Placement::Process,
     };
     Desired {
         fence: Fence(7),

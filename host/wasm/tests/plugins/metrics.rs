@@ -27,8 +27,11 @@ fn query(timeout: Duration) -> MetricQuery {
 }
 
 fn subject() -> Subject {
-    let backends =
-        vec![Backend { id: BackendId("b1".to_owned()), address: "127.0.0.1:18100".to_owned() }];
+    let backends = vec![Backend {
+        id: BackendId("b1".to_owned()),
+        address: "127.0.0.1:18100".to_owned(),
+        placement: agente_engine::placement::Placement::Process,
+    }];
     Subject { slot: Some(Slot::Green), release: Some(ReleaseNumber(7)), backends, public_url: None }
 }
 

@@ -38,8 +38,13 @@ async fn what_a_switcher_answers_becomes_the_engines_words() {
         (observed.fence, observed.store.as_deref(), observed.routes.weight(Slot::Blue)),
         (Fence(7), Some("store-1"), Weight::FULL)
     );
-    let leaving = [("shop-1-green-1", "127.0.0.1:18101"), ("shop-1-green-2", "[::1]:18102")]
-        .map(|(id, address)| Backend { id: BackendId(id.to_owned()), address: address.to_owned() });
+    let leaving = [("shop-1-green-1", "127.0.0.1:18101"), ("shop-1-green-2", "[::1]:18102")].map(
+        |(id, address)| Backend {
+            id: BackendId(id.to_owned()),
+            address: address.to_owned(),
+            placement: agente_engine::placement::Placement::Process,
+        },
+    );
     let drained = switcher.drain(&op(), Slot::Green, &leaving).await.unwrap();
     assert!(drained.done);
     assert_eq!(

@@ -179,7 +179,11 @@ impl Bench<'_> {
         let host = PluginHost::new(&HostOptions { cache_folder: Some(cache.to_owned()) })
             .expect("a plugin host");
         let (address, _) = shop.backends().into_iter().next().expect("a backend");
-        let backends = vec![Backend { id: BackendId("one".to_owned()), address: address.clone() }];
+        let backends = vec![Backend {
+            id: BackendId("one".to_owned()),
+            address: address.clone(),
+            placement: agente_engine::placement::Placement::Process,
+        }];
         let subject = Subject {
             slot: Some(Slot::Blue),
             release: Some(ReleaseNumber(1)),

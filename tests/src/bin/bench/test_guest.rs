@@ -74,7 +74,11 @@ pub(crate) async fn measure(scene: &Scene, component: &Path, table: &mut Table) 
     };
     let plugin = host.load(input).await.expect("the plugin is admitted");
     let switcher = plugin.switcher(OperationContext::default()).expect("a switcher");
-    let backend = Backend { id: BackendId("one".to_owned()), address: "192.0.2.1:80".to_owned() };
+    let backend = Backend {
+        id: BackendId("one".to_owned()),
+        address: "192.0.2.1:80".to_owned(),
+        placement: agente_engine::placement::Placement::Process,
+    };
     let routes = Routes::all_to(Slot::Blue, ReleaseNumber(1), vec![backend], None);
     let desired = Desired { fence: Fence(1), routes, store: store.id().to_owned(), force: false };
     let mut times = Vec::with_capacity(CALLS);
