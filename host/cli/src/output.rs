@@ -7,7 +7,7 @@ mod shown;
 mod terminal;
 mod writer;
 
-pub(crate) use describe::{plan_lines, routes_line, standing_line, step_words};
+pub(crate) use describe::{plan_lines, routes_line, standing_line};
 pub(crate) use human::{event_line, table};
 pub(crate) use shown::shown;
 pub(crate) use writer::{finish, stderr};

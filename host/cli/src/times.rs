@@ -1,9 +1,9 @@
 //! Times and durations as people read them.
 
 use agente_engine::names::Timestamp;
+pub(crate) use agente_engine::words::span;
 use jiff::tz::TimeZone;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// `2026-03-01 04:05:06 +01:00`, in the machine's time zone.
 pub(crate) fn local(at: Timestamp) -> String {
@@ -32,19 +32,4 @@ pub(crate) fn compact(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(millis)
         .map(|time| time.strftime("%Y%m%dT%H%M%S").to_string())
         .unwrap_or_default()
-}
-
-/// A duration for people.
-pub(crate) fn span(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        0..1000 => format!("{millis} ms"),
-        1000..60_000 if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
-        1000..60_000 => format!("{:.1} s", duration.as_secs_f64()),
-        60_000..3_600_000 => {
-            format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000).replace(" 0 s", "")
-        }
-        _ => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000)
-            .replace(" 0 min", ""),
-    }
 }

@@ -4,11 +4,11 @@
 use crate::adapters::{Checks, Measures, SystemClock};
 use crate::error::CliError;
 use crate::session::Session;
-use agente_engine::executor::World;
 use agente_engine::plan::Plan;
 use agente_engine::ports::{Observer, Prober};
 use agente_engine::release::Artifact;
 use agente_engine::route::Backend;
+use agente_engine::world::World;
 use agente_probe::HttpProber;
 use agente_wasm::{OperationContext, WasmSwitcher};
 

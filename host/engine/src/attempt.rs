@@ -4,7 +4,8 @@
 use crate::fault::Fault;
 use crate::journal::{Decision, DecisionKind, Entry, Event, Outcome};
 use crate::plan::Plan;
-use crate::step::{IllegalMove, StepKind, StepState};
+use crate::step::{IllegalMove, StepState};
+use crate::steps::Facts;
 
 /// A journal that can't have been written by us.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -153,27 +154,26 @@ impl Attempt {
         self.steps.iter().position(|state| !matches!(state, StepState::Done(_)))
     }
 
-    /// The step that has to be undone next: what is missing of the stable side comes back before
-    /// requests do, then from the last to the first.
+    /// The step that has to be undone next: of the kinds that are undone first before any other, and
+    /// from the last to the first.
     pub fn next_undo(&self) -> Option<usize> {
-        let open = |shrinks: bool| {
-            let steps = self.plan.steps.iter().zip(&self.steps).enumerate().rev();
-            let mut of_kind = steps.filter(|(_, (step, _))| {
-                step.kind.has_undo() && matches!(step.kind, StepKind::Shrink { .. }) == shrinks
-            });
-            of_kind.find(|(_, (_, state))| may_have_left_something(state)).map(|(index, _)| index)
+        let open = |first: bool| {
+            self.stands().enumerate().rev().find_map(|(index, (facts, state))| {
+                let due = facts.has_undo() && facts.undone_first == first;
+                (due && may_have_left_something(state)).then_some(index)
+            })
         };
         open(true).or_else(|| open(false))
     }
 
+    /// What holds for each step, and where it is.
+    fn stands(&self) -> impl DoubleEndedIterator<Item = (Facts, &StepState)> + ExactSizeIterator {
+        self.plan.steps.iter().map(|step| step.kind.facts()).zip(&self.steps)
+    }
+
     /// Whether unwinding has put the routes back that were in force before.
     pub fn routes_are_back(&self) -> bool {
-        let shift = |kind: &StepKind| matches!(kind, StepKind::Shift { .. });
-        self.plan
-            .steps
-            .iter()
-            .zip(&self.steps)
-            .any(|(step, state)| shift(&step.kind) && *state == StepState::Undone)
+        self.stands().any(|(facts, state)| facts.moves_requests && *state == StepState::Undone)
     }
 
     /// Whether unwinding has begun to put the routes back that were in force before, at least.
@@ -181,35 +181,22 @@ impl Attempt {
         let undone = |state: &StepState| {
             matches!(state, StepState::Undoing | StepState::Undone | StepState::Stuck(_))
         };
-        self.plan
-            .steps
-            .iter()
-            .zip(&self.steps)
-            .any(|(step, state)| matches!(step.kind, StepKind::Shift { .. }) && undone(state))
+        self.stands().any(|(facts, state)| facts.moves_requests && undone(state))
     }
 
     /// Whether anything outside may have been changed.
     pub fn had_effect(&self) -> bool {
-        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| {
-            step.kind.has_effect() && !matches!(state, StepState::Pending | StepState::Refused(_))
-        })
+        self.stands().any(|(facts, state)| facts.has_effect() && began(state))
     }
 
     /// Whether the deployment can only go forward.
     pub fn past_point_of_no_return(&self) -> bool {
-        self.plan
-            .steps
-            .iter()
-            .zip(&self.steps)
-            .any(|(step, state)| step.kind.is_point_of_no_return() && *state != StepState::Pending)
+        self.stands().any(|(facts, state)| facts.point_of_no_return && *state != StepState::Pending)
     }
 
     /// Whether the candidate has been given requests at any time.
     pub fn shift_began(&self) -> bool {
-        let shift = |kind: &StepKind| matches!(kind, StepKind::Shift { .. });
-        self.plan.steps.iter().zip(&self.steps).any(|(step, state)| {
-            shift(&step.kind) && !matches!(state, StepState::Pending | StepState::Refused(_))
-        })
+        self.stands().any(|(facts, state)| facts.moves_requests && began(state))
     }
 
     /// How the drain of the old side ended, if it did.
@@ -219,6 +206,11 @@ impl Attempt {
             _ => None,
         })
     }
+}
+
+/// Whether a step may have had an effect at any time.
+fn began(state: &StepState) -> bool {
+    !matches!(state, StepState::Pending | StepState::Refused(_))
 }
 
 fn may_have_left_something(state: &StepState) -> bool {

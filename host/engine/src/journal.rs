@@ -1,8 +1,9 @@
 //! What is written down: events. State is folded from them, never stored in them.
 
+use crate::deployment::DeploymentKind;
 use crate::fault::Fault;
 use crate::names::{DeploymentId, ReleaseNumber, Scope, Timestamp};
-use crate::plan::{DeploymentKind, Plan};
+use crate::plan::Plan;
 use crate::step::StepEvent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -6,9 +6,13 @@
 
 mod analysis;
 pub mod attempt;
+mod context;
+pub mod deployment;
 pub mod executor;
 pub mod fault;
+mod fold;
 pub mod journal;
+pub mod lookout;
 pub mod names;
 pub mod placement;
 pub mod plan;
@@ -17,9 +21,13 @@ pub mod policy;
 pub mod ports;
 pub mod release;
 pub mod route;
+pub mod standing;
 pub mod state;
 pub mod statistics;
 pub mod step;
+pub mod steps;
 mod tally;
 pub mod verdict;
 pub mod weight;
+pub mod words;
+pub mod world;

@@ -3,7 +3,6 @@
 use crate::names::{BackendId, ReleaseNumber, Scope};
 use crate::placement::Placement;
 use crate::release::Release;
-use crate::state::Standing;
 use crate::weight::Weight;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,7 +113,13 @@ pub struct Route {
 }
 
 impl Route {
-    fn to(slot: Slot, weight: Weight, release: ReleaseNumber, backends: Vec<Backend>) -> Self {
+    /// A route to these backends.
+    pub(crate) fn to(
+        slot: Slot,
+        weight: Weight,
+        release: ReleaseNumber,
+        backends: Vec<Backend>,
+    ) -> Self {
         let backends = backends.into_iter().map(Destination::from).collect();
         Self { slot, weight, release: Some(release), backends }
     }
@@ -155,34 +160,8 @@ impl Routes {
         Self::of(Route::to(slot, Weight::FULL, release, backends), other)
     }
 
-    /// `weight` to the candidate, the rest to what is stable.
-    pub fn split(
-        stable: &Standing,
-        candidate: (ReleaseNumber, Vec<Backend>),
-        weight: Weight,
-    ) -> Routes {
-        Self::of(
-            Route::to(stable.slot, weight.rest(), stable.release, stable.backends.clone()),
-            Route::to(stable.slot.other(), weight, candidate.0, candidate.1),
-        )
-    }
-
-    /// All requests to the stable side's pool, in which some of the candidate's backends stand: a
-    /// split by number.
-    pub fn mixed(
-        stable: &Standing,
-        candidate: (ReleaseNumber, Vec<Backend>),
-        among: usize,
-    ) -> Routes {
-        let pool: Vec<Backend> =
-            stable.backends.iter().chain(candidate.1.iter().take(among)).cloned().collect();
-        Self::of(
-            Route::to(stable.slot, Weight::FULL, stable.release, pool),
-            Route::to(stable.slot.other(), Weight::ZERO, candidate.0, candidate.1),
-        )
-    }
-
-    fn of(one: Route, other: Route) -> Routes {
+    /// Of both slots' routes.
+    pub(crate) fn of(one: Route, other: Route) -> Routes {
         let mut routes = vec![one, other];
         routes.sort_by_key(|route| route.slot);
         Routes { routes, overrides: Vec::new() }

@@ -62,7 +62,7 @@ impl EmbeddedStore {
             let Some(id) = self.open_deployment(&scope).await? else { continue };
             for entry in self.entries(&id).await? {
                 if let Event::Opened { plan } = entry.event {
-                    reserved.extend(plan.backends);
+                    reserved.extend(plan.deployment.backends);
                 }
             }
         }
@@ -94,7 +94,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let opened = sample::open_deployment(&sample::store(folder.path()).await, "shop").await;
         let store = &opened.store;
-        let planned = sample::plan("d-1", &sample::scope("shop"), 1).backends;
+        let planned = sample::plan("d-1", &sample::scope("shop"), 1).deployment.backends;
         assert_eq!(store.reserved_elsewhere(&sample::scope("cart")).await.unwrap(), planned);
         assert_eq!(store.reserved_elsewhere(&sample::scope("shop")).await.unwrap(), []);
         opened

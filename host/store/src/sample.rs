@@ -4,20 +4,22 @@ use crate::clock;
 use crate::directory::{StateDirectory, StateInputs};
 use crate::process::this_process;
 use crate::store::EmbeddedStore;
+use agente_engine::deployment::{Deployment, DeploymentKind};
 use agente_engine::journal::{Entry, Event, Outcome};
 use agente_engine::names::{
     BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
 };
 use agente_engine::placement::Placement;
-use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::plan::Plan;
 use agente_engine::policy::{
     DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Policy, Strategy, Timeouts,
 };
 use agente_engine::ports::{AppendError, Fence, Holder, Journal, Lease, Leases};
 use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
 use agente_engine::route::{Backend, Routes, Slot};
-use agente_engine::state::{ServiceState, Standing};
-use agente_engine::step::{Step, StepKind, TimeoutAction};
+use agente_engine::standing::Standing;
+use agente_engine::state::ServiceState;
+use agente_engine::steps::{Launch, Preflight, Promote, Shift, Step, StepKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -116,14 +118,14 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
         min_free_disk_bytes: 0,
     };
     let after = Routes::all_to(Slot::Blue, ReleaseNumber(number), backends.clone(), None);
-    let step = |kind| Step { kind, timeout: minute, on_timeout: TimeoutAction::Unwind };
-    let steps = vec![
-        step(StepKind::Preflight),
-        step(StepKind::Launch { slot: Slot::Blue, backends: backends.clone() }),
-        step(StepKind::Shift { before: None, after }),
-        step(StepKind::Promote),
-    ];
-    Plan {
+    let steps = [
+        StepKind::Preflight(Preflight { splits: false }),
+        StepKind::Launch(Launch { slot: Slot::Blue, backends: backends.clone() }),
+        StepKind::Shift(Shift { before: None, after }),
+        StepKind::Promote(Promote {}),
+    ]
+    .map(|kind| Step::new(kind, &policy));
+    let deployment = Deployment {
         id: DeploymentId(id.into()),
         scope: scope.clone(),
         store: "store".into(),
@@ -138,11 +140,11 @@ pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
         kept: None,
         routes_before: None,
         policy,
-        steps,
         plugins: Vec::new(),
         force: false,
-        warnings: vec!["outside proof: none".into()],
-    }
+    };
+    let warnings = vec!["outside proof: none".into()];
+    Plan { deployment, steps: steps.to_vec(), warnings }
 }
 
 pub(crate) fn open_state(deployment: &DeploymentId) -> ServiceState {
@@ -150,7 +152,7 @@ pub(crate) fn open_state(deployment: &DeploymentId) -> ServiceState {
 }
 
 pub(crate) fn closed_state() -> ServiceState {
-    let backends = plan("d-none", &scope("shop"), 1).backends;
+    let backends = plan("d-none", &scope("shop"), 1).deployment.backends;
     let standing = Standing {
         release: ReleaseNumber(1),
         slot: Slot::Blue,

@@ -7,8 +7,8 @@ use crate::output::{self, data, json_line};
 use crate::planning;
 use crate::session::{About, Session};
 use crate::world::Ports;
-use agente_engine::executor;
 use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::lookout;
 use agente_engine::planner;
 use agente_engine::policy::{CheckMoment, CheckOf};
 use agente_engine::ports::{
@@ -160,7 +160,7 @@ async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
     let plan =
         planner::survey(inputs, release).map_err(|error| CliError::internal(error.to_string()))?;
     let ports = Ports::of_backends(session, &stable.backends)?;
-    Ok(executor::survey(ports.world(&Silent), plan).await)
+    Ok(lookout::survey(ports.world(&Silent), plan).await)
 }
 
 async fn observe(

@@ -15,7 +15,6 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::names::DeploymentId;
 use agente_engine::ports::{Journal, Leases, Liveness, Mailbox};
-use agente_engine::step::StepKind;
 use agente_store::EmbeddedStore;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -74,7 +73,7 @@ pub(crate) async fn promote(
     let waits = attempt
         .next_step()
         .and_then(|step| attempt.plan.steps.get(step))
-        .is_some_and(|step| matches!(step.kind, StepKind::Analyze { .. }));
+        .is_some_and(|step| step.kind.facts().awaits_decision);
     if !options.full && !waits {
         let now = attempt
             .next_step()

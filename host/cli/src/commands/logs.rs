@@ -47,7 +47,7 @@ async fn chosen(base: &Base, of: Option<Side>) -> Result<Vec<Backend>, CliError>
     let state = base.store.state(base.scope()).await?;
     let candidate = open::attempt(&base.store, base.scope())
         .await?
-        .map(|(_, attempt)| attempt.plan.backends)
+        .map(|(_, attempt)| attempt.plan.deployment.backends)
         .unwrap_or_default();
     let stable = state.stable.map(|standing| standing.backends).unwrap_or_default();
     let kept = state.kept.map(|kept| kept.standing.backends).unwrap_or_default();

@@ -6,11 +6,11 @@ use crate::error::{CliError, Exit};
 use crate::output::{self, data, json_line};
 use crate::planning;
 use crate::session::{About, Session};
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::names::Digest;
-use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::plan::Plan;
 use agente_engine::ports::{Desired, Fence, Journal, TrafficSwitcher};
 use agente_engine::release::{Artifact, Release};
-use agente_engine::step::StepKind;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
 use serde_json::json;
@@ -110,7 +110,7 @@ pub(crate) async fn changes(
     // The token of the next lease is not known yet; the diff shows one beyond what is in force.
     let fence = switcher.observe().await.map_or(Fence(1), |observed| Fence(observed.fence.0 + 1));
     for (index, step) in plan.steps.iter().enumerate() {
-        if let StepKind::Shift { after, .. } = &step.kind {
+        if let Some(after) = step.kind.sets() {
             let desired = Desired {
                 fence,
                 routes: after.clone(),

@@ -9,14 +9,15 @@ use crate::output::{Output, say};
 use crate::planning;
 use crate::session::{About, Base, Session};
 use crate::signals::Signals;
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::Outcome;
 use agente_engine::names::ReleaseNumber;
-use agente_engine::plan::DeploymentKind;
 use agente_engine::planner;
 use agente_engine::policy::{OnDrainTimeout, Policy};
 use agente_engine::ports::{BackendState, History, Journal, Releases, Runtime};
 use agente_engine::release::{Artifact, Release};
-use agente_engine::state::{Kept, ServiceState};
+use agente_engine::standing::Kept;
+use agente_engine::state::ServiceState;
 use std::process::ExitCode;
 
 /// How far back an earlier release is looked for.

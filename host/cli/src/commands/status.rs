@@ -3,9 +3,7 @@
 use crate::arguments::{Global, OutputKind, StatusOptions};
 use crate::drive;
 use crate::error::{CliError, Exit};
-use crate::output::{
-    self, data, event_line, json_line, routes_line, say, standing_line, step_words,
-};
+use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line};
 use crate::session::{self, About, Base};
 use crate::{store, times};
 use agente_engine::attempt::{Attempt, Direction};
@@ -15,7 +13,8 @@ use agente_engine::ports::{
     BackendState, History, Holding, Journal, Leases, Liveness, Observed, ObservedState, Runtime,
     TrafficSwitcher,
 };
-use agente_engine::state::{Kept, ServiceState, Standing};
+use agente_engine::standing::{Kept, Standing};
+use agente_engine::state::ServiceState;
 use agente_engine::step::StepState;
 use agente_store::EmbeddedStore;
 use serde::Serialize;
@@ -282,7 +281,7 @@ fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
     for (index, (step, state)) in plan.steps.iter().zip(&attempt.steps).enumerate() {
         let words = match state {
             StepState::Pending => continue,
-            StepState::Running => format!("running: {}", step_words(&step.kind)),
+            StepState::Running => format!("running: {}", step.kind.words()),
             StepState::Done(_) => "done".to_owned(),
             StepState::Refused(fault) => format!("refused: {fault}"),
             StepState::Unknown(fault) => format!("failed: {fault}"),

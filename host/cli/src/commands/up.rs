@@ -12,7 +12,7 @@ use agente_engine::placement::Placement;
 use agente_engine::ports::{BackendRole, Journal, Launch, Releases, Runtime};
 use agente_engine::route::Routes;
 use agente_engine::state::ServiceState;
-use agente_engine::step::{StepKind, StepState};
+use agente_engine::step::StepState;
 use agente_runtimes::process::UpOutcome;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -112,16 +112,11 @@ async fn routed_candidates(base: &Base, state: &ServiceState) -> Result<Vec<Laun
     };
     let plan = attempt.plan;
     let cut_off = plan.steps.iter().zip(&attempt.steps).filter_map(|(step, stands)| {
-        match (&step.kind, stands) {
-            (
-                StepKind::Shift { after, .. },
-                StepState::Running
-                | StepState::Unknown(_)
-                | StepState::Undoing
-                | StepState::Stuck(_),
-            ) => Some(after),
-            _ => None,
-        }
+        let cut_off = matches!(
+            stands,
+            StepState::Running | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_)
+        );
+        step.kind.sets().filter(|_| cut_off)
     });
     let routes: Vec<&Routes> = state.routes.iter().chain(cut_off).collect();
     let launch = |backend| Launch {

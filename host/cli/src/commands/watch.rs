@@ -13,14 +13,15 @@ use crate::signals::{asked_to_stop, ignore_hangup};
 use crate::store;
 use crate::times::span;
 use crate::world::Ports;
-use agente_engine::executor;
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::Fault;
 use agente_engine::journal::Outcome;
+use agente_engine::lookout;
 use agente_engine::names::Scope;
-use agente_engine::plan::DeploymentKind;
 use agente_engine::planner;
 use agente_engine::ports::{History, Journal, Leases, Liveness, Releases};
-use agente_engine::state::{ServiceState, Standing};
+use agente_engine::standing::Standing;
+use agente_engine::state::ServiceState;
 use rollback::Back;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -227,7 +228,7 @@ async fn watch(
         }
     };
     tokio::select! {
-        fault = executor::watch(ports.world(&output), plan, stable.since) => Ok(Ended::Bad(fault)),
+        fault = lookout::watch(ports.world(&output), plan, stable.since) => Ok(Ended::Bad(fault)),
         result = changed => result.map(|()| Ended::Changed),
     }
 }

@@ -11,9 +11,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The name of the step that changes routes.
-const SHIFT: &str = "shift";
-
 /// The events that end a step or its undo.
 const ENDS: [&str; 5] = ["succeeded", "refused", "lost", "undone", "undo-failed"];
 
@@ -89,20 +86,24 @@ impl Figures {
             figures.newest = entry.sequence;
             match &entry.event {
                 Event::Step { step, event } => {
-                    let Some(name) = plan.steps.get(*step).map(|step| step.kind.name()) else {
+                    let Some(facts) = plan.steps.get(*step).map(|step| step.kind.facts()) else {
                         continue;
                     };
                     let Some(result) = figures.step(event, *step, entry.at, &mut begun) else {
                         continue;
                     };
-                    match result {
-                        "succeeded" if name == SHIFT => shifted = Some(entry.at),
-                        "undone" if name == SHIFT => shifted_back = Some(entry.at),
+                    match event {
+                        StepEvent::Succeeded { .. } if facts.moves_requests => {
+                            shifted = Some(entry.at);
+                        }
+                        StepEvent::Undone { .. } if facts.moves_requests => {
+                            shifted_back = Some(entry.at);
+                        }
                         _ => {}
                     }
                     let took =
                         begun.get(step).map_or(Duration::ZERO, |began| entry.at.since(*began));
-                    figures.steps.push(StepTime { step: name, result, took });
+                    figures.steps.push(StepTime { step: facts.name, result, took });
                 }
                 Event::TurnedBack { .. } => turned = turned.or(Some(entry.at)),
                 Event::Closed { outcome } => {

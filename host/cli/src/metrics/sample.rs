@@ -7,10 +7,11 @@
     reason = "a test's harness says what it expected"
 )]
 
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Entry, Event, Outcome};
 use agente_engine::names::{BackendId, DeploymentId, Digest, ReleaseNumber, Timestamp};
-use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::plan::Plan;
 use agente_engine::planner::{self, Inputs};
 use agente_engine::release::{Artifact, Release};
 use agente_engine::route::Backend;

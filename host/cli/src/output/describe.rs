@@ -1,12 +1,13 @@
 //! Plans, routes and standings in words.
 
 use crate::times::{local, span};
-use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::deployment::DeploymentKind;
+use agente_engine::plan::Plan;
 use agente_engine::policy::Measure;
 use agente_engine::route::{Backend, Routes};
-use agente_engine::state::Standing;
+use agente_engine::standing::Standing;
 use agente_engine::statistics::{Acceptance, Counts, Proportion};
-use agente_engine::step::{Step, StepKind, TimeoutAction};
+use agente_engine::steps::{Step, TimeoutAction};
 
 /// `blue 100 % → 127.0.0.1:18100 (r3) · green 0 %`.
 pub(crate) fn routes_line(routes: &Routes) -> String {
@@ -57,79 +58,6 @@ pub(crate) fn standing_line(standing: &Standing) -> String {
     )
 }
 
-/// What a step does, in words.
-pub(crate) fn step_words(kind: &StepKind) -> String {
-    match kind {
-        StepKind::Preflight => {
-            "look at everything that can be looked at before anything is touched".to_owned()
-        }
-        StepKind::Baseline { duration } => {
-            format!("watch the stable release from outside for {}", span(*duration))
-        }
-        StepKind::RetireKept { standing } => format!(
-            "remove what was kept from last time: {} on {}",
-            standing.release, standing.slot
-        ),
-        StepKind::Launch { slot, backends } => format!(
-            "start {} {} on {slot}: {}",
-            backends.len(),
-            plural(backends.len(), "backend"),
-            addresses_of(backends)
-        ),
-        StepKind::AwaitHealthy { slot, .. } => {
-            format!("wait until every backend on {slot} has passed its checks")
-        }
-        StepKind::Shift { before, after } => {
-            let weight = |routes: &Routes| {
-                routes
-                    .routes
-                    .iter()
-                    .map(|route| format!("{} {}", route.slot, route.weight))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            let from = before.as_ref().map_or_else(|| "nothing".to_owned(), weight);
-            let rules = match after.overrides.len() {
-                0 => String::new(),
-                some => format!(
-                    " with {some} {} that {} to the candidate",
-                    plural(some, "rule"),
-                    if some == 1 { "leads" } else { "lead" }
-                ),
-            };
-            format!("shift {from} → {}{rules}, and prove it", weight(after))
-        }
-        StepKind::Analyze { stage } => {
-            let wait = if stage.wait { ", then wait for `promote`" } else { "" };
-            format!(
-                "watch the candidate at {} for {} at least{wait}",
-                stage.weight,
-                span(stage.pause)
-            )
-        }
-        StepKind::Shrink { slot, release, backends } => {
-            format!(
-                "let {} {} of {release} on {slot} end its requests and remove {}",
-                backends.len(),
-                plural(backends.len(), "backend"),
-                addresses_of(backends)
-            )
-        }
-        StepKind::Validate { slot } => format!("ask the checks of what now serves on {slot}"),
-        StepKind::Promote => "make the candidate stable (the commit point)".to_owned(),
-        StepKind::Bake { duration } => format!("watch it for {}", span(*duration)),
-        StepKind::Drain { slot } => format!("wait until the last requests to {slot} have ended"),
-        StepKind::Hold { duration } => format!("let the old side stand for {}", span(*duration)),
-        StepKind::Retire { standing } => {
-            format!("remove the old side: {} on {}", standing.release, standing.slot)
-        }
-    }
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
-}
-
 fn timeout_words(step: &Step) -> String {
     let then = match step.on_timeout {
         TimeoutAction::Unwind => "unwind",
@@ -161,12 +89,7 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
     });
     lines.push(String::new());
     for (index, step) in plan.steps.iter().enumerate() {
-        lines.push(format!(
-            "{:>3}. {:<14} {}",
-            index + 1,
-            step.kind.name(),
-            step_words(&step.kind)
-        ));
+        lines.push(format!("{:>3}. {:<14} {}", index + 1, step.kind.name(), step.kind.words()));
         lines.push(format!("     {:<14} at most {}", "", timeout_words(step)));
     }
     lines.extend(measure_lines(plan));
@@ -181,10 +104,7 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
 
 /// What the candidate is measured by, and how many requests it takes at least until that can pass.
 fn measure_lines(plan: &Plan) -> Vec<String> {
-    let measured = plan
-        .steps
-        .iter()
-        .any(|step| matches!(step.kind, StepKind::Analyze { .. } | StepKind::Bake { .. }));
+    let measured = plan.steps.iter().any(|step| step.kind.facts().measures);
     let Some(analysis) =
         plan.policy.analysis.as_ref().filter(|_| measured && plan.stable.is_some())
     else {
@@ -253,7 +173,7 @@ fn percent(share: f64) -> String {
 fn way_back(plan: &Plan) -> String {
     let limit = span(plan.policy.timeouts.shift);
     let how = match &plan.stable {
-        Some(stable) if plan.shrunk().next().is_some() => {
+        Some(stable) if plan.thinned_out().next().is_some() => {
             format!(
                 "start again what is missing of {} on {}, then shift back to it (at most {limit} \
                  for the shift)",

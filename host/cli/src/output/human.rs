@@ -1,7 +1,6 @@
 //! Lines for people: one per decision, with the measured value and its limit; the running step is
 //! redrawn on a terminal.
 
-use super::describe::step_words;
 use super::report::ProbeSummary;
 use super::terminal::Terminal;
 use super::{say_after, shown};
@@ -12,6 +11,7 @@ use agente_engine::names::Timestamp;
 use agente_engine::plan::Plan;
 use agente_engine::ports::{FindingResult, Progress};
 use agente_engine::step::StepEvent;
+use agente_engine::steps::Facts;
 use agente_engine::verdict::VerdictKind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
@@ -51,8 +51,9 @@ impl Human {
     }
 
     /// The name of a step's kind.
-    fn kind(&self, step: usize) -> Option<&'static str> {
-        self.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.kind.name())
+    /// What holds for a step of the plan.
+    fn facts(&self, step: usize) -> Option<Facts> {
+        self.plan.as_ref()?.steps.get(step).map(|step| step.kind.facts())
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -114,13 +115,13 @@ impl Human {
                 FRAMES_A_SECOND,
             ));
             // What speaks for and against a candidate is read as a whole.
-            let message = if self.by_lines(step) { "{msg}" } else { "{wide_msg}" };
+            let message = if self.by_lines(Some(step)) { "{msg}" } else { "{wide_msg}" };
             if let Ok(style) = ProgressStyle::with_template(&format!(
                 "{{spinner}} {{prefix:<24}} {{elapsed:>4}} {message}"
             )) {
                 bar.set_style(style);
             }
-            bar.set_message(shown(&step_words(&kind)).into_owned());
+            bar.set_message(shown(&kind.words()).into_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             self.running = Some(bar);
         }
@@ -190,14 +191,14 @@ impl Human {
                     report.failed_total()
                 );
                 if let Some(bar) = &self.running {
-                    bar.set_message(self.now(self.step));
+                    bar.set_message(self.now(Some(self.step)));
                 }
             }
         }
     }
 
     /// The message of the running step.
-    fn now(&self, step: usize) -> String {
+    fn now(&self, step: Option<usize>) -> String {
         let between = if self.by_lines(step) { "\n      " } else { " · " };
         let parts = [self.waits.as_str(), self.outside.as_str()];
         shown(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between))
@@ -205,8 +206,8 @@ impl Human {
     }
 
     /// Whether what a step waits for is shown line by line.
-    fn by_lines(&self, step: usize) -> bool {
-        self.kind(step) == Some("analyze")
+    fn by_lines(&self, step: Option<usize>) -> bool {
+        step.and_then(|step| self.facts(step)).is_some_and(|facts| facts.awaits_decision)
     }
 
     fn journaled(&mut self, event: &Event) {
@@ -219,22 +220,21 @@ impl Human {
                     self.step_end(*step, &mark, &words);
                     // What preflight found was told line by line; the single answers of checks are
                     // in the journal.
-                    let told = matches!(self.kind(*step), Some("preflight" | "validate"));
+                    let facts = self.facts(*step);
+                    let told = facts.is_some_and(|facts| facts.told_as_it_goes);
                     for note in output.notes.iter().skip(1).filter(|_| !told) {
                         self.line(&format!("      {note}"));
                     }
-                    if self.kind(*step) == Some("shift") {
+                    if facts.is_some_and(|facts| facts.moves_requests) {
                         self.switched = Some(now().since(self.step_began));
                     }
                 }
                 StepEvent::Refused { fault } | StepEvent::Lost { fault } => {
                     let mark = self.paint("31", "✗");
                     // What preflight found bad stands right above it, and once more at the end.
-                    let words = if self.kind(*step) == Some("preflight") {
-                        "not passed"
-                    } else {
-                        &fault.message
-                    };
+                    let told = matches!(event, StepEvent::Refused { .. })
+                        && self.facts(*step).is_some_and(|facts| facts.told_as_it_goes);
+                    let words = if told { "not passed" } else { &fault.message };
                     self.step_end(*step, &mark, words);
                 }
                 StepEvent::UndoStarted => self.start(*step, "undo "),

@@ -32,8 +32,9 @@ pub enum Progress {
     },
     /// How a wait goes on, with the measured value and its limit.
     Waiting {
-        /// The step's index.
-        step: usize,
+        /// The step's index; none outside of any step.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step: Option<usize>,
         message: String,
     },
     /// What the prober counts, about once a second while it runs.

@@ -10,7 +10,8 @@ use agente_engine::planner;
 use agente_engine::policy::*;
 use agente_engine::ports::MetricQuery;
 use agente_engine::route::Slot;
-use agente_engine::step::{StepEvent, StepKind};
+use agente_engine::step::StepEvent;
+use agente_engine::steps::StepKind;
 use agente_engine::weight::Weight;
 use std::time::Duration;
 
@@ -383,12 +384,7 @@ fn a_canary_by_number_puts_some_of_the_candidate_into_the_stable_pool() {
     let pool: Vec<usize> = plan
         .steps
         .iter()
-        .filter_map(|step| match &step.kind {
-            StepKind::Shift { after, .. } => {
-                after.route(Slot::Blue).map(|route| route.backends.len())
-            }
-            _ => None,
-        })
+        .filter_map(|step| step.kind.sets()?.route(Slot::Blue).map(|route| route.backends.len()))
         .collect();
     assert_eq!(pool, [3, 2], "two of stable and one of the candidate, then the switch");
     promotes(&sim, &plan);
@@ -402,7 +398,7 @@ fn an_abort_in_the_middle_of_rolling_brings_the_missing_part_back_before_its_req
         Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_secs(5) };
     let plan = plan(&sim, 2, Policy { strategy, probe: None, ..policy() });
     let shrink =
-        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shrink { .. })).unwrap();
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shrink(_))).unwrap();
     run(&sim, &plan).unwrap();
     let shrunk = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == shrink);
     let at = sim.inner().entries.iter().position(|entry| shrunk(&entry.event)).unwrap() as u64;

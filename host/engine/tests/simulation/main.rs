@@ -19,17 +19,19 @@ mod time;
 mod world;
 
 use agente_engine::attempt::Attempt;
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::executor::Halt;
 use agente_engine::fault::FaultKind;
 use agente_engine::journal::{Event, Outcome};
 use agente_engine::names::Timestamp;
-use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::plan::Plan;
 use agente_engine::planner;
 use agente_engine::policy::{
     FailingBaseline, KeepPrevious, OnDrainTimeout, Policy, SplitBy, Strategy,
 };
 use agente_engine::route::{Override, OverrideBy, Slot};
-use agente_engine::step::{StepEvent, StepKind, StepState};
+use agente_engine::step::{StepEvent, StepState};
+use agente_engine::steps::StepKind;
 use scene::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -846,7 +848,7 @@ fn a_plan_names_its_worst_case_and_where_there_is_no_way_back() {
     assert_eq!(retired.point_of_no_return(), Some(retired.steps.len() - 1));
     let total: Duration = kept.steps.iter().map(|step| step.timeout).sum();
     assert_eq!(kept.worst_case(), total);
-    assert!(matches!(kept.steps.first().map(|step| &step.kind), Some(StepKind::Preflight)));
+    assert!(matches!(kept.steps.first().map(|step| &step.kind), Some(StepKind::Preflight(_))));
     let cut = Policy {
         drain: agente_engine::policy::DrainPolicy {
             on_timeout: OnDrainTimeout::Cut,
@@ -858,6 +860,6 @@ fn a_plan_names_its_worst_case_and_where_there_is_no_way_back() {
         plan(&sim, 2, cut)
             .steps
             .iter()
-            .any(|step| step.on_timeout == agente_engine::step::TimeoutAction::Cut)
+            .any(|step| step.on_timeout == agente_engine::steps::TimeoutAction::Cut)
     );
 }

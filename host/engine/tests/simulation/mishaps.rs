@@ -13,7 +13,8 @@ use agente_engine::plan::Plan;
 use agente_engine::planner;
 use agente_engine::policy::{KeepPrevious, Policy, Strategy};
 use agente_engine::route::{Override, OverrideBy, Slot};
-use agente_engine::step::{StepEvent, StepKind};
+use agente_engine::step::StepEvent;
+use agente_engine::steps::StepKind;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -140,7 +141,7 @@ fn a_journal_that_is_lost_on_the_way_back_sends_nothing_to_the_candidate_again()
         sim.inner().abort_at_entry = Some(promoted);
         run(&sim, &plan).unwrap();
         let entries = sim.inner().entries.clone();
-        let is_shift = |step: usize| matches!(plan.steps[step].kind, StepKind::Shift { .. });
+        let is_shift = |step: usize| matches!(plan.steps[step].kind, StepKind::Shift(_));
         let begun = entries.iter().position(|entry| matches!(entry.event, Event::Step { step, event: StepEvent::UndoStarted } if is_shift(step))).unwrap();
         for entry in promoted + 2..entries.len() as u64 {
             let (name, sim, plan) = shape(index);
@@ -175,8 +176,7 @@ fn a_journal_that_does_not_take_a_decision_gives_the_targets_lock_back_before_th
     // In the middle of the shift, which holds the target's lock.
     sim.inner().load_takes = 2_000;
     run(&sim, &plan).unwrap();
-    let shift =
-        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift { .. })).unwrap();
+    let shift = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift(_))).unwrap();
     let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == shift);
     let entry = sim.inner().entries.iter().position(|entry| started(&entry.event)).unwrap() as u64;
     let (_, sim, plan) = shape(1);
@@ -242,7 +242,7 @@ fn a_candidate_that_a_rule_still_leads_to_is_not_removed() {
         },
     );
     let preview =
-        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift { .. })).unwrap();
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift(_))).unwrap();
     let done = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == preview);
     // Once to learn which entry it is; then somebody else's mistake keeps the target from taking
     // anything from there on.
@@ -318,8 +318,7 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
     let plan = plan(&sim, 2, Policy { keep_previous: held, ..policy() });
     let old = sim.inner().loaded.clone().unwrap();
     // Somebody puts the file of yesterday back.
-    let hold =
-        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Hold { .. })).unwrap();
+    let hold = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Hold(_))).unwrap();
     let held = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == hold);
     let restoring = async {
         loop {
@@ -376,7 +375,7 @@ fn a_slow_source_of_numbers_is_heard_in_a_pause() {
     let sim = managed();
     let plan = plan(&sim, 2, canary::measured());
     let analysis =
-        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Analyze { .. })).unwrap();
+        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Analyze(_))).unwrap();
     let first = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == analysis);
     // Paused as the first stage ends; then the candidate fails, and the source takes five times as
     // long as two looks at the mailbox are apart.
@@ -418,14 +417,14 @@ fn a_bake_that_another_host_takes_up_holds_the_release_against_the_one_before() 
     let sim = managed();
     let baked = Policy { bake: Duration::from_secs(60), ..canary::measured() };
     let plan = plan(&sim, 2, Policy { strategy: Strategy::BlueGreen, ..baked });
-    let bake =
-        plan.steps.iter().position(|step| matches!(step.kind, StepKind::Bake { .. })).unwrap();
+    let bake = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Bake(_))).unwrap();
     // Once to learn which entry it is.
     run(&sim, &plan).unwrap();
     let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == bake);
     let entry = sim.inner().entries.iter().position(|entry| started(&entry.event)).unwrap() as u64;
     let again = managed();
-    let plan = Plan { created: again.time.now(), ..plan };
+    let mut plan = plan;
+    plan.created = again.time.now();
     again.inner().die_after_entry = Some(entry);
     assert!(begin(&again, &plan).is_none());
     again.inner().metrics.candidate_fails = 0.3;

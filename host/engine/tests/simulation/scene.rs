@@ -2,11 +2,12 @@
 
 use crate::time::drive;
 use crate::world::Sim;
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::executor::{self, Halt};
 use agente_engine::journal::Outcome;
 use agente_engine::names::*;
 use agente_engine::placement::Placement;
-use agente_engine::plan::{DeploymentKind, Plan};
+use agente_engine::plan::Plan;
 use agente_engine::planner::{self, Inputs};
 use agente_engine::policy::*;
 use agente_engine::ports::BackendRole;

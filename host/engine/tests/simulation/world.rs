@@ -3,7 +3,6 @@
 
 use crate::time::Time;
 use agente_engine::attempt::Attempt;
-use agente_engine::executor::World;
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::journal::{Decision, DecisionKind, Entry, Event};
 use agente_engine::names::{BackendId, DeploymentId, OpId, Scope, Timestamp};
@@ -14,6 +13,7 @@ use agente_engine::route::{Backend, Routes, Slot};
 use agente_engine::state::ServiceState;
 use agente_engine::step::StepState;
 use agente_engine::verdict::{Subject, Verdict, VerdictKind};
+use agente_engine::world::World;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

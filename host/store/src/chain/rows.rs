@@ -2,9 +2,9 @@
 
 use crate::link::Linked;
 use crate::numbers::{from_sql, to_sql};
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::{ChainState, Event, Outcome};
 use agente_engine::names::DeploymentId;
-use agente_engine::plan::DeploymentKind;
 use sqlx::SqliteConnection;
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub(super) fn compare(entries: &[Linked], rows: &[DeploymentRow]) -> Option<Chai
         let Ok(event) = serde_json::from_str::<Event>(&entry.event) else { return None };
         match event {
             Event::Opened { plan } => {
-                let (kind, release, by) = (plan.kind, plan.release.number.0, plan.by);
+                let (kind, release, by) = (plan.kind, plan.release.number.0, plan.deployment.by);
                 let summary =
                     Summary { kind, release, by, opened: entry.at, closed: None, outcome: None };
                 told.insert(&entry.deployment, (from_sql(entry.position), summary));

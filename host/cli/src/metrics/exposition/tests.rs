@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::metrics::sample::{Journal, fault, plan, promoted, unwound};
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::Event;
-use agente_engine::plan::DeploymentKind;
 use agente_engine::ports::{Fence, ProbeReport};
 use agente_engine::ports::{PluginCalls, RunFigures, RunRow};
 use agente_engine::state::ServiceState;

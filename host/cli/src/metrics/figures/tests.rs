@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::metrics::sample::{Journal, fault, plan, promoted, unwound};
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::Outcome;
-use agente_engine::plan::DeploymentKind;
 use agente_engine::state::ServiceState;
 use agente_engine::step::StepOutput;
 

@@ -1,9 +1,11 @@
 //! What is listened for while a step runs: the mailbox, and the budget of our own requests.
 
-use super::hands::Hands;
+use super::Run;
+use crate::context::StepContext;
 use crate::fault::{Fault, FaultKind};
 use crate::journal::Decision;
 use crate::ports::Progress;
+use crate::world::World;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -22,17 +24,25 @@ pub(super) enum Signal {
 }
 
 /// Listens, from the last decision that was folded in.
-pub(super) struct Watch<'h, 'a> {
-    hands: &'h Hands<'a>,
+pub(super) struct Listener<'a> {
+    world: World<'a>,
+    context: StepContext<'a>,
     last_decision: u64,
     waiting: VecDeque<Decision>,
     budget: bool,
     looks: u32,
 }
 
-impl<'h, 'a> Watch<'h, 'a> {
-    pub(super) fn new(hands: &'h Hands<'a>, last_decision: u64) -> Self {
-        Self { hands, last_decision, waiting: VecDeque::new(), budget: true, looks: 0 }
+impl<'a> Listener<'a> {
+    pub(super) fn new(run: &Run<'a>) -> Self {
+        Self {
+            world: run.world,
+            context: run.context.clone(),
+            last_decision: run.attempt.last_decision,
+            waiting: VecDeque::new(),
+            budget: true,
+            looks: 0,
+        }
     }
 
     /// Past the point of no return the budget is reported, not acted on.
@@ -47,28 +57,27 @@ impl<'h, 'a> Watch<'h, 'a> {
                 self.last_decision = self.last_decision.max(decision.id);
                 return Signal::Decision(decision);
             }
-            self.hands.world.clock.sleep(POLL).await;
+            self.world.clock.sleep(POLL).await;
             // A mailbox that can't be read for a moment is read the next time; the journal decides
             // whether the store is gone.
             let decisions = self
-                .hands
                 .world
                 .mailbox
-                .decisions(&self.hands.plan.id, self.last_decision)
+                .decisions(&self.context.deployment.id, self.last_decision)
                 .await
                 .unwrap_or_default();
             self.waiting.extend(decisions);
             if self.waiting.is_empty()
                 && self.budget
-                && let Some(fault) = self.hands.over_budget()
+                && let Some(fault) = self.context.over_budget()
             {
                 return Signal::OverBudget(fault);
             }
             self.looks += 1;
             if self.looks.is_multiple_of(LOOKS_PER_REPORT)
-                && let Some(report) = self.hands.probe_report()
+                && let Some(report) = self.context.probe_report()
             {
-                self.hands.world.observer.tell(Progress::Probe { report });
+                self.world.observer.tell(Progress::Probe { report });
             }
         }
     }

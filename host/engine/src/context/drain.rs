@@ -1,52 +1,46 @@
 //! Waiting until a slot's last requests have ended.
 
-use super::hands::Hands;
-use super::seconds;
+use super::StepContext;
 use crate::fault::Failure;
 use crate::policy::OnDrainTimeout;
+use crate::ports::Drained;
 use crate::route::{Backend, Slot};
 use crate::step::StepOutput;
+use crate::words::span;
 use std::time::Duration;
 
 /// How often the switcher is asked.
 const POLL: Duration = Duration::from_millis(100);
 
-impl Hands<'_> {
+impl StepContext<'_> {
+    /// Whether an answer of the switcher is taken as the end of the last requests.
+    pub(crate) fn has_drained(&self, drained: &Drained) -> bool {
+        let weak = drained.evidence == "no-connections";
+        drained.done && (!weak || self.deployment.policy.drain.accept_weak_evidence)
+    }
+
     /// Waits until these backends of `slot` are drained or `limit` is over. Only an answer that
     /// could not be had until then is a failure.
-    pub(super) async fn drain(
+    pub(crate) async fn drain(
         &self,
-        index: usize,
         slot: Slot,
         backends: &[Backend],
         limit: Duration,
         on_timeout: OnDrainTimeout,
     ) -> Result<StepOutput, Failure> {
-        let op = self.plan.op_id(index, "drain");
-        let began = self.world.clock.elapsed();
+        let op = self.op_id("drain");
+        let began = self.ports.clock.elapsed();
         loop {
-            let left = limit.saturating_sub(self.world.clock.elapsed().saturating_sub(began));
-            let answer = super::hands::with_deadline(
-                self.world.clock,
-                left.max(POLL),
-                self.world.switcher.drain(&op, slot, backends),
-            )
-            .await;
-            let strong_enough = |evidence: &str| {
-                evidence != "no-connections" || self.plan.policy.drain.accept_weak_evidence
-            };
-            let message = match answer {
-                Some(Ok(drained)) if drained.done && strong_enough(&drained.evidence) => {
-                    let took = seconds(self.world.clock.elapsed().saturating_sub(began));
+            let left = limit.saturating_sub(self.since(began));
+            let asked = self.ports.switcher.drain(&op, slot, backends);
+            let message = match self.within(left.max(POLL), asked).await {
+                Some(Ok(drained)) if self.has_drained(&drained) => {
+                    let took = span(self.since(began));
                     let note = format!(
                         "{slot} drained in {took} ({}): {}",
                         drained.evidence, drained.message
                     );
-                    return Ok(StepOutput {
-                        notes: vec![note],
-                        drained: Some(true),
-                        ..StepOutput::default()
-                    });
+                    return Ok(ended(note, true));
                 }
                 Some(Ok(drained)) if drained.done => {
                     format!(
@@ -59,23 +53,23 @@ impl Hands<'_> {
                 Some(Err(fault)) => format!("whether {slot} has drained can't be told: {fault}"),
                 None => format!("whether {slot} has drained was not answered"),
             };
-            if self.world.clock.elapsed().saturating_sub(began) >= limit {
+            if self.since(began) >= limit {
                 let then = match on_timeout {
                     OnDrainTimeout::Keep => {
                         "the old side is kept; `[strategy] drain.on_timeout = \"cut\"` cuts it"
                     }
                     OnDrainTimeout::Cut => "what is left is cut",
                 };
-                let note =
-                    format!("{message}; the drain's limit of {} is over: {then}", seconds(limit));
-                return Ok(StepOutput {
-                    notes: vec![note],
-                    drained: Some(false),
-                    ..StepOutput::default()
-                });
+                let limit = span(limit);
+                let note = format!("{message}; the drain's limit of {limit} is over: {then}");
+                return Ok(ended(note, false));
             }
-            self.waiting(index, message);
-            self.world.clock.sleep(POLL.min(left)).await;
+            self.waiting(message);
+            self.ports.clock.sleep(POLL.min(left)).await;
         }
     }
+}
+
+fn ended(note: String, drained: bool) -> StepOutput {
+    StepOutput { drained: Some(drained), ..StepOutput::note(note) }
 }

@@ -1,0 +1,120 @@
+//! Durations, counts and states for people.
+
+use crate::policy::CheckPolicy;
+use crate::ports::BackendState;
+use crate::route::{Backend, Routes};
+use crate::tally::Tally;
+use crate::verdict::VerdictKind;
+use std::time::Duration;
+
+/// A duration: `1.5 s`, `250 ms`, `2 min 30 s`.
+pub fn span(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        1000..60_000 if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
+        1000..60_000 => format!("{:.1} s", duration.as_secs_f64()),
+        60_000..3_600_000 => {
+            format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000).replace(" 0 s", "")
+        }
+        _ => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000)
+            .replace(" 0 min", ""),
+    }
+}
+
+/// How long something still takes, in steps so coarse that who watches is told again only when that
+/// says something new.
+pub(crate) fn coarse(left: Duration) -> String {
+    let up_to = |unit: u64| {
+        left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)).div_ceil(unit).max(1)
+    };
+    match left.as_secs() {
+        0..120 => format!("{} s", up_to(10) * 10),
+        120..7200 => format!("{} min", up_to(60)),
+        _ => format!("{} h", up_to(3600)),
+    }
+}
+
+/// A latency.
+pub(crate) fn micros(micros: u64) -> String {
+    match micros {
+        0..1000 => format!("{micros} µs"),
+        _ => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+    }
+}
+
+/// `1 backend`, `2 backends`.
+pub(crate) fn count(many: usize, noun: &str) -> String {
+    format!("{many} {noun}{}", if many == 1 { "" } else { "s" })
+}
+
+/// The addresses of backends.
+pub(crate) fn addresses(backends: &[Backend]) -> String {
+    backends.iter().map(|backend| backend.address.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// `blue 90 %, green 10 %`.
+pub(crate) fn weights(routes: &Routes) -> String {
+    let weights = routes.routes.iter().map(|route| format!("{} {}", route.slot, route.weight));
+    weights.collect::<Vec<_>>().join(", ")
+}
+
+/// A backend's state.
+pub(crate) fn describe(state: &BackendState) -> String {
+    match state {
+        BackendState::Absent => "not there".to_owned(),
+        BackendState::Starting { detail, restarts: 0 } => format!("not running yet: {detail}"),
+        BackendState::Starting { detail, restarts } => {
+            format!("not running after {restarts} restarts: {detail}")
+        }
+        BackendState::Running { restarts: 0, .. } => "running".to_owned(),
+        BackendState::Running { restarts, .. } => format!("running after {restarts} restarts"),
+        BackendState::Ended { detail } => format!("ended: {detail}"),
+    }
+}
+
+/// What is waited for of a check.
+pub(crate) fn waits(check: &CheckPolicy, tally: &Tally) -> String {
+    match &tally.last {
+        None => format!("check `{}` was not asked yet", check.name),
+        Some(last) if last.kind == VerdictKind::Healthy => {
+            format!(
+                "check `{}` is healthy {} of {} times in a row",
+                check.name, tally.healthy_in_row, check.healthy_after
+            )
+        }
+        Some(last) => format!("check `{}` is {}: {}", check.name, last.kind, last.reason),
+    }
+}
+
+/// What a wait for several checks is told to wait for: what is not healthy; where all are, how far
+/// they are.
+pub(crate) fn unhappy_first(open: Vec<String>, checks: &[(CheckPolicy, Tally)]) -> Vec<String> {
+    let unhappy: Vec<String> = checks
+        .iter()
+        .filter(|(check, tally)| !check.report_only && !tally.is_healthy())
+        .map(|(check, tally)| waits(check, tally))
+        .collect();
+    let row = checks
+        .iter()
+        .filter(|(check, _)| !check.report_only)
+        .map(|(_, tally)| tally.healthy_in_row)
+        .min()
+        .unwrap_or_default();
+    match (unhappy.is_empty(), open.len()) {
+        (true, 0) => open,
+        (true, _) => vec![format!("all checks are healthy; answers in a row so far: {row}")],
+        (false, _) => unhappy,
+    }
+}
+
+/// How a check ended.
+pub(crate) fn summary(check: &CheckPolicy, tally: &Tally) -> String {
+    let last = tally
+        .last
+        .as_ref()
+        .map(|last| format!("{}: {}", last.kind, last.reason))
+        .unwrap_or_default();
+    let report_only = if check.report_only { " (report only)" } else { "" };
+    format!("check `{}`{report_only} {last}", check.name)
+}

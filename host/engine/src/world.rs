@@ -1,0 +1,48 @@
+//! The ports that one deployment runs with.
+
+use crate::context::Ports;
+use crate::ports::{
+    Clock, HealthCheck, Journal, Mailbox, MetricSource, Observer, Prober, Runtime, TargetLocks,
+    TrafficSwitcher,
+};
+
+/// The ports that one deployment runs with.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Starts and stops backends.
+    pub runtime: &'a dyn Runtime,
+    /// Changes the target.
+    pub switcher: &'a dyn TrafficSwitcher,
+    /// Asks checks.
+    pub checks: &'a dyn HealthCheck,
+    /// Reads numbers for analysis.
+    pub metrics: &'a dyn MetricSource,
+    /// Our outside requests, where the policy has them.
+    pub prober: Option<&'a dyn Prober>,
+    /// Remembers what was done.
+    pub journal: &'a dyn Journal,
+    /// Brings decisions.
+    pub mailbox: &'a dyn Mailbox,
+    /// Whose turn it is at the target.
+    pub targets: &'a dyn TargetLocks,
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// Who watches.
+    pub observer: &'a dyn Observer,
+}
+
+impl<'a> World<'a> {
+    /// What steps may use of it.
+    pub(crate) fn ports(&self) -> Ports<'a> {
+        Ports {
+            runtime: self.runtime,
+            switcher: self.switcher,
+            checks: self.checks,
+            metrics: self.metrics,
+            prober: self.prober,
+            targets: self.targets,
+            clock: self.clock,
+            observer: self.observer,
+        }
+    }
+}
