@@ -433,7 +433,7 @@ fn policies() -> Vec<Mistake> {
             "textfile that nobody reads",
             "[metrics]\ntextfile = \"/var/lib/node_exporter/shop.txt\"\n",
         ),
-        appended("gateway by another scheme", "[metrics]\npush = \"https://push.internal\"\n"),
+        appended("gateway by another scheme", "[metrics]\npush = \"ftp://push.internal\"\n"),
         appended(
             "password in the gateway's URL",
             "[metrics]\npush = \"http://me:hunter2@push.internal:9091\"\n",

@@ -1,14 +1,11 @@
-//! One request to a Pushgateway, on a connection of its own.
+//! One request to a Pushgateway.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, StatusCode};
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use url::Url;
 
 /// How long a gateway may take: whoever deploys waits for it.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -19,66 +16,77 @@ pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Why a gateway did not take a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GatewayError {
-    /// The URL is none that can be asked.
-    #[error("`{0}` can't be asked")]
-    Url(String),
-    /// No connection.
-    #[error("`{address}` can't be reached")]
-    Connect {
-        address: String,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The connection broke, or the answer was none.
-    #[error("`{url}` was not answered")]
-    Http {
-        url: String,
-        #[source]
-        source: hyper::Error,
-    },
-    /// It took too long.
-    #[error("`{0}` was not answered within {limit} s", limit = LIMIT.as_secs())]
+    /// There is no client to ask with.
+    #[error("no HTTP client can be made")]
+    Client(#[source] reqwest::Error),
+    /// TLS lacks what every server demands.
+    #[error("no TLS client can be made")]
+    Tls(#[source] rustls::Error),
+    /// No connection, or no answer on it.
+    #[error("`{url}` did not answer: {reason}")]
+    Unanswered { url: String, reason: String },
+    #[error("`{0}` did not answer within {limit} s", limit = LIMIT.as_secs())]
     TimedOut(String),
     /// It said no.
     #[error("`{url}` answered {status}")]
-    Status {
-        url: String,
-        /// Its answer.
-        status: StatusCode,
-    },
+    Status { url: String, status: StatusCode },
 }
 
-/// Sends one request and demands an answer below 300.
+/// Sends one request and demands a successful answer.
 pub(crate) async fn ask(method: Method, url: &str, body: String) -> Result<(), GatewayError> {
-    match tokio::time::timeout(LIMIT, send(method, url, body)).await {
-        Ok(result) => result,
-        Err(_) => Err(GatewayError::TimedOut(url.to_owned())),
+    let mut roots = RootCertStore::empty();
+    if url.starts_with("https:") {
+        // Single broken certificates of a system are common, and no reason to trust none.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
+    ask_trusting(roots, method, url, body).await
 }
 
-async fn send(method: Method, url: &str, body: String) -> Result<(), GatewayError> {
-    let bad = || GatewayError::Url(url.to_owned());
-    let parsed = Url::parse(url).map_err(|_| bad())?;
-    let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
-        return Err(bad());
-    };
-    let address = format!("{host}:{port}");
-    let stream = TcpStream::connect(&address)
-        .await
-        .map_err(|source| GatewayError::Connect { address: address.clone(), source })?;
-    let broke = |source| GatewayError::Http { url: url.to_owned(), source };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
-    let connection = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(parsed.path())
-        .header(HOST, &address)
-        .header(CONTENT_TYPE, TEXT_FORMAT);
-    let request = request.body(Full::new(Bytes::from(body))).map_err(|_| bad())?;
-    let status = sender.send_request(request).await.map_err(broke).map(|answer| answer.status());
-    connection.abort();
-    match status? {
+async fn ask_trusting(
+    roots: RootCertStore,
+    method: Method,
+    url: &str,
+    body: String,
+) -> Result<(), GatewayError> {
+    let sent = client(roots)?.request(method, url).header(CONTENT_TYPE, TEXT_FORMAT).body(body);
+    let answer = sent.send().await.map_err(|error| {
+        if error.is_timeout() {
+            return GatewayError::TimedOut(url.to_owned());
+        }
+        GatewayError::Unanswered { url: url.to_owned(), reason: innermost(&error) }
+    })?;
+    match answer.status() {
         status if status.is_success() => Ok(()),
         status => Err(GatewayError::Status { url: url.to_owned(), status }),
     }
 }
+
+/// A client that goes straight to the gateway: neither by a proxy nor wherever an answer sends it.
+fn client(roots: RootCertStore) -> Result<Client, GatewayError> {
+    // The cryptography of all other TLS in the program; reqwest would bring a second one.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(GatewayError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(LIMIT)
+        .build()
+        .map_err(GatewayError::Client)
+}
+
+/// The reason behind the layers of the client, which say only where they were.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    reason.to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use agente_engine::names::Scope;
 use agente_engine::ports::{Finding, FindingResult};
 use agente_manifest::MetricsSection;
 use agente_store::EmbeddedStore;
-use hyper::Method;
+use reqwest::Method;
 use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;

@@ -44,9 +44,9 @@ fn gateway(text: &str) -> Result<String, Complaint> {
         )
         .concealed());
     }
-    if url.scheme() != "http" {
+    if !matches!(url.scheme(), "http" | "https") {
         return Err(Complaint::new(
-            format!("`{text}` has the scheme `{}`; numbers are pushed by `http`", url.scheme()),
+            format!("`{text}` has the scheme `{}`, not `http` or `https`", url.scheme()),
             usual,
         ));
     }
@@ -83,10 +83,11 @@ mod tests {
     fn gateways_are_plain_urls() {
         assert_eq!(gateway("http://push.internal:9091/").unwrap(), "http://push.internal:9091");
         assert_eq!(gateway("http://push.internal/prefix/").unwrap(), "http://push.internal/prefix");
+        assert_eq!(gateway("https://push.internal").unwrap(), "https://push.internal");
         for bad in [
             "",
             "127.0.0.1:9091",
-            "https://push.internal",
+            "ftp://push.internal",
             "http://me:secret@push.internal",
             "http://a:0",
             "http://a/?b",

@@ -12,8 +12,8 @@ pub(crate) struct RawMetrics {
     #[schemars(example = &"/var/lib/node_exporter/agente-shop.prom")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) textfile: Option<String>,
-    /// A Pushgateway, by `http`; the numbers are grouped there by service and environment. One
-    /// that is away is a warning.
+    /// The URL of a Pushgateway; the numbers are grouped there by service and environment. One that
+    /// is away is a warning.
     #[schemars(example = &"http://127.0.0.1:9091")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) push: Option<String>,
