@@ -19,6 +19,7 @@ mod problem;
 mod raw;
 mod reference;
 mod schema;
+mod sections;
 mod shape;
 mod source;
 mod spelling;
@@ -27,12 +28,12 @@ mod template;
 mod tree;
 mod written;
 
-pub use manifest::{
-    AnalysisQuery, ArtifactSource, Manifest, MetricsSection, Overrides, PluginSection,
-    SHIPPED_PLUGINS, SecretSource,
-};
+pub use manifest::{AnalysisQuery, Manifest};
 pub use problem::{ManifestError, Problem};
 pub use reference::reference;
 pub use schema::schema;
+pub use sections::{
+    ArtifactSource, MetricsSection, Overrides, PluginSection, SHIPPED_PLUGINS, SecretSource,
+};
 pub use source::Position;
 pub use template::{Answers, TemplateKind, template};

@@ -4,6 +4,7 @@
 use crate::judge::{self, CheckPlaces, Judge};
 use crate::problem::{Complaint, Findings, ManifestError, Problem, located};
 use crate::raw::RawManifest;
+use crate::sections::{ArtifactSource, MetricsSection, Overrides, PluginSection, SecretSource};
 use crate::shape::TakenOut;
 use crate::source::{Position, SourceText};
 use crate::tree::{KeyPath, Node};
@@ -12,75 +13,13 @@ use agente_engine::names::{EnvironmentName, PluginName, Scope};
 use agente_engine::policy::{Measure, Policy};
 use agente_engine::ports::{MetricQuery, Wanted};
 use agente_engine::release::RuntimeSpec;
-use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// The plugins that come with the program: found by name, and usable without a table of their own.
-pub const SHIPPED_PLUGINS: [&str; 4] =
-    ["http-health", "nginx-switch", "prometheus-health", "tcp-health"];
-
 /// Nobody writes a longer manifest by hand; a larger file is another file.
 const LARGEST_BYTES: u64 = 1 << 20;
-
-/// What the command line says instead of the manifest.
-#[derive(Debug, Clone, Default)]
-pub struct Overrides {
-    /// Which environment is meant (`--env`).
-    pub environment: Option<String>,
-    /// The image instead of the manifest's (`--image`).
-    pub image: Option<String>,
-    /// The program file instead of the manifest's; used as it is, not relative to the manifest.
-    pub artifact: Option<PathBuf>,
-    /// Components instead of the manifest's, by plugin (`--plugin`); they count as declared.
-    pub plugins: BTreeMap<PluginName, PathBuf>,
-    /// The command looks after what stands already: the artifact of a next release need not be
-    /// there.
-    pub standing: bool,
-}
-
-/// Where the bits of a new release come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArtifactSource {
-    /// A program file.
-    File(PathBuf),
-    /// An image, as the user wrote it.
-    Image(String),
-}
-
-/// Where a secret's value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSource {
-    /// A variable of our own environment.
-    Env(String),
-    /// A file; its last line break is not part of the value.
-    File(PathBuf),
-    /// A program and its arguments, run without a shell in the manifest's folder; its output is the
-    /// value.
-    Command(Vec<String>),
-}
-
-/// What the manifest says about a plugin.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PluginSection {
-    /// The component; none where it is to be found by name.
-    pub path: Option<PathBuf>,
-    /// The plugin's own configuration: a JSON object, empty where there is none.
-    pub config: Json,
-    /// Whether the manifest has a table for it.
-    pub declared: bool,
-}
-
-/// Where the numbers about deployments go when a run ends.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MetricsSection {
-    /// A file for the textfile collector of `node_exporter`.
-    pub textfile: Option<PathBuf>,
-    /// A Pushgateway's URL, without a `/` at its end.
-    pub push: Option<String>,
-}
 
 /// A manifest without mistakes, for one environment.
 #[derive(Debug, Clone)]

@@ -4,8 +4,8 @@
 //! This runs over the document of one environment, after its tables are merged.
 
 use crate::problem::{Complaint, Findings};
-use crate::schema::{alternatives, inner, keyword, resolved};
-use crate::shape::{TakenOut, example, fits};
+use crate::schema::{alternatives, example, inner, keyword, resolved};
+use crate::shape::{TakenOut, fits};
 use crate::spelling::listed;
 use crate::tree::{KeyPath, Node, Value};
 use serde_json::Value as Json;
@@ -161,13 +161,6 @@ fn at_most_one(choices: &[Json], node: &Node, path: &KeyPath, findings: &mut Fin
         format!("keep one of {given} and remove the rest"),
     );
     findings.add(&last.name_place(), path.to_string(), complaint);
-}
-
-/// The first of the keys of which a table has to have one, with its example.
-pub(crate) fn first_choice(schema: &Json) -> Option<String> {
-    let name = schema.get("x-exactly-one")?.get(0)?.as_str()?;
-    let example = example(inner(), schema.get("properties")?.get(name)?)?;
-    Some(format!("{name} = {example}"))
 }
 
 /// How one of several keys is written.

@@ -10,6 +10,7 @@
 //! have a default for everything.
 
 use crate::raw::RawManifest;
+use crate::written::toml_literal;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value as Json, json};
 use std::sync::OnceLock;
@@ -247,6 +248,18 @@ fn publish(schema: &mut Json) {
 /// The wire types are called `Raw…` in here; outside nobody needs to know.
 fn public_name(name: &str) -> String {
     name.replace("Raw", "")
+}
+
+/// The first example of a value, as it is written in TOML.
+pub(crate) fn example(root: &Json, schema: &Json) -> Option<String> {
+    keyword(root, schema, "examples").and_then(|examples| examples.get(0)).map(toml_literal)
+}
+
+/// The first of the keys of which a table has to have one, with its example.
+pub(crate) fn first_choice(schema: &Json) -> Option<String> {
+    let name = schema.get("x-exactly-one")?.get(0)?.as_str()?;
+    let example = example(inner(), schema.get("properties")?.get(name)?)?;
+    Some(format!("{name} = {example}"))
 }
 
 #[cfg(test)]

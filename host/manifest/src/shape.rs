@@ -6,9 +6,8 @@
 //! report it again.
 
 use crate::forms::{check_form, form_name};
-use crate::missing;
 use crate::problem::{Complaint, Findings};
-use crate::schema::{alternatives, fixed_texts, inner, keyword, resolved};
+use crate::schema::{alternatives, example, first_choice, fixed_texts, inner, keyword, resolved};
 use crate::source::Stretch;
 use crate::spelling::{listed, nearest};
 use crate::tree::{KeyPath, Node, Value};
@@ -228,7 +227,7 @@ impl Pruner<'_, '_> {
     fn example_fix(&self, outer: &Json, path: &KeyPath, wanted: &str) -> String {
         match example(self.root, outer) {
             Some(example) => format!("write it like `{} = {example}`", last_key(path)),
-            None if let Some(choice) = missing::first_choice(resolved(self.root, outer)) => {
+            None if let Some(choice) = first_choice(resolved(self.root, outer)) => {
                 format!("write it like `{} = {{ {choice} }}`", last_key(path))
             }
             None if wanted == "a table" => {
@@ -347,10 +346,6 @@ fn last_key(path: &KeyPath) -> String {
     let text = path.to_string();
     let key = text.rsplit('.').next().unwrap_or("").split('[').next().unwrap_or("");
     key.to_owned()
-}
-
-pub(crate) fn example(root: &Json, schema: &Json) -> Option<String> {
-    keyword(root, schema, "examples").and_then(|examples| examples.get(0)).map(toml_literal)
 }
 
 /// The known key that an unknown one was meant as: one like it, or the only one.

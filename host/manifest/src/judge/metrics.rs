@@ -4,9 +4,9 @@
 //! back must not fail because of a number.
 
 use super::Judge;
-use crate::manifest::MetricsSection;
 use crate::problem::Complaint;
 use crate::raw::RawMetrics;
+use crate::sections::MetricsSection;
 use crate::tree::KeyPath;
 use std::path::Path;
 use url::Url;

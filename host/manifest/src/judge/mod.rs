@@ -5,6 +5,7 @@
 
 mod analysis;
 mod checks;
+mod endpoints;
 mod measure;
 mod metrics;
 mod plugins;
@@ -15,10 +16,10 @@ mod strategy;
 
 pub(crate) use checks::CheckPlaces;
 
-use crate::manifest::{ArtifactSource, MetricsSection, Overrides, PluginSection, SecretSource};
 use crate::problem::{Complaint, Findings};
 use crate::raw::RawManifest;
 use crate::schema::{inner, kinds_of};
+use crate::sections::{ArtifactSource, MetricsSection, Overrides, PluginSection, SecretSource};
 use crate::shape::TakenOut;
 use crate::tree::{KeyPath, Node};
 use agente_engine::names::{PluginName, ServiceName};

@@ -2,9 +2,9 @@
 
 use super::Judge;
 use crate::files;
-use crate::manifest::{PluginSection, SHIPPED_PLUGINS};
 use crate::problem::Complaint;
 use crate::raw::{RawPlugin, RawSwitch};
+use crate::sections::{PluginSection, SHIPPED_PLUGINS};
 use crate::spelling::{listed, nearest};
 use crate::tree::KeyPath;
 use agente_engine::names::PluginName;

@@ -2,9 +2,9 @@
 
 use super::Judge;
 use crate::files;
-use crate::manifest::SecretSource;
 use crate::problem::Complaint;
 use crate::raw::RawSecret;
+use crate::sections::SecretSource;
 use crate::spelling::{listed, nearest};
 use crate::tree::{KeyPath, Node};
 use std::collections::BTreeMap;
