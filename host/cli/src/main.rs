@@ -13,6 +13,7 @@ mod identity;
 mod metrics;
 mod open;
 mod output;
+mod owner;
 mod planning;
 mod plugins;
 mod program;

@@ -1,9 +1,11 @@
 //! What `SQLite`, the file system and damaged rows say, in words that tell an operator what to do.
 
+use crate::blocker;
 use crate::file_lock::FileLockError;
 use crate::patience;
 use agente_engine::fault::{Fault, FaultKind};
 use std::path::Path;
+use std::time::Duration;
 
 /// Says why something did not work on the store's file.
 pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::Error) -> Fault {
@@ -27,11 +29,10 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
                 ),
                 false,
             ),
-            Some(5 | 6) => (
-                format!("another process kept `{file}` locked for {} s", patience::BUSY.as_secs()),
-                format!("look for it with `fuser {file}`, then type the same command again"),
-                true,
-            ),
+            Some(5 | 6) => {
+                let (words, hint) = locked(path, patience::BUSY);
+                (words, hint, true)
+            }
             Some(14) => (
                 format!("`{file}` can't be opened"),
                 format!("check with `ls -l {folder}` that it belongs to you or your group"),
@@ -57,11 +58,10 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
                 false,
             ),
         },
-        sqlx::Error::PoolTimedOut => (
-            format!("`{file}` was busy for too long"),
-            "type the same command again".to_owned(),
-            true,
-        ),
+        sqlx::Error::PoolTimedOut => {
+            let (words, hint) = locked(path, patience::TURN);
+            (words, hint, true)
+        }
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
             (format!("`{file}` is being closed"), "type the same command again".to_owned(), true)
         }
@@ -70,6 +70,21 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
     let fault = Fault::new(kind, format!("{attempted}: {words}")).hint(hint).because(error);
     let fault = Fault { causes: without_repeats(fault.causes), ..fault };
     if retryable { fault.retryable() } else { fault }
+}
+
+/// Says who has kept the store from being used, for how long, and what to do.
+fn locked(path: &Path, waited: Duration) -> (String, String) {
+    let (file, waited) = (path.display(), waited.as_secs());
+    // SQLite locks the file itself, and the index of its log.
+    match blocker::of(&[path.with_extension("db-shm"), path.to_owned()]) {
+        Some(blocker) => {
+            (format!("`{file}` has been locked for {waited} s by {blocker}"), blocker.hint())
+        }
+        None => (
+            format!("`{file}` was busy for {waited} s"),
+            format!("see who uses it with `fuser -v {file}`, then type the same command again"),
+        ),
+    }
 }
 
 /// Says why a lock could not be tried.

@@ -17,6 +17,7 @@
 
 mod append;
 mod artifacts;
+mod blocker;
 mod chain;
 mod clock;
 mod database;

@@ -15,6 +15,7 @@ mod decisions;
 mod deploy;
 mod docker;
 mod drain;
+mod frozen;
 mod measured;
 mod metrics;
 mod monitoring_examples;

@@ -6,7 +6,8 @@ use crate::drive::{self, Driver, Work};
 use crate::error::{CliError, Exit};
 use crate::identity;
 use crate::open;
-use crate::output::{Output, event_line, say};
+use crate::output::{Output, say};
+use crate::owner::{self, Answer, HEARD_WITHIN};
 use crate::session::{About, Base, Session};
 use crate::signals::Signals;
 use agente_engine::attempt::Attempt;
@@ -19,16 +20,11 @@ use agente_store::EmbeddedStore;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// A holder that lives hears within 250 ms; after this it does not answer.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
-
 pub(crate) async fn abort(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
     // The decision is left before anything slow is loaded.
-    if let Some(code) =
-        tell(&base.store, &base, &id, DecisionKind::Abort, options.reason.as_deref()).await?
-    {
+    if let Some(code) = asked(&base, &id, options.reason.as_deref()).await? {
         return Ok(code);
     }
     take_and_unwind(global, &Session::load(base).await?, &id, options.reason.as_deref()).await
@@ -41,18 +37,23 @@ pub(crate) async fn abort_session(
     options: &DecideOptions,
 ) -> Result<ExitCode, CliError> {
     let id = open_id(&session.base).await?;
-    if let Some(code) = tell(
-        &session.base.store,
-        &session.base,
-        &id,
-        DecisionKind::Abort,
-        options.reason.as_deref(),
-    )
-    .await?
-    {
+    if let Some(code) = asked(&session.base, &id, options.reason.as_deref()).await? {
         return Ok(code);
     }
     take_and_unwind(global, session, &id, options.reason.as_deref()).await
+}
+
+/// Asks whoever runs the deployment to unwind it; none where nobody does.
+async fn asked(
+    base: &Base,
+    id: &DeploymentId,
+    reason: Option<&str>,
+) -> Result<Option<ExitCode>, CliError> {
+    Ok(match owner::ask_to_unwind(&base.store, base.scope(), id, reason).await? {
+        Answer::Ended(outcome) => Some(drive::exit(&outcome, true)),
+        Answer::Stuck => Some(Exit::Stuck.into()),
+        Answer::Silence => None,
+    })
 }
 
 pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
@@ -175,57 +176,6 @@ async fn folded(
     Ok((attempt, entries))
 }
 
-/// Leaves a decision and follows until the deployment ends. None when nobody hears it.
-async fn tell(
-    store: &EmbeddedStore,
-    base: &Base,
-    id: &DeploymentId,
-    what: DecisionKind,
-    reason: Option<&str>,
-) -> Result<Option<ExitCode>, CliError> {
-    if !holder_lives(base).await? {
-        return Ok(None);
-    }
-    // Before the decision is left: it may be heard at once.
-    let mut seen = store.entries(id).await?.last().map(|entry| entry.sequence);
-    let left = Instant::now();
-    let number = store.leave(id, what, &identity::who(), reason).await?;
-    let mut heard = false;
-    loop {
-        for entry in store.entries_after(id, seen).await? {
-            seen = Some(entry.sequence);
-            if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
-                heard = true;
-                say(&format!("heard after {} ms; unwinding", left.elapsed().as_millis()));
-            } else {
-                say(&format!("  {}", event_line(&entry.event)));
-            }
-            if let Event::Closed { outcome } = &entry.event {
-                return Ok(Some(drive::exit(outcome, true)));
-            }
-            if matches!(
-                &entry.event,
-                Event::Step { event: agente_engine::step::StepEvent::UndoFailed { .. }, .. }
-            ) {
-                say("stuck: `agente-host status` says what to do");
-                return Ok(Some(Exit::Stuck.into()));
-            }
-        }
-        if !heard && left.elapsed() > HEARD_WITHIN {
-            say(&format!(
-                "the host that runs the deployment has not answered for {} s",
-                HEARD_WITHIN.as_secs()
-            ));
-            return Ok(None);
-        }
-        if heard && !holder_lives(base).await? {
-            say("the host that ran the deployment is gone");
-            return Ok(None);
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-}
-
 /// Takes the lease, by force where its owner does not answer, and unwinds.
 async fn take_and_unwind(
     global: &Global,
@@ -234,13 +184,7 @@ async fn take_and_unwind(
     reason: Option<&str>,
 ) -> Result<ExitCode, CliError> {
     let store = &session.base.store;
-    let lease = match store.holding(session.base.scope()).await? {
-        Some(holding) if holding.liveness != Liveness::Gone => {
-            say(&format!("taking the lease over from {holding}"));
-            open::take_over(store, session.base.scope()).await?
-        }
-        Some(_) | None => open::lease(store, session.base.scope(), None).await?,
-    };
+    let lease = owner::pass_over(store, session.base.scope()).await?;
     let (attempt, entries) = folded(store, id).await?;
     if let Some(outcome) = &attempt.outcome {
         return Ok(drive::exit(outcome, true));

@@ -4,21 +4,21 @@ use super::plan;
 use crate::arguments::{DeployOptions, Global, PlanOptions};
 use crate::drive::{self, Driver, Work};
 use crate::error::{CliError, Exit};
-use crate::identity;
 use crate::open;
 use crate::output::{Output, say};
+use crate::owner::{self, Answer};
 use crate::planning;
 use crate::session::{About, Session};
 use crate::signals::Signals;
 use agente_engine::attempt::Direction;
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::journal::{DecisionKind, Outcome};
-use agente_engine::names::{Digest, ReleaseNumber};
+use agente_engine::journal::Outcome;
+use agente_engine::names::{Digest, ReleaseNumber, Scope};
 use agente_engine::placement::Placement;
 use agente_engine::plan::Plan;
 use agente_engine::policy::{OnDrainTimeout, OnOpen};
-use agente_engine::ports::{History, Journal, Leases, Liveness, Mailbox, Releases};
+use agente_engine::ports::{History, Journal, Lease, Leases, Liveness, Releases};
 use agente_engine::release::Artifact;
 use agente_engine::route::Backend;
 use agente_engine::step::StepState;
@@ -27,6 +27,7 @@ use agente_runtimes::docker::Pull;
 use agente_store::EmbeddedStore;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// How many releases keep their artifacts and images.
 const KEPT_RELEASES: u32 = 10;
@@ -44,23 +45,21 @@ pub(crate) async fn run(
     }
     let session = Session::open(global, About::Next(&options.replace)).await?;
     let on_open = options.on_open.map_or(session.base.manifest.policy.on_open, OnOpen::from);
-    let wait = match (on_open, options.lock_wait) {
-        (OnOpen::Refuse, wait) => wait,
-        (OnOpen::Queue, wait) => Some(wait.unwrap_or(session.base.manifest.policy.timeouts.decide)),
-        (OnOpen::Supersede, wait) => {
-            supersede(&session).await?;
-            Some(wait.unwrap_or(session.base.manifest.policy.timeouts.decide))
-        }
-    };
-    let lease = match open::lease(&session.base.store, session.base.scope(), wait).await {
-        Err(error) if wait.is_none() && holder_lives(&session).await => {
-            return Err(error.hint(
-                "wait for its end with `--on-open queue`, take its place with `--on-open \
-                 supersede`, watch it with `agente-host status --follow`, or end it with \
-                 `agente-host abort`",
-            ));
-        }
-        lease => lease?,
+    let (store, scope) = (&session.base.store, session.base.scope());
+    let patience = options.lock_wait.unwrap_or(session.base.manifest.policy.timeouts.decide);
+    let lease = match on_open {
+        OnOpen::Refuse => match open::lease(store, scope, options.lock_wait).await {
+            Err(error) if options.lock_wait.is_none() && holder_lives(&session).await => {
+                return Err(error.hint(
+                    "wait for its end with `--on-open queue`, take its place with `--on-open \
+                     supersede`, watch it with `agente-host status --follow`, or end it with \
+                     `agente-host abort`",
+                ));
+            }
+            lease => lease?,
+        },
+        OnOpen::Queue => open::lease(store, scope, Some(patience)).await?,
+        OnOpen::Supersede => supersede(store, scope, patience).await?,
     };
     let output = Output::new(global.output);
     // The bits first: what is being deployed decides what an open deployment means.
@@ -78,11 +77,9 @@ pub(crate) async fn run(
     if options.cut {
         policy.drain.on_timeout = OnDrainTimeout::Cut;
     }
-    let store = &session.base.store;
-    let release = store
-        .create_release(session.base.scope(), artifact, session.base.manifest.runtime.clone())
-        .await?;
-    let state = store.state(session.base.scope()).await?;
+    let release =
+        store.create_release(scope, artifact, session.base.manifest.runtime.clone()).await?;
+    let state = store.state(scope).await?;
     output.keep_turn(store.reservation_turn().await?);
     let plan =
         planning::make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false)
@@ -104,22 +101,28 @@ async fn holder_lives(session: &Session) -> bool {
     holding.is_ok_and(|holding| holding.is_some_and(|holding| holding.liveness == Liveness::Alive))
 }
 
-/// Asks whoever runs the open deployment to unwind it.
-async fn supersede(session: &Session) -> Result<(), CliError> {
-    let store = &session.base.store;
-    let Some(id) = store.open_deployment(session.base.scope()).await? else { return Ok(()) };
-    if holder_lives(session).await {
-        store
-            .leave(
-                &id,
-                DecisionKind::Abort,
-                &identity::who(),
-                Some("superseded by a newer release"),
-            )
-            .await?;
+/// Takes the place of whoever is at work on the service: asks them to unwind and waits for the
+/// lease; where nobody listens, takes it.
+async fn supersede(
+    store: &EmbeddedStore,
+    scope: &Scope,
+    patience: Duration,
+) -> Result<Box<dyn Lease>, CliError> {
+    let begun = Instant::now();
+    if let Some(id) = store.open_deployment(scope).await? {
         say(&format!("deployment {id} is asked to unwind; this one begins when that is done"));
+        let reason = Some("superseded by a newer release");
+        let asking = owner::ask_to_unwind(store, scope, &id, reason);
+        if let Ok(answer) = tokio::time::timeout(patience, asking).await
+            && let Answer::Silence = answer?
+        {
+            return owner::pass_over(store, scope).await;
+        }
     }
-    Ok(())
+    tokio::select! {
+        lease = open::lease(store, scope, Some(patience.saturating_sub(begun.elapsed()))) => lease,
+        _ = owner::stops(store, scope) => owner::pass_over(store, scope).await,
+    }
 }
 
 /// Removes the images of releases that nobody goes back to. Images that no release of ours names

@@ -1,4 +1,5 @@
 use super::*;
+use crate::other_process::{Other, child_folder};
 use crate::sample;
 use crate::store::EmbeddedStore;
 use agente_engine::journal::Event;
@@ -158,23 +159,43 @@ async fn a_read_only_file_is_told_in_words() {
     assert!(fault.hint.unwrap().contains("ls -l"));
 }
 
-#[tokio::test]
-async fn a_file_that_another_process_keeps_locked_is_told_in_words_and_read_on() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_keeps_the_file_locked_is_named_and_what_is_there_can_be_read() {
+    if let Some(folder) = child_folder() {
+        let path = sample::directory(&folder).database();
+        let options = SqliteConnectOptions::new().filename(path);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let _locked = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        println!("child: locked");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
     let open = sample::open_deployment(&store, "shop").await;
+    let state = sample::open_state(&open.deployment);
     set(&store, "PRAGMA busy_timeout = 50").await;
-    let mut other = SqliteConnection::connect_with(
-        &SqliteConnectOptions::new().filename(store.database.path()),
-    )
-    .await
-    .unwrap();
-    let locked = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    let fault = fault_of(open.append(&STARTED, &sample::open_state(&open.deployment)).await);
-    assert!(fault.message.contains("another process kept") && fault.retryable, "{fault}");
+    let mut other = Other::start(
+        "database::tests::a_process_that_keeps_the_file_locked_is_named_and_what_is_there_can_be_read",
+        folder.path(),
+    );
+    assert_eq!(other.says(), "locked");
+    let fault = fault_of(open.append(&STARTED, &state).await);
+    assert!(fault.message.contains(&format!("by process {} (`", other.pid())), "{fault}");
+    assert!(fault.retryable && !fault.message.contains("stopped"), "{fault}");
+
+    set(&store, "PRAGMA busy_timeout = 50").await;
+    other.signal(rustix::process::Signal::STOP);
+    let stopped = loop {
+        let fault = fault_of(open.append(&STARTED, &state).await);
+        if fault.message.ends_with("which is stopped") {
+            break fault;
+        }
+    };
+    assert!(stopped.hint.unwrap().contains(&format!("kill -CONT {}", other.pid())));
     assert_eq!(store.entries(&open.deployment).await.unwrap().len(), 1);
-    locked.rollback().await.unwrap();
-    open.append(&STARTED, &sample::open_state(&open.deployment)).await.unwrap();
+    other.kill();
+    open.append(&STARTED, &state).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

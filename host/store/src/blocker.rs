@@ -1,0 +1,66 @@
+//! Which process keeps a file locked, for messages about waits that were too long.
+
+use procfs::process::{FDTarget, Process};
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A process that has a lock on a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Blocker {
+    pid: i32,
+    command: String,
+    stopped: bool,
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} (`{}`)", self.pid, self.command)?;
+        if self.stopped { f.write_str(", which is stopped") } else { Ok(()) }
+    }
+}
+
+impl Blocker {
+    /// What to type.
+    pub(crate) fn hint(&self) -> String {
+        if self.stopped {
+            format!(
+                "`kill -CONT {0}` lets it go on, `kill -KILL {0}` ends it; then type the same \
+                 command again",
+                self.pid
+            )
+        } else {
+            "wait until it has finished, then type the same command again".to_owned()
+        }
+    }
+}
+
+/// Another process that keeps others from writing to one of these files; none where it can't be
+/// seen.
+pub(crate) fn of(paths: &[PathBuf]) -> Option<Blocker> {
+    let locks = procfs::locks().ok()?;
+    paths.iter().find_map(|path| {
+        let inode = std::fs::metadata(path).ok()?.ino();
+        let holders = locks
+            .iter()
+            .filter(|lock| lock.inode == inode && matches!(lock.kind, procfs::LockKind::Write));
+        holders
+            .filter_map(|lock| lock.pid)
+            .filter(|pid| i64::from(*pid) != i64::from(std::process::id()))
+            .find_map(|pid| look_at(pid, path))
+    })
+}
+
+/// The process, if it has the file open: another file system has the same numbers for its files.
+fn look_at(pid: i32, path: &Path) -> Option<Blocker> {
+    let path = std::fs::canonicalize(path).ok()?;
+    let process = Process::new(pid).ok()?;
+    let has_open = process
+        .fd()
+        .ok()?
+        .flatten()
+        .any(|open| matches!(open.target, FDTarget::Path(open) if open == path));
+    let stopped = matches!(process.stat().ok()?.state, 'T' | 't');
+    let command = process.cmdline().ok()?.join(" ");
+    has_open.then_some(Blocker { pid, command, stopped })
+}
