@@ -23,8 +23,8 @@ use agente_engine::ports::{
 use agente_engine::route::{Backend, Slot};
 use agente_engine::verdict::{Subject, Verdict, VerdictKind};
 use agente_wasm::{
-    Audit, Capabilities, EffectRecord, Effects, GrantSource, HostOptions, LoadError, LoadInput,
-    OperationContext, Plugin, PluginHost, PluginKind, PluginLog, PluginMessage,
+    Audit, Capabilities, EffectRecord, GrantSource, HostOptions, LoadError, LoadInput,
+    OperationContext, Plugin, PluginHost, PluginKind, PluginLog, PluginMessage, PluginPorts,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -179,13 +179,14 @@ async fn load(
     grant: GrantSource<'_>,
 ) -> Result<Plugin, LoadError> {
     let world = Arc::new(World);
-    let effects = Effects {
+    let ports = PluginPorts {
         commands: Arc::clone(&world) as Arc<dyn Commands>,
         secrets: Arc::clone(&world) as Arc<dyn Secrets>,
         memory: Arc::clone(&world) as Arc<dyn Memory>,
         audit: Arc::clone(&world) as Arc<dyn Audit>,
         log: world,
         variables: BTreeMap::new(),
+        seam: None,
     };
     let path = tokio::task::block_in_place(|| shipped(name));
     let input = LoadInput {
@@ -200,7 +201,7 @@ async fn load(
         },
         store_id: "store-1".to_owned(),
         grant,
-        effects,
+        ports,
     };
     host().load(input).await
 }

@@ -13,8 +13,8 @@ use agente_manifest::{Manifest, ManifestError, Problem};
 use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
 use agente_wasm::{
-    Description, Effects, GrantSource, HostOptions, LoadError, LoadInput, LockFile, NotGranted,
-    OperationContext, Plugin, PluginHost,
+    Description, GrantSource, HostOptions, LoadError, LoadInput, LockFile, NotGranted,
+    OperationContext, Plugin, PluginHost, PluginPorts,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ pub(crate) async fn load_all(
     manifest: &Manifest,
     lock: &LockFile,
     store_id: &str,
-    effects: &Effects,
+    ports: &PluginPorts,
 ) -> Result<Loaded, CliError> {
     let mut ungranted: Vec<NotGranted> = Vec::new();
     let mut load = async |name: &PluginName, user: User<'_>| -> Result<Option<Plugin>, CliError> {
@@ -127,7 +127,7 @@ pub(crate) async fn load_all(
             find(name, manifest.plugins.get(name).and_then(|section| section.path.as_deref()))?;
         let input = |grant| LoadInput {
             kind: Some(user.kind()),
-            ..input(name, path.clone(), manifest, store_id, effects.clone(), grant)
+            ..input(name, path.clone(), manifest, store_id, ports.clone(), grant)
         };
         match host.load(input(GrantSource::Lock(lock))).await {
             Ok(plugin) => Ok(Some(plugin)),
@@ -204,20 +204,14 @@ pub(crate) async fn load_switcher(
     manifest: &Manifest,
     lock: &LockFile,
     store_id: &str,
-    effects: &Effects,
+    ports: &PluginPorts,
 ) -> Result<Plugin, CliError> {
     let path = find(
         &manifest.switcher,
         manifest.plugins.get(&manifest.switcher).and_then(|section| section.path.as_deref()),
     )?;
-    let input = input(
-        &manifest.switcher,
-        path,
-        manifest,
-        store_id,
-        effects.clone(),
-        GrantSource::Lock(lock),
-    );
+    let input =
+        input(&manifest.switcher, path, manifest, store_id, ports.clone(), GrantSource::Lock(lock));
     let input = LoadInput { kind: Some(User::Switch.kind()), ..input };
     host.load(input).await.map_err(|error| refused::by(manifest, Some(User::Switch), &error))
 }
@@ -244,7 +238,7 @@ fn input<'a>(
     path: PathBuf,
     manifest: &Manifest,
     store_id: &str,
-    effects: Effects,
+    ports: PluginPorts,
     grant: GrantSource<'a>,
 ) -> LoadInput<'a> {
     LoadInput {
@@ -259,7 +253,7 @@ fn input<'a>(
         scope: manifest.scope.clone(),
         store_id: store_id.to_owned(),
         grant,
-        effects,
+        ports,
     }
 }
 
@@ -270,9 +264,9 @@ pub(crate) async fn load_one(
     path: PathBuf,
     manifest: &Manifest,
     store_id: &str,
-    effects: Effects,
+    ports: PluginPorts,
 ) -> Result<Plugin, CliError> {
-    let input = input(name, path, manifest, store_id, effects, GrantSource::Everything);
+    let input = input(name, path, manifest, store_id, ports, GrantSource::Everything);
     host.load(input).await.map_err(|error| refused::by(manifest, None, &error))
 }
 
@@ -284,13 +278,14 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
         service: ServiceName::new("none").map_err(internal)?,
         environment: EnvironmentName::new("none").map_err(internal)?,
     };
-    let effects = Effects {
+    let ports = PluginPorts {
         commands: Arc::new(HostCommands),
         secrets: Arc::new(ManifestSecrets { sources: BTreeMap::new(), directory: PathBuf::new() }),
         memory: Arc::new(store.clone()),
         audit: Arc::new(PluginLines),
         log: Arc::new(PluginLines),
         variables: BTreeMap::new(),
+        seam: None,
     };
     let input = LoadInput {
         name: name.clone(),
@@ -301,7 +296,7 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
         scope,
         store_id: String::new(),
         grant: GrantSource::Nothing,
-        effects,
+        ports,
     };
     let plugin = host(&store)?
         .load(input)

@@ -18,7 +18,7 @@ use agente_runtimes::process::{
     ProcessConfig, ProcessRuntime, SupervisionLimits, SupervisorCommand,
 };
 use agente_store::EmbeddedStore;
-use agente_wasm::{Audit, Effects, OperationContext, WasmSwitcher};
+use agente_wasm::{Audit, OperationContext, PluginPorts, WasmSwitcher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -63,7 +63,7 @@ pub(crate) struct Base {
     pub(crate) manifest: Manifest,
     pub(crate) store: EmbeddedStore,
     pub(crate) runtime: AnyRuntime,
-    pub(crate) effects: Effects,
+    pub(crate) ports: PluginPorts,
     /// How plugins were called by this process.
     pub(crate) calls: Arc<CallCounter>,
 }
@@ -140,15 +140,16 @@ impl Base {
         let memory: Arc<dyn Memory> = Arc::new(store.clone());
         let calls: Arc<CallCounter> = Arc::default();
         let audit: Arc<dyn Audit> = Arc::<CallCounter>::clone(&calls);
-        let effects = Effects {
+        let ports = PluginPorts {
             commands,
             secrets,
             memory,
             audit,
             log: Arc::new(PluginLines),
             variables: plugins::variables(),
+            seam: None,
         };
-        Ok(Self { scratch, manifest, store, runtime, effects, calls })
+        Ok(Self { scratch, manifest, store, runtime, ports, calls })
     }
 
     pub(crate) fn scope(&self) -> &Scope {
@@ -161,8 +162,7 @@ pub(crate) async fn only_switcher(base: &Base) -> Result<WasmSwitcher, CliError>
     let lock = plugins::read_lock(&base.manifest.directory)?;
     let host = plugins::host(&base.store)?;
     let plugin =
-        plugins::load_switcher(&host, &base.manifest, &lock, base.store.id(), &base.effects)
-            .await?;
+        plugins::load_switcher(&host, &base.manifest, &lock, base.store.id(), &base.ports).await?;
     plugin.switcher(OperationContext::default()).ok_or_else(not_a_switcher)
 }
 
@@ -183,7 +183,7 @@ impl Session {
         let lock = plugins::read_lock(&base.manifest.directory)?;
         let host = plugins::host(&base.store)?;
         let loaded =
-            plugins::load_all(&host, &base.manifest, &lock, base.store.id(), &base.effects).await?;
+            plugins::load_all(&host, &base.manifest, &lock, base.store.id(), &base.ports).await?;
         Ok(Self { base, loaded, cancelled: Arc::default() })
     }
 

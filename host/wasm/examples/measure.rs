@@ -11,8 +11,8 @@ use agente_engine::ports::{
     ProcessTarget, SecretValue, Secrets,
 };
 use agente_wasm::{
-    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadInput, PluginHost, PluginLog,
-    PluginMessage, inspect,
+    Audit, EffectRecord, GrantSource, HostOptions, LoadInput, PluginHost, PluginLog, PluginMessage,
+    PluginPorts, inspect,
 };
 use async_trait::async_trait;
 use std::error::Error;
@@ -100,13 +100,14 @@ fn input(path: &Path, config: &serde_json::Value) -> Result<LoadInput<'static>, 
         },
         store_id: "store".to_owned(),
         grant: GrantSource::Everything,
-        effects: Effects {
+        ports: PluginPorts {
             commands: Arc::new(Nothing),
             secrets: Arc::new(Nothing),
             memory: Arc::new(Nothing),
             audit: Arc::new(Nothing),
             log: Arc::new(Nothing),
             variables: std::collections::BTreeMap::new(),
+            seam: None,
         },
     })
 }

@@ -25,8 +25,8 @@ pub(crate) mod any {
         imports: { default: async | trappable },
         exports: { default: async },
         with: {
-            "agente:host/tcp.connection": crate::effects::tcp::Connection,
-            "agente:host/secrets.secret": crate::effects::secrets::OpenSecret,
+            "agente:host/tcp.connection": crate::handles::Connection,
+            "agente:host/secrets.secret": crate::handles::OpenSecret,
         },
     });
 }

@@ -1,10 +1,30 @@
-//! A call of a plugin as the table of its kind has it.
+//! The tables of kinds of plugin: what one exports, its calls, their phases and what a failure of
+//! each means. A kind fills its own in, in its file under `kinds/`.
 
 use crate::broker::Phase;
 use std::time::Duration;
 
 /// How long a plugin may take to judge a configuration.
 const JUDGING: Duration = Duration::from_secs(10);
+
+/// What the host knows of one kind.
+pub(crate) struct Kind {
+    /// The package of the contract.
+    pub(crate) package: &'static str,
+    /// The interfaces that the host calls.
+    pub(crate) exports: &'static [Export],
+}
+
+/// One interface that plugins of a kind export.
+pub(crate) struct Export {
+    /// With its version: `agente:traffic/switcher@0.1.0`.
+    pub(crate) interface: &'static str,
+    /// Whether a plugin of the kind must have it.
+    pub(crate) required: bool,
+    /// Its functions, in the order of the contract.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a table; the host calls by its parts"))]
+    pub(crate) calls: &'static [Call],
+}
 
 /// One function that a plugin exports and the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

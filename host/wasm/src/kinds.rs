@@ -4,31 +4,11 @@
 
 pub(crate) mod checker;
 pub(crate) mod metrics;
+mod nouns;
 pub(crate) mod switcher;
 
-use crate::bindings::any::agente::types::types as wit;
-use crate::calls::Call;
+use crate::calls::Kind;
 use crate::request::PluginKind;
-use agente_engine::route::{Backend, Destination};
-
-/// What the host knows of one kind.
-pub(crate) struct Kind {
-    /// The package of the contract.
-    pub(crate) package: &'static str,
-    /// The interfaces that the host calls.
-    pub(crate) exports: &'static [Export],
-}
-
-/// One interface that plugins of a kind export.
-pub(crate) struct Export {
-    /// With its version: `agente:traffic/switcher@0.1.0`.
-    pub(crate) interface: &'static str,
-    /// Whether a plugin of the kind must have it.
-    pub(crate) required: bool,
-    /// Its functions, in the order of the contract.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a table; the host calls by its parts"))]
-    pub(crate) calls: &'static [Call],
-}
 
 impl PluginKind {
     /// What the host knows of it.
@@ -43,15 +23,6 @@ impl PluginKind {
     pub fn package(self) -> &'static str {
         self.table().package
     }
-}
-
-fn write_backend(backend: &Backend) -> wit::Backend {
-    write_destination(&Destination::from(backend.clone()))
-}
-
-fn write_destination(destination: &Destination) -> wit::Backend {
-    let Destination { id, address } = destination;
-    wit::Backend { id: id.0.clone(), address: address.clone(), labels: Vec::new() }
 }
 
 #[cfg(test)]

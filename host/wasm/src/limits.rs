@@ -1,15 +1,12 @@
 //! Budgets of one operation: computing time, time by the clock, memory, tables, handles, bytes per
 //! call. Each has its own error.
-//!
-//! Computing time is counted in ticks of the engine's epoch (10 ms). A tick that passed while the
-//! host worked for the guest is not counted.
 
 use crate::capability::LimitsRule;
 use agente_units::{Size, Span};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
-/// The length of a tick of the epoch.
+/// How often a guest that computes is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Entries of all tables together; a Python interpreter needs about 10,000.
@@ -174,42 +171,6 @@ impl ResourceLimiter for MemoryMeter {
     }
 }
 
-/// Counts the ticks in which a guest computed.
-#[derive(Debug)]
-pub(crate) struct CpuMeter {
-    limit: Span,
-    ticks: u128,
-    /// The host has just worked for the guest for a tick or more: the next tick to be seen is the
-    /// host's.
-    waited: bool,
-}
-
-impl CpuMeter {
-    pub(crate) fn new(limit: Span) -> Self {
-        Self { limit, ticks: 0, waited: false }
-    }
-
-    /// Notes how long the host worked for the guest.
-    pub(crate) fn host_worked(&mut self, since: Instant) {
-        if since.elapsed() >= TICK {
-            self.waited = true;
-        }
-    }
-
-    /// Counts a tick that the guest has run into.
-    pub(crate) fn tick(&mut self) -> Result<(), OverBudget> {
-        if std::mem::take(&mut self.waited) {
-            return Ok(());
-        }
-        self.ticks += 1;
-        if self.ticks * TICK.as_millis() > self.limit.duration().as_millis() {
-            Err(OverBudget::Cpu(self.limit))
-        } else {
-            Ok(())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,16 +199,5 @@ mod tests {
             error.downcast_ref::<OverBudget>(),
             Some(&OverBudget::Memory(Size::mebibytes(1)))
         );
-    }
-
-    #[test]
-    fn ticks_of_the_host_are_not_the_guests() {
-        let mut meter = CpuMeter::new(Span::from(Duration::from_millis(30)));
-        for _ in 0..100 {
-            meter.host_worked(Instant::now().checked_sub(TICK).unwrap());
-            assert_eq!(meter.tick(), Ok(()));
-        }
-        assert_eq!((meter.tick(), meter.tick(), meter.tick()), (Ok(()), Ok(()), Ok(())));
-        assert!(meter.tick().is_err());
     }
 }

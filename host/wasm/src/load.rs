@@ -17,10 +17,11 @@ use crate::capability::Capabilities;
 use crate::component::{Inspection, inspect_known};
 use crate::exports::Exports;
 use crate::host::PluginHost;
+use crate::household::{Household, PluginPorts};
 use crate::kinds::metrics::METRICS;
 use crate::limits::Limits;
 use crate::lock_file::{Grant, LockFile};
-use crate::operation::{Effects, Household, Operation, OperationContext};
+use crate::operation::{Operation, OperationContext};
 use crate::plugin::{Admitted, ConfigProblem, Description, LoadTimes, Plugin};
 use crate::request::PluginKind;
 use crate::running::{CallError, bounded, store};
@@ -65,7 +66,7 @@ pub struct LoadInput<'a> {
     /// What it was granted.
     pub grant: GrantSource<'a>,
     /// Through what it acts.
-    pub effects: Effects,
+    pub ports: PluginPorts,
 }
 
 impl PluginHost {
@@ -84,7 +85,7 @@ impl PluginHost {
         let bytes = tokio::fs::read(&input.path).await.map_err(not_found)?;
         let inspection = inspect_known(&bytes, |bytes| self.0.digest_of(&input.path, bytes))
             .map_err(|source| LoadError::NotAPlugin { path: input.path.clone(), source })?;
-        check_contract(&input, &inspection)?;
+        check_contract(&input.name, input.kind, &inspection)?;
         let wrong_request = |source| LoadError::Request { plugin: plugin.clone(), source };
         let describe_only = matches!(input.grant, GrantSource::Nothing);
         let asks = if describe_only {
@@ -145,9 +146,10 @@ impl PluginHost {
             },
             limits: Limits::both(&asks.limits, &granted.limits),
             broker,
-            effects: input.effects,
+            ports: input.ports,
             tls: self.0.tls.clone(),
             lookups: Arc::new(Semaphore::new(crate::effects::resolve::LOOKUPS)),
+            memory_turn: Arc::default(),
         });
         let mut admitted = Admitted {
             shared: Arc::clone(&self.0),

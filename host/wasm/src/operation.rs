@@ -1,20 +1,25 @@
-//! One call of a plugin: on whose behalf, in which phase, until when. All effects of the call go
-//! through here to the broker and the audit trail.
+//! One call of a plugin: on whose behalf, until when. All effects of the call go through here: to
+//! the broker, to the audit trail, and then to what does them.
+
+mod doing;
 
 use crate::audit::{
-    Audit, CallEnd, CallRecord, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginLog,
-    PluginMessage, cut,
+    CallEnd, CallRecord, EffectRecord, LogLevel, MAX_EFFECT_BYTES, MAX_EFFECTS, PluginMessage, cut,
 };
-use crate::broker::{Allowed, Broker, Circumstances, Denied, Effect};
+use crate::broker::{Allowed, Circumstances, Denied};
 use crate::calls::Call;
-use crate::limits::Limits;
-use agente_engine::names::{PluginName, Scope};
-use agente_engine::ports::{Commands, Memory, SecretValue, Secrets};
-use std::collections::{BTreeMap, VecDeque};
+use crate::cpu::CpuMeter;
+use crate::effect::{Effect, Handle};
+use crate::effects::Live;
+use crate::household::Household;
+use crate::masks::Masks;
+use crate::performer::{CallName, Performer};
+use crate::secrets::OpenSecrets;
+use crate::wanted::{Waiting, Wanted};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 
 /// How long a message of a plugin may be.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024;
@@ -24,23 +29,6 @@ const MAX_MESSAGES: u32 = 1000;
 
 /// How many lines of what a plugin wrote last are kept for the report of its crash.
 const LAST_WORDS: usize = 5;
-
-/// What the plugin host needs of the others to do what the broker allowed.
-#[derive(Clone)]
-pub struct Effects {
-    /// Runs and inspects programs.
-    pub commands: Arc<dyn Commands>,
-    /// Looks up secrets.
-    pub secrets: Arc<dyn Secrets>,
-    /// The small memory of plugins.
-    pub memory: Arc<dyn Memory>,
-    /// The trail of effects.
-    pub audit: Arc<dyn Audit>,
-    /// Takes the messages of plugins.
-    pub log: Arc<dyn PluginLog>,
-    /// The environment variables of the host, of which programs get those that are granted.
-    pub variables: BTreeMap<String, String>,
-}
 
 /// On whose behalf a plugin is asked.
 #[derive(Debug, Clone, Default)]
@@ -58,28 +46,6 @@ pub struct OperationContext {
     pub cancelled: Arc<AtomicBool>,
 }
 
-/// Who the plugin is and whom it works for; the same for all of its operations.
-pub(crate) struct Household {
-    pub(crate) plugin: PluginName,
-    pub(crate) version: String,
-    pub(crate) scope: Scope,
-    pub(crate) store_id: String,
-    pub(crate) config_json: String,
-    pub(crate) limits: Limits,
-    pub(crate) broker: Broker,
-    pub(crate) effects: Effects,
-    pub(crate) tls: crate::effects::tls::Tls,
-    /// Places for look-ups of names.
-    pub(crate) lookups: Arc<Semaphore>,
-}
-
-impl Household {
-    /// The plugin and its version, for messages.
-    pub(crate) fn whose(&self) -> String {
-        format!("`{}` {}", self.plugin, self.version)
-    }
-}
-
 /// One call of a plugin.
 pub(crate) struct Operation {
     pub(crate) household: Arc<Household>,
@@ -87,10 +53,12 @@ pub(crate) struct Operation {
     pub(crate) context: OperationContext,
     pub(crate) deadline: Instant,
     pub(crate) circumstances: Circumstances,
-    /// Refuses the connection that is one too many, never waits: a guest that holds all of them
-    /// would wait for itself.
-    pub(crate) connections: Arc<Semaphore>,
-    secrets: Mutex<Vec<SecretValue>>,
+    pub(crate) cpu: CpuMeter,
+    /// Those that the guest has opened.
+    pub(crate) secrets: OpenSecrets,
+    performer: Arc<dyn Performer>,
+    wanted: Wanted,
+    masks: Masks,
     harmless_seen: AtomicU32,
     denied_seen: AtomicU32,
     messages_seen: AtomicU32,
@@ -114,19 +82,42 @@ impl Operation {
         wall: Duration,
     ) -> Self {
         let wall = wall.min(call.wall).min(household.limits.wall.duration());
-        let connections = Arc::new(Semaphore::new(household.limits.connections as usize));
+        let deadline = Instant::now() + wall;
         let circumstances = Circumstances {
             backends: context.backends.clone(),
             public_url: context.public_url.clone(),
         };
+        let (masks, wanted) = (Masks::default(), Wanted::new());
+        let world: Arc<dyn Performer> = Arc::new(Live::new(
+            Arc::clone(&household),
+            context.image.clone(),
+            deadline,
+            masks.clone(),
+            wanted.clone(),
+        ));
+        let performer = match &household.ports.seam {
+            None => world,
+            Some(seam) => {
+                let name = CallName {
+                    plugin: household.plugin.clone(),
+                    version: household.version.clone(),
+                    deployment: context.deployment.clone(),
+                    operation: call.name.to_owned(),
+                };
+                seam.performer(name, world)
+            }
+        };
         Self {
+            cpu: CpuMeter::new(household.limits.cpu),
             household,
             call,
             context,
-            deadline: Instant::now() + wall,
+            deadline,
             circumstances,
-            connections,
-            secrets: Mutex::default(),
+            secrets: OpenSecrets::default(),
+            performer,
+            wanted,
+            masks,
             harmless_seen: AtomicU32::new(0),
             denied_seen: AtomicU32::new(0),
             messages_seen: AtomicU32::new(0),
@@ -167,11 +158,28 @@ impl Operation {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Asks the broker, and records the effect with the answer.
-    pub(crate) fn authorize(&self, effect: &Effect) -> Result<Allowed, Denied> {
-        let answer = self.household.broker.authorize(self.call.phase, &self.circumstances, effect);
+    /// What makes the call unwanted when it is dropped: nothing of it lands any more.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.wanted.waiting()
+    }
+
+    /// Ends what a handle names.
+    pub(crate) fn close(&self, handle: Handle) {
+        self.performer.close(handle);
+    }
+
+    /// Asks the broker, and records the effect with the answer. Blocks where the effect is judged
+    /// by files.
+    fn authorize(&self, effect: &Effect) -> Result<Allowed, Denied> {
+        let answer = self.household.broker.authorize(
+            self.call.phase,
+            &self.circumstances,
+            effect,
+            self.performer.as_ref(),
+        );
         match &answer {
             Err(denied) => self.record_denied(effect, denied),
+            Ok(_) if effect.goes_on() => {}
             Ok(allowed) if allowed.changes(effect) => {
                 self.record(effect.to_string(), None);
                 self.touched.store(true, Ordering::Relaxed);
@@ -188,22 +196,8 @@ impl Operation {
         self.touched.load(Ordering::Relaxed)
     }
 
-    /// Asks the broker about the address that an allowed name stands for.
-    pub(crate) fn judge_address(
-        &self,
-        reach: crate::broker::Reach,
-        effect: &Effect,
-        address: std::net::IpAddr,
-    ) -> Result<(), Denied> {
-        let answer = self.household.broker.judge_address(reach, effect, address);
-        if let Err(denied) = &answer {
-            self.record_denied(effect, denied);
-        }
-        answer
-    }
-
     /// Records that an effect was denied, if only after all.
-    pub(crate) fn record_denied(&self, effect: &Effect, denied: &Denied) {
+    fn record_denied(&self, effect: &Effect, denied: &Denied) {
         *lock(&self.denied) = Some(denied.clone());
         self.record_up_to_limit(&self.denied_seen, effect, Some(denied.because.to_string()));
     }
@@ -231,7 +225,7 @@ impl Operation {
     }
 
     fn record(&self, effect: String, denied: Option<String>) {
-        self.household.effects.audit.record(EffectRecord {
+        self.household.ports.audit.record(EffectRecord {
             plugin: self.household.plugin.clone(),
             version: self.household.version.clone(),
             deployment: self.context.deployment.clone(),
@@ -257,24 +251,9 @@ impl Operation {
         lock(&self.denied).clone()
     }
 
-    /// From now on, this value is masked in all that leaves the operation.
-    pub(crate) fn mask(&self, value: SecretValue) {
-        let mut secrets = lock(&self.secrets);
-        if !value.expose().is_empty() && !secrets.contains(&value) {
-            secrets.push(value);
-        }
-    }
-
     /// Masks the secrets of the operation.
     pub(crate) fn redact(&self, text: String) -> String {
-        let secrets = lock(&self.secrets);
-        secrets.iter().fold(text, |text, secret| {
-            if text.contains(secret.expose()) {
-                text.replace(secret.expose(), "[redacted]")
-            } else {
-                text
-            }
-        })
+        self.masks.redact(text)
     }
 
     /// Passes a message of the plugin on.
@@ -291,7 +270,7 @@ impl Operation {
         let tidy = |text: String| cut(self.redact(text), MAX_MESSAGE_BYTES);
         let fields =
             fields.into_iter().take(32).map(|(name, value)| (tidy(name), tidy(value))).collect();
-        self.household.effects.log.write(PluginMessage {
+        self.household.ports.log.write(PluginMessage {
             plugin: self.household.plugin.clone(),
             operation: self.call.name,
             level,
@@ -325,7 +304,7 @@ impl Drop for Operation {
         let (took, end) =
             lock(&self.end).unwrap_or_else(|| (self.began.elapsed(), CallEnd::Dropped));
         let plugin = self.household.plugin.clone();
-        self.household.effects.audit.called(CallRecord {
+        self.household.ports.audit.called(CallRecord {
             plugin,
             deployment: self.context.deployment.clone(),
             operation: self.call.name,

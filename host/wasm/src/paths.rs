@@ -3,7 +3,29 @@
 //! Two readings must agree before a path is allowed: as it is written, and as it really is once
 //! each link on the way is followed.
 
-use std::path::{Component, Path, PathBuf};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// How far the links on the way to a path are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Follow {
+    /// Those of a folder, as far as it exists.
+    Folder,
+    /// Those of a path's folder; what stands at its end stays.
+    Parent,
+    /// All of them; its last part stays where nothing stands there.
+    End,
+    /// All of them, and each entry of a folder on the way: the path's own, and those that a chain
+    /// of links at its end leads to.
+    Chain,
+}
+
+/// What the broker judges by: what paths stand for.
+pub trait Paths {
+    /// What a path stands for now: one path, or for [`Follow::Chain`] several. Blocks.
+    fn follow(&self, path: &Path, how: Follow) -> Vec<PathBuf>;
+}
 
 /// Whether a text is an absolute path without `.`, `..`, doubled slashes or a NUL.
 pub(crate) fn is_plain_absolute(path: &str) -> bool {
@@ -37,20 +59,20 @@ impl PathPattern {
 
     /// The same pattern with the links on the way followed, as far as it exists. A link at the end
     /// of an exact path stays.
-    pub(crate) fn real(&self) -> Self {
+    pub(crate) fn real(&self, paths: &dyn Paths) -> Self {
         match self {
-            Self::Exact(path) => Self::Exact(real_parent(path)),
-            Self::Entries(folder) => Self::Entries(real_prefix(folder)),
-            Self::Below(folder) => Self::Below(real_prefix(folder)),
+            Self::Exact(path) => Self::Exact(one(paths, path, Follow::Parent)),
+            Self::Entries(folder) => Self::Entries(one(paths, folder, Follow::Folder)),
+            Self::Below(folder) => Self::Below(one(paths, folder, Follow::Folder)),
         }
     }
 
     /// As [`Self::real`], and a link at the end of an exact path is followed too: the operator
     /// named that very path, whatever it stands for.
-    pub(crate) fn followed(&self) -> Self {
+    pub(crate) fn followed(&self, paths: &dyn Paths) -> Self {
         match self {
-            Self::Exact(path) => Self::Exact(followed(path)),
-            folder => folder.real(),
+            Self::Exact(path) => Self::Exact(one(paths, path, Follow::End)),
+            folder => folder.real(paths),
         }
     }
 
@@ -73,55 +95,13 @@ impl PathPattern {
     }
 }
 
+/// What one path stands for.
+fn one(paths: &dyn Paths, path: &Path, how: Follow) -> PathBuf {
+    paths.follow(path, how).pop().unwrap_or_else(|| path.to_path_buf())
+}
+
 fn root_if_empty(folder: &str) -> PathBuf {
     PathBuf::from(if folder.is_empty() { "/" } else { folder })
-}
-
-/// Follows the links of a path's folder and keeps its last part as it is.
-pub(crate) fn real_parent(path: &Path) -> PathBuf {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => real_prefix(parent).join(name),
-        _ => path.to_path_buf(),
-    }
-}
-
-/// Follows all links of a path; its last part stays where nothing stands there.
-pub(crate) fn followed(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| real_parent(path))
-}
-
-/// How many links the kernel follows before it gives up.
-const MAX_LINKS: usize = 40;
-
-/// Each entry of a folder that a path stands for: its own, and those that a chain of links at its
-/// end leads to. Who may write one of them decides what the path stands for.
-pub(crate) fn stands_for(path: &Path) -> Vec<PathBuf> {
-    let mut entries = vec![real_parent(path)];
-    while let Some(last) = entries.last().filter(|_| entries.len() <= MAX_LINKS) {
-        let Ok(target) = last.read_link() else { break };
-        let next = real_parent(&last.parent().unwrap_or(last).join(target));
-        entries.push(next);
-    }
-    entries.push(followed(path));
-    entries
-}
-
-/// Follows the links of the part of a path that exists, and keeps the rest.
-fn real_prefix(path: &Path) -> PathBuf {
-    let mut rest = Vec::new();
-    let mut prefix = path;
-    loop {
-        if let Ok(real) = prefix.canonicalize() {
-            return rest.iter().rev().fold(real, |path, part| path.join(part));
-        }
-        match (prefix.parent(), prefix.components().next_back()) {
-            (Some(parent), Some(Component::Normal(part))) => {
-                rest.push(part.to_owned());
-                prefix = parent;
-            }
-            _ => return path.to_path_buf(),
-        }
-    }
 }
 
 /// Whether a text matches a pattern in which `*` stands for any text.

@@ -101,8 +101,8 @@ pub(crate) fn store(
     );
     store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut context| {
-        context.data_mut().cpu.tick()?;
+    store.epoch_deadline_callback(|context| {
+        context.data().operation.cpu.look()?;
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     });
     Ok(store)
@@ -115,7 +115,7 @@ pub(crate) async fn bounded<R>(
 ) -> Result<R, CallError> {
     let started = Instant::now();
     let limit = operation.remaining();
-    let answer = match tokio::time::timeout(limit, call).await {
+    let answer = match tokio::time::timeout(limit, operation.cpu.count(call)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(told_apart(operation, &error)),
         Err(_) => {
@@ -167,6 +167,7 @@ pub(crate) async fn run<E: Instantiate, R>(
     function: impl for<'a> FnOnce(&'a E::Functions, &'a mut Store<Guest>) -> Running<'a, R> + Send,
 ) -> Result<R, Fault> {
     let crashed = |error: CallError| error.into_fault(&operation.whose(), operation.call.name);
+    let _waiting = operation.waiting();
     let mut store = store(shared, operation).map_err(crashed)?;
     bounded(operation, async {
         let functions = exports.instantiate(&mut store).await?;

@@ -53,7 +53,7 @@ async fn add(
         path.clone(),
         manifest,
         base.store.id(),
-        base.effects.clone(),
+        base.ports.clone(),
     )
     .await?;
     let environment = plugins::environment_of(manifest).clone();
@@ -173,7 +173,7 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
                     path.clone(),
                     manifest,
                     base.store.id(),
-                    base.effects.clone(),
+                    base.ports.clone(),
                 )
                 .await
             }

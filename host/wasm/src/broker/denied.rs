@@ -1,6 +1,6 @@
 //! A denial: who, what, why, and the exact lines that would allow it.
 
-use super::Effect;
+use crate::effect::{Effect, HttpRequest, Program};
 use agente_engine::names::PluginName;
 use std::net::IpAddr;
 
@@ -108,8 +108,8 @@ fn rule_for(effect: &Effect, because: &DeniedBecause) -> Option<String> {
     Some(match effect {
         Effect::ReadFile(path) | Effect::LookAtFile(path) => files(path, "read"),
         Effect::ListFolder(path) => files(&format!("{path}/*"), "read"),
-        Effect::ReplaceFile(path) | Effect::RemoveFile(path) => files(path, "write"),
-        Effect::Run { program, args, env, place, .. } => {
+        Effect::ReplaceFile { path, .. } | Effect::RemoveFile(path) => files(path, "write"),
+        Effect::Run(Program { program, args, env, place, .. }) => {
             let list = |texts: &[String]| {
                 texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")
             };
@@ -127,16 +127,21 @@ fn rule_for(effect: &Effect, because: &DeniedBecause) -> Option<String> {
                 list(args)
             )
         }
-        Effect::LookAtProcesses(of) => format!("process = [{{ of = {} }}]", quoted(of)),
+        Effect::ListProcesses(of) | Effect::ListConnections(of) => {
+            format!("process = [{{ of = {} }}]", quoted(of))
+        }
         Effect::Signal { of, signal } => {
             format!("process = [{{ of = {}, signals = [{}] }}]", quoted(of), quoted(signal))
         }
-        Effect::ReadLog(path) => format!("logs = [{{ path = {} }}]", quoted(path)),
-        Effect::Connect { host, port } => {
+        Effect::MarkLog(path) | Effect::ReadLog { path, .. } => {
+            format!("logs = [{{ path = {} }}]", quoted(path))
+        }
+        Effect::Connect { host, port, .. } => {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             format!("tcp = [{{ address = {}{private} }}]", quoted(&format!("{host}:{port}")))
         }
-        Effect::Request { scheme, host, port, method } => {
+        Effect::Request(request) => {
+            let HttpRequest { scheme, host, port, method, .. } = &**request;
             let origin =
                 crate::address::Origin { scheme: scheme.clone(), host: host.clone(), port: *port };
             format!(
@@ -162,6 +167,10 @@ fn rule_for(effect: &Effect, because: &DeniedBecause) -> Option<String> {
         Effect::RevealSecret(name) => {
             format!("secrets = [{{ name = {}, use = [\"reveal\"] }}]", quoted(name))
         }
-        Effect::Recall(_) | Effect::Remember(_) => return None,
+        Effect::Recall(_)
+        | Effect::Remember { .. }
+        | Effect::Receive { .. }
+        | Effect::Send { .. }
+        | Effect::ReceiveBody(_) => return None,
     })
 }

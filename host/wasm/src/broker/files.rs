@@ -1,46 +1,59 @@
 //! Paths: as they are written, and as they really are.
 
-use super::{Allowed, DeniedBecause};
+use super::allowed::Allowed;
+use super::denied::DeniedBecause;
 use crate::capability::{Access, FilesRule};
-use crate::paths::{PathPattern, followed, is_plain_absolute, real_parent};
-use std::path::{Path, PathBuf};
+use crate::paths::{Follow, PathPattern, Paths, is_plain_absolute};
+
+use std::path::Path;
 
 /// Whether an entry of a folder, its links followed, may be replaced or removed.
-pub(super) fn may_change(rules: &[FilesRule], entry: &Path) -> bool {
+pub(super) fn may_change(rules: &[FilesRule], entry: &Path, paths: &dyn Paths) -> bool {
     rules
         .iter()
         .filter(|rule| rule.access >= Access::Write)
-        .any(|rule| PathPattern::parse(&rule.path).real().covers(entry))
+        .any(|rule| PathPattern::parse(&rule.path).real(paths).covers(entry))
 }
 
 type Decision = Result<Allowed, Option<DeniedBecause>>;
 
 /// Reading follows a link at the end: what it stands for must be granted as well.
-pub(super) fn read(rules: &[FilesRule], path: &str) -> Decision {
-    decide(rules, path, Access::Read, PathPattern::covers, followed, PathPattern::followed)
+pub(super) fn read(rules: &[FilesRule], path: &str, paths: &dyn Paths) -> Decision {
+    decide(rules, path, Access::Read, PathPattern::covers, Follow::End, paths)
 }
 
 /// Looking doesn't follow a link at the end.
-pub(super) fn look_at(rules: &[FilesRule], path: &str) -> Decision {
+pub(super) fn look_at(rules: &[FilesRule], path: &str, paths: &dyn Paths) -> Decision {
     // Who may list a folder may look at it.
     decide(
         rules,
         path,
         Access::Read,
         |pattern, path| pattern.covers(path) || pattern.covers_folder(path),
-        real_parent,
-        PathPattern::real,
+        Follow::Parent,
+        paths,
     )
 }
 
 /// Listing follows a link at the end.
-pub(super) fn list(rules: &[FilesRule], path: &str) -> Decision {
-    decide(rules, path, Access::Read, PathPattern::covers_folder, followed, PathPattern::followed)
+pub(super) fn list(rules: &[FilesRule], path: &str, paths: &dyn Paths) -> Decision {
+    decide(rules, path, Access::Read, PathPattern::covers_folder, Follow::End, paths)
 }
 
-/// Replacing and removing act on the entry of the folder, never on what a link stands for.
-pub(super) fn change(rules: &[FilesRule], path: &str) -> Decision {
-    decide(rules, path, Access::Write, PathPattern::covers, real_parent, PathPattern::real)
+/// Replacing puts a new entry into the folder; a link there would be lost.
+pub(super) fn replace(rules: &[FilesRule], path: &str, paths: &dyn Paths) -> Decision {
+    let allowed = remove(rules, path, paths)?;
+    match &allowed {
+        Allowed::Path(real) if paths.follow(real, Follow::End).iter().any(|end| end != real) => {
+            Err(Some(DeniedBecause::Link))
+        }
+        _ => Ok(allowed),
+    }
+}
+
+/// Removing acts on the entry of the folder, never on what a link stands for.
+pub(super) fn remove(rules: &[FilesRule], path: &str, paths: &dyn Paths) -> Decision {
+    decide(rules, path, Access::Write, PathPattern::covers, Follow::Parent, paths)
 }
 
 fn decide(
@@ -48,8 +61,8 @@ fn decide(
     path: &str,
     access: Access,
     covers: impl Fn(&PathPattern, &Path) -> bool,
-    real: impl FnOnce(&Path) -> PathBuf,
-    real_pattern: impl Fn(&PathPattern) -> PathPattern,
+    how: Follow,
+    paths: &dyn Paths,
 ) -> Decision {
     if !is_plain_absolute(path) {
         return Err(Some(DeniedBecause::NotPlain));
@@ -63,8 +76,13 @@ fn decide(
     if !patterns.iter().any(|pattern| covers(pattern, path)) {
         return Err(None);
     }
-    let real = real(path);
-    if patterns.iter().any(|pattern| covers(&real_pattern(pattern), &real)) {
+    let Some(real) = paths.follow(path, how).pop() else { return Err(None) };
+    let covers_really = |pattern: &PathPattern| {
+        let pattern =
+            if how == Follow::End { pattern.followed(paths) } else { pattern.real(paths) };
+        covers(&pattern, &real)
+    };
+    if patterns.iter().any(covers_really) {
         Ok(Allowed::Path(real))
     } else {
         Err(Some(DeniedBecause::Elsewhere(real.display().to_string())))

@@ -1,4 +1,6 @@
 use super::*;
+use crate::blob::Blob;
+use crate::effect::HttpRequest;
 
 fn name() -> PluginName {
     PluginName::new("x").unwrap()
@@ -13,34 +15,63 @@ fn decide(text: &str, phase: Phase, effect: &Effect) -> Result<Allowed, Denied> 
         backends: vec!["10.0.0.5:8080".to_owned(), "[::1]:9000".to_owned()],
         public_url: Some("https://shop.example/x".to_owned()),
     };
-    Broker::new(name(), rules(text), rules(text)).authorize(phase, &circumstances, effect)
+    Broker::new(name(), rules(text), rules(text)).authorize(phase, &circumstances, effect, &Real)
+}
+
+/// The links of this machine.
+struct Real;
+
+impl Paths for Real {
+    fn follow(&self, path: &Path, how: Follow) -> Vec<PathBuf> {
+        crate::effects::links::follow(path, how)
+    }
+}
+
+fn run(program: &str, args: &[&str]) -> Program {
+    Program {
+        program: program.to_owned(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        stdin: Blob::default(),
+        env: Vec::new(),
+        cwd: None,
+        wall_ms: 1000,
+        place: "host".to_owned(),
+    }
+}
+
+fn connect(host: &str, port: u16) -> Effect {
+    Effect::Connect { host: host.to_owned(), port, timeout_ms: 1000 }
+}
+
+fn replace(path: &str) -> Effect {
+    Effect::ReplaceFile { path: path.to_owned(), bytes: Blob::default(), mode: 0o644 }
 }
 
 fn request(scheme: &str, host: &str, port: u16, method: &str) -> Effect {
-    Effect::Request {
+    Effect::Request(Box::new(HttpRequest {
         scheme: scheme.to_owned(),
         host: host.to_owned(),
         port,
         method: method.to_owned(),
-    }
+        target: "/".to_owned(),
+        headers: Vec::new(),
+        body: Blob::default(),
+        connect_ms: 1000,
+        answer_ms: 1000,
+        idle_ms: 1000,
+    }))
 }
 
 #[test]
 fn nothing_is_allowed_without_a_rule_and_everything_is_denied_while_closed() {
     let effects = [
         Effect::ReadFile("/a".to_owned()),
-        Effect::ReplaceFile("/a".to_owned()),
-        Effect::Run {
-            program: "/bin/true".to_owned(),
-            args: Vec::new(),
-            env: Vec::new(),
-            cwd: None,
-            place: "host".to_owned(),
-        },
-        Effect::LookAtProcesses("container:a".to_owned()),
+        replace("/a"),
+        Effect::Run(run("/bin/true", &[])),
+        Effect::ListProcesses("container:a".to_owned()),
         Effect::Signal { of: "container:a".to_owned(), signal: "HUP".to_owned() },
-        Effect::ReadLog("/a".to_owned()),
-        Effect::Connect { host: "a".to_owned(), port: 1 },
+        Effect::MarkLog("/a".to_owned()),
+        connect("a", 1),
         request("https", "a", 443, "GET"),
         Effect::OpenSecret("a".to_owned()),
         Effect::RevealSecret("a".to_owned()),
@@ -68,15 +99,13 @@ fn the_line_that_is_suggested_would_allow_the_effect() {
         Effect::ReadFile("/a b/c".to_owned()),
         Effect::ListFolder("/a".to_owned()),
         Effect::RemoveFile("/a".to_owned()),
-        Effect::Run {
-            program: "/bin/x".to_owned(),
-            args: vec!["a \"b\"".to_owned()],
+        Effect::Run(Program {
             env: vec!["E".to_owned()],
-            cwd: None,
             place: "container:c".to_owned(),
-        },
+            ..run("/bin/x", &["a \"b\""])
+        }),
         Effect::Signal { of: "container:a".to_owned(), signal: "HUP".to_owned() },
-        Effect::Connect { host: "::1".to_owned(), port: 1 },
+        connect("::1", 1),
         request("http", "fd12::1", 8080, "PUT"),
         Effect::PassSecret("a".to_owned()),
         Effect::SendSecret { name: "a".to_owned(), way: SecretUse::Body, host: "h".to_owned() },
@@ -92,18 +121,9 @@ fn backends_and_the_public_url_are_filled_in() {
     let rule = "tcp = [{ address = \"@backends\" }]\nnet = [{ origin = \"@backends\" }, { origin \
                 = \"@public\" }]";
     let named = Ok(Allowed::Egress { reach: Reach::Named, ca: None, client_certificate: None });
-    assert_eq!(
-        decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8080 }),
-        named
-    );
-    assert_eq!(
-        decide(rule, Phase::Read, &Effect::Connect { host: "::1".to_owned(), port: 9000 }),
-        named
-    );
-    assert!(
-        decide(rule, Phase::Read, &Effect::Connect { host: "10.0.0.5".to_owned(), port: 8081 })
-            .is_err()
-    );
+    assert_eq!(decide(rule, Phase::Read, &connect("10.0.0.5", 8080)), named);
+    assert_eq!(decide(rule, Phase::Read, &connect("::1", 9000)), named);
+    assert!(decide(rule, Phase::Read, &connect("10.0.0.5", 8081)).is_err());
     assert_eq!(decide(rule, Phase::Read, &request("http", "10.0.0.5", 8080, "GET")), named);
     assert_eq!(decide(rule, Phase::Read, &request("https", "shop.example", 443, "HEAD")), named);
     assert!(decide(rule, Phase::Read, &request("http", "shop.example", 80, "GET")).is_err());
@@ -116,10 +136,11 @@ fn the_reach_is_the_smaller_one_of_request_and_grant() {
         rules("tcp = [{ address = \"a:1\", private = true }]"),
         rules("tcp = [{ address = \"a:1\" }]"),
     );
-    let effect = Effect::Connect { host: "a".to_owned(), port: 1 };
+    let effect = connect("a", 1);
     for (requested, granted) in [(&wide, &narrow), (&narrow, &wide)] {
         let broker = Broker::new(name(), requested.clone(), granted.clone());
-        let allowed = broker.authorize(Phase::Read, &Circumstances::default(), &effect).unwrap();
+        let allowed =
+            broker.authorize(Phase::Read, &Circumstances::default(), &effect, &Real).unwrap();
         assert_eq!(
             allowed,
             Allowed::Egress { reach: Reach::Public, ca: None, client_certificate: None }
@@ -132,7 +153,7 @@ fn the_reach_is_the_smaller_one_of_request_and_grant() {
 fn only_a_literal_address_reaches_the_metadata_service() {
     let metadata = "169.254.169.254".parse().unwrap();
     let broker = Broker::new(name(), Capabilities::default(), Capabilities::default());
-    let effect = Effect::Connect { host: "x".to_owned(), port: 80 };
+    let effect = connect("x", 80);
     for reach in [Reach::Public, Reach::Private, Reach::Named] {
         assert!(broker.judge_address(reach, &effect, metadata).is_err(), "{reach:?}");
     }
@@ -142,13 +163,7 @@ fn only_a_literal_address_reaches_the_metadata_service() {
 #[test]
 fn a_program_for_the_write_phase_does_not_run_in_the_read_phase() {
     let rule = r#"exec = [{ program = "/usr/sbin/nginx", args = ["-s", "reload"], phase = "write" }, { program = "/usr/sbin/nginx", args = ["-t"], phase = "read" }]"#;
-    let run = |args: &[&str]| Effect::Run {
-        program: "/usr/sbin/nginx".to_owned(),
-        args: args.iter().map(|&arg| arg.to_owned()).collect(),
-        env: Vec::new(),
-        cwd: None,
-        place: "host".to_owned(),
-    };
+    let run = |args: &[&str]| Effect::Run(run("/usr/sbin/nginx", args));
     assert!(decide(rule, Phase::Read, &run(&["-t"])).is_ok());
     assert_eq!(
         decide(rule, Phase::Read, &run(&["-s", "reload"])).unwrap_err().because,
@@ -175,14 +190,8 @@ fn a_file_that_the_plugin_may_write_is_no_program_and_no_pid_file() {
     std::os::unix::fs::symlink(path("other/file"), path("other/to-other")).unwrap();
     let effects = |file: &str| {
         let of = format!("pid-file:{}", path(file));
-        let run = Effect::Run {
-            program: path(file),
-            args: Vec::new(),
-            env: Vec::new(),
-            cwd: None,
-            place: "host".to_owned(),
-        };
-        [run, Effect::LookAtProcesses(of.clone()), Effect::Signal { of, signal: "HUP".to_owned() }]
+        let run = Effect::Run(run(&path(file), &[]));
+        [run, Effect::ListProcesses(of.clone()), Effect::Signal { of, signal: "HUP".to_owned() }]
     };
     let allowing = |file: &str, files: &str, prefix: &str| {
         rules(&format!(
@@ -197,6 +206,7 @@ fn a_file_that_the_plugin_may_write_is_no_program_and_no_pid_file() {
             Phase::Write,
             &Circumstances::default(),
             effect,
+            &Real,
         )
     };
     for file in
@@ -249,6 +259,7 @@ fn nginx_switch_keeps_its_pid_file_beside_the_folder_that_it_writes() {
             Phase::Write,
             &Circumstances::default(),
             &effect,
+            &Real,
         )
     };
     assert!(signal("/srv/shop/nginx.pid").is_ok());

@@ -1,8 +1,6 @@
-//! From an allowed name to the very addresses that a connection may be made to.
+//! From an allowed name to the addresses that it stands for.
 
-use crate::bindings::any::agente::types::types::Failure;
-use crate::broker::{Denied, Effect, Reach};
-use crate::operation::Operation;
+use crate::answer::{EffectError, NetworkTrouble};
 use agente_engine::fault::FaultKind;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -15,97 +13,84 @@ use tokio::sync::Semaphore;
 /// a plugin from the threads of the others.
 pub(crate) const LOOKUPS: usize = 4;
 
-/// Why no connection was made.
-#[derive(Debug)]
-pub(crate) enum ConnectError {
-    /// The name has no address.
-    NoAddress(String),
-    /// Each of its addresses is off limits.
-    Denied(Denied),
-    /// Nobody answered in time.
-    TimedOut(Duration),
-    /// The connection was refused, or broke.
-    Io(std::io::Error),
-}
-
-impl ConnectError {
-    pub(crate) fn into_failure(self, host: &str, port: u16) -> Failure {
-        match self {
-            ConnectError::NoAddress(why) => Failure::new(
-                FaultKind::Unavailable,
-                format!("the name `{host}` has no address: {why}"),
-            ),
-            ConnectError::Denied(denied) => denied.into(),
-            ConnectError::TimedOut(limit) => Failure::new(
-                FaultKind::Unavailable,
-                format!("connecting to `{host}:{port}` took more than {} ms", limit.as_millis()),
-            ),
-            ConnectError::Io(error) => {
-                Failure::io(format_args!("connecting to `{host}:{port}`"), &error)
-            }
-        }
-    }
-}
-
-/// Connects to a name that the broker has allowed: each of its addresses is judged, and the
-/// connection is made to one that passed.
-pub(crate) async fn connect(
-    operation: &Operation,
-    effect: &Effect,
-    reach: Reach,
+/// Looks a name up.
+pub(super) async fn look_up(
+    lookups: &Arc<Semaphore>,
     host: &str,
     port: u16,
     limit: Duration,
-) -> Result<TcpStream, ConnectError> {
-    let limit = limit.min(operation.remaining());
-    tokio::time::timeout(limit, async {
-        let addresses = addresses(&operation.household.lookups, host, port).await?;
+) -> Result<Vec<SocketAddr>, EffectError> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let name = host.to_owned();
+    let looking =
+        apart(lookups, move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect));
+    match tokio::time::timeout(limit, looking).await {
+        Ok(found) => found.map_err(|error| no_address(host, &error)),
+        Err(_) => Err(timed_out(host, port, limit)),
+    }
+}
+
+/// Connects to the first of the addresses that takes the connection.
+pub(super) async fn connect(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<TcpStream, EffectError> {
+    let connecting = async {
         let mut last = None;
         for address in addresses {
-            if let Err(denied) = operation.judge_address(reach, effect, address.ip()) {
-                last.get_or_insert(ConnectError::Denied(denied));
-                continue;
-            }
             match TcpStream::connect(address).await {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Err(error) => last = Some(ConnectError::Io(error)),
+                Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| ConnectError::NoAddress("nothing was found".to_owned())))
-    })
-    .await
-    .unwrap_or(Err(ConnectError::TimedOut(limit)))
+        Err(match last {
+            Some(error) => {
+                let trouble = if error.kind() == std::io::ErrorKind::ConnectionRefused {
+                    NetworkTrouble::Refused
+                } else {
+                    NetworkTrouble::Broken
+                };
+                EffectError::io(format_args!("connecting to `{host}:{port}`"), &error)
+                    .network(trouble)
+            }
+            None => no_address(host, &"nothing was found"),
+        })
+    };
+    tokio::time::timeout(limit, connecting)
+        .await
+        .unwrap_or_else(|_| Err(timed_out(host, port, limit)))
 }
 
-async fn addresses(
-    lookups: &Arc<Semaphore>,
-    host: &str,
-    port: u16,
-) -> Result<Vec<SocketAddr>, ConnectError> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let host = host.to_owned();
-    look_up(lookups, move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
+fn no_address(host: &str, why: &dyn std::fmt::Display) -> EffectError {
+    let message = format!("the name `{host}` has no address: {why}");
+    EffectError::new(FaultKind::Unavailable, message).network(NetworkTrouble::NoAddress)
 }
 
-/// Looks a name up on a thread that may block. Its place is free again when the look-up has
-/// returned, not when its caller has given up.
-async fn look_up(
+fn timed_out(host: &str, port: u16, limit: Duration) -> EffectError {
+    let message = format!("connecting to `{host}:{port}` took more than {} ms", limit.as_millis());
+    EffectError::new(FaultKind::Unavailable, message).network(NetworkTrouble::ConnectTimedOut)
+}
+
+/// Looks on a thread that may block. Its place is free again when the look-up has returned, not
+/// when its caller has given up.
+async fn apart(
     lookups: &Arc<Semaphore>,
     look: impl FnOnce() -> std::io::Result<Vec<SocketAddr>> + Send + 'static,
-) -> Result<Vec<SocketAddr>, ConnectError> {
-    let no_address = |error: &dyn std::fmt::Display| ConnectError::NoAddress(error.to_string());
-    let place = Arc::clone(lookups).acquire_owned().await.map_err(|closed| no_address(&closed))?;
+) -> std::io::Result<Vec<SocketAddr>> {
+    let place = Arc::clone(lookups).acquire_owned().await.map_err(std::io::Error::other)?;
     let looking = tokio::task::spawn_blocking(move || {
         let found = look();
         drop(place);
         found
     });
-    looking.await.map_err(|error| no_address(&error))?.map_err(|error| no_address(&error))
+    looking.await.map_err(std::io::Error::other)?
 }
 
 #[cfg(test)]
@@ -118,7 +103,7 @@ mod tests {
         let lookups = Arc::new(Semaphore::new(1));
         let (release, stalled) = mpsc::channel::<()>();
         let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let stalling = look_up(&lookups, move || {
+        let stalling = apart(&lookups, move || {
             begun.send(()).unwrap();
             stalled.recv().unwrap();
             Ok(Vec::new())
@@ -130,7 +115,7 @@ mod tests {
         assert_eq!(lookups.available_permits(), 0, "its place was given away while it goes on");
         // The next one waits instead of taking another thread.
         let mut next =
-            Box::pin(look_up(&lookups, || Ok(vec![SocketAddr::from(([192, 0, 2, 1], 1))])));
+            Box::pin(apart(&lookups, || Ok(vec![SocketAddr::from(([192, 0, 2, 1], 1))])));
         assert!(tokio::time::timeout(Duration::ZERO, &mut next).await.is_err());
         release.send(()).unwrap();
         assert_eq!(next.await.unwrap().len(), 1);

@@ -1,129 +1,73 @@
-//! Secrets of guests: a handle with a placeholder, which the host swaps for the value on the way
-//! out.
+//! Secrets: a placeholder for the guest, and the value in its place on the way out.
 
-use crate::bindings::any::agente::types::types::Failure;
-use crate::broker::Effect;
-use crate::capability::SecretUse;
-use crate::operation::Operation;
+use super::live::Live;
+use crate::answer::EffectError;
+use crate::performer::{PermittedSecret, SecretStands};
+use crate::secrets::basic_credentials;
 use agente_engine::ports::SecretValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use std::sync::{Arc, Mutex, PoisonError};
 
-/// How each placeholder begins.
-const PLACEHOLDER: &str = "agente-secret-";
-
-/// A granted secret in a guest's hands.
-#[expect(unreachable_pub, reason = "the generated bindings name it again")]
-#[derive(Debug, Clone)]
-pub struct OpenSecret {
-    pub(crate) name: String,
-    pub(crate) placeholder: String,
+/// A random text that stands for a value.
+pub(super) fn placeholder() -> String {
+    format!("{}{}", crate::secrets::PLACEHOLDER, hex::encode(rand::random::<[u8; 24]>()))
 }
 
-/// The secrets that a guest has opened; shared with what sends its requests.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct OpenSecrets(Arc<Mutex<Vec<OpenSecret>>>);
-
-impl OpenSecrets {
-    pub(crate) fn open(&self, operation: &Operation, name: &str) -> Result<OpenSecret, Failure> {
-        operation.authorize(&Effect::OpenSecret(name.to_owned()))?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.iter().find(|secret| secret.name == name) {
-            return Ok(known.clone());
-        }
-        let secret = OpenSecret {
-            name: name.to_owned(),
-            placeholder: format!("{PLACEHOLDER}{}", hex::encode(rand::random::<[u8; 24]>())),
-        };
-        all.push(secret.clone());
-        Ok(secret)
-    }
-
-    fn found_in(&self, text: &str) -> Vec<OpenSecret> {
-        if !text.contains(PLACEHOLDER) {
-            return Vec::new();
-        }
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .filter(|secret| text.contains(&secret.placeholder))
-            .cloned()
-            .collect()
-    }
-
-    /// Whether the guest has opened any.
-    pub(crate) fn any(&self) -> bool {
-        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Swaps the placeholders of a text that goes to `host`.
-    pub(crate) async fn swap(
-        &self,
-        operation: &Operation,
-        text: &str,
-        way: SecretUse,
-        host: &str,
-    ) -> Result<Option<String>, SwapError> {
-        let mut swapped = None;
-        for secret in self.found_in(text) {
-            operation
-                .authorize(&Effect::SendSecret {
-                    name: secret.name.clone(),
-                    way,
-                    host: host.to_owned(),
-                })
-                .map_err(|_| SwapError::Denied)?;
-            let value = value(operation, &secret.name).await.map_err(SwapError::NoValue)?;
-            let so_far = swapped.as_deref().unwrap_or(text);
-            swapped = Some(so_far.replace(&secret.placeholder, value.expose()));
-        }
-        Ok(swapped)
-    }
-
-    /// As [`Self::swap`] for a header's value, also inside `Basic` credentials, which a guest can
-    /// only encode with the placeholder in them.
-    pub(crate) async fn swap_header(
-        &self,
-        operation: &Operation,
-        text: &str,
-        host: &str,
-    ) -> Result<Option<String>, SwapError> {
-        let basic = text
-            .strip_prefix("Basic ")
-            .and_then(|encoded| STANDARD.decode(encoded.trim()).ok())
-            .and_then(|bytes| String::from_utf8(bytes).ok());
-        match basic {
-            Some(decoded) => {
-                Ok(self.swap(operation, &decoded, SecretUse::Header, host).await?.map(|swapped| {
-                    let encoded = STANDARD.encode(swapped);
-                    operation.mask(SecretValue::new(encoded.clone()));
-                    format!("Basic {encoded}")
-                }))
-            }
-            None => self.swap(operation, text, SecretUse::Header, host).await,
-        }
-    }
-}
-
-/// Why a placeholder was not swapped.
-#[derive(Debug)]
-pub(crate) enum SwapError {
-    /// It may not go there; the operation has recorded why.
-    Denied,
-    /// Its value could not be had.
-    NoValue(Failure),
-}
-
-/// The value itself, which from now on is masked wherever the operation speaks.
-pub(crate) async fn value(operation: &Operation, name: &str) -> Result<SecretValue, Failure> {
-    let value = operation.household.effects.secrets.value(name).await?;
-    operation.mask(value.clone());
+/// The value itself, which from now on is masked wherever the call speaks.
+pub(super) async fn value(live: &Live, name: &str) -> Result<SecretValue, EffectError> {
+    let value = live.household.ports.secrets.value(name).await?;
+    live.masks.add(value.clone());
     Ok(value)
 }
 
-pub(crate) async fn reveal(operation: &Operation, name: &str) -> Result<String, Failure> {
-    operation.authorize(&Effect::RevealSecret(name.to_owned()))?;
-    Ok(value(operation, name).await?.expose().to_owned())
+/// Placeholders and what stands in their place.
+pub(super) struct Swaps {
+    in_headers: Vec<(String, SecretValue)>,
+    in_body: Vec<(String, SecretValue)>,
+}
+
+impl Swaps {
+    /// Gets the values of the secrets that go along.
+    pub(super) async fn of(live: &Live, secrets: &[PermittedSecret]) -> Result<Self, EffectError> {
+        let mut swaps = Self { in_headers: Vec::new(), in_body: Vec::new() };
+        for secret in secrets {
+            let (list, placeholder) = match &secret.stands {
+                SecretStands::InHeaders { placeholder } => (&mut swaps.in_headers, placeholder),
+                SecretStands::InBody { placeholder } => (&mut swaps.in_body, placeholder),
+                SecretStands::AsVariable(_) => continue,
+            };
+            list.push((placeholder.clone(), value(live, &secret.name).await?));
+        }
+        Ok(swaps)
+    }
+
+    /// A header's value with the secrets in it, also inside `Basic` credentials, which a guest can
+    /// only encode with the placeholder in them. None where there is none to put in.
+    pub(super) fn header(&self, live: &Live, text: &str) -> Option<String> {
+        match basic_credentials(text) {
+            Some(decoded) => swapped(&self.in_headers, &decoded).map(|swapped| {
+                let encoded = STANDARD.encode(swapped);
+                live.masks.add(SecretValue::new(encoded.clone()));
+                format!("Basic {encoded}")
+            }),
+            None => swapped(&self.in_headers, text),
+        }
+    }
+
+    /// A body with the secrets in it.
+    pub(super) fn body(&self, bytes: &[u8]) -> Vec<u8> {
+        let swapped = std::str::from_utf8(bytes).ok().and_then(|text| swapped(&self.in_body, text));
+        swapped.map_or_else(|| bytes.to_vec(), String::into_bytes)
+    }
+}
+
+fn swapped(swaps: &[(String, SecretValue)], text: &str) -> Option<String> {
+    let mut swapped = None;
+    for (placeholder, value) in swaps {
+        let so_far: &str = swapped.as_deref().unwrap_or(text);
+        if so_far.contains(placeholder) {
+            swapped = Some(so_far.replace(placeholder, value.expose()));
+        }
+    }
+    swapped
 }

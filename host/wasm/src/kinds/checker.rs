@@ -1,11 +1,11 @@
 //! A health check of contract 0.1 as the engine's port. Whatever goes wrong with asking is
 //! `errored`, never healthy and never unhealthy.
 
-use super::{Export, Kind, metrics, write_backend};
-use crate::bindings::any::agente::types::types as wit;
+use super::metrics;
+use super::nouns::write_subject;
 use crate::bindings::health::CheckerPluginPre;
 use crate::broker::Phase;
-use crate::calls::{Call, OnFailure};
+use crate::calls::{Call, Export, Kind, OnFailure};
 use crate::exports::Exports;
 use crate::guest::Guest;
 use crate::operation::OperationContext;
@@ -14,7 +14,6 @@ use crate::running::unfit;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::policy::CheckPolicy;
 use agente_engine::ports::HealthCheck;
-use agente_engine::route::Slot;
 use agente_engine::verdict::{Subject, Verdict, VerdictKind};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -136,15 +135,6 @@ impl WasmChecker {
                 format!("the plugin {} is not a health check", self.plugin.whose()),
             )),
         }
-    }
-}
-
-pub(super) fn write_subject(subject: &Subject) -> wit::Subject {
-    wit::Subject {
-        slot: subject.slot.map_or("", Slot::as_str).to_owned(),
-        release: subject.release.map_or(0, |release| release.0),
-        backends: subject.backends.iter().map(write_backend).collect(),
-        labels: subject.public_url.iter().map(|url| ("url".to_owned(), url.clone())).collect(),
     }
 }
 

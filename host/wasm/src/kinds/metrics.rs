@@ -2,11 +2,10 @@
 //! the engine sees it: numbers that are none, times that run backwards and more data than any
 //! analysis needs are faults.
 
-use super::Export;
-use super::checker::write_subject;
+use super::nouns::write_subject;
 use crate::bindings::metrics::MetricsPluginPre;
 use crate::bindings::metrics::exports::agente::health::metrics as guest;
-use crate::calls::Call;
+use crate::calls::{Call, Export};
 use crate::exports::Exports;
 use crate::guest::Guest;
 use crate::operation::OperationContext;

@@ -4,12 +4,12 @@
 //! reports is a refusal only where the broker allowed it nothing that changes anything; else the
 //! effect is unknown too, whatever the plugin says about it.
 
-use super::{Export, Kind, write_backend, write_destination};
+use super::nouns::{write_backend, write_destination};
 use crate::bindings::any::agente::types::types as wit;
 use crate::bindings::traffic::SwitcherPluginPre;
 use crate::bindings::traffic::exports::agente::traffic::switcher as guest;
 use crate::broker::Phase;
-use crate::calls::{Call, OnFailure};
+use crate::calls::{Call, Export, Kind, OnFailure};
 use crate::exports::Exports;
 use crate::guest::Guest;
 use crate::operation::{Operation, OperationContext};

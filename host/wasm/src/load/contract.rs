@@ -1,7 +1,9 @@
 //! Whether a component fits the contract, told from its bytes.
 
-use super::{LoadError, LoadInput};
+use super::error::LoadError;
 use crate::component::Inspection;
+use crate::request::PluginKind;
+use agente_engine::names::PluginName;
 
 /// The interfaces that this host offers, and the one that it calls of every plugin.
 const OFFERED: [&str; 11] = [
@@ -23,12 +25,13 @@ const META: &str = "agente:plugin/meta@0.1.0";
 
 /// Judges what a component imports and exports, and what its request says about it.
 pub(super) fn check_contract(
-    input: &LoadInput<'_>,
+    plugin: &PluginName,
+    wanted: Option<PluginKind>,
     inspection: &Inspection,
 ) -> Result<(), LoadError> {
     let header = &inspection.request.plugin;
-    let wrong = |why: String| Err(LoadError::WrongContract { plugin: input.name.clone(), why });
-    if let Some(kind) = input.kind.filter(|&kind| kind != header.kind) {
+    let wrong = |why: String| Err(LoadError::WrongContract { plugin: plugin.clone(), why });
+    if let Some(kind) = wanted.filter(|&kind| kind != header.kind) {
         return wrong(format!("it is a {}, and a {kind} is needed here", header.kind));
     }
     if !header.contract.starts_with(&format!("{}@", header.kind.package())) {

@@ -8,8 +8,8 @@ use agente_engine::ports::{
 };
 use agente_engine::route::{Backend, Routes, Slot};
 use agente_wasm::{
-    Audit, CallEnd, CallRecord, EffectRecord, Effects, GrantSource, HostOptions, LoadError,
-    LoadInput, OperationContext, Plugin, PluginHost, PluginKind, PluginLog, PluginMessage,
+    Audit, CallEnd, CallRecord, EffectRecord, GrantSource, HostOptions, LoadError, LoadInput,
+    OperationContext, Plugin, PluginHost, PluginKind, PluginLog, PluginMessage, PluginPorts, Seam,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// The request of the guest: all of it comes from its configuration, so that one component serves
 /// all tests.
 pub(crate) const REQUEST: &str = r#"
-limits = { memory = "16MiB", cpu = "300ms", wall = "4s", hostcall = "1MiB", connections = 3 }
+limits = { memory = "16MiB", cpu = "300ms", wall = "60s", hostcall = "1MiB", connections = 3 }
 
 files = [{ path = "${config.may.read}", access = "read" }, { path = "${config.may.write}", access = "write" }]
 exec = [
@@ -123,7 +123,7 @@ pub(crate) fn scope() -> Scope {
 
 /// The ports behind the host, and what they were told.
 #[derive(Clone, Default)]
-pub(crate) struct World(Arc<Told>);
+pub(crate) struct World(Arc<Told>, Option<Arc<dyn Seam>>);
 
 #[derive(Default)]
 struct Told {
@@ -136,8 +136,13 @@ struct Told {
 pub(crate) const SECRET: &str = "s3cr3t-value-of-the-day";
 
 impl World {
-    pub(crate) fn effects(&self) -> Effects {
-        Effects {
+    /// One with something between it and plugins.
+    pub(crate) fn behind(seam: Arc<dyn Seam>) -> Self {
+        Self(Arc::default(), Some(seam))
+    }
+
+    pub(crate) fn ports(&self) -> PluginPorts {
+        PluginPorts {
             commands: Arc::new(LocalCommands),
             secrets: Arc::new(self.clone()),
             memory: Arc::new(self.clone()),
@@ -147,6 +152,7 @@ impl World {
                 ("GREETING".to_owned(), "hello".to_owned()),
                 ("HOME".to_owned(), "/root".to_owned()),
             ]),
+            seam: self.1.clone(),
         }
     }
 
@@ -211,7 +217,7 @@ impl World {
             scope: scope(),
             store_id: "store-1".to_owned(),
             grant,
-            effects: self.effects(),
+            ports: self.ports(),
         }
     }
 

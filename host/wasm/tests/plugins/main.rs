@@ -17,3 +17,4 @@ mod fixture;
 mod metrics;
 mod operations;
 mod programs;
+mod seam;

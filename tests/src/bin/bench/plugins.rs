@@ -13,8 +13,8 @@ use agente_runtimes::commands::HostCommands;
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
 use agente_tests::scene::{Scene, Service, shipped};
 use agente_wasm::{
-    Audit, EffectRecord, Effects, GrantSource, HostOptions, LoadInput, OperationContext, Plugin,
-    PluginHost, PluginLog, PluginMessage,
+    Audit, EffectRecord, GrantSource, HostOptions, LoadInput, OperationContext, Plugin, PluginHost,
+    PluginLog, PluginMessage, PluginPorts,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -100,13 +100,14 @@ impl Bench<'_> {
             },
             store_id: self.store.id().to_owned(),
             grant: GrantSource::Everything,
-            effects: Effects {
+            ports: PluginPorts {
                 commands: Arc::new(HostCommands),
                 secrets: Arc::new(Nobody),
                 memory: Arc::new(self.store.clone()),
                 audit: Arc::new(Nobody),
                 log: Arc::new(Nobody),
                 variables: BTreeMap::new(),
+                seam: None,
             },
         };
         host.load(input).await.expect("the plugin is admitted")

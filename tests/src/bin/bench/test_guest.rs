@@ -12,7 +12,7 @@ use agente_runtimes::commands::HostCommands;
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
 use agente_tests::scene::Scene;
 use agente_wasm::{
-    Effects, GrantSource, HostOptions, LoadInput, OperationContext, PluginHost, pack,
+    GrantSource, HostOptions, LoadInput, OperationContext, PluginHost, PluginPorts, pack,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -63,13 +63,14 @@ pub(crate) async fn measure(scene: &Scene, component: &Path, table: &mut Table) 
         },
         store_id: store.id().to_owned(),
         grant: GrantSource::Everything,
-        effects: Effects {
+        ports: PluginPorts {
             commands: Arc::new(HostCommands),
             secrets: Arc::new(Nobody),
             memory: Arc::new(store.clone()),
             audit: Arc::new(Nobody),
             log: Arc::new(Nobody),
             variables: BTreeMap::new(),
+            seam: None,
         },
     };
     let plugin = host.load(input).await.expect("the plugin is admitted");

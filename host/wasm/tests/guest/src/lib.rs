@@ -70,6 +70,10 @@ fn act(settings: &Value) -> Result<String, Failure> {
         "spin" => loop {
             std::hint::black_box(0);
         },
+        "compute" => {
+            let sum = (0..number(settings, "count", 0)).fold(0_u64, |sum, part| std::hint::black_box(sum ^ part));
+            Ok(format!("computed {sum}"))
+        }
         "hog" => {
             let mut all = Vec::new();
             loop {
@@ -142,7 +146,21 @@ fn act(settings: &Value) -> Result<String, Failure> {
                 Some(name) => Some(secrets::open(name)?.placeholder()),
                 None => None,
             };
-            http::request(settings, placeholder.as_deref()).map_err(failed)
+            let answer = http::request(settings, placeholder.as_deref()).map_err(failed)?;
+            if settings["then"].is_object() { act(&settings["then"]) } else { Ok(answer) }
+        }
+        "survey" => {
+            let mut seen = act(&serde_json::json!({ "act": "read", "path": path }))?;
+            for act_name in ["list", "connect", "http", "run", "remember"] {
+                let mut part = settings.clone();
+                part["act"] = act_name.into();
+                if act_name == "list" {
+                    part["path"] = settings["folder"].clone();
+                }
+                seen = format!("{seen}|{}", act(&part)?);
+            }
+            files::replace(path, seen.as_bytes(), 0o644)?;
+            Ok(seen)
         }
         "remember" => {
             memory::set(text(settings, "key"), Some(text(settings, "text").as_bytes()))?;
