@@ -6,8 +6,9 @@
 
 use crate::directory::Access;
 use crate::faults;
-use crate::file_lock::{FileLock, FileLockError, LockKind};
+use crate::file_lock::{FileLock, LockKind};
 use crate::numbers::to_sql;
+use crate::patience;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{Digest, ReleaseNumber};
@@ -213,11 +214,9 @@ impl EmbeddedStore {
     async fn lock_artifacts(&self) -> Result<FileLock, Fault> {
         let attempted = "the artifacts can't be locked";
         let path = self.directory.locks().join("artifacts.lock");
-        let unusable = |error: &FileLockError| faults::lock(attempted, error);
-        let lock = FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, None)
+        FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, patience::ARTIFACTS)
             .await
-            .map_err(|error| unusable(&error))?;
-        lock.ok_or_else(|| Fault::new(FaultKind::TimedOut, attempted))
+            .map_err(|error| faults::lock(attempted, &error))
     }
 
     /// The digests that must stay, as the names of their folders.

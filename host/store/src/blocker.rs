@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// A process that has a lock on a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blocker {
-    pid: i32,
-    command: String,
+    pub(crate) pid: i32,
+    pub(crate) command: String,
     stopped: bool,
 }
 

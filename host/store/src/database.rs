@@ -7,7 +7,7 @@
 
 use crate::directory::{DirectoryError, StateDirectory};
 use crate::faults;
-use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
+use crate::file_lock::{FileLock, LockFileMode, LockKind};
 use crate::patience;
 use crate::schema::{self, Found};
 use agente_engine::fault::{Fault, FaultKind};
@@ -321,24 +321,9 @@ async fn prepare(
     mode: LockFileMode,
 ) -> Result<(), OpenError> {
     let turn = async |kind| {
-        let attempted = "the store can't be opened";
-        let deadline = tokio::time::Instant::now() + patience::TURN;
-        let lock =
-            FileLock::take(&directory.locks().join("schema.lock"), mode, kind, Some(deadline))
-                .await;
-        let lock = lock.map_err(|error: FileLockError| {
-            OpenError::Unavailable(faults::lock(attempted, &error))
-        })?;
-        lock.ok_or_else(|| {
-            let message = format!(
-                "{attempted}: another process has been preparing it for {} s",
-                patience::TURN.as_secs()
-            );
-            OpenError::Unavailable(
-                Fault::new(FaultKind::TimedOut, message)
-                    .hint("type the same command again")
-                    .retryable(),
-            )
+        let file = directory.locks().join("schema.lock");
+        FileLock::take(&file, mode, kind, patience::TURN).await.map_err(|error| {
+            OpenError::Unavailable(faults::lock("the store can't be opened", &error))
         })
     };
     let looking = turn(LockKind::Shared).await?;

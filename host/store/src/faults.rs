@@ -89,7 +89,11 @@ fn locked(path: &Path, waited: Duration) -> (String, String) {
 
 /// Says why a lock could not be tried.
 pub(crate) fn lock(attempted: &str, error: &FileLockError) -> Fault {
-    let fault = Fault::new(FaultKind::Unavailable, format!("{attempted}: {error}"));
+    let kind = match error {
+        FileLockError::Busy { .. } => FaultKind::TimedOut,
+        _ => FaultKind::Unavailable,
+    };
+    let fault = Fault::new(kind, format!("{attempted}: {error}"));
     let fault = match std::error::Error::source(error) {
         Some(source) => fault.because(source),
         None => fault,
@@ -102,6 +106,12 @@ pub(crate) fn lock(attempted: &str, error: &FileLockError) -> Fault {
         FileLockError::Replaced { path } => {
             fault.hint(format!("find out what removes `{}`", path.display()))
         }
+        FileLockError::Busy { blocker: Some(blocker), .. } => {
+            fault.hint(blocker.hint()).retryable()
+        }
+        FileLockError::Busy { path, blocker: None, .. } => fault
+            .hint(format!("see who has it open with `fuser -v {}`", path.display()))
+            .retryable(),
         FileLockError::Io { path, .. } => {
             fault.hint(format!("check with `ls -l {}` that you may use it", path.display()))
         }

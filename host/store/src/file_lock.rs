@@ -5,6 +5,7 @@
 //! that two processes never hold locks on two files of one name. Symbolic links, pipes and the like
 //! are refused: lock files may lie in a folder where every user can write.
 
+use crate::blocker::{self, Blocker};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -32,6 +33,14 @@ pub(crate) enum FileLockError {
     /// It keeps being replaced.
     #[error("the lock file `{}` is replaced again and again", path.display())]
     Replaced { path: PathBuf },
+    /// Others have kept it for too long.
+    #[error("`{}` was locked for {} s{}", path.display(), waited.as_secs(), by(blocker.as_ref()))]
+    Busy {
+        path: PathBuf,
+        waited: Duration,
+        /// Who, where that can be seen.
+        blocker: Option<Blocker>,
+    },
     /// The system says no.
     #[error("the lock file `{}` can't be used", path.display())]
     Io {
@@ -39,6 +48,10 @@ pub(crate) enum FileLockError {
         #[source]
         source: io::Error,
     },
+}
+
+fn by(blocker: Option<&Blocker>) -> String {
+    blocker.map(|blocker| format!(" by {blocker}")).unwrap_or_default()
 }
 
 /// A lock that is held. Dropping it frees it.
@@ -95,21 +108,24 @@ impl FileLock {
         Err(FileLockError::Replaced { path: path.to_owned() })
     }
 
-    /// Takes the lock, waiting its turn until `deadline`; none once that has passed. Dropping the
-    /// call leaves nothing behind.
+    /// Takes the lock, waiting its turn for as long as `patience`. Dropping the call leaves nothing
+    /// behind.
     pub(crate) async fn take(
         path: &Path,
         mode: LockFileMode,
         kind: LockKind,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Self>, FileLockError> {
+        patience: Duration,
+    ) -> Result<Self, FileLockError> {
+        let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(lock) = Self::try_kind(path, mode, kind)? {
-                return Ok(Some(lock));
+                return Ok(lock);
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(None);
+            if begun.elapsed() >= patience {
+                let path = path.to_owned();
+                let blocker = blocker::of(std::slice::from_ref(&path));
+                return Err(FileLockError::Busy { path, waited: patience, blocker });
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -272,7 +288,7 @@ mod tests {
         let held = FileLock::try_take(&path, MODE).unwrap().unwrap();
         let waiting = tokio::spawn({
             let path = path.clone();
-            async move { FileLock::take(&path, MODE, LockKind::Exclusive, None).await }
+            async move { FileLock::take(&path, MODE, LockKind::Exclusive, Duration::from_mins(1)).await }
         });
         tokio::task::yield_now().await;
         waiting.abort();

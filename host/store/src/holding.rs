@@ -1,5 +1,6 @@
 //! Looking at who holds a lease. Changes nothing.
 
+use crate::blocker;
 use crate::clock;
 use crate::faults;
 use crate::file_lock::FileLock;
@@ -43,14 +44,27 @@ impl EmbeddedStore {
         let row = row.map_err(|error| {
             self.database.unreadable(&format!("the lease of {scope} can't be read"), &error)
         })?;
-        let Some((fence, holder, acquired, heartbeat, None, deployment)) = row else {
-            return Ok(None);
+        let seen = clock::now();
+        let Some((fence, holder, acquired, heartbeat, released, deployment)) = row else {
+            return Ok(if locked { self.nameless_holding(scope, seen) } else { None });
         };
         let holder: Holder = serde_json::from_str(&holder).map_err(|error| {
             faults::unreadable_row(&format!("the holder of the lease of {scope}"), &error)
         })?;
+        // A name beside a held lock that was given back, or that belongs to a dead process, is the
+        // last holder's: the new one has yet to write theirs.
+        let is_the_last = released.is_some() || process::state_of(&holder) == ProcessState::Gone;
+        if locked
+            && is_the_last
+            && let Some(new) = self.nameless_holding(scope, seen)
+        {
+            let deployment = deployment.map(DeploymentId);
+            return Ok(Some(Holding { fence: Fence(from_sql(fence)), deployment, ..new }));
+        }
+        if released.is_some() {
+            return Ok(None);
+        }
         let heartbeat = Timestamp(from_sql(heartbeat));
-        let seen = clock::now();
         Ok(Some(Holding {
             scope: scope.clone(),
             fence: Fence(from_sql(fence)),
@@ -61,6 +75,23 @@ impl EmbeddedStore {
             seen,
             holder,
         }))
+    }
+
+    /// Who has the lock of a lease, by the lock alone: it is taken before its owner's name is
+    /// written, and an owner may be stopped in between. None where that can't be seen.
+    fn nameless_holding(&self, scope: &Scope, seen: Timestamp) -> Option<Holding> {
+        let owner = blocker::of(&[self.lease_lock(scope)])?;
+        let holder = process::process_of(u32::try_from(owner.pid).ok()?, owner.command);
+        Some(Holding {
+            scope: scope.clone(),
+            fence: Fence(0),
+            acquired: seen,
+            heartbeat: seen,
+            deployment: None,
+            liveness: liveness(&holder, true, seen, seen),
+            seen,
+            holder,
+        })
     }
 }
 

@@ -14,3 +14,10 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(15);
 /// For the lease's row to be read again by its holder: shorter than [`SILENCE`], so that it stops
 /// believing before anybody else does.
 pub(crate) const UNCONFIRMED: Duration = Duration::from_secs(10);
+/// For another host to choose addresses: nobody takes longer than an engine or a plugin takes to
+/// answer.
+pub(crate) const RESERVATION: Duration = Duration::from_mins(1);
+/// For another host to copy an artifact, or to remove old ones.
+pub(crate) const ARTIFACTS: Duration = Duration::from_mins(5);
+/// For another service's turn at a target: longer than any change of it takes.
+pub(crate) const TARGET: Duration = Duration::from_mins(1);

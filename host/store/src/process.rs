@@ -3,6 +3,7 @@
 
 use agente_engine::ports::Holder;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::os::unix::fs::MetadataExt;
 
 /// What a holder's process does, as far as it can be seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,14 @@ pub fn this_process(user: impl Into<String>, command: impl Into<String>) -> Hold
         boot: this_boot(),
         pid_namespace: this_namespace(),
     }
+}
+
+/// Another process of this machine, of which only its number and what was typed are known.
+pub(crate) fn process_of(pid: u32, command: String) -> Holder {
+    let user = std::fs::metadata(format!("/proc/{pid}"))
+        .map_or_else(|_| "somebody".to_owned(), |folder| format!("uid {}", folder.uid()));
+    let started = look_at(pid).map(|(_, started)| started).unwrap_or_default();
+    Holder { pid, started, ..this_process(user, command) }
 }
 
 /// Whether a holder's locks on files are visible from here: the same kernel, up to now.

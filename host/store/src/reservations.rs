@@ -6,17 +6,13 @@
 
 use crate::faults;
 use crate::file_lock::{FileLock, LockKind};
+use crate::patience;
 use crate::store::EmbeddedStore;
-use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::fault::Fault;
 use agente_engine::journal::Event;
 use agente_engine::names::Scope;
 use agente_engine::ports::{History, Journal};
 use agente_engine::route::Backend;
-use std::time::Duration;
-use tokio::time::Instant;
-
-/// Nobody chooses for longer than the time that an engine or a plugin takes to answer.
-const LONGEST: Duration = Duration::from_mins(1);
 
 /// The turn to choose addresses. Dropping it passes it on.
 #[derive(Debug)]
@@ -33,26 +29,10 @@ impl EmbeddedStore {
     pub async fn reservation_turn(&self) -> Result<ReservationTurn, Fault> {
         let attempted = "addresses can't be reserved";
         let path = self.directory.locks().join("reservations.lock");
-        let lock = FileLock::take(
-            &path,
-            self.lock_mode(),
-            LockKind::Exclusive,
-            Some(Instant::now() + LONGEST),
-        )
-        .await;
-        let lock = lock
-            .map_err(|error| faults::lock(attempted, &error))?
-            .map(|lock| ReservationTurn { _lock: lock });
-        lock.ok_or_else(|| {
-            let message = format!(
-                "{attempted}: another deployment has been choosing its own for {} s",
-                LONGEST.as_secs()
-            );
-            Fault::new(FaultKind::TimedOut, message).hint(format!(
-                "see who has `{}` open: `fuser -v` names the process",
-                path.display()
-            ))
-        })
+        FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, patience::RESERVATION)
+            .await
+            .map(|lock| ReservationTurn { _lock: lock })
+            .map_err(|error| faults::lock(attempted, &error))
     }
 
     /// The backends in the plans of all open deployments but the scope's own.
@@ -74,6 +54,7 @@ impl EmbeddedStore {
 mod tests {
     use super::*;
     use crate::sample;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn one_at_a_time_chooses_addresses() {

@@ -7,6 +7,7 @@
 
 use crate::faults;
 use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
+use crate::patience;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
 use agente_engine::ports::{TargetLock, TargetLocks};
@@ -33,7 +34,7 @@ impl TargetLocks for EmbeddedStore {
             &self.directory.locks().join(&name),
             self.lock_mode(),
             LockKind::Exclusive,
-            None,
+            patience::TARGET,
         )
         .await
         .map_err(|error| faults::lock(&attempted, &error))?;
@@ -44,7 +45,7 @@ impl TargetLocks for EmbeddedStore {
 
 /// Takes the machine's lock; none where its folder can't be used by us.
 async fn take_of_machine(path: PathBuf) -> Result<Option<FileLock>, FileLockError> {
-    match FileLock::take(&path, MACHINE_MODE, LockKind::Exclusive, None).await {
+    match FileLock::take(&path, MACHINE_MODE, LockKind::Exclusive, patience::TARGET).await {
         Err(FileLockError::Io { source, .. })
             if matches!(
                 source.kind(),
@@ -53,7 +54,7 @@ async fn take_of_machine(path: PathBuf) -> Result<Option<FileLock>, FileLockErro
         {
             Ok(None)
         }
-        other => other,
+        other => other.map(Some),
     }
 }
 

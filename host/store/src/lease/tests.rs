@@ -235,6 +235,34 @@ async fn a_stopped_holder_keeps_the_lease_until_it_is_taken_over_which_kills_it(
     assert_eq!(other.heard(), None, "it is dead");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_was_stopped_before_it_wrote_its_name_is_known_by_its_lock_and_taken_over() {
+    if let Some(folder) = child_folder() {
+        let store = sample::store(&folder).await;
+        let path = store.lease_lock(&sample::scope("shop"));
+        let _held = FileLock::try_take(&path, store.lock_mode()).unwrap().unwrap();
+        println!("child: locked");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (store, scope) = (sample::store(folder.path()).await, sample::scope("shop"));
+    store.acquire(&scope, sample::holder(), None).await.unwrap().release().await.unwrap();
+    let mut other = Other::start(
+        "lease::tests::an_owner_that_was_stopped_before_it_wrote_its_name_is_known_by_its_lock_and_taken_over",
+        folder.path(),
+    );
+    assert_eq!(other.says(), "locked");
+    let holding = held(store.acquire(&scope, sample::holder(), None).await);
+    assert_eq!((holding.holder.pid, holding.liveness), (other.pid(), Liveness::Alive));
+    other.signal(rustix::process::Signal::STOP);
+    while store.holding(&scope).await.unwrap().unwrap().liveness != Liveness::Stopped {
+        tokio::task::yield_now().await;
+    }
+    store.take_over(&scope, sample::holder(), Duration::from_mins(1)).await.unwrap();
+    assert_eq!(other.heard(), None, "it is dead");
+}
+
 #[tokio::test]
 async fn a_holder_without_a_sign_of_life_is_silent_and_keeps_the_lease() {
     let folder = tempfile::tempdir().unwrap();
