@@ -214,7 +214,7 @@ impl EmbeddedStore {
     async fn lock_artifacts(&self) -> Result<FileLock, Fault> {
         let attempted = "the artifacts can't be locked";
         let path = self.directory.locks().join("artifacts.lock");
-        FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, patience::ARTIFACTS)
+        FileLock::take(&path, self.access(), LockKind::Exclusive, patience::ARTIFACTS)
             .await
             .map_err(|error| faults::lock(attempted, &error))
     }

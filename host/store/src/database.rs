@@ -5,9 +5,9 @@
 //! waiting. Each commit is synced to the disk before it counts (write-ahead log, `synchronous =
 //! FULL`).
 
-use crate::directory::{DirectoryError, StateDirectory};
+use crate::directory::{Access, DirectoryError, StateDirectory};
 use crate::faults;
-use crate::file_lock::{FileLock, LockFileMode, LockKind};
+use crate::file_lock::{FileLock, LockKind};
 use crate::patience;
 use crate::schema::{self, Found};
 use agente_engine::fault::{Fault, FaultKind};
@@ -109,7 +109,7 @@ impl Database {
             .busy_timeout(patience::BUSY)
             .foreign_keys(true)
             .pragma("trusted_schema", "OFF");
-        prepare(directory, &options, &path, LockFileMode { mode: access.file_mode() }).await?;
+        prepare(directory, &options, &path, access).await?;
 
         let pool = |count| {
             PoolOptions::<Sqlite>::new()
@@ -318,11 +318,11 @@ async fn prepare(
     directory: &StateDirectory,
     options: &SqliteConnectOptions,
     path: &Path,
-    mode: LockFileMode,
+    access: Access,
 ) -> Result<(), OpenError> {
     let turn = async |kind| {
         let file = directory.locks().join("schema.lock");
-        FileLock::take(&file, mode, kind, patience::TURN).await.map_err(|error| {
+        FileLock::take(&file, access, kind, patience::TURN).await.map_err(|error| {
             OpenError::Unavailable(faults::lock("the store can't be opened", &error))
         })
     };

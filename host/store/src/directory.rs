@@ -26,7 +26,8 @@ pub struct StateInputs {
     /// `$XDG_STATE_HOME`; ignored unless absolute, as its specification demands.
     pub xdg_state_home: Option<PathBuf>,
     pub home: Option<PathBuf>,
-    /// The folder for locks that all users of the machine share; where it can't be used, the state
+    /// The folder for locks that state directories of one machine share. A folder `agente-host` in
+    /// it is used instead where an administrator made one. Where there is neither, the state
     /// directory's own locks have to do.
     pub machine_locks: Option<PathBuf>,
 }
@@ -216,6 +217,15 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// For its user alone.
+    pub(crate) const PRIVATE: Self = Self { group: None };
+
+    /// For a group.
+    #[cfg(test)]
+    pub(crate) const fn of_group(group: u32) -> Self {
+        Self { group: Some(group) }
+    }
+
     /// The mode of a folder. A shared one hands its group down.
     fn folder_mode(self) -> u32 {
         if self.group.is_some() { 0o2770 } else { 0o700 }

@@ -106,6 +106,11 @@ pub(crate) fn lock(attempted: &str, error: &FileLockError) -> Fault {
         FileLockError::Replaced { path } => {
             fault.hint(format!("find out what removes `{}`", path.display()))
         }
+        FileLockError::NotOurs { .. } => fault.hint(
+            "whoever deploys to one target needs one group: keep the state in a folder of that \
+             group (`install -d -m 2770 -g <group> /var/lib/agente-host`), then remove the lock \
+             file",
+        ),
         FileLockError::Busy { blocker: Some(blocker), .. } => {
             fault.hint(blocker.hint()).retryable()
         }

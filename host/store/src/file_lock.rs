@@ -6,10 +6,11 @@
 //! are refused: lock files may lie in a folder where every user can write.
 
 use crate::blocker::{self, Blocker};
+use crate::directory::Access;
 use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +34,9 @@ pub(crate) enum FileLockError {
     /// It keeps being replaced.
     #[error("the lock file `{}` is replaced again and again", path.display())]
     Replaced { path: PathBuf },
+    /// It belongs to somebody who does not share it with us.
+    #[error("the lock file `{}` belongs to another user or group", path.display())]
+    NotOurs { path: PathBuf },
     /// Others have kept it for too long.
     #[error("`{}` was locked for {} s{}", path.display(), waited.as_secs(), by(blocker.as_ref()))]
     Busy {
@@ -70,26 +74,19 @@ pub(crate) enum LockKind {
     Exclusive,
 }
 
-/// How a missing lock file is made.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LockFileMode {
-    /// Given whatever the process's mask says.
-    pub(crate) mode: u32,
-}
-
 impl FileLock {
     /// Takes the lock for itself if nobody holds it.
-    pub(crate) fn try_take(path: &Path, mode: LockFileMode) -> Result<Option<Self>, FileLockError> {
-        Self::try_kind(path, mode, LockKind::Exclusive)
+    pub(crate) fn try_take(path: &Path, access: Access) -> Result<Option<Self>, FileLockError> {
+        Self::try_kind(path, access, LockKind::Exclusive)
     }
 
     fn try_kind(
         path: &Path,
-        mode: LockFileMode,
+        access: Access,
         kind: LockKind,
     ) -> Result<Option<Self>, FileLockError> {
         for _ in 0..OPEN_TRIES {
-            let file = open(path, mode)?;
+            let file = open(path, access)?;
             let tried = match kind {
                 LockKind::Shared => file.try_lock_shared(),
                 LockKind::Exclusive => file.try_lock(),
@@ -112,14 +109,14 @@ impl FileLock {
     /// behind.
     pub(crate) async fn take(
         path: &Path,
-        mode: LockFileMode,
+        access: Access,
         kind: LockKind,
         patience: Duration,
     ) -> Result<Self, FileLockError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            if let Some(lock) = Self::try_kind(path, mode, kind)? {
+            if let Some(lock) = Self::try_kind(path, access, kind)? {
                 return Ok(lock);
             }
             if begun.elapsed() >= patience {
@@ -154,7 +151,7 @@ impl FileLock {
 ///
 /// The two are apart because Linux refuses to open an existing file of another user in a sticky
 /// folder when the call could also have made it.
-fn open(path: &Path, mode: LockFileMode) -> Result<File, FileLockError> {
+fn open(path: &Path, access: Access) -> Result<File, FileLockError> {
     for _ in 0..OPEN_TRIES {
         let found =
             OpenOptions::new().read(true).write(true).custom_flags(guard_flags()).open(path);
@@ -170,11 +167,11 @@ fn open(path: &Path, mode: LockFileMode) -> Result<File, FileLockError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(refusal(path, source)),
         }
-        match OpenOptions::new().read(true).write(true).create_new(true).mode(mode.mode).open(path)
-        {
+        let mode = access.file_mode();
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path) {
             Ok(file) => {
-                let widened = file.set_permissions(Permissions::from_mode(mode.mode));
-                return widened
+                return access
+                    .hand_over(&file, mode)
                     .map(|()| file)
                     .map_err(|source| FileLockError::Io { path: path.to_owned(), source });
             }
@@ -223,7 +220,7 @@ fn is_still_at(file: &File, path: &Path) -> Result<bool, FileLockError> {
 mod tests {
     use super::*;
 
-    const MODE: LockFileMode = LockFileMode { mode: 0o666 };
+    const MODE: Access = Access::of_group(0);
 
     #[test]
     fn a_lock_excludes_a_second_one_until_it_is_dropped() {
@@ -238,7 +235,7 @@ mod tests {
         assert!(FileLock::try_take(&path, MODE).unwrap().is_some());
         assert_eq!(
             std::fs::metadata(&path).unwrap().mode() & 0o777,
-            0o666,
+            0o660,
             "the process's mask must not narrow it"
         );
     }

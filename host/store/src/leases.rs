@@ -108,7 +108,7 @@ impl Leases for EmbeddedStore {
 impl EmbeddedStore {
     /// Takes the lock of a lease if nobody holds it.
     fn try_lease_lock(&self, scope: &Scope) -> Result<Option<FileLock>, LeaseError> {
-        let tried = FileLock::try_take(&self.lease_lock(scope), self.lock_mode());
+        let tried = FileLock::try_take(&self.lease_lock(scope), self.access());
         tried.map_err(|error| {
             LeaseError::Unavailable(faults::lock(
                 &format!("the lease of {scope} can't be taken"),

@@ -29,7 +29,7 @@ impl EmbeddedStore {
     pub async fn reservation_turn(&self) -> Result<ReservationTurn, Fault> {
         let attempted = "addresses can't be reserved";
         let path = self.directory.locks().join("reservations.lock");
-        FileLock::take(&path, self.lock_mode(), LockKind::Exclusive, patience::RESERVATION)
+        FileLock::take(&path, self.access(), LockKind::Exclusive, patience::RESERVATION)
             .await
             .map(|lock| ReservationTurn { _lock: lock })
             .map_err(|error| faults::lock(attempted, &error))

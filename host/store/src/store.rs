@@ -2,7 +2,6 @@
 
 use crate::database::{Database, OpenError};
 use crate::directory::{Access, StateDirectory};
-use crate::file_lock::LockFileMode;
 use crate::unwritten::Unwritten;
 
 /// The embedded store. Cheap to clone; all clones share their connections.
@@ -43,10 +42,10 @@ impl EmbeddedStore {
         &self.directory
     }
 
-    /// How lock files in the store's own folder are made.
-    pub(crate) fn lock_mode(&self) -> LockFileMode {
+    /// Who may use the lock files that are made: whoever may use the store.
+    pub(crate) fn access(&self) -> Access {
         // Where the folder can't be looked at, taking the lock says so.
-        LockFileMode { mode: self.directory.access().map_or(0o600, Access::file_mode) }
+        self.directory.access().unwrap_or(Access::PRIVATE)
     }
 
     /// Waits for the writes that have begun and closes the file. Optional: a store that is just

@@ -5,8 +5,9 @@
 //! store's own, which all users of the store can open. Always in this order, so that nobody waits
 //! for nobody.
 
+use crate::directory::Access;
 use crate::faults;
-use crate::file_lock::{FileLock, FileLockError, LockFileMode, LockKind};
+use crate::file_lock::{FileLock, FileLockError, LockKind};
 use crate::patience;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
@@ -14,10 +15,10 @@ use agente_engine::ports::{TargetLock, TargetLocks};
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::Path;
 
-/// Any user of the machine may wait for a target.
-const MACHINE_MODE: LockFileMode = LockFileMode { mode: 0o666 };
+/// The folder within the machine's that an administrator may make for those who deploy.
+const OWN_FOLDER: &str = "agente-host";
 
 #[async_trait]
 impl TargetLocks for EmbeddedStore {
@@ -25,14 +26,14 @@ impl TargetLocks for EmbeddedStore {
         let attempted = format!("the target `{key}` can't be locked");
         let name = file_name(key);
         let of_machine = match self.directory.machine_locks() {
-            Some(folder) => take_of_machine(folder.join(&name))
+            Some(folder) => take_of_machine(folder, &name, self.access())
                 .await
                 .map_err(|error| faults::lock(&attempted, &error))?,
             None => None,
         };
         let of_store = FileLock::take(
             &self.directory.locks().join(&name),
-            self.lock_mode(),
+            self.access(),
             LockKind::Exclusive,
             patience::TARGET,
         )
@@ -43,9 +44,22 @@ impl TargetLocks for EmbeddedStore {
     }
 }
 
-/// Takes the machine's lock; none where its folder can't be used by us.
-async fn take_of_machine(path: PathBuf) -> Result<Option<FileLock>, FileLockError> {
-    match FileLock::take(&path, MACHINE_MODE, LockKind::Exclusive, patience::TARGET).await {
+/// Takes the machine's lock; none where its folder can't be used. What belongs to others is not
+/// passed over: they may be at the target right now.
+async fn take_of_machine(
+    folder: &Path,
+    name: &str,
+    access: Access,
+) -> Result<Option<FileLock>, FileLockError> {
+    let own = folder.join(OWN_FOLDER);
+    let is_for_us = own.is_dir();
+    let path = if is_for_us { own.join(name) } else { folder.join(name) };
+    match FileLock::take(&path, access, LockKind::Exclusive, patience::TARGET).await {
+        Err(FileLockError::Io { source, .. })
+            if source.kind() == ErrorKind::PermissionDenied && (is_for_us || path.exists()) =>
+        {
+            Err(FileLockError::NotOurs { path })
+        }
         Err(FileLockError::Io { source, .. })
             if matches!(
                 source.kind(),
@@ -69,6 +83,8 @@ mod tests {
     use super::*;
     use crate::other_process::{Other, child_folder};
     use crate::sample;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
@@ -92,6 +108,25 @@ mod tests {
         assert!(is_free(&second, "nginx:/opt/nginx").await);
         drop(held);
         assert!(is_free(&second, "nginx:/etc/nginx").await);
+    }
+
+    #[tokio::test]
+    async fn the_machines_lock_belongs_to_the_group_of_the_state_and_to_nobody_else() {
+        let (machine, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mode = |folder: &Path| {
+            let file = std::fs::metadata(folder.join(file_name("nginx"))).unwrap();
+            (file.mode() & 0o777, file.gid())
+        };
+        let private = sample::store_with_locks(state.path(), Some(machine.path())).await;
+        drop(private.lock_target("nginx").await.unwrap());
+        assert_eq!(mode(machine.path()).0, 0o600);
+
+        let own = machine.path().join(OWN_FOLDER);
+        std::fs::create_dir(&own).unwrap();
+        std::fs::set_permissions(state.path(), Permissions::from_mode(0o2770)).unwrap();
+        drop(private.lock_target("nginx").await.unwrap());
+        let gid = std::fs::metadata(state.path()).unwrap().gid();
+        assert_eq!(mode(&own), (0o660, gid));
     }
 
     #[tokio::test]

@@ -240,7 +240,7 @@ async fn an_owner_that_was_stopped_before_it_wrote_its_name_is_known_by_its_lock
     if let Some(folder) = child_folder() {
         let store = sample::store(&folder).await;
         let path = store.lease_lock(&sample::scope("shop"));
-        let _held = FileLock::try_take(&path, store.lock_mode()).unwrap().unwrap();
+        let _held = FileLock::try_take(&path, store.access()).unwrap().unwrap();
         println!("child: locked");
         std::io::stdin().read_line(&mut String::new()).unwrap();
         return;
@@ -326,8 +326,7 @@ async fn a_lock_without_a_name_is_reported_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let store = sample::store(folder.path()).await;
     let scope = sample::scope("shop");
-    let _stranger =
-        FileLock::try_take(&store.lease_lock(&scope), store.lock_mode()).unwrap().unwrap();
+    let _stranger = FileLock::try_take(&store.lease_lock(&scope), store.access()).unwrap().unwrap();
     let error = store.acquire(&scope, sample::holder(), None).await.unwrap_err();
     assert!(Fault::from(error).hint.unwrap().contains("fuser"));
 }
