@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Interval;
 
-use crate::server::InFlight;
+use crate::shared::InFlight;
 
 /// A body, and the mark that its request is still being answered: dropped with the body's last
 /// byte.

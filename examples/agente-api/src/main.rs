@@ -9,6 +9,7 @@ mod metrics;
 mod options;
 mod routes;
 mod server;
+mod shared;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use behaviour::Behaviour;
 use metrics::Metrics;
 use options::Options;
-use server::Shared;
+use shared::Shared;
 
 /// What `--crash-after` ends with: the code of a Rust program that panicked.
 const CRASH_CODE: i32 = 101;

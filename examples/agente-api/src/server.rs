@@ -19,9 +19,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-use crate::behaviour::Behaviour;
-use crate::metrics::Metrics;
 use crate::routes;
+use crate::shared::{InFlight, Shared};
 
 /// How long a connection that has sent nothing yet may still do so after SIGTERM.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
@@ -30,35 +29,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How many connections may wait to be taken. The usual 128 are there within half a second of a
 /// busy machine, and whoever comes then waits for a second.
 const BACKLOG: u32 = 1024;
-
-/// What all connections share.
-pub(crate) struct Shared {
-    pub(crate) behaviour: Behaviour,
-    pub(crate) metrics: Metrics,
-    pub(crate) keep_alive: Duration,
-}
-
-/// Marks one request as being answered, for the metrics and for its connection, until it is
-/// dropped.
-pub(crate) struct InFlight {
-    shared: Arc<Shared>,
-    connection: Arc<AtomicUsize>,
-}
-
-impl InFlight {
-    fn new(shared: &Arc<Shared>, connection: &Arc<AtomicUsize>) -> Self {
-        shared.metrics.begin();
-        connection.fetch_add(1, Ordering::Relaxed);
-        Self { shared: Arc::clone(shared), connection: Arc::clone(connection) }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.shared.metrics.end();
-        self.connection.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Serves until `stop` ends, then lets what is in flight end within `grace`. Says how many
 /// connections had to be cut.
@@ -75,7 +45,9 @@ pub(crate) async fn serve(
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&shared), stopped.clone()))),
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&shared), stopped.clone()));
+                }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}

@@ -7,7 +7,8 @@
 use crate::config::Config;
 use crate::expectation::{milliseconds, quoted, unmet};
 use crate::spec::Spec;
-use crate::target::{Target, targets};
+use crate::target::Target;
+use crate::whom::targets;
 use agente_plugin_sdk::health::Outcome;
 use agente_plugin_sdk::http::{HttpError, Request, Response, over};
 use agente_plugin_sdk::{Code, Failure, Host, Subject, Verdict};

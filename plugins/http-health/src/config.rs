@@ -1,6 +1,6 @@
 //! The plugin's section of the manifest: what every request carries.
 
-use crate::spec::{is_header_name, is_header_value};
+use crate::grammar::{is_header_name, is_header_value};
 use agente_plugin_sdk::host::Secret;
 use agente_plugin_sdk::schemars::{self, JsonSchema};
 use agente_plugin_sdk::{Failure, Host, Problem};

@@ -8,8 +8,11 @@
 pub mod check;
 pub mod config;
 pub mod expectation;
+pub mod grammar;
 pub mod spec;
+pub mod status;
 pub mod target;
+pub mod whom;
 
 use crate::config::Config;
 use crate::spec::{Spec, SpecTable};

@@ -3,14 +3,14 @@
 //! [`SpecTable`] is the wire form and has the right shape; a [`Spec`] that exists is valid. What is
 //! wrong with the values is told all at once, each with its place.
 
+use crate::grammar::{is_header_name, is_host, is_path, type_name};
+use crate::status::{self, StatusForm, Statuses};
 use crate::target::parse_url;
 use agente_plugin_sdk::schemars::{self, JsonSchema};
 use agente_plugin_sdk::{Problem, config};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What one check asks, and what must be answered.
@@ -50,31 +50,10 @@ pub struct SpecTable {
     /// The response header that must hold the number of the release that is asked about.
     #[serde(default)]
     pub release_header: Option<String>,
-    /// What is asked instead of the backends: something else that the service needs. `http://` or `https://`, with its path.
+    /// What is asked instead of the backends: something else that the service needs. `http://` or
+    /// `https://`, with its path.
     #[serde(default)]
     pub url: Option<String>,
-}
-
-/// The shape of `status`, for the schema.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(
-    dead_code,
-    reason = "only its schema is used; messages of an untagged enum would name no cause"
-)]
-enum StatusForm {
-    One(u16),
-    Range(String),
-    Several(Vec<OneStatusForm>),
-}
-
-/// One entry of a list in `status`, for the schema.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum OneStatusForm {
-    One(u16),
-    Range(String),
 }
 
 /// The shape of an expected header, for the schema.
@@ -132,40 +111,6 @@ impl Method {
     }
 }
 
-/// A set of statuses; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statuses(Vec<RangeInclusive<u16>>);
-
-impl Statuses {
-    /// Whether a status is in the set.
-    pub fn contains(&self, status: u16) -> bool {
-        self.0.iter().any(|range| range.contains(&status))
-    }
-}
-
-impl Default for Statuses {
-    fn default() -> Self {
-        Self(vec![200..=299])
-    }
-}
-
-impl fmt::Display for Statuses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: Vec<String> = self
-            .0
-            .iter()
-            .map(|range| {
-                if range.start() == range.end() {
-                    range.start().to_string()
-                } else {
-                    format!("{} to {}", range.start(), range.end())
-                }
-            })
-            .collect();
-        f.write_str(&shown.join(" or "))
-    }
-}
-
 /// What one response header must say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderExpectation {
@@ -210,7 +155,7 @@ impl Spec {
                 &mut problems,
             ),
             method: table.method,
-            status: read_status(table.status.as_ref(), &mut problems),
+            status: status::read(table.status.as_ref(), &mut problems),
             headers: read_headers(&table.headers, &mut problems),
             json: read_json(&table.json, &mut problems),
             body_contains: checked(
@@ -299,89 +244,6 @@ fn read_duration(text: Option<&str>, place: &str, problems: &mut Vec<Problem>) -
     config::duration(text, place).map_err(|problem| problems.push(problem)).ok()
 }
 
-/// The name of a value's type, as people call it.
-pub fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a table",
-    }
-}
-
-/// Whether a text can be the name of a header (RFC 9110, 5.6.2).
-pub fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-/// Whether a text can be the value of a header.
-pub fn is_header_value(value: &str) -> bool {
-    value.chars().all(|c| !c.is_control() || c == '\t') && value.trim() == value
-}
-
-/// Whether a text can be path and query of a request.
-pub fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-}
-
-fn is_host(host: &str) -> bool {
-    !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
-}
-
-fn read_status(value: Option<&Value>, problems: &mut Vec<Problem>) -> Statuses {
-    let read = match value {
-        None => return Statuses::default(),
-        Some(Value::Array(list)) if list.is_empty() => {
-            Err("the list is empty; no status would be good".to_owned())
-        }
-        Some(Value::Array(list)) => list.iter().map(status_range).collect(),
-        Some(single) => status_range(single).map(|range| vec![range]),
-    };
-    match read {
-        Ok(ranges) => Statuses(ranges),
-        Err(message) => {
-            problems.push(Problem::new("status", message));
-            Statuses::default()
-        }
-    }
-}
-
-/// One status, or a range of them as a text.
-fn status_range(value: &Value) -> Result<RangeInclusive<u16>, String> {
-    let what = "a status from 100 to 599, a range such as \"200-299\", or a list of those";
-    let read = match value {
-        Value::Number(number) => number
-            .as_u64()
-            .and_then(|status| u16::try_from(status).ok())
-            .map(|status| status..=status),
-        Value::String(text) => match text.split_once('-') {
-            Some((first, last)) => first
-                .trim()
-                .parse()
-                .ok()
-                .zip(last.trim().parse().ok())
-                .map(|(first, last): (u16, u16)| first..=last),
-            None => text.trim().parse().ok().map(|status: u16| status..=status),
-        },
-        other => return Err(format!("must be {what}, not {}", type_name(other))),
-    };
-    match read {
-        Some(range) if range.start() > range.end() => Err(format!(
-            "the range {value} is reversed; write \"{}-{}\"",
-            range.end(),
-            range.start()
-        )),
-        Some(range) if *range.start() >= 100 && *range.end() <= 599 => Ok(range),
-        _ => Err(format!("{value} is not {what}")),
-    }
-}
-
 fn read_headers(
     table: &BTreeMap<String, Value>,
     problems: &mut Vec<Problem>,
@@ -453,40 +315,6 @@ mod tests {
         let spec = read("{}").unwrap();
         assert_eq!((spec.path, spec.method, spec.max_latency), (None, Method::Get, None));
         assert!(spec.status.contains(204) && !spec.status.contains(302));
-    }
-
-    #[test]
-    fn statuses_are_one_a_list_or_a_range() {
-        let cases = [
-            ("200", "200"),
-            ("[200, 204]", "200 or 204"),
-            (r#""200-299""#, "200 to 299"),
-            (r#"["200-299", 404]"#, "200 to 299 or 404"),
-            (r#""401""#, "401"),
-        ];
-        for (given, shown) in cases {
-            assert_eq!(
-                read(&format!(r#"{{"status": {given}}}"#)).unwrap().status.to_string(),
-                shown
-            );
-        }
-        for bad in [
-            "99",
-            "600",
-            "[]",
-            r#""299-200""#,
-            r#""ok""#,
-            "true",
-            r#""200-""#,
-            "2.5",
-            "[200, null]",
-        ] {
-            assert_eq!(
-                problems(&format!(r#"{{"status": {bad}}}"#)).first().map(|p| p.0.as_str()),
-                Some("status"),
-                "{bad} was taken"
-            );
-        }
     }
 
     #[test]

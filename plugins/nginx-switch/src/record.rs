@@ -150,8 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_began_after_they_were_taken_and_is_leaving_when_the_change_settles_is_waited_for()
-     {
+    fn a_late_worker_that_leaves_while_the_change_settles_is_waited_for() {
         let worker = |pid: u32, title: &str| Process {
             title: format!("nginx: worker process{title}"),
             ..process(pid)

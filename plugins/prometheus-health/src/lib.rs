@@ -12,13 +12,14 @@ pub mod config;
 pub mod missing;
 pub mod placeholder;
 pub mod promql;
+pub mod query;
 pub mod source;
-pub mod table;
 
 use crate::api::Api;
+use crate::check::CheckTable;
 use crate::config::Config;
 use crate::placeholder::Values;
-use crate::table::{CheckTable, QueryTable, Question};
+use crate::query::{QueryTable, Question};
 use agente_plugin_sdk::{
     Description, Failure, HealthCheck, Host, MetricSource, Plugin, Problem, Reading, Subject,
     Verdict, Wanted, Window,

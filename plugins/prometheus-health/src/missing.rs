@@ -3,7 +3,7 @@
 
 use crate::api::Api;
 use crate::placeholder::Values;
-use crate::table::Question;
+use crate::query::Question;
 use agente_plugin_sdk::{Code, Failure, Host};
 
 /// The names of metrics in a question that the server has never seen. The server judges the

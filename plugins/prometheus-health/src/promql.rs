@@ -127,7 +127,12 @@ pub fn read(text: &str) -> Result<Expression, SyntaxError> {
         return Err(parser.unexpected(token, "an operator or the end"));
     }
     let mut found = parser.found;
-    found.plain = matches!(found.selectors.as_slice(), [one] if !one.modified && one.range.start == tokens.first().map_or(0, |token| token.start) && one.range.end == tokens.last().map_or(0, |token| token.end));
+    let whole =
+        tokens.first().map_or(0, |token| token.start)..tokens.last().map_or(0, |token| token.end);
+    found.plain = match found.selectors.as_slice() {
+        [one] => !one.modified && one.range == whole,
+        _ => false,
+    };
     found.holes.sort_by_key(|hole| hole.range.start);
     Ok(found)
 }

@@ -4,7 +4,7 @@
 use crate::api::{Answer, Api, Data, Label, Point, Sampled};
 use crate::placeholder::{Values, duration};
 use crate::promql::Selector;
-use crate::table::Question;
+use crate::query::Question;
 use agente_plugin_sdk::host::Level;
 use agente_plugin_sdk::{Failure, Host, Reading, Series, Wanted, Window};
 use std::time::Duration;

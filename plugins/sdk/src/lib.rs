@@ -69,7 +69,9 @@ macro_rules! export_traffic_switcher {
         type AgentePlugin = $crate::component::Meta<$plugin>;
         $crate::bindings::meta::export_meta!(AgentePlugin with_types_in $crate::bindings::meta);
         type AgenteTrafficSwitcher = $crate::component::Traffic<$plugin>;
-        $crate::bindings::traffic::export_traffic!(AgenteTrafficSwitcher with_types_in $crate::bindings::traffic);
+        $crate::bindings::traffic::export_traffic!(
+            AgenteTrafficSwitcher with_types_in $crate::bindings::traffic
+        );
     };
 }
 
@@ -82,7 +84,9 @@ macro_rules! export_health_check {
         type AgentePlugin = $crate::component::Meta<$plugin>;
         $crate::bindings::meta::export_meta!(AgentePlugin with_types_in $crate::bindings::meta);
         type AgenteHealthCheck = $crate::component::Health<$plugin>;
-        $crate::bindings::health::export_health!(AgenteHealthCheck with_types_in $crate::bindings::health);
+        $crate::bindings::health::export_health!(
+            AgenteHealthCheck with_types_in $crate::bindings::health
+        );
     };
 }
 
@@ -94,6 +98,8 @@ macro_rules! export_metric_source {
     ($plugin:ty) => {
         $crate::export_health_check!($plugin);
         type AgenteMetricSource = $crate::component::Metrics<$plugin>;
-        $crate::bindings::metrics::export_metrics!(AgenteMetricSource with_types_in $crate::bindings::metrics);
+        $crate::bindings::metrics::export_metrics!(
+            AgenteMetricSource with_types_in $crate::bindings::metrics
+        );
     };
 }

@@ -7,8 +7,9 @@ use agente_plugin_sdk::{
     Backend, Code, Failure, HealthCheck, MetricSource, Reading, Subject, Verdict, Wanted, Window,
 };
 use prometheus_health::PrometheusHealth;
+use prometheus_health::check::CheckTable;
 use prometheus_health::config::Config;
-use prometheus_health::table::{CheckTable, QueryTable};
+use prometheus_health::query::QueryTable;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

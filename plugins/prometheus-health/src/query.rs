@@ -1,21 +1,13 @@
-//! The tables of checks and queries in the manifest, and the expressions they stand for.
+//! The table of a query in the manifest, and the expression it stands for.
 
 use crate::promql::{self, Expression};
 use agente_plugin_sdk::schemars::{self, JsonSchema};
-use agente_plugin_sdk::{Problem, Wanted, config};
+use agente_plugin_sdk::{Problem, Wanted};
 use serde::Deserialize;
-use std::time::Duration;
 
 /// The longest expression: encoded, and with a placeholder's values in it, it must fit into the URL
 /// of a request.
 pub const MAX_EXPRESSION_BYTES: usize = 2048;
-
-/// How far back a check's `{{window}}` reaches where the check doesn't say it.
-const WINDOW: Duration = Duration::from_mins(2);
-
-/// How old the newest sample may be where the check doesn't say it: two scrapes at the slowest
-/// interval that is common.
-const MAX_AGE: Duration = Duration::from_mins(2);
 
 /// What a query asks for: an expression in `query`, or one that a `template` makes.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -48,50 +40,6 @@ pub struct QueryTable {
     /// For `saturation`: the metric that holds the capacity; the value is then a share of it.
     #[serde(default)]
     pub of: Option<String>,
-}
-
-/// What one check asks, and what the answer must be.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "The table of a check by prometheus-health")]
-pub struct CheckTable {
-    /// A PromQL expression that gives one number, as in a query.
-    #[serde(default)]
-    pub query: Option<String>,
-    /// An expression that the plugin writes, as in a query.
-    #[serde(default)]
-    pub template: Option<Template>,
-    /// As in a query.
-    #[serde(default)]
-    pub metric: Option<String>,
-    /// As in a query.
-    #[serde(default)]
-    pub status_label: Option<String>,
-    /// As in a query.
-    #[serde(default)]
-    pub pattern: Option<String>,
-    /// As in a query.
-    #[serde(default)]
-    pub selector: Option<String>,
-    /// As in a query.
-    #[serde(default)]
-    pub quantile: Option<f64>,
-    /// As in a query.
-    #[serde(default)]
-    pub of: Option<String>,
-    /// The highest value that is healthy.
-    #[serde(default)]
-    pub max: Option<f64>,
-    /// The lowest value that is healthy.
-    #[serde(default)]
-    pub min: Option<f64>,
-    /// What `{{window}}` stands for: `"90s"`, `"5m"`; at least four scrape intervals. Default:
-    /// `"2m"`.
-    #[serde(default)]
-    pub window: Option<String>,
-    /// How old the newest sample of each metric may be. Default: `"2m"`.
-    #[serde(default)]
-    pub max_age: Option<String>,
 }
 
 /// Expressions that the plugin writes.
@@ -137,21 +85,6 @@ pub struct Question {
     pub text: String,
     /// What is in it.
     pub expression: Expression,
-}
-
-/// A valid check.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Check {
-    /// What it asks.
-    pub question: Question,
-    /// The highest value that is healthy.
-    pub max: Option<f64>,
-    /// The lowest value that is healthy.
-    pub min: Option<f64>,
-    /// How far back it looks.
-    pub window: Duration,
-    /// How old the newest sample may be.
-    pub max_age: Duration,
 }
 
 impl QueryTable {
@@ -330,84 +263,6 @@ impl QueryTable {
     }
 }
 
-impl CheckTable {
-    fn query(&self) -> QueryTable {
-        QueryTable {
-            query: self.query.clone(),
-            template: self.template,
-            metric: self.metric.clone(),
-            status_label: self.status_label.clone(),
-            pattern: self.pattern.clone(),
-            selector: self.selector.clone(),
-            quantile: self.quantile,
-            of: self.of.clone(),
-        }
-    }
-
-    /// Reads the table.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong with its values, each with its place.
-    pub fn check(&self) -> Result<Check, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let question = self.query().question(Wanted::Value).unwrap_or_else(|found| {
-            problems.extend(found);
-            Question { text: String::new(), expression: Expression::default() }
-        });
-        if self.max.is_none() && self.min.is_none() {
-            problems.push(Problem::new(
-                "max",
-                "there must be a `max` or a `min` that the value is held against",
-            ));
-        }
-        for (place, limit) in [("max", self.max), ("min", self.min)] {
-            if limit.is_some_and(|limit| !limit.is_finite()) {
-                problems.push(Problem::new(place, "must be a finite number"));
-            }
-        }
-        if let (Some(min), Some(max)) = (self.min, self.max)
-            && min > max
-        {
-            problems.push(Problem::new("min", format!("{min} is above `max`, which is {max}")));
-        }
-        let window = read_duration("window", self.window.as_deref(), WINDOW, &mut problems);
-        let max_age = read_duration("max_age", self.max_age.as_deref(), MAX_AGE, &mut problems);
-        if problems.is_empty() {
-            Ok(Check { question, max: self.max, min: self.min, window, max_age })
-        } else {
-            Err(problems)
-        }
-    }
-}
-
-fn read_duration(
-    place: &str,
-    text: Option<&str>,
-    default: Duration,
-    problems: &mut Vec<Problem>,
-) -> Duration {
-    let Some(text) = text else { return default };
-    match config::duration(text, place) {
-        Ok(duration)
-            if duration >= Duration::from_secs(1) && duration <= Duration::from_hours(24) =>
-        {
-            duration
-        }
-        Ok(_) => {
-            problems.push(Problem::new(
-                place,
-                format!("`{text}` is not between 1 second and 24 hours"),
-            ));
-            default
-        }
-        Err(problem) => {
-            problems.push(problem);
-            default
-        }
-    }
-}
-
 fn is_name(name: &str, colons: bool) -> bool {
     name.bytes().enumerate().all(|(index, byte)| {
         byte.is_ascii_alphabetic()
@@ -546,27 +401,5 @@ mod tests {
                 .iter()
                 .all(|told| told.contains("recording rule"))
         );
-    }
-
-    #[test]
-    fn a_check_is_held_against_a_limit() {
-        let problems = |json: &str| {
-            let table: CheckTable = serde_json::from_str(json).unwrap();
-            table
-                .check()
-                .err()
-                .unwrap_or_default()
-                .into_iter()
-                .map(|problem| problem.path)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(problems(r#"{"query": "up", "min": 1}"#), [""; 0]);
-        assert_eq!(problems(r#"{"query": "up"}"#), ["max"]);
-        assert_eq!(problems(r#"{"query": "up", "min": 2, "max": 1}"#), ["min"]);
-        assert_eq!(
-            problems(r#"{"query": "up", "min": 1, "window": "soon", "max_age": "1ms"}"#),
-            ["window", "max_age"]
-        );
-        assert_eq!(problems(r#"{"query": "up("}"#), ["query", "max"]);
     }
 }
