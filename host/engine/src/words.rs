@@ -7,20 +7,7 @@ use crate::tally::Tally;
 use crate::verdict::VerdictKind;
 use std::time::Duration;
 
-/// A duration: `1.5 s`, `250 ms`, `2 min 30 s`.
-pub fn span(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        0..1000 => format!("{millis} ms"),
-        1000..60_000 if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
-        1000..60_000 => format!("{:.1} s", duration.as_secs_f64()),
-        60_000..3_600_000 => {
-            format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000).replace(" 0 s", "")
-        }
-        _ => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000)
-            .replace(" 0 min", ""),
-    }
-}
+pub use agente_units::for_people as span;
 
 /// How long something still takes, in steps so coarse that who watches is told again only when that
 /// says something new.
