@@ -9,7 +9,7 @@ use crate::adapters::{ManifestSecrets, PluginLines};
 use crate::error::CliError;
 use crate::store::scratch_store;
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
-use agente_manifest::{Manifest, ManifestError, Problem};
+use agente_manifest::{Manifest, ManifestError, Mistake};
 use agente_runtimes::commands::HostCommands;
 use agente_store::EmbeddedStore;
 use agente_wasm::{
@@ -165,7 +165,7 @@ pub(crate) async fn load_all(
             checkers.insert(plugin.clone(), checker);
         }
     }
-    let mut problems: Vec<Problem> = Vec::new();
+    let mut mistakes: Vec<Mistake> = Vec::new();
     for check in &manifest.policy.checks {
         let Some(checker) = checkers
             .get(&check.plugin)
@@ -174,7 +174,7 @@ pub(crate) async fn load_all(
             continue;
         };
         for problem in checker.check_spec(&check.spec).await? {
-            problems.push(manifest.check_problem(&check.name, &problem.path, &problem.message));
+            mistakes.push(manifest.check_mistake(&check.name, &problem.path, &problem.message));
         }
     }
     for asked in manifest.queries() {
@@ -182,15 +182,15 @@ pub(crate) async fn load_all(
         match plugin.metrics(OperationContext::default()) {
             Ok(source) => {
                 let found = source.check_query(&asked.query.spec, asked.wanted).await?;
-                problems.extend(found.iter().map(|problem| {
-                    manifest.query_problem(&asked, &problem.path, &problem.message)
+                mistakes.extend(found.iter().map(|problem| {
+                    manifest.query_mistake(&asked, &problem.path, &problem.message)
                 }));
             }
-            Err(fault) => problems.push(manifest.query_problem(&asked, "", &fault.message)),
+            Err(fault) => mistakes.push(manifest.query_mistake(&asked, "", &fault.message)),
         }
     }
-    if !problems.is_empty() {
-        return Err(manifest_error(&ManifestError { problems }));
+    if !mistakes.is_empty() {
+        return Err(manifest_error(&ManifestError { mistakes }));
     }
     match switcher.filter(|_| ungranted.is_empty()) {
         Some(switcher) => Ok(Loaded { switcher, checkers }),

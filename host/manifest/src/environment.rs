@@ -5,7 +5,7 @@
 //! (`strategy.kind`) leaves the keys of the kind below it behind.
 
 use crate::forms::parse_ports;
-use crate::problem::{Complaint, Findings};
+use crate::mistake::{Complaint, Findings};
 use crate::schema::{alternatives, inner, kinds_of, resolved};
 use crate::source::Stretch;
 use crate::spelling::{listed, nearest};

@@ -1,6 +1,6 @@
 //! Looks at the files that a manifest names. Reads, never writes.
 
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -20,11 +20,11 @@ pub(crate) fn is_file(
         let shown = path.display();
         match error.kind() {
             ErrorKind::NotFound => Complaint::new(
-                format!("{what} `{written}` is not there (looked for `{shown}`)"),
+                format!("{what} `{written}` does not exist (looked for `{shown}`)"),
                 when_absent,
             ),
             ErrorKind::NotADirectory => Complaint::new(
-                format!("{what} `{written}` is not there: a part of `{shown}` is not a folder"),
+                format!("{what} `{written}` does not exist: a part of `{shown}` is not a folder"),
                 when_absent,
             ),
             ErrorKind::PermissionDenied => Complaint::new(

@@ -4,7 +4,7 @@
 //! Each form has one parser, which the check of a manifest's shape and the conversion into the wire
 //! types share, and a name, which the schema carries as `x-form`.
 
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use agente_engine::policy::KeepPrevious;
 use agente_engine::release::PortRange;
 use agente_units::{Misread, Share, Size, Span};

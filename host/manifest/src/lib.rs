@@ -4,7 +4,7 @@
 //! of the wire types (`raw`, `schema`, `shape`) → environment merged (`environment`) → nothing
 //! lacking (`missing`) → meaning judged and turned into domain types (`judge`) → [`Manifest`].
 //!
-//! Invariants: every problem of a manifest is reported at once, each with its line and what to
+//! Invariants: every mistake of a manifest is reported at once, each with its line and what to
 //! change; no input upsets the loader; nothing but the files that the manifest names is touched,
 //! and those are only looked at; the JSON Schema, the reference and what is accepted come from one
 //! set of types.
@@ -15,7 +15,7 @@ mod forms;
 mod judge;
 mod manifest;
 mod missing;
-mod problem;
+mod mistake;
 mod raw;
 mod reference;
 mod schema;
@@ -29,7 +29,7 @@ mod tree;
 mod written;
 
 pub use manifest::{AnalysisQuery, Manifest};
-pub use problem::{ManifestError, Problem};
+pub use mistake::{ManifestError, Mistake};
 pub use reference::reference;
 pub use schema::schema;
 pub use sections::{

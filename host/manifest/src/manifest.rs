@@ -2,7 +2,7 @@
 //! from.
 
 use crate::judge::{self, CheckPlaces, Judge};
-use crate::problem::{Complaint, Findings, ManifestError, Problem, located};
+use crate::mistake::{Complaint, Findings, ManifestError, Mistake, located};
 use crate::raw::RawManifest;
 use crate::sections::{ArtifactSource, MetricsSection, Overrides, PluginSection, SecretSource};
 use crate::shape::TakenOut;
@@ -151,17 +151,17 @@ impl Manifest {
     }
 
     /// Gives what a plugin says about its configuration its place in this file.
-    pub fn plugin_problem(&self, plugin: &PluginName, dotted: &str, message: &str) -> Problem {
+    pub fn plugin_mistake(&self, plugin: &PluginName, dotted: &str, message: &str) -> Mistake {
         let at = self.config_path(plugin, dotted).unwrap_or_else(|| KeyPath::of("switch.plugin"));
         let key =
             join(&KeyPath::of("plugins").key(plugin.as_str()).key("config").to_string(), dotted);
         let fix =
             format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
-        self.problem(&at, key, Complaint::new(format!("{plugin}: {message}"), fix))
+        self.mistake(&at, key, Complaint::new(format!("{plugin}: {message}"), fix))
     }
 
     /// Gives what a plugin says about a check's `spec` its place in this file.
-    pub fn check_problem(&self, check: &str, dotted: &str, message: &str) -> Problem {
+    pub fn check_mistake(&self, check: &str, dotted: &str, message: &str) -> Mistake {
         let base = self.check_places.get(check).cloned().unwrap_or_else(|| KeyPath::of("checks"));
         let at = base.resolve(&self.document, dotted);
         let plugin = self
@@ -172,7 +172,7 @@ impl Manifest {
             .map_or("its plugin", |policy| policy.plugin.as_str());
         let fix =
             format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
-        self.problem(
+        self.mistake(
             &at,
             join(&base.to_string(), dotted),
             Complaint::new(format!("check `{check}`: {message}"), fix),
@@ -206,7 +206,7 @@ impl Manifest {
 
     /// Gives what a plugin says about a query its place in this file; an empty `dotted` means the
     /// query as a whole.
-    pub fn query_problem(&self, query: &AnalysisQuery<'_>, dotted: &str, message: &str) -> Problem {
+    pub fn query_mistake(&self, query: &AnalysisQuery<'_>, dotted: &str, message: &str) -> Mistake {
         // A text is short for a table, so what is within has no place of its own.
         let dotted = if self.document.at(&query.path).is_some_and(|node| node.text().is_some()) {
             ""
@@ -218,14 +218,14 @@ impl Manifest {
         let fix =
             format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
         let message = format!("check `{}`, `{}`: {message}", query.check, query.key);
-        self.problem(&at, join(&query.path.to_string(), dotted), Complaint::new(message, fix))
+        self.mistake(&at, join(&query.path.to_string(), dotted), Complaint::new(message, fix))
     }
 
     /// Gives something that is wrong with the value of a key of the manifest
     /// (`runtime.process.ports`) its place in this file.
-    pub fn problem_at(&self, dotted: &str, message: &str, fix: &str) -> Problem {
+    pub fn mistake_at(&self, dotted: &str, message: &str, fix: &str) -> Mistake {
         let at = KeyPath::root().resolve(&self.document, dotted);
-        self.problem(&at, dotted.to_owned(), Complaint::new(message, fix))
+        self.mistake(&at, dotted.to_owned(), Complaint::new(message, fix))
     }
 
     /// The place of a key of the manifest, or of the nearest table above it.
@@ -248,16 +248,16 @@ impl Manifest {
         self.source.position(self.document.place_of(at).start)
     }
 
-    fn problem(&self, at: &KeyPath, key: String, complaint: Complaint) -> Problem {
+    fn mistake(&self, at: &KeyPath, key: String, complaint: Complaint) -> Mistake {
         located(&self.path, &self.source, &self.document.place_of(at), key, complaint)
     }
 }
 
-impl From<Vec<Problem>> for ManifestError {
-    /// Gathers problems found after loading, sorted by place. The caller has at least one.
-    fn from(mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|a, b| (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column)));
-        Self { problems }
+impl From<Vec<Mistake>> for ManifestError {
+    /// Gathers mistakes found after loading, sorted by place. The caller has at least one.
+    fn from(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by(|a, b| (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column)));
+        Self { mistakes }
     }
 }
 
@@ -371,7 +371,7 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ManifestError {
     let complaint =
         Complaint::new("this is not UTF-8, which TOML has to be", "save the file as UTF-8");
     // Up to the first bad byte the lossy text has the same bytes.
-    let problem =
+    let mistake =
         located(path, &source, &(good..good + '\u{fffd}'.len_utf8()), String::new(), complaint);
-    ManifestError { problems: vec![problem] }
+    ManifestError { mistakes: vec![mistake] }
 }

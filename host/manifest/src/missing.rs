@@ -3,7 +3,7 @@
 //!
 //! This runs over the document of one environment, after its tables are merged.
 
-use crate::problem::{Complaint, Findings};
+use crate::mistake::{Complaint, Findings};
 use crate::schema::{alternatives, example, inner, keyword, resolved};
 use crate::shape::{TakenOut, fits};
 use crate::spelling::listed;

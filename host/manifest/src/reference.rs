@@ -35,7 +35,7 @@ pub fn reference() -> String {
          mistakes, and every mistake is reported at once, with its line and a fix, before ",
     );
     text.push_str(
-        "anything is touched. `agente-host check` judges a manifest, `agente-host schema` prints \
+        "anything is touched. `agente-host check` validates a manifest, `agente-host schema` prints \
          its JSON Schema for editors, `agente-host init` writes a first one.\n\n",
     );
     text.push_str("The common case:\n\n```toml\n");

@@ -6,7 +6,7 @@
 //! report it again.
 
 use crate::forms::{check_form, form_name};
-use crate::problem::{Complaint, Findings};
+use crate::mistake::{Complaint, Findings};
 use crate::schema::{alternatives, example, first_choice, fixed_texts, inner, keyword, resolved};
 use crate::source::Stretch;
 use crate::spelling::{listed, nearest};
@@ -158,7 +158,10 @@ impl Pruner<'_, '_> {
             &node.stretch,
             path,
             Complaint::new(
-                format!("`{path}` can't be `{text}`: it knows {}", listed(texts.iter().copied())),
+                format!(
+                    "`{path}` can't be `{text}`; it is one of {}",
+                    listed(texts.iter().copied())
+                ),
                 fix,
             ),
         );
@@ -376,7 +379,7 @@ fn unknown_key<'a>(
             elsewhere.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>().join(" or ")
         )
     } else {
-        format!("remove it; known here: {}", listed(known))
+        format!("remove it; the known keys are {}", listed(known))
     };
     Complaint::new(message, fix)
 }

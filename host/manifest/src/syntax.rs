@@ -1,6 +1,6 @@
 //! From bytes to a tree, with every syntax error in words.
 
-use crate::problem::{Complaint, Findings};
+use crate::mistake::{Complaint, Findings};
 use crate::source::Stretch;
 use crate::tree::{self, Node};
 use std::collections::BTreeSet;
@@ -149,7 +149,7 @@ fn explain(message: &str, written: &str, line: &str) -> Complaint {
         "string values must be quoted" => {
             let key = key.unwrap_or("key");
             Complaint::new(
-                wrong("a text must stand in quotes"),
+                wrong("a text must be in quotes"),
                 format!("write `{key} = \"{}\"`", written.trim()),
             )
         }

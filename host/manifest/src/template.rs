@@ -292,12 +292,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn answers_are_quoted_whatever_they_hold(url in "\\PC{0,20}", image in "\\PC{0,20}", key in "\\PC{1,10}", value in any::<String>()) {
-            let answers = Answers { url: Some(url.clone()), image: image.clone(), switch_config: [(key.clone(), Json::from(value.clone()))].into_iter().collect(), ..Answers::default() };
+        fn answers_are_quoted_whatever_they_hold(
+            url in "\\PC{0,20}",
+            image in "\\PC{0,20}",
+            key in "\\PC{1,10}",
+            value in any::<String>(),
+        ) {
+            let config = [(key.clone(), Json::from(value.clone()))];
+            let answers = Answers {
+                url: Some(url.clone()),
+                image: image.clone(),
+                switch_config: config.into_iter().collect(),
+                ..Answers::default()
+            };
             let read: toml::Table = template(TemplateKind::Docker, &answers).parse().unwrap();
             prop_assert_eq!(read["probe"]["url"].as_str(), Some(url.as_str()));
             prop_assert_eq!(read["runtime"]["docker"]["image"].as_str(), Some(image.as_str()));
-            prop_assert_eq!(read["plugins"]["nginx-switch"]["config"][&key].as_str(), Some(value.as_str()));
+            let config = &read["plugins"]["nginx-switch"]["config"];
+            prop_assert_eq!(config[&key].as_str(), Some(value.as_str()));
         }
     }
 }

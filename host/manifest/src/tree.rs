@@ -3,7 +3,7 @@
 //! Invariants: numbers are 64-bit and finite; the stretches are bytes of the one text that the tree was
 //! read from, also after environments are merged.
 
-use crate::problem::{Complaint, Findings};
+use crate::mistake::{Complaint, Findings};
 use crate::source::Stretch;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -228,7 +228,7 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// Turns what the TOML parser read into a tree; numbers that nothing here can hold become problems
+/// Turns what the TOML parser read into a tree; numbers that nothing here can hold become mistakes
 /// and are left out.
 pub(crate) fn read(table: &DeTable<'_>, stretch: Stretch, findings: &mut Findings<'_>) -> Node {
     let entries = entries(table, &KeyPath::root(), findings);

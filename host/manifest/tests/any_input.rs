@@ -1,8 +1,10 @@
 //! No input upsets the loader: whatever the bytes are, the answer is a manifest or a list of
-//! problems with places.
+//! mistakes with places.
 
 use agente_manifest::{Manifest, Overrides, schema};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 const SEED: &str = r#"service = "shop"
@@ -55,14 +57,14 @@ fn judge(bytes: Vec<u8>, environment: Option<String>) {
             assert!(!matches!(manifest.runtime, agente_engine::release::RuntimeSpec::Process(_)));
         }
         Err(error) => {
-            assert!(!error.problems.is_empty());
-            for problem in &error.problems {
-                assert!((1..=lines).contains(&problem.line) && problem.column >= 1, "{problem:?}");
-                assert!(!problem.message.is_empty() && !problem.fix.is_empty(), "{problem:?}");
-                let text = problem.to_string();
+            assert!(!error.mistakes.is_empty());
+            for mistake in &error.mistakes {
+                assert!((1..=lines).contains(&mistake.line) && mistake.column >= 1, "{mistake:?}");
+                assert!(!mistake.message.is_empty() && !mistake.fix.is_empty(), "{mistake:?}");
+                let text = mistake.to_string();
                 assert!(text.lines().all(|line| !line.contains('\u{1b}')), "{text:?}");
             }
-            assert!(error.problems.is_sorted_by_key(|problem| (problem.line, problem.column)));
+            assert!(error.mistakes.is_sorted_by_key(|mistake| (mistake.line, mistake.column)));
         }
     }
 }
@@ -148,6 +150,20 @@ fn keys_of(table: &str) -> Vec<String> {
     keys
 }
 
+/// Some of these keys, each with a value as it is written.
+fn entries(
+    keys: Vec<String>,
+    count: Range<usize>,
+) -> impl Strategy<Value = BTreeMap<String, String>> {
+    prop::collection::btree_map(prop::sample::select(keys), value(), count)
+}
+
+fn written(entries: &BTreeMap<String, String>) -> String {
+    let lines: Vec<String> =
+        entries.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    lines.join("\n") + "\n"
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
@@ -162,7 +178,14 @@ proptest! {
     }
 
     #[test]
-    fn a_good_manifest_with_a_hole_or_a_splinter(at in 0..SEED.len(), length in 0_usize..40, splinter in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'['), Just(b'{'), Just(b'='), Just(b'\n')], 0..6)) {
+    fn a_good_manifest_with_a_hole_or_a_splinter(
+        at in 0..SEED.len(),
+        length in 0_usize..40,
+        splinter in prop::collection::vec(
+            prop_oneof![any::<u8>(), prop::sample::select(b"\"[{=\n".to_vec())],
+            0..6,
+        ),
+    ) {
         let mut bytes = SEED.as_bytes().to_vec();
         let end = (at + length).min(bytes.len());
         bytes.splice(at..end, splinter);
@@ -170,32 +193,41 @@ proptest! {
     }
 
     #[test]
-    fn any_values_at_any_keys(entries in prop::collection::btree_map(prop::sample::select(keys()), value(), 1..8), environment in prop::option::of(Just("some-name".to_owned()))) {
-        let lines: Vec<String> = entries.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        judge(lines.join("\n").into_bytes(), environment);
+    fn any_values_at_any_keys(
+        entries in entries(keys(), 1..8),
+        environment in prop::option::of(Just("some-name".to_owned())),
+    ) {
+        judge(written(&entries).into_bytes(), environment);
     }
 
     #[test]
-    fn any_values_in_a_measure(measure in prop::sample::select(vec!["errors", "latency", "value"]), entries in prop::collection::btree_map(prop::sample::select(keys_of("AnalysisCheck")), value(), 0..8)) {
-        let lines = entries.iter().filter(|(key, _)| *key != "measure").map(|(key, value)| format!("{key} = {value}\n"));
+    fn any_values_in_a_measure(
+        measure in prop::sample::select(vec!["errors", "latency", "value"]),
+        mut entries in entries(keys_of("AnalysisCheck"), 0..8),
+    ) {
+        entries.retain(|key, _| key != "measure");
         let good = SEED.split("[environments").next().unwrap_or_default();
-        let text = format!("{good}[plugins.numbers]\n[analysis]\n[[analysis.checks]]\nmeasure = \"{measure}\"\n{}", lines.collect::<String>());
+        let text = format!(
+            "{good}[plugins.numbers]\n[analysis]\n[[analysis.checks]]\nmeasure = \"{measure}\"\n{}",
+            written(&entries)
+        );
         judge(text.into_bytes(), None);
     }
 
     #[test]
-    fn any_values_in_a_stage(entries in prop::collection::vec(prop::collection::btree_map(prop::sample::select(keys_of("Stage")), value(), 0..4), 0..4)) {
-        let good = SEED.split("[environments").next().unwrap_or_default().replace("weights = [100]", "kind = \"canary\"");
-        let stages = entries.iter().map(|entries| {
-            let lines = entries.iter().map(|(key, value)| format!("{key} = {value}\n"));
-            format!("[[strategy.stages]]\n{}", lines.collect::<String>())
-        });
+    fn any_values_in_a_stage(
+        stages in prop::collection::vec(entries(keys_of("Stage"), 0..4), 0..4),
+    ) {
+        let good = SEED.split("[environments").next().unwrap_or_default();
+        let good = good.replace("weights = [100]", "kind = \"canary\"");
+        let stages =
+            stages.iter().map(|entries| format!("[[strategy.stages]]\n{}", written(entries)));
         judge(format!("{good}{}", stages.collect::<String>()).into_bytes(), None);
     }
 }
 
 #[test]
-fn deep_nesting_is_a_problem_and_not_a_crash() {
+fn deep_nesting_is_a_mistake_and_not_a_crash() {
     for text in [
         format!("{}=1", vec!["a"; 200_000].join(".")),
         format!("[{}]", vec!["a"; 200_000].join(".")),
@@ -216,7 +248,7 @@ fn every_way_a_line_can_end_keeps_the_count() {
     )
     .unwrap_err();
     assert_eq!(
-        error.problems.last().map(|problem| (problem.line, problem.excerpt.as_str())),
+        error.mistakes.last().map(|mistake| (mistake.line, mistake.excerpt.as_str())),
         Some((25, "bake = 1"))
     );
 }

@@ -358,19 +358,19 @@ fn what_a_plugin_says_about_a_query_gets_its_line() {
     );
     assert_eq!(queries[1].query.spec, json!({"query": "all"}));
 
-    let problem =
-        |index: usize, dotted: &str| manifest.query_problem(&queries[index], dotted, "is wrong");
-    let short = problem(1, "query");
+    let mistake =
+        |index: usize, dotted: &str| manifest.query_mistake(&queries[index], dotted, "is wrong");
+    let short = mistake(1, "query");
     assert_eq!(
         (short.key.as_str(), short.excerpt.as_str(), short.column),
         ("analysis.checks[0].total", "total = \"all\"", 9)
     );
     assert_eq!(short.message, "check `errors`, `total`: is wrong");
     assert!(short.fix.contains("agente-host plugin inspect numbers"), "{}", short.fix);
-    let table = problem(2, "labels.1");
+    let table = mistake(2, "labels.1");
     assert_eq!(
         (table.key.as_str(), table.excerpt.trim()),
         ("analysis.checks[1].buckets.labels.1", "\"b\",")
     );
-    assert_eq!(problem(2, "missing").excerpt, "[analysis.checks.buckets]");
+    assert_eq!(mistake(2, "missing").excerpt, "[analysis.checks.buckets]");
 }

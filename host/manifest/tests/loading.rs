@@ -370,7 +370,7 @@ fn the_command_line_replaces_artifact_image_and_plugin() {
 
     let overrides = Overrides { image: Some("shop:3".to_owned()), ..Overrides::default() };
     let error = load_with(folder.path(), SHORT, &overrides).unwrap_err();
-    assert_eq!((error.problems.len(), error.problems[0].line), (1, 2), "{error}");
+    assert_eq!((error.mistakes.len(), error.mistakes[0].line), (1, 2), "{error}");
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn a_program_may_be_an_interpreter_from_the_path() {
     assert_eq!(manifest.artifact_source, ArtifactSource::File(folder.path().join("app.sh")));
     let elsewhere = text.replace("[switch]", "env = { PATH = \"/nowhere\" }\n[switch]");
     let error = load_with(folder.path(), &elsewhere, &Overrides::default()).unwrap_err();
-    assert_eq!((error.problems.len(), error.problems[0].line), (1, 4), "{error}");
+    assert_eq!((error.mistakes.len(), error.mistakes[0].line), (1, 4), "{error}");
 }
 
 #[test]
@@ -434,31 +434,31 @@ fn what_a_plugin_says_about_its_configuration_gets_its_line() {
     assert_eq!(line(""), Some("[plugins.nginx-switch.config]"));
     assert_eq!(manifest.line_of(&plugin("other"), "x"), None);
 
-    let problem = manifest.plugin_problem(
+    let mistake = manifest.plugin_mistake(
         &plugin("nginx-switch"),
         "upstream.keepalive",
         "must be at least 1",
     );
     assert_eq!(
-        (problem.key.as_str(), problem.excerpt.as_str()),
+        (mistake.key.as_str(), mistake.excerpt.as_str()),
         ("plugins.nginx-switch.config.upstream.keepalive", "keepalive = 0")
     );
-    assert_eq!(problem.column, 13);
-    let problem = manifest.check_problem("redis", "address", "no port");
+    assert_eq!(mistake.column, 13);
+    let mistake = manifest.check_mistake("redis", "address", "no port");
     assert_eq!(
-        (problem.key.as_str(), problem.excerpt.as_str()),
+        (mistake.key.as_str(), mistake.excerpt.as_str()),
         ("checks[0].spec.address", "spec.address = \"x\"")
     );
     assert_eq!(
-        manifest.check_problem("health-healthz", "path", "bad").excerpt.trim(),
+        manifest.check_mistake("health-healthz", "path", "bad").excerpt.trim(),
         "\"/healthz\","
     );
     assert_eq!(
-        manifest.check_problem("health-readyz", "path", "bad").excerpt.trim(),
+        manifest.check_mistake("health-readyz", "path", "bad").excerpt.trim(),
         "{ path = \"/readyz\" },"
     );
-    let problem = manifest.problem_at("runtime.process.ports", "taken", "choose others");
-    assert_eq!(problem.excerpt, "ports = \"18100-18199\"");
-    let both = ManifestError::from(vec![manifest.problem_at("switch.plugin", "b", "x"), problem]);
-    assert_eq!(both.problems[0].message, "taken");
+    let mistake = manifest.mistake_at("runtime.process.ports", "taken", "choose others");
+    assert_eq!(mistake.excerpt, "ports = \"18100-18199\"");
+    let both = ManifestError::from(vec![manifest.mistake_at("switch.plugin", "b", "x"), mistake]);
+    assert_eq!(both.mistakes[0].message, "taken");
 }

@@ -494,27 +494,27 @@ fn each_mistake_names_file_line_and_fix() {
             taken.push(mistake.name);
             continue;
         };
-        for problem in &error.problems {
+        for found in &error.mistakes {
             assert!(
-                problem.line > 0 && problem.column > 0,
-                "`{}` has no place: {problem:?}",
+                found.line > 0 && found.column > 0,
+                "`{}` has no place: {found:?}",
                 mistake.name
             );
-            assert!(!problem.fix.is_empty(), "`{}` has no fix: {problem:?}", mistake.name);
+            assert!(!found.fix.is_empty(), "`{}` has no fix: {found:?}", mistake.name);
             assert!(
-                problem.line <= mistake.text.lines().count().max(1),
-                "`{}` is beyond the file: {problem:?}",
+                found.line <= mistake.text.lines().count().max(1),
+                "`{}` is beyond the file: {found:?}",
                 mistake.name
             );
         }
-        if error.problems.len() > 1 {
+        if error.mistakes.len() > 1 {
             write!(echoes, "── {}\n{}\n\n", mistake.name, said(folder.path(), &error)).unwrap();
         }
         write!(all, "── {}\n{}\n\n", mistake.name, said(folder.path(), &error)).unwrap();
         count += 1;
     }
     assert!(taken.is_empty(), "taken as good: {taken:?}");
-    assert!(echoes.is_empty(), "one mistake, several problems:\n{echoes}");
+    assert!(echoes.is_empty(), "one mistake, told several times:\n{echoes}");
     assert!(count >= 200, "{count} mistakes");
     assert!(!all.contains("hunter2"), "a secret that stands where it shouldn't must not be shown");
     insta::assert_snapshot!("mistakes", all);
@@ -548,7 +548,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
         .replace("healthy = \"30s\"", "healthy = \"0s\"");
     let error = load(folder.path(), &text, None).unwrap_err();
     insta::assert_snapshot!("all_at_once", said(folder.path(), &error));
-    let lines: Vec<usize> = error.problems.iter().map(|problem| problem.line).collect();
+    let lines: Vec<usize> = error.mistakes.iter().map(|mistake| mistake.line).collect();
     assert_eq!(lines, [6, 7, 8, 17, 21, 30, 33, 36]);
 }
 
@@ -560,7 +560,7 @@ fn a_syntax_error_that_leaves_no_doubt_hides_nothing_else() {
         .replace("bake = \"1m\"", "bake = \"1 moment\"")
         .replace("healthy = \"30s\"", "healthy = \"1s\"\nhealthy = \"2s\"");
     let error = load(folder.path(), &text, None).unwrap_err();
-    let lines: Vec<usize> = error.problems.iter().map(|problem| problem.line).collect();
+    let lines: Vec<usize> = error.mistakes.iter().map(|mistake| mistake.line).collect();
     assert_eq!(lines, [6, 33, 37], "{error}");
 }
 

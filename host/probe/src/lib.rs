@@ -6,14 +6,14 @@
 //! it struck; redirects are not followed; every request ends in exactly one class.
 //!
 //! [`HttpProber`] is the engine's `Prober`. The parts below it ([`Target`], [`Connection`],
-//! [`Tally`]) also carry the load client of the acceptance tests, so that both judge by the same
+//! [`Recorder`]) also carry the load client of the acceptance tests, so that both judge by the same
 //! rules.
 
 mod connection;
 mod outcome;
 mod pool;
 mod prober;
-mod tally;
+mod recorder;
 mod target;
 mod watched;
 
@@ -21,5 +21,5 @@ pub use connection::{Ask, Connection};
 pub use outcome::{Answer, Class, Loss};
 pub use pool::Pool;
 pub use prober::HttpProber;
-pub use tally::{IdentityTimes, Presence, Tally, Window, now_ms};
+pub use recorder::{IdentityTimes, Presence, Recorder, Window, now_ms};
 pub use target::{Target, TargetError};

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::connection::{Ask, Connection};
 use crate::outcome::{Answer, Class, Loss};
 use crate::pool::Pool;
-use crate::tally::{IdentityTimes, Presence, Tally, Window, now_ms};
+use crate::recorder::{IdentityTimes, Presence, Recorder, Window, now_ms};
 use crate::target::Target;
 
 /// The slowest rate that still sees anything of a deployment: a request in 100 seconds.
@@ -51,7 +51,7 @@ struct Shared {
     target: Target,
     timeout: Duration,
     post_path: Option<PathAndQuery>,
-    tally: Tally,
+    recorder: Recorder,
     pool: Pool,
 }
 
@@ -81,12 +81,12 @@ impl HttpProber {
                 .hint("Write it as in `timeout = \"5s\"`, below `[probe]`."));
         }
         let post_path = policy.post_path.as_deref().map(Target::parse_path).transpose()?;
-        let tally = Tally::new(policy.identity_header.is_some(), policy.count_idle_resets);
+        let recorder = Recorder::new(policy.identity_header.is_some(), policy.count_idle_resets);
         let shared = Shared {
             target,
             timeout: policy.timeout,
             post_path,
-            tally,
+            recorder,
             pool: Pool::new(KEPT_CONNECTIONS),
         };
         Ok(Self { shared: Arc::new(shared), period, running: Mutex::new(None) })
@@ -94,17 +94,17 @@ impl HttpProber {
 
     /// When each identity answered first and last.
     pub fn identity_times(&self) -> BTreeMap<String, IdentityTimes> {
-        self.shared.tally.identity_times()
+        self.shared.recorder.identity_times()
     }
 
     /// Who answered from when to when.
     pub fn presences(&self) -> Vec<Presence> {
-        self.shared.tally.presences()
+        self.shared.recorder.presences()
     }
 
     /// The last hour, second by second.
     pub fn windows(&self) -> Vec<Window> {
-        self.shared.tally.windows()
+        self.shared.recorder.windows()
     }
 }
 
@@ -130,7 +130,7 @@ impl Prober for HttpProber {
     }
 
     fn report(&self) -> ProbeReport {
-        self.shared.tally.report()
+        self.shared.recorder.report()
     }
 
     async fn identities(&self, count: usize) -> Result<Vec<String>, Fault> {
@@ -201,9 +201,9 @@ async fn keep_sending(shared: Arc<Shared>, period: Duration) {
                 Class::Overload,
                 format!("not sent: {} requests are in flight", in_flight.len()),
             );
-            shared.tally.not_sent(ticket.describe(&shared, None), &loss);
+            shared.recorder.not_sent(ticket.describe(&shared, None), &loss);
         } else {
-            shared.tally.sent();
+            shared.recorder.sent();
             let shared = Arc::clone(&shared);
             in_flight.spawn(async move { shared.send(&ticket, due).await });
         }
@@ -279,7 +279,7 @@ impl Shared {
                 if ticket.kept_alive {
                     self.pool.write_off();
                 }
-                return self.tally.ended(
+                return self.recorder.ended(
                     due.into_std(),
                     sent_ms,
                     ticket.describe(self, None),
@@ -291,7 +291,7 @@ impl Shared {
         let result = connection
             .exchange(&self.target, &self.ask(ticket.post, !ticket.kept_alive), deadline)
             .await;
-        self.tally.ended(due.into_std(), sent_ms, what, result.as_ref());
+        self.recorder.ended(due.into_std(), sent_ms, what, result.as_ref());
         match result {
             Ok(answer) if ticket.kept_alive && answer.reusable => self.pool.give_back(connection),
             _ if ticket.kept_alive => self.pool.write_off(),

@@ -38,7 +38,7 @@ fn in_words(message: &str) -> String {
         ("unknown field", "there is no key"),
         ("unknown variant", "there is no choice"),
         ("missing field", "there must be a key"),
-        ("expected one of", "it knows"),
+        ("expected one of", "the choices are"),
         ("invalid type: ", "wrong type: "),
         ("invalid value: ", "wrong value: "),
         ("wrong type: string", "wrong type: text"),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use agente_probe::{Answer, Ask, Class, Connection, Loss, Tally, Target, TargetError, now_ms};
+use agente_probe::{Answer, Ask, Class, Connection, Loss, Recorder, Target, TargetError, now_ms};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
@@ -47,8 +47,8 @@ pub(super) struct Sender {
     number: AtomicU64,
     users: Option<u64>,
     records: Option<Mutex<Vec<Record>>>,
-    pub(super) usual: Tally,
-    pub(super) slow: Tally,
+    pub(super) usual: Recorder,
+    pub(super) slow: Recorder,
     pub(super) verified: AtomicU64,
 }
 
@@ -79,8 +79,8 @@ impl Sender {
             number: AtomicU64::new(0),
             users: options.users,
             records: options.record.then(Mutex::default),
-            usual: Tally::new(by_identity, true),
-            slow: Tally::new(by_identity, true),
+            usual: Recorder::new(by_identity, true),
+            slow: Recorder::new(by_identity, true),
             verified: AtomicU64::new(0),
             target,
         })
@@ -102,9 +102,9 @@ impl Sender {
     pub(super) async fn send(&self, kind: Kind, kept: Option<Connection>, due: Instant) -> Done {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let (ask, receipt) = self.ask(kind, number);
-        let tally = if kind == Kind::Slow { &self.slow } else { &self.usual };
+        let recorder = if kind == Kind::Slow { &self.slow } else { &self.usual };
         let (sent_ms, deadline) = (now_ms(), Instant::now() + self.timeout);
-        tally.sent();
+        recorder.sent();
         let kept = kept.filter(|connection| !(self.careful && connection.is_closed()));
         let opened = match kept {
             Some(connection) => Ok(connection),
@@ -114,7 +114,7 @@ impl Sender {
             Ok(connection) => connection,
             Err(loss) => {
                 self.remember(kind, number, &ask, sent_ms, Err(&loss));
-                tally.ended(
+                recorder.ended(
                     due.into_std(),
                     sent_ms,
                     format_args!("{} {}", ask.method, ask.path),
@@ -134,7 +134,7 @@ impl Sender {
             if reused { "reused" } else { "fresh" },
             connection.local_port()
         );
-        tally.ended(due.into_std(), sent_ms, what, answer.as_ref());
+        recorder.ended(due.into_std(), sent_ms, what, answer.as_ref());
         let lost = answer.as_ref().map_or(true, |answer| answer.status >= 500);
         Done { kept: answer.is_ok_and(|answer| answer.reusable).then_some(connection), lost }
     }
@@ -195,7 +195,7 @@ impl Sender {
         }
     }
 
-    /// A status of 500 or above is left to the tally; what else is not as expected is a loss here.
+    /// A status of 500 or above is left to the recorder; what else is not as expected is a loss here.
     fn judge(&self, answer: Answer, receipt: Option<&Receipt>) -> Result<Answer, Loss> {
         if (400..500).contains(&answer.status) {
             return Err(Loss::new(Class::WrongAnswer, format!("answered {}", answer.status)));

@@ -4,7 +4,7 @@
 use super::find;
 use crate::error::{CliError, Exit};
 use agente_engine::names::PluginName;
-use agente_manifest::{Manifest, ManifestError, Problem};
+use agente_manifest::{Manifest, ManifestError, Mistake};
 use agente_wasm::{ComponentError, LoadError, NotGranted, PluginKind, RequestError};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -34,13 +34,13 @@ pub(super) fn by(manifest: &Manifest, user: Option<User<'_>>, error: &LoadError)
         hint: error.hint(),
         ..CliError::usage(error.to_string()).because_sources(error)
     };
-    let problems = match error {
+    let mistakes = match error {
         LoadError::NotGranted(refusal) => {
             return for_want_of_grants(manifest, std::slice::from_ref(refusal));
         }
         LoadError::ConfigRefused { plugin, problems } => problems
             .iter()
-            .map(|problem| manifest.plugin_problem(plugin, &problem.path, &problem.message))
+            .map(|problem| manifest.plugin_mistake(plugin, &problem.path, &problem.message))
             .collect(),
         LoadError::Request { plugin, source } => match bad_value(manifest, plugin, source) {
             Some(problem) => vec![problem],
@@ -50,12 +50,12 @@ pub(super) fn by(manifest: &Manifest, user: Option<User<'_>>, error: &LoadError)
             return otherwise();
         }
         LoadError::WrongContract { .. } => match user {
-            Some(User::Switch) => vec![manifest.problem_at(
+            Some(User::Switch) => vec![manifest.mistake_at(
                 "switch.plugin",
                 &error.to_string(),
                 "name a plugin that switches traffic, such as `nginx-switch`",
             )],
-            Some(User::Check(check)) => vec![manifest.check_problem(check, "", &error.to_string())],
+            Some(User::Check(check)) => vec![manifest.check_mistake(check, "", &error.to_string())],
             None => return otherwise(),
         },
         LoadError::NotFound { .. }
@@ -66,13 +66,13 @@ pub(super) fn by(manifest: &Manifest, user: Option<User<'_>>, error: &LoadError)
             return otherwise();
         }
     };
-    manifest_error(&ManifestError { problems })
+    manifest_error(&ManifestError { mistakes })
 }
 
 /// The value of the manifest that makes a plugin's request mean nothing.
-fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> Option<Problem> {
+fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> Option<Mistake> {
     match error {
-        RequestError::NotAText { path, .. } => Some(manifest.plugin_problem(
+        RequestError::NotAText { path, .. } => Some(manifest.plugin_mistake(
             plugin,
             path,
             &format!("`{path}` must be a text, a number or a list of them"),
@@ -80,7 +80,7 @@ fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> 
         RequestError::NotAbsolute { path } => {
             let config = &manifest.plugins.get(plugin)?.config;
             let key = key_of(config, path)?;
-            Some(manifest.plugin_problem(
+            Some(manifest.plugin_mistake(
                 plugin,
                 &key,
                 &format!("`{path}` is not an absolute path without `..`"),
@@ -88,7 +88,7 @@ fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> 
         }
         RequestError::ControlCharacter { text } => {
             let key = key_of(&manifest.plugins.get(plugin)?.config, text)?;
-            Some(manifest.plugin_problem(
+            Some(manifest.plugin_mistake(
                 plugin,
                 &key,
                 &format!("a control character stands in {text:?}"),
@@ -215,10 +215,10 @@ fn quoted(path: &Path) -> String {
 
 /// The error of a manifest with mistakes.
 pub(crate) fn manifest_error(error: &ManifestError) -> CliError {
-    let count = error.problems.len();
+    let count = error.mistakes.len();
     let noun = if count == 1 { "mistake" } else { "mistakes" };
     let path = error
-        .problems
+        .mistakes
         .first()
         .map(|problem| problem.path.display().to_string())
         .unwrap_or_default();

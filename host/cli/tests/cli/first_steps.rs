@@ -25,7 +25,7 @@ fn init_writes_a_manifest_that_is_good_once_its_artifact_is_there() {
     snapshot!("init", sandbox.expect(0, &["init"]).shown());
     let said = sandbox.expect(2, &["check"]).stderr;
     assert!(
-        said.contains("agente.toml:8:12: the artifact `target/release/shop` is not there"),
+        said.contains("agente.toml:8:12: the artifact `target/release/shop` does not exist"),
         "{said}"
     );
     fs::create_dir_all(sandbox.folder().join("target/release")).unwrap();

@@ -4,7 +4,7 @@ use super::checks::is_check_name;
 use super::measure::{self, Asking};
 use super::plugins::{Plugins, named};
 use super::{CheckPlaces, Judge};
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{RawAnalysis, RawAnalysisCheck, RawMeasure, RawOnOutage};
 use crate::spelling::{listed, nearest};
 use crate::tree::{KeyPath, Node, Value};
@@ -43,7 +43,7 @@ pub(super) struct Beside<'a> {
     pub(super) watched: Option<Duration>,
 }
 
-/// Judges the table; none where a problem was reported.
+/// Judges the table; none where a mistake was reported.
 pub(super) fn judge(
     judge: &mut Judge<'_, '_>,
     plugins: &mut Plugins,
@@ -200,7 +200,7 @@ fn fallback(
             _ if names.iter().take(index).any(|earlier| earlier == name) => {
                 Complaint::new(format!("`{name}` is given twice"), "remove one of the two")
             }
-            None if has_problems(judge, beside, name) => continue,
+            None if has_mistakes(judge, beside, name) => continue,
             None => Complaint::new(
                 format!("there is no check `{name}`"),
                 fix_with(nearest(name, fitting.iter().copied())),
@@ -226,7 +226,7 @@ fn fallback(
 
 /// Whether a check of this name, which is not among the good ones, may be written nevertheless:
 /// what is wrong with it has been reported.
-fn has_problems(judge: &Judge<'_, '_>, beside: &Beside<'_>, name: &str) -> bool {
+fn has_mistakes(judge: &Judge<'_, '_>, beside: &Beside<'_>, name: &str) -> bool {
     let items = |path: &str| match judge.document.at(&KeyPath::of(path)).map(|node| &node.value) {
         Some(Value::List(elements)) => elements.as_slice(),
         _ => &[],

@@ -2,7 +2,7 @@
 
 use super::plugins::{Plugins, named};
 use super::{Judge, endpoints, probe};
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{RawCheck, RawEndpoint, RawEndpointTable, RawHealth, RawLimits, RawMoment, RawOf};
 use crate::tree::KeyPath;
 use agente_engine::names::PluginName;

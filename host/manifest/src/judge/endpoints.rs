@@ -1,7 +1,7 @@
 //! The endpoints of `[health]`, as questions to `http-health`.
 
 use super::{Judge, probe};
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{RawEndpointTable, RawMethod, RawOneStatus, RawStatus};
 use crate::spelling::listed;
 use crate::tree::KeyPath;

@@ -1,7 +1,7 @@
 //! What one of `[[analysis.checks]]` measures: its queries and their limits.
 
 use super::Judge;
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{RawAnalysisCheck, RawMeasure, RawMost, RawQuery};
 use crate::tree::KeyPath;
 use agente_engine::names::PluginName;
@@ -40,7 +40,7 @@ pub(super) struct Asking<'p> {
     pub(super) at: &'p KeyPath,
 }
 
-/// Judges what is measured; none where a problem was reported.
+/// Judges what is measured; none where a mistake was reported.
 pub(super) fn judge(
     judge: &mut Judge<'_, '_>,
     asking: &Asking<'_>,

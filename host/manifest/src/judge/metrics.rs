@@ -4,7 +4,7 @@
 //! back must not fail because of a number.
 
 use super::Judge;
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::RawMetrics;
 use crate::sections::MetricsSection;
 use crate::tree::KeyPath;

@@ -16,7 +16,7 @@ mod strategy;
 
 pub(crate) use checks::CheckPlaces;
 
-use crate::problem::{Complaint, Findings};
+use crate::mistake::{Complaint, Findings};
 use crate::raw::RawManifest;
 use crate::schema::{inner, kinds_of};
 use crate::sections::{ArtifactSource, MetricsSection, Overrides, PluginSection, SecretSource};
@@ -40,7 +40,7 @@ pub(crate) struct Judge<'a, 'f> {
     pub(crate) directory: &'a Path,
     /// What the command line says instead.
     pub(crate) overrides: &'a Overrides,
-    /// Where problems go.
+    /// Where mistakes go.
     pub(crate) findings: &'a mut Findings<'f>,
 }
 
@@ -135,7 +135,7 @@ pub(crate) struct Judged {
     pub(crate) check_places: CheckPlaces,
 }
 
-/// Judges a whole manifest; none where a problem was reported.
+/// Judges a whole manifest; none where a mistake was reported.
 pub(crate) fn judge(raw: RawManifest, judge: &mut Judge<'_, '_>) -> Option<Judged> {
     let service = raw.service.and_then(|name| {
         let at = KeyPath::of("service");

@@ -2,7 +2,7 @@
 
 use super::Judge;
 use crate::files;
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{RawPlugin, RawSwitch};
 use crate::sections::{PluginSection, SHIPPED_PLUGINS};
 use crate::spelling::{listed, nearest};

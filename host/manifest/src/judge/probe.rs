@@ -2,7 +2,7 @@
 
 use super::Judge;
 use crate::files;
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{RawIdentity, RawProbe};
 use crate::tree::KeyPath;
 use agente_engine::policy::ProbePolicy;

@@ -2,7 +2,7 @@
 
 use super::Judge;
 use crate::files;
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::RawSecret;
 use crate::sections::SecretSource;
 use crate::spelling::{listed, nearest};

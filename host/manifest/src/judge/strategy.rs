@@ -1,7 +1,7 @@
 //! `[strategy]` and `[timeouts]`: how requests move, and how long anything may take.
 
 use super::{Judge, probe};
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{
     RawOverride, RawOverrideBy, RawSplitBy, RawStage, RawStrategy, RawStrategyKind, RawTimeouts,
 };

@@ -12,11 +12,11 @@ use serde_json::{Map, Value as Json};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-kind" = "on_outage"))]
 pub(crate) struct RawAnalysis {
-    /// From the start of one look at the numbers to the start of the next. One rhythm for all
+    /// Time from the start of one look at the numbers to the start of the next; the same for all
     /// measures.
     #[schemars(example = &"10s")]
     pub(crate) interval: Span,
-    /// How long after a shift the first look comes: until the first numbers are there.
+    /// How long to wait after a shift before the first look, so that there are numbers.
     #[schemars(example = &"15s")]
     pub(crate) initial_delay: Span,
     /// How often a release that is as good as the stable one may be taken back: over all measures
@@ -26,25 +26,25 @@ pub(crate) struct RawAnalysis {
     /// How often a release that is worse by a measure's `detect` may pass a stage.
     #[schemars(example = &"5%")]
     pub(crate) missed: Share,
-    /// How long beyond its pause a stage waits for a decision.
+    /// How long a stage may run beyond its pause to reach a decision.
     #[schemars(example = &"30m")]
     pub(crate) extend: Span,
-    /// What happens then: `unwind` takes the new release back, `ask` waits for `agente-host
-    /// promote` or `agente-host abort` for at most `timeouts.decide`.
+    /// What happens when a stage ends undecided: `unwind` takes the new release back, `ask` waits
+    /// for `agente-host promote` or `agente-host abort` for at most `timeouts.decide`.
     #[schemars(example = &"ask")]
     pub(crate) on_undecided: RawOnUndecided,
-    /// What it means that the source of the numbers is away, once a measure's `errored_limit` is
+    /// What to do when the source of the numbers is unavailable and a measure's `errored_limit` is
     /// used up: `hold` waits for it until the stage's deadline, `fallback` lets the checks that
-    /// `fallback` names decide meanwhile, `go-on` does without. The outcome tells of the latter
+    /// `fallback` names decide meanwhile, `go-on` does without. The outcome mentions the latter
     /// two. An outage by itself never counts for or against the new release.
     #[schemars(example = &"fallback")]
     pub(crate) on_outage: RawOnOutage,
-    /// The checks that decide while the source of the numbers is away: names from `[[checks]]`, or
-    /// of endpoints of `[health]` (`health-readyz`).
+    /// The checks that decide while the source of the numbers is unavailable: names from
+    /// `[[checks]]`, or of endpoints of `[health]` (`health-readyz`).
     #[schemars(length(min = 1), extend("x-kinds" = ["fallback"], "examples" = [["health-readyz"]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<Vec<String>>,
-    /// How far back the stable release is read in preflight, to see that there are numbers at all.
+    /// How far back preflight reads the stable release's numbers, to see that there are any.
     #[schemars(example = &"15m")]
     pub(crate) lookback: Span,
     /// The measures. At least one.
@@ -126,7 +126,7 @@ pub(crate) enum RawMeasure {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-kind" = "measure"))]
 pub(crate) struct RawAnalysisCheck {
-    /// What the measure is called in reports; no two of all checks have the same.
+    /// The measure's name in reports; unique among all checks.
     #[schemars(required, extend("x-required" = true), example = &"errors")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
@@ -136,17 +136,17 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(example = &"prometheus-health")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugin: Option<String>,
-    /// What is measured: `errors` compares failed requests of all requests, `latency` durations of
-    /// requests from a histogram, `value` is a number of now such as a queue's length.
+    /// What is measured: `errors` compares shares of failed requests, `latency` durations of
+    /// requests from a histogram, `value` is a current number such as the length of a queue.
     #[schemars(required, extend("x-required" = true), example = &"errors")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) measure: Option<RawMeasure>,
-    /// `errors`: what counts as failed, a counter; nothing there counts as 0. A text is short for
-    /// `{ query = "…" }`; a table is handed to the plugin as it is.
+    /// `errors`: failed requests, a counter; a missing series counts as 0. A text is short for `{
+    /// query = "…" }`; a table is handed to the plugin as it is.
     #[schemars(extend("x-kinds" = ["errors"], "examples" = ["http_requests_total{slot=\"{{slot}}\",code=~\"5..\"}"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errors: Option<RawQuery>,
-    /// `errors`: what counts at all, a counter. Written like `errors`.
+    /// `errors`: all requests, a counter. Written like `errors`.
     #[schemars(extend("x-kinds" = ["errors"], "examples" = ["http_requests_total{slot=\"{{slot}}\"}"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<RawQuery>,
@@ -159,18 +159,18 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(extend("x-kinds" = ["value"], "examples" = ["max(queue_length{slot=\"{{slot}}\"})"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) query: Option<RawQuery>,
-    /// The greatest that is fine: a share of failed requests (`"5%"`) for `errors`, a duration
+    /// The highest acceptable value: a share of failed requests (`"5%"`) for `errors`, a duration
     /// (`"300ms"`) for `latency`, a number for `value`.
     #[schemars(extend("examples" = ["5%"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max: Option<RawMost>,
-    /// `value`: the smallest that is fine.
+    /// `value`: the lowest acceptable value.
     #[schemars(example = 1, extend("x-kinds" = ["value"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min: Option<f64>,
-    /// How many times as much as the stable side's is fine: its odds of failing for `errors`
-    /// (without it: 1.5), its quantile for `latency` (without it: 2, where there is no `max`), its
-    /// number for `value`.
+    /// The highest acceptable ratio to the stable side: of the odds of failing for `errors`
+    /// (without it: 1.5), of the quantile for `latency` (without it: 2, where there is no `max`),
+    /// of the number for `value`.
     #[schemars(range(min = 1), example = 1.2)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_ratio_to_stable: Option<f64>,
@@ -179,7 +179,7 @@ pub(crate) struct RawAnalysisCheck {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quantile: Option<f64>,
     /// `latency`: how often a request to the new release may be slower than one to the stable
-    /// release, from 0.5 (as often as not) up to, without, 1. Without it: 0.64.
+    /// release, from 0.5 (as often as not) to below 1. Without it: 0.64.
     #[schemars(example = 0.6, extend("x-kinds" = ["latency"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_slower: Option<f64>,
@@ -188,11 +188,11 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(example = &"0.5%", extend("x-kinds" = ["errors"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detect: Option<Share>,
-    /// `value`: how many healthy looks in a row pass it. Without it: 3.
+    /// `value`: how many consecutive healthy looks pass it. Without it: 3.
     #[schemars(range(min = 1, max = 1000), example = 5, extend("x-kinds" = ["value"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) count: Option<u32>,
-    /// How long one query may take; then the look is `errored`. Without it: `5s`.
+    /// How long one query may take before the look counts as `errored`. Without it: `5s`.
     #[schemars(example = &"2s")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<Span>,
@@ -201,32 +201,32 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(range(min = 0, max = 1000), example = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unhealthy_limit: Option<u32>,
-    /// How many looks in a row may be `errored` (the source could not be read); one more, and
+    /// How many consecutive looks may be `errored` (the source could not be read); one more, and
     /// `on_outage` acts. Without it: 2.
     #[schemars(range(min = 0, max = 1000), example = 5)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errored_limit: Option<u32>,
-    /// How many looks in a row may find no numbers; one more, and `on_undecided` acts. Without it:
-    /// as many as there are until the stage's deadline.
+    /// How many consecutive looks may find no numbers; one more, and `on_undecided` acts. Without
+    /// it: as many as there are until the stage's deadline.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) no_data_limit: Option<u32>,
-    /// How many looks in a row may be `inconclusive`, too few requests yet or numbers not to be
-    /// relied on; one more, and `on_undecided` acts. Without it: as many as there are until the
+    /// How many consecutive looks may be `inconclusive` (too few requests yet, or unreliable
+    /// numbers); one more, and `on_undecided` acts. Without it: as many as there are until the
     /// stage's deadline.
     #[schemars(range(min = 0, max = 1000), example = 100)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) inconclusive_limit: Option<u32>,
-    /// With so many healthy looks in a row this measure does not hold a stage until the end of its
-    /// pause. Without it: always until the end.
+    /// After this many consecutive healthy looks the measure no longer keeps a stage waiting for
+    /// the end of its pause. Without it: it always does.
     #[schemars(range(min = 1, max = 1000), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) consecutive_success: Option<u32>,
     /// Whether the answer is only reported and changes nothing.
     #[schemars(example = true)]
     pub(crate) report_only: bool,
-    /// Whether nothing can stand in for it while its source is away: neither `fallback` nor
-    /// `go-on`.
+    /// Whether nothing may replace the measure while its source is unavailable: neither `fallback`
+    /// nor `go-on`.
     #[schemars(example = true)]
     pub(crate) required: bool,
 }
@@ -241,7 +241,7 @@ pub(crate) enum RawQuery {
     Table(Map<String, Json>),
 }
 
-/// The greatest that is fine: a share, a duration or a number.
+/// The highest acceptable value: a share, a duration or a number.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum RawMost {

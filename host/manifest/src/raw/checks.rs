@@ -61,7 +61,7 @@ impl From<RawOf> for CheckOf {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawCheck {
-    /// What the check is called in reports; no two have the same.
+    /// The check's name in reports; unique.
     #[schemars(required, extend("x-required" = true), example = &"redis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
@@ -69,19 +69,19 @@ pub(crate) struct RawCheck {
     #[schemars(required, extend("x-required" = true), example = &"tcp-health")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugin: Option<String>,
-    /// Whom it asks: `backends` is each backend of the slot in question, all of which must be
-    /// healthy; `public` the URL of `[probe]`; `dependency` something else, which `spec` names.
+    /// What it checks: `backends`, every backend of the slot in question, all of which must be
+    /// healthy; `public`, the URL of `[probe]`; `dependency`, something else, which `spec` names.
     #[schemars(example = &"dependency")]
     pub(crate) of: RawOf,
-    /// When it is asked: `preflight` (before anything is touched), `ready` (of new backends,
-    /// before they take requests), `analysis` (again and again while the new release has a part of
-    /// the requests, with `canary` and `rolling`), `validate` (after the shift), `bake` (again and
-    /// again after promote). Without it: `["ready", "analysis", "validate", "bake"]` of
-    /// backends, `["validate", "bake"]` of the public side, `["preflight"]` of a dependency.
+    /// When it runs: `preflight` (before anything is touched), `ready` (on new backends, before
+    /// they take requests), `analysis` (repeatedly, while the new release takes part of the
+    /// requests with `canary` or `rolling`), `validate` (after the shift), `bake` (repeatedly,
+    /// after promotion). Without it: `["ready", "analysis", "validate", "bake"]` of backends,
+    /// `["validate", "bake"]` of the public side, `["preflight"]` of a dependency.
     #[schemars(length(min = 1), extend("examples" = [["preflight"]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) when: Option<Vec<RawMoment>>,
-    /// The plugin's own part: what exactly is asked, and what is expected.
+    /// The plugin's own settings: what exactly is checked, and what is expected.
     #[schemars(extend("examples" = [{"address": "127.0.0.1:6379", "send": "PING\r\n", "expect": "+PONG"}]))]
     pub(crate) spec: Map<String, Json>,
     /// The rhythm and the limits, in the same table.
@@ -110,30 +110,29 @@ impl Default for RawCheck {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct RawLimits {
-    /// From the start of one question to the start of the next.
+    /// Time from the start of one check to the start of the next.
     #[schemars(example = &"500ms")]
     pub(crate) interval: Span,
-    /// How long one question may take; then its answer is `errored`. Without it: the interval, at
+    /// How long one check may take before it counts as `errored`. Without it: the interval, but at
     /// least `1s`.
     #[schemars(example = &"500ms")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<Span>,
-    /// How many healthy answers in a row make it healthy.
+    /// How many consecutive healthy answers make it healthy.
     #[schemars(range(min = 1, max = 1000), example = 3)]
     pub(crate) healthy_after: u32,
     /// How many unhealthy answers are tolerated in all, during analysis, after the shift and in
     /// the bake; one more takes the new release back.
     #[schemars(range(min = 0, max = 1000), example = 0)]
     pub(crate) unhealthy_limit: u32,
-    /// How many answers in a row may be `errored` (could not be asked). With one more the check
-    /// leaves its question open: an undecided stage ends at once, a bake is reported as not
-    /// confirmed.
+    /// How many consecutive answers may be `errored` (the check could not be run). One more leaves
+    /// the check undecided: a stage ends at once, a bake is reported as not confirmed.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     pub(crate) errored_limit: u32,
-    /// How many answers in a row may be `no-data`; then as with `errored_limit`.
+    /// How many consecutive answers may be `no-data`; one more acts as with `errored_limit`.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     pub(crate) no_data_limit: u32,
-    /// How many answers in a row may be `inconclusive`; then as with `errored_limit`.
+    /// How many consecutive answers may be `inconclusive`; one more acts as with `errored_limit`.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     pub(crate) inconclusive_limit: u32,
 }
@@ -157,8 +156,8 @@ impl Default for RawLimits {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawHealth {
     /// Paths, or tables with a path and what is expected there. Each becomes a check of its own,
-    /// named after its path (`/readyz` becomes `health-readyz`), asked of every backend
-    /// when it gets ready, during analysis, after the shift and in the bake.
+    /// named after its path (`/readyz` becomes `health-readyz`), run against every backend before
+    /// it takes requests, during analysis, after the shift and during the bake.
     #[schemars(required, extend("x-required" = true), length(min = 1), extend("examples" = [["/healthz", {"path": "/readyz", "json": {"/database": "up"}}]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoints: Option<Vec<RawEndpoint>>,

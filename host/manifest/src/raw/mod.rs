@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 
-/// What one `agente.toml` says: one service, how it runs, how it is switched, checked and watched.
+/// One service: how it runs, and how its traffic is switched, checked and watched.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "agente.toml")]
@@ -39,45 +39,45 @@ pub(crate) struct RawManifest {
     #[schemars(required, extend("x-required" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) runtime: Option<RawRuntime>,
-    /// Where secrets come from, by name. Values are asked for when they are needed; no value ever
-    /// stands in the manifest, a release or the journal.
+    /// Where secrets come from, by name. Values are read when they are needed; no value ever stands
+    /// in the manifest, a release or the journal.
     pub(crate) secrets: BTreeMap<String, RawSecret>,
     /// The plugins that this service uses, by name. `nginx-switch`, `http-health`, `tcp-health`
     /// and `prometheus-health` come with the program and need a table only for their
     /// configuration.
     pub(crate) plugins: BTreeMap<String, RawPlugin>,
-    /// Who changes the traffic.
+    /// Which plugin changes the traffic.
     #[schemars(required, extend("x-required" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) switch: Option<RawSwitch>,
-    /// Questions about health, each with its own limits.
+    /// Health checks, each with its own limits.
     pub(crate) checks: Vec<RawCheck>,
-    /// The health endpoints of the service, in short: each becomes a check by `http-health` of
-    /// every backend.
+    /// A shorthand for the service's health endpoints: each becomes an `http-health` check of every
+    /// backend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<RawHealth>,
-    /// Our own requests from outside while a deployment runs. Without this table nothing is proved
-    /// from outside, and the plan says so.
+    /// Requests that `agente-host` itself sends from outside during a deployment. Without this
+    /// table nothing is verified from outside, and the plan says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<RawProbe>,
     /// How requests move to the new release, and what becomes of the old one.
     pub(crate) strategy: RawStrategy,
-    /// What is measured of the new release beside the stable one while both have requests, and
-    /// again in the bake. Without this table only `[[checks]]` are asked.
+    /// What is measured to compare the new release with the stable one while both take requests,
+    /// and again during the bake. Without this table only `[[checks]]` run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) analysis: Option<RawAnalysis>,
     /// How long each kind of step may take.
     pub(crate) timeouts: RawTimeouts,
-    /// What must be free before anything begins.
+    /// The disk space that must be free before anything begins.
     pub(crate) disk: RawDisk,
-    /// Where the numbers about deployments go when a run ends, also a failed one. `agente-host
+    /// Where the metrics of deployments go when a run ends, even a failed one. `agente-host
     /// metrics` prints them at any time.
     pub(crate) metrics: RawMetrics,
     /// What differs by environment: any table of this file except `service` and `environments`.
-    /// Tables are merged key by key, lists and values are replaced; where one of several keys
-    /// has to be chosen (`process` or `docker`, the source of a secret), the environment's choice
-    /// replaces the other; where it chooses another `strategy.kind` or `analysis.on_outage`,
-    /// the keys of the other one are left behind. With several environments, `--env` says which.
+    /// Tables are merged key by key, lists and values are replaced; where one of several keys has
+    /// to be chosen (`process` or `docker`, the source of a secret), the environment's choice
+    /// replaces the other; where it chooses another `strategy.kind` or `analysis.on_outage`, the
+    /// keys of the other are dropped. With several environments, `--env` chooses one.
     pub(crate) environments: BTreeMap<String, RawEnvironment>,
 }
 
@@ -121,7 +121,7 @@ pub(crate) struct RawPlugin {
     pub(crate) config: Map<String, Json>,
 }
 
-/// Who changes the traffic.
+/// Which plugin changes the traffic.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawSwitch {

@@ -33,14 +33,14 @@ pub(crate) struct RawProbe {
     /// Requests per second.
     #[schemars(range(min = 0.01, max = 10_000), example = 50)]
     pub(crate) rate: f64,
-    /// How long one request may take until it counts as failed.
+    /// How long one request may take before it counts as failed.
     #[schemars(example = &"2s")]
     pub(crate) timeout: Span,
-    /// A path that may be sent POST requests; without it none are sent.
+    /// A path that accepts POST requests. Without it: none are sent.
     #[schemars(example = &"/api/echo")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) post_path: Option<String>,
-    /// How long the stable release is watched first: at least `5s`, or `0s` for not at all.
+    /// How long to watch the stable release first: at least `5s`, or `0s` to skip it.
     #[schemars(example = &"10s")]
     pub(crate) baseline: Span,
     /// How many failed requests are tolerated.
@@ -50,11 +50,11 @@ pub(crate) struct RawProbe {
     /// budget.
     #[schemars(example = true)]
     pub(crate) count_idle_resets: bool,
-    /// How an answer tells who gave it, where that is not the switcher's own header.
+    /// How an answer says which side gave it, where that is not the switcher's own header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<RawIdentity>,
-    /// What a stable release that already fails means: `relative` lets the budget grow by twice
-    /// the failure rate of the baseline, `refuse` turns the deployment down.
+    /// What to do when the stable release already fails requests: `relative` raises the budget by
+    /// twice the baseline's failure rate, `refuse` refuses the deployment.
     #[schemars(example = &"refuse")]
     pub(crate) on_failing_baseline: RawFailingBaseline,
 }
@@ -86,8 +86,8 @@ pub(crate) struct RawIdentity {
     #[schemars(required, extend("x-required" = true), example = &"X-Release")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<String>,
-    /// What it says; `{slot}` or `{release}` (the number) is filled in, and one of them must be
-    /// there.
+    /// The header's value; `{slot}` or `{release}` (the number) is filled in, and one of them must
+    /// be present.
     #[schemars(example = &"{release}")]
     pub(crate) value: String,
 }
@@ -122,25 +122,25 @@ impl From<RawFailingBaseline> for FailingBaseline {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawTimeouts {
-    /// Preflight, all of it.
+    /// All of preflight.
     #[schemars(example = &"1m")]
     pub(crate) preflight: Span,
     /// Starting all backends.
     #[schemars(example = &"2m")]
     pub(crate) launch: Span,
-    /// From started to healthy.
+    /// From a backend's start until it is healthy.
     #[schemars(example = &"5m")]
     pub(crate) healthy: Span,
-    /// From the command to shift until the proof that it is in force.
+    /// From the shift command until it is verified to be in force.
     #[schemars(example = &"1m")]
     pub(crate) shift: Span,
     /// The checks after the shift.
     #[schemars(example = &"2m")]
     pub(crate) validate: Span,
-    /// Taking one step back, with all its attempts.
+    /// Undoing one step, all attempts included.
     #[schemars(example = &"2m")]
     pub(crate) undo: Span,
-    /// How long a person is waited for, where a stage waits for `promote` or is undecided; then
+    /// How long to wait for a person where a stage waits for `promote` or is undecided; after that
     /// the deployment is unwound.
     #[schemars(example = &"1h")]
     pub(crate) decide: Span,
@@ -160,11 +160,11 @@ impl Default for RawTimeouts {
     }
 }
 
-/// What must be free before anything begins.
+/// The disk space that must be free before anything begins.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawDisk {
-    /// The space that must be free on the file system of the store.
+    /// The free space required on the store's file system.
     #[schemars(example = &"2GiB")]
     pub(crate) min_free: Size,
 }

@@ -35,7 +35,7 @@ pub(crate) struct RawProcess {
     #[schemars(required, extend("x-required" = true), length(min = 1), example = ["./shop", "127.0.0.1:{port}"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Vec<String>>,
-    /// How many backends a slot has.
+    /// How many backends each slot runs.
     #[schemars(range(min = 1, max = 500), example = 2)]
     pub(crate) instances: u16,
     /// Where the backends' ports come from, on 127.0.0.1: first and last. It holds at least two
@@ -43,11 +43,10 @@ pub(crate) struct RawProcess {
     #[schemars(required, extend("x-required" = true), example = &"18100-18199")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ports: Option<PortsText>,
-    /// The whole environment of a backend; nothing is inherited. The same words in braces are
-    /// filled in.
+    /// The backend's entire environment; nothing is inherited. The same placeholders are filled in.
     #[schemars(extend("examples" = [{"MODE": "production", "DATABASE_URL": {"secret": "db"}}]))]
     pub(crate) env: BTreeMap<String, RawEnvValue>,
-    /// How long a backend may take to stop after SIGTERM until it is killed.
+    /// How long a backend may take to stop after SIGTERM before it is killed.
     #[schemars(example = &"10s")]
     pub(crate) stop_grace: Span,
 }
@@ -75,35 +74,35 @@ pub(crate) struct RawDocker {
     #[schemars(required, extend("x-required" = true), example = &"registry.example/shop:2")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<String>,
-    /// The command, where it isn't the image's own. `{port}`, `{slot}`, `{release}` and
+    /// The command to run instead of the image's own. `{port}`, `{slot}`, `{release}` and
     /// `{backend}` are filled in.
     #[schemars(length(min = 1), example = ["/shop", "0.0.0.0:8080"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Vec<String>>,
-    /// How many backends a slot has.
+    /// How many backends each slot runs.
     #[schemars(range(min = 1, max = 500), example = 2)]
     pub(crate) instances: u16,
     /// The port that the program listens on in its container.
     #[schemars(required, extend("x-required" = true), range(min = 1, max = 65535), example = 8080)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container_port: Option<u16>,
-    /// Reach by fixed ports on 127.0.0.1: first and last. Either this or `network`.
+    /// The ports on 127.0.0.1 at which the balancer reaches the containers: first and last. Either
+    /// this or `network`.
     #[schemars(example = &"18100-18199")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ports: Option<PortsText>,
-    /// Reach by container name on this network, which the balancer is on too. Either this or
-    /// `ports`.
+    /// The network on which the balancer reaches the containers by name. Either this or `ports`.
     #[schemars(example = &"shop-net")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) network: Option<String>,
-    /// The environment beside the image's own. The same words in braces are filled in.
+    /// Environment variables added to the image's own. The same placeholders are filled in.
     #[schemars(extend("examples" = [{"MODE": "production", "DATABASE_URL": {"secret": "db"}}]))]
     pub(crate) env: BTreeMap<String, RawEnvValue>,
     /// Binds, `source:target` or `source:target:ro`; the source is an absolute path or a volume's
     /// name.
     #[schemars(example = ["/srv/shop/uploads:/uploads", "shop-cache:/cache"])]
     pub(crate) volumes: Vec<String>,
-    /// The memory limit of a container; none without it.
+    /// The memory limit of a container. Without it: unlimited.
     #[schemars(example = &"256MiB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<Size>,
@@ -111,7 +110,7 @@ pub(crate) struct RawDocker {
     /// reaped.
     #[schemars(example = false)]
     pub(crate) init: bool,
-    /// How long a container may take from its stop signal until it is killed.
+    /// How long a container may take to stop before it is killed.
     #[schemars(example = &"10s")]
     pub(crate) stop_grace: Span,
     /// The engine's socket, an absolute path. Without it `DOCKER_HOST` and then the usual place

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-kind" = "kind", "x-at-most-one" = ["weights", "stages"]))]
 pub(crate) struct RawStrategy {
-    /// `blue-green` is one shift of all requests; `canary` are growing shares, each watched before
-    /// the next; `rolling` replaces backends in batches.
+    /// `blue-green` shifts all requests at once; `canary` shifts growing shares, each watched
+    /// before the next; `rolling` replaces backends in batches.
     #[schemars(example = &"canary")]
     pub(crate) kind: RawStrategyKind,
     /// The shares of requests that the new release gets, one after the other, in percent with up
@@ -23,14 +23,14 @@ pub(crate) struct RawStrategy {
     #[schemars(length(min = 1, max = 100), example = [5, 20, 50, 100], extend("x-kinds" = ["blue-green", "canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weights: Option<Vec<f64>>,
-    /// How long the new release is watched at least at each share (`canary`), or after each batch
-    /// (`rolling`). Without it: `30s` for `canary`, `10s` for `rolling`.
+    /// The least time for which the new release is watched at each share (`canary`) or after each
+    /// batch (`rolling`). Without it: `30s` for `canary`, `10s` for `rolling`.
     #[schemars(example = &"2m", extend("x-kinds" = ["canary", "rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<Span>,
-    /// By what a canary splits requests: by the target's own `weight`, or by how many `instances`
-    /// of the new release stand among those of the old one, for a target without weights.
-    /// Without it: `weight`.
+    /// How a canary splits requests: by the target's own `weight`, or, for a target without
+    /// weights, by how many `instances` of the new release run beside those of the old one. Without
+    /// it: `weight`.
     #[schemars(example = &"instances", extend("x-kinds" = ["canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<RawSplitBy>,
@@ -39,22 +39,22 @@ pub(crate) struct RawStrategy {
     #[schemars(length(min = 1, max = 100), extend("x-kinds" = ["canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stages: Option<Vec<RawStage>>,
-    /// How many backends there may be beyond the usual number while they are replaced. Without it:
-    /// 1.
+    /// How many backends beyond the usual number may run during the replacement. Without it: 1.
     #[schemars(range(min = 0, max = 500), example = 2, extend("x-kinds" = ["rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_surge: Option<u16>,
-    /// How many backends may be missing while they are replaced. Not 0 where `max_surge` is.
-    /// Without it: 0.
+    /// How many backends may be missing during the replacement. Must not be 0 where `max_surge` is
+    /// 0. Without it: 0.
     #[schemars(range(min = 0, max = 500), example = 1, extend("x-kinds" = ["rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_unavailable: Option<u16>,
-    /// What `deploy` does when it meets an open deployment that somebody runs: `refuse` gives up,
-    /// `queue` waits until the other has ended, `supersede` aborts the other, waits until that
-    /// is unwound, then begins.
+    /// What `deploy` does when another deployment is running: `refuse` gives up, `queue` waits
+    /// until the other has ended, `supersede` aborts the other, waits until it is unwound, then
+    /// begins.
     #[schemars(example = &"queue")]
     pub(crate) on_open: RawOnOpen,
-    /// How long the new release is watched after promote; the way back stays open meanwhile.
+    /// How long the new release is watched after promotion, with a rollback at
+    /// hand.
     #[schemars(example = &"5m")]
     pub(crate) bake: Span,
     /// How long the old side stands by at weight 0, ready for a rollback in seconds:
@@ -62,10 +62,10 @@ pub(crate) struct RawStrategy {
     /// `rolling`, which leaves no whole side to go back to.
     #[schemars(example = &"1h")]
     pub(crate) keep_previous: KeepText,
-    /// How the old side's last requests are waited for.
+    /// How to wait for the old side's last requests.
     pub(crate) drain: RawDrain,
-    /// Rules that send single requests to the new release before it has any weight, for a look at
-    /// it; at most 16.
+    /// Rules that send individual requests to the new release before it has any weight, as a
+    /// preview; at most 16.
     #[serde(rename = "override")]
     #[schemars(length(max = 16))]
     pub(crate) overrides: Vec<RawOverride>,
@@ -129,8 +129,8 @@ pub(crate) struct RawStage {
     #[schemars(required, extend("x-required" = true), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weight: Option<f64>,
-    /// How long the new release is watched at least at this share. Without it: the `pause` of
-    /// `[strategy]`.
+    /// The least time for which the new release is watched at this share. Without it: the `pause`
+    /// of `[strategy]`.
     #[schemars(example = &"10m")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<Span>,
@@ -161,19 +161,19 @@ impl From<RawOnOpen> for OnOpen {
     }
 }
 
-/// How the old side's last requests are waited for.
+/// How to wait for the old side's last requests.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawDrain {
-    /// How long. Longer than the longest request, or nothing is retired in time.
+    /// How long to wait. Make it longer than the longest request, or the old side is not retired in
+    /// time.
     #[schemars(example = &"2m")]
     pub(crate) timeout: Span,
-    /// What happens then: `keep` keeps the old side and says so, `cut` retires it and reports what
-    /// was cut.
+    /// What happens when the time is up: `keep` keeps the old side and says so, `cut` retires it
+    /// and reports what was cut.
     #[schemars(example = &"cut")]
     pub(crate) on_timeout: RawOnTimeout,
-    /// Whether evidence weaker than the target's own (no open connections for a quiet time) is
-    /// enough.
+    /// Whether weaker evidence than the target's own is enough: no open connections for a while.
     #[schemars(example = true)]
     pub(crate) accept_weak_evidence: bool,
 }
@@ -207,14 +207,14 @@ impl From<RawOnTimeout> for OnDrainTimeout {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawOverride {
-    /// What is looked at: a `header` or a `cookie`.
+    /// What is matched: a `header` or a `cookie`.
     #[schemars(example = &"cookie")]
     pub(crate) by: RawOverrideBy,
     /// The header's or cookie's name.
     #[schemars(required, extend("x-required" = true), example = &"X-Preview")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// The value that must be equal.
+    /// The value that it must equal.
     #[schemars(required, extend("x-required" = true), example = &"candidate")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<String>,

@@ -22,7 +22,8 @@ async fn a_server_that_stalls_for_a_second_does_not_thin_out_the_requests() {
     let due = begun.elapsed().as_secs_f64() * 100.0;
     let sent = f64::from(u32::try_from(report.sent).expect("a small number"));
     assert!(sent <= due + 2.0, "{sent} sent, but only {due} were due");
-    assert!(sent >= due - 20.0, "only {sent} sent of {due} that were due");
+    // What this machine itself is late with is skipped.
+    assert!(sent >= due / 2.0, "only {sent} sent of {due} that were due");
     let report = until(&prober, "answered", |report| report.succeeded >= 200).await;
     assert_eq!(report.failed_total(), 0, "{report:?}");
     assert!(report.latency_us[0] >= 1_000_000, "{report:?}");
@@ -113,7 +114,8 @@ async fn what_was_due_while_this_machine_stood_still_is_skipped_and_does_not_cou
     let prober = HttpProber::new(&policy).expect("a fit policy");
     prober.start().await.expect("it starts");
     let before = until(&prober, "at 20", |report| report.sent >= 20).await.sent;
-    std::thread::sleep(Duration::from_secs(2)); // on this runtime's only thread: nothing runs meanwhile, and 200 requests become due
+    // On this runtime's only thread: nothing runs meanwhile, and 200 requests become due.
+    std::thread::sleep(Duration::from_secs(2));
     let begun = Instant::now();
     let after = until(&prober, "at it again", |report| report.succeeded >= before + 20).await;
     let most = 20.0 + begun.elapsed().as_secs_f64() * 100.0;

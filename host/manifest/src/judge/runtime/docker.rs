@@ -2,7 +2,7 @@
 
 use super::launch::{Runtime, environment, placeholders, wide_enough};
 use crate::judge::Judge;
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::RawDocker;
 use crate::sections::ArtifactSource;
 use crate::tree::KeyPath;

@@ -1,7 +1,7 @@
 //! What processes and containers have in common: placeholders in commands, environment, ports.
 
 use crate::judge::{Judge, secrets};
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::RawEnvValue;
 use crate::sections::ArtifactSource;
 use crate::spelling::{listed, nearest};
@@ -60,10 +60,7 @@ pub(super) fn placeholders(judge: &mut Judge<'_, '_>, at: &KeyPath, arguments: &
             };
             judge.object(
                 &at.index(index),
-                Complaint::new(
-                    format!("nothing is known that could be filled in for `{{{word}}}`"),
-                    fix,
-                ),
+                Complaint::new(format!("the placeholder `{{{word}}}` is not known"), fix),
             );
         }
     }
@@ -104,7 +101,7 @@ pub(super) fn environment(
                     .find_map(|word| nearest(word, PLACEHOLDERS).map(|meant| (word, meant)));
                 if let Some((word, meant)) = slip {
                     let complaint = Complaint::new(
-                        format!("nothing is known that could be filled in for `{{{word}}}`"),
+                        format!("the placeholder `{{{word}}}` is not known"),
                         format!("write `{{{meant}}}`"),
                     );
                     judge.object(&at, complaint);

@@ -3,7 +3,7 @@
 use super::launch::{Runtime, environment, placeholders, wide_enough};
 use crate::files;
 use crate::judge::Judge;
-use crate::problem::Complaint;
+use crate::mistake::Complaint;
 use crate::raw::{RawEnvValue, RawProcess};
 use crate::sections::ArtifactSource;
 use crate::tree::KeyPath;

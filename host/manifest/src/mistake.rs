@@ -1,6 +1,6 @@
 //! What is wrong with a manifest: where it stands, what it is, and what to change.
 //!
-//! Invariants: every problem says how to fix it; a [`ManifestError`] holds at least one problem,
+//! Invariants: every mistake says how to fix it; a [`ManifestError`] holds at least one mistake,
 //! sorted by place.
 
 use crate::source::{Position, SourceText, Stretch};
@@ -36,7 +36,7 @@ impl Complaint {
 
 /// One thing that is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct Mistake {
     /// The file, as the caller named it.
     pub path: PathBuf,
     /// The line, from 1; 0 where it is about the file as a whole.
@@ -55,7 +55,7 @@ pub struct Problem {
     pub width: usize,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         if self.line == 0 {
@@ -80,16 +80,16 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with a manifest, sorted by place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", joined(.problems))]
+#[error("{}", joined(.mistakes))]
 pub struct ManifestError {
     /// At least one.
-    pub problems: Vec<Problem>,
+    pub mistakes: Vec<Mistake>,
 }
 
 impl ManifestError {
-    /// One problem with the file as a whole.
+    /// One mistake with the file as a whole.
     pub(crate) fn of_file(path: &Path, complaint: Complaint) -> Self {
-        let problem = Problem {
+        let mistake = Mistake {
             path: path.to_owned(),
             line: 0,
             column: 0,
@@ -99,12 +99,12 @@ impl ManifestError {
             excerpt: String::new(),
             width: 0,
         };
-        Self { problems: vec![problem] }
+        Self { mistakes: vec![mistake] }
     }
 }
 
-fn joined(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n\n")
+fn joined(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n\n")
 }
 
 /// A character as it may be printed: a terminal must not obey what a manifest holds, and a tab
@@ -131,19 +131,19 @@ fn without_values(line: &str) -> String {
         .collect()
 }
 
-/// Makes a problem of a complaint about a stretch of the text.
+/// Makes a mistake of a complaint about a stretch of the text.
 pub(crate) fn located(
     path: &Path,
     source: &SourceText,
     stretch: &Stretch,
     key: String,
     complaint: Complaint,
-) -> Problem {
+) -> Mistake {
     let Position { line, column } = source.position(stretch.start);
     let text = source.line(line);
     let rest = text.chars().count().saturating_sub(column - 1);
     let meant = source.slice(stretch).lines().next().unwrap_or("").chars().count();
-    Problem {
+    Mistake {
         path: path.to_owned(),
         line,
         column,
@@ -159,28 +159,28 @@ pub(crate) fn located(
     }
 }
 
-/// Collects the problems of one manifest.
+/// Collects the mistakes of one manifest.
 pub(crate) struct Findings<'a> {
     path: &'a Path,
     source: &'a SourceText,
-    problems: Vec<Problem>,
+    mistakes: Vec<Mistake>,
 }
 
 impl<'a> Findings<'a> {
     /// None so far.
     pub(crate) fn new(path: &'a Path, source: &'a SourceText) -> Self {
-        Self { path, source, problems: Vec::new() }
+        Self { path, source, mistakes: Vec::new() }
     }
 
     /// Adds a complaint about a stretch of the text.
     pub(crate) fn add(&mut self, stretch: &Stretch, key: impl Into<String>, complaint: Complaint) {
-        let problem = located(self.path, self.source, stretch, key.into(), complaint);
-        self.problems.push(problem);
+        let mistake = located(self.path, self.source, stretch, key.into(), complaint);
+        self.mistakes.push(mistake);
     }
 
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+        self.mistakes.is_empty()
     }
 
     /// The text that is judged.
@@ -188,33 +188,33 @@ impl<'a> Findings<'a> {
         self.source
     }
 
-    /// The lines that already have a problem.
+    /// The lines that already have a mistake.
     pub(crate) fn lines(&self) -> BTreeSet<usize> {
-        self.problems.iter().map(|problem| problem.line).collect()
+        self.mistakes.iter().map(|mistake| mistake.line).collect()
     }
 
-    /// Drops what was added after the first `count` problems on any of these lines.
+    /// Drops what was added after the first `count` mistakes on any of these lines.
     pub(crate) fn drop_after_on(&mut self, count: usize, lines: &BTreeSet<usize>) {
         let mut index = 0;
-        self.problems.retain(|problem| {
+        self.mistakes.retain(|mistake| {
             index += 1;
-            index <= count || !lines.contains(&problem.line)
+            index <= count || !lines.contains(&mistake.line)
         });
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.problems.len()
+        self.mistakes.len()
     }
 
     /// All of them, sorted by place; nothing is said twice.
     pub(crate) fn into_error(self) -> Result<(), ManifestError> {
-        let mut problems = self.problems;
-        if problems.is_empty() {
+        let mut mistakes = self.mistakes;
+        if mistakes.is_empty() {
             return Ok(());
         }
-        problems.sort_by(|a, b| (a.line, a.column, &a.key).cmp(&(b.line, b.column, &b.key)));
-        problems.dedup();
-        Err(ManifestError { problems })
+        mistakes.sort_by(|a, b| (a.line, a.column, &a.key).cmp(&(b.line, b.column, &b.key)));
+        mistakes.dedup();
+        Err(ManifestError { mistakes })
     }
 }

@@ -83,15 +83,15 @@ struct Counts {
 }
 
 /// Counts what becomes of requests; shared by all that send them.
-pub struct Tally {
+pub struct Recorder {
     begun: Instant,
     by_identity: bool,
     sample_idle_resets: bool,
     counts: Mutex<Counts>,
 }
 
-impl Tally {
-    /// An empty tally that begins now. Whether answers are counted by identity, and whether resets
+impl Recorder {
+    /// A recorder that begins now. Whether answers are counted by identity, and whether resets
     /// of idle connections are told in words too.
     #[expect(
         clippy::expect_used,
@@ -318,17 +318,17 @@ mod tests {
 
     #[test]
     fn each_request_is_counted_once_and_in_its_class() {
-        let tally = Tally::new(true, false);
+        let recorder = Recorder::new(true, false);
         for _ in 0..4 {
-            tally.sent();
+            recorder.sent();
         }
         let due = Instant::now();
-        tally.ended(due, now_ms(), "GET /", Ok(&answer(200, "blue")));
-        tally.ended(due, now_ms(), "GET /", Ok(&answer(502, "green")));
-        tally.ended(due, now_ms(), "GET /", Err(&Loss::new(Class::IdleReset, "ended")));
-        tally.ended(due, now_ms(), "GET /", Err(&Loss::new(Class::Truncated, "cut")));
-        tally.not_sent("GET /", &Loss::new(Class::Overload, "too many"));
-        let report = tally.report();
+        recorder.ended(due, now_ms(), "GET /", Ok(&answer(200, "blue")));
+        recorder.ended(due, now_ms(), "GET /", Ok(&answer(502, "green")));
+        recorder.ended(due, now_ms(), "GET /", Err(&Loss::new(Class::IdleReset, "ended")));
+        recorder.ended(due, now_ms(), "GET /", Err(&Loss::new(Class::Truncated, "cut")));
+        recorder.not_sent("GET /", &Loss::new(Class::Overload, "too many"));
+        let report = recorder.report();
         assert_eq!((report.sent, report.succeeded, report.idle_resets), (4, 1, 1));
         assert_eq!(
             report.failed,
@@ -345,7 +345,7 @@ mod tests {
             "{:?}",
             report.samples
         );
-        let windows = tally.windows();
+        let windows = recorder.windows();
         assert_eq!(
             windows
                 .iter()
@@ -359,25 +359,25 @@ mod tests {
 
     #[test]
     fn only_the_first_ten_failures_are_told() {
-        let tally = Tally::new(false, true);
+        let recorder = Recorder::new(false, true);
         for number in 0..15 {
-            tally.ended(
+            recorder.ended(
                 Instant::now(),
                 now_ms(),
                 number,
                 Err(&Loss::new(Class::IdleReset, "ended")),
             );
         }
-        let report = tally.report();
+        let report = recorder.report();
         assert_eq!((report.samples.len(), report.idle_resets), (10, 15));
         assert!(report.samples[9].contains(" 9: idle-reset"));
     }
 
     #[test]
     fn a_switch_gives_two_presences_and_a_late_answer_belongs_to_its_own_time() {
-        let tally = Tally::new(true, false);
+        let recorder = Recorder::new(true, false);
         let base = now_ms();
-        let mut counts = tally.counts();
+        let mut counts = recorder.counts();
         for ms in (0..5000).step_by(100) {
             counts.present("blue", base + ms, base + ms + 2);
         }
@@ -387,7 +387,7 @@ mod tests {
         counts.present("blue", base + 4950, base + 8000); // a slow request from before
         counts.present("blue", base + 9100, base + 9102); // the way back
         drop(counts);
-        let presences = tally.presences();
+        let presences = recorder.presences();
         assert_eq!(
             presences.iter().map(|presence| presence.identity.as_str()).collect::<Vec<_>>(),
             ["blue", "green", "blue"]
@@ -409,16 +409,16 @@ mod tests {
 
     #[test]
     fn latencies_come_as_quantiles() {
-        let tally = Tally::new(false, false);
-        assert_eq!(tally.report().latency_us, [0; 4]);
+        let recorder = Recorder::new(false, false);
+        assert_eq!(recorder.report().latency_us, [0; 4]);
         for ms in 1..=100_u64 {
             let due = Instant::now().checked_sub(Duration::from_millis(ms)).unwrap();
-            tally.ended(due, now_ms(), "", Ok(&answer(200, "")));
+            recorder.ended(due, now_ms(), "", Ok(&answer(200, "")));
         }
-        let [p50, p95, p99, max] = tally.report().latency_us;
+        let [p50, p95, p99, max] = recorder.report().latency_us;
         assert!((48_000..53_000).contains(&p50), "{p50}");
         assert!((93_000..98_000).contains(&p95), "{p95}");
         assert!(p99 <= max && (98_000..104_000).contains(&max), "{p99} {max}");
-        assert!(tally.report().by_identity.is_empty());
+        assert!(recorder.report().by_identity.is_empty());
     }
 }
