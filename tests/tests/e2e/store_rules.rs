@@ -20,8 +20,7 @@ fn another_store_that_meets_the_live_service_refuses() {
 }
 
 #[test]
-fn a_service_of_another_store_is_taken_over_by_force_with_nothing_lost_and_left_as_it_was_where_that_fails()
- {
+fn another_stores_service_is_taken_by_force_without_loss_and_left_alone_where_that_fails() {
     let (scene, shop) = Scene::deployed();
     let backends = shop.backends();
     let load = Traffic::on(&shop, 60.0, 2);

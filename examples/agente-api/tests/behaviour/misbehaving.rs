@@ -79,22 +79,22 @@ fn slow_delays_the_api_alone() {
     let begun = Instant::now();
     assert_eq!(service.get("/api/items").status, 200);
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    let begun = Instant::now();
-    service.get("/healthz");
-    assert!(begun.elapsed() < Duration::from_millis(300));
+    // Longer than a client waits.
+    let service = Service::start(&["--slow", "3600000"]);
+    assert_eq!(service.get("/healthz").status, 200);
 }
 
 #[test]
 fn slow_percent_spares_most_requests() {
-    let service = Service::start(&["--slow", "200", "--slow-percent", "10"]);
-    let slow = (0..100)
+    let service = Service::start(&["--slow", "1000", "--slow-percent", "10"]);
+    let slow = (0..40)
         .filter(|_| {
             let begun = Instant::now();
             service.get("/api/items");
-            begun.elapsed() >= Duration::from_millis(200)
+            begun.elapsed() >= Duration::from_secs(1)
         })
         .count();
-    assert!((1..=25).contains(&slow), "{slow} of 100 were slow");
+    assert!((1..=12).contains(&slow), "{slow} of 40 were slow");
 }
 
 #[test]

@@ -115,12 +115,16 @@ fn no_request_is_lost_while_the_service_is_asked_to_stop_under_load() {
         .map(|_| {
             std::thread::spawn(move || {
                 let (mut answered, mut reset) = (0, 0);
-                // The listener is closed once connecting fails; until then every accepted connection must be answered.
+                // The listener is closed once connecting fails; until then every accepted connection
+                // must be answered.
                 while let Ok(mut stream) = TcpStream::connect(address) {
                     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-                    let request = b"POST /api/items HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+                    let request = b"POST /api/items HTTP/1.1\r\nHost: test\r\n\
+                                    Connection: close\r\nContent-Length: 1\r\n\r\nx";
                     let mut answer = String::new();
-                    match stream.write_all(request).and_then(|()| stream.read_to_string(&mut answer)) {
+                    let read =
+                        stream.write_all(request).and_then(|()| stream.read_to_string(&mut answer));
+                    match read {
                         Ok(_) => assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}"),
                         Err(_) => reset += 1,
                     }
