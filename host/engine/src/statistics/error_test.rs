@@ -320,14 +320,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn judgements_hold_numbers_that_make_sense(strata in prop::collection::vec(stratum(), 0..25), limit in prop::option::of(0.001..0.999)) {
-            let options = ErrorTestOptions { limit: limit.map(|limit| Proportion::new(limit).unwrap()), ..ErrorTestOptions::default() };
+        fn judgements_hold_numbers_that_make_sense(
+            strata in prop::collection::vec(stratum(), 0..25),
+            limit in prop::option::of(0.001..0.999),
+        ) {
+            let limit = limit.map(|limit| Proportion::new(limit).unwrap());
+            let options = ErrorTestOptions { limit, ..ErrorTestOptions::default() };
             let mut test = ErrorTest::new(options);
             let mut before = 1.0;
             for (candidate, stable) in strata {
                 test.add(candidate, stable);
                 let judgement = test.judge();
-                for share in [judgement.worse_p_value, judgement.above_p_value.unwrap_or(0.0), judgement.at_most, judgement.needed] {
+                let above = judgement.above_p_value.unwrap_or(0.0);
+                for share in [judgement.worse_p_value, above, judgement.at_most, judgement.needed] {
                     prop_assert!((0.0..=1.0).contains(&share), "{judgement:?}");
                 }
                 prop_assert!(judgement.candidate.rate().unwrap_or(0.0) <= judgement.at_most);
@@ -338,7 +343,10 @@ mod tests {
 
         #[test]
         fn more_events_never_speak_for_the_candidate(events in 0_u64..100, stable in 0_u64..100) {
-            let p_value = |events| after(&[(counts(events, 101), Some(counts(stable, 900))); 3], ErrorTestOptions::default()).worse_p_value;
+            let p_value = |events| {
+                let stratum = (counts(events, 101), Some(counts(stable, 900)));
+                after(&[stratum; 3], ErrorTestOptions::default()).worse_p_value
+            };
             prop_assert!(p_value(events + 1) <= p_value(events) + 1e-9);
         }
 

@@ -259,20 +259,28 @@ mod tests {
             candidate in prop::collection::vec(-5_i8..5, 1..35),
             stable in prop::collection::vec(-5_i8..5, 1..35),
         ) {
-            let [candidate, stable] = [candidate, stable].map(|values| values.into_iter().map(f64::from).collect::<Vec<_>>());
+            let [candidate, stable] = [candidate, stable]
+                .map(|values| values.into_iter().map(f64::from).collect::<Vec<_>>());
             let there = compare_samples(&candidate, &stable).unwrap();
             let back = compare_samples(&stable, &candidate).unwrap();
-            prop_assert!((0.0..=1.0).contains(&there.p_value) && (0.0..=1.0).contains(&there.effect));
+            for share in [there.p_value, there.effect] {
+                prop_assert!((0.0..=1.0).contains(&share));
+            }
             prop_assert!((there.effect + back.effect - 1.0).abs() < 1e-9);
-            prop_assert!(there.p_value + back.p_value >= 0.999, "both tails hold what was seen: {} {}", there.p_value, back.p_value);
+            // Both tails hold what was seen.
+            prop_assert!(there.p_value + back.p_value >= 0.999, "{there:?} {back:?}");
         }
 
         #[test]
-        fn a_higher_candidate_never_lowers_the_effect(values in prop::collection::vec(-5_i8..5, 2..30), by in 1_i8..4) {
+        fn a_higher_candidate_never_lowers_the_effect(
+            values in prop::collection::vec(-5_i8..5, 2..30),
+            by in 1_i8..4,
+        ) {
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let (candidate, stable) = values.split_at(values.len() / 2);
             let higher: Vec<f64> = candidate.iter().map(|value| value + f64::from(by)).collect();
-            let (before, after) = (compare_samples(candidate, stable).unwrap(), compare_samples(&higher, stable).unwrap());
+            let before = compare_samples(candidate, stable).unwrap();
+            let after = compare_samples(&higher, stable).unwrap();
             prop_assert!(after.effect >= before.effect - 1e-12);
         }
     }

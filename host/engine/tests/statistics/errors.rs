@@ -124,8 +124,7 @@ fn a_bad_candidate_is_found_between_outages_of_both_sides() {
 }
 
 #[test]
-fn bad_candidates_are_caught_by_the_stated_number_of_requests_and_never_passed_beyond_the_miss_rate()
- {
+fn bad_candidates_are_caught_by_the_stated_number_of_requests_and_rarely_passed() {
     for (rate, requests) in [(0.5, 300), (0.05, 300), (0.01, 4000)] {
         for stable in [0.0, 0.001] {
             let caught = runs_where(|traffic| {
