@@ -1,6 +1,7 @@
 //! Looks at the files that a manifest names. Reads, never writes.
 
 use crate::mistake::Complaint;
+use std::borrow::Cow;
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -61,9 +62,12 @@ pub(crate) fn is_program(
 ) -> Result<(), Complaint> {
     let metadata = is_file(what, written, path, when_absent)?;
     if metadata.permissions().mode() & 0o111 == 0 {
+        let shown = path.display().to_string();
+        // No path holds the byte 0, which alone can't be quoted.
+        let word = shlex::try_quote(&shown).unwrap_or(Cow::Borrowed(&shown));
         return Err(Complaint::new(
             format!("{what} `{written}` is not executable"),
-            format!("type `chmod +x {}`", path.display()),
+            format!("type `chmod +x {word}`"),
         ));
     }
     Ok(())

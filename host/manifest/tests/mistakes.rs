@@ -74,6 +74,7 @@ fn folder() -> TempDir {
     write(&program, "#!/bin/sh\n").unwrap();
     set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     write(folder.path().join("notes.txt"), "not a program\n").unwrap();
+    write(folder.path().join("release notes.txt"), "not a program\n").unwrap();
     create_dir(folder.path().join("build")).unwrap();
     folder
 }
@@ -201,6 +202,11 @@ fn runtimes() -> Vec<Mistake> {
         process("artifact not there", "artifact = \"shop\"", "artifact = \"target/release/shop\""),
         process("artifact is a folder", "artifact = \"shop\"", "artifact = \"build\""),
         process("artifact not executable", "artifact = \"shop\"", "artifact = \"notes.txt\""),
+        process(
+            "artifact not executable, two words",
+            "artifact = \"shop\"",
+            "artifact = \"release notes.txt\"",
+        ),
         process("command is empty", "command = [\"./shop\", \"127.0.0.1:{port}\"]", "command = []"),
         process("command of another program", "command = [\"./shop\"", "command = [\"./shopp\""),
         process("command of no program", "command = [\"./shop\"", "command = [\"shop\""),

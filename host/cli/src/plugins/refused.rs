@@ -7,6 +7,7 @@ use agente_engine::names::PluginName;
 use agente_manifest::{Manifest, ManifestError, Mistake};
 use agente_wasm::{ComponentError, LoadError, NotGranted, PluginKind, RequestError};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -205,12 +206,8 @@ pub(crate) fn add_command(manifest: &Manifest, plugin: &str) -> String {
 /// A path as a word for the shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    // No path holds the byte 0, which alone can't be quoted.
+    shlex::try_quote(&text).map(Cow::into_owned).unwrap_or(text)
 }
 
 /// The error of a manifest with mistakes.
