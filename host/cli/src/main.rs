@@ -108,7 +108,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
             let rollback = Box::pin(c::rollback::run(&global, &options, &signals));
             signals.heeded_until_driving(rollback).await
         }
-        Command::Abort(options) => c::decide::abort(&global, &options).await,
+        Command::Abort(options) => Box::pin(c::decide::abort(&global, &options)).await,
         Command::Pause(options) => c::decide::pause(&global, &options).await,
         Command::Watch(options) => Box::pin(c::watch::run(&global, &options)).await,
         Command::Promote(options) => c::decide::promote(&global, &options).await,
