@@ -215,6 +215,7 @@ impl Session {
             backends: backends.iter().map(|backend| backend.address.clone()).collect(),
             public_url: self.base.manifest.policy.probe.as_ref().map(|probe| probe.url.clone()),
             image,
+            lock: None,
             cancelled: Arc::clone(&self.cancelled),
         }
     }

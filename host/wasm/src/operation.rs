@@ -16,6 +16,7 @@ use crate::masks::Masks;
 use crate::performer::{CallName, Performer};
 use crate::secrets::OpenSecrets;
 use crate::wanted::{Waiting, Wanted};
+use agente_engine::ports::TargetLock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,9 @@ pub struct OperationContext {
     pub public_url: Option<String>,
     /// The image of the release that is being deployed: where `release` programs run.
     pub image: Option<String>,
+    /// The lock of the target that a call is about to change, held until nothing of the call is on
+    /// its way any more.
+    pub lock: Option<TargetLock>,
     /// Set when somebody has asked for an abort.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -94,6 +98,7 @@ impl Operation {
             deadline,
             masks.clone(),
             wanted.clone(),
+            context.lock.clone(),
         ));
         let performer = match &household.ports.seam {
             None => world,

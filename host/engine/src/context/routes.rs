@@ -68,7 +68,7 @@ impl StepContext<'_> {
         let features = self.features().await.map_err(refused)?;
         let began = self.ports.clock.elapsed();
         let lock = self.ports.targets.lock_target(&features.lock_key).await.map_err(refused)?;
-        let applied = self.ports.switcher.apply(op, &self.desired(routes)).await?;
+        let applied = self.ports.switcher.apply(op, &self.desired(routes), &lock).await?;
         let observed = self.settled(routes, applied).await?;
         drop(lock);
         let took = self.since(began).as_millis();

@@ -1,5 +1,6 @@
 //! What the plugin host needs of the others: it may not know Docker or the store.
 
+use super::TargetLock;
 use crate::fault::Fault;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub struct CommandSpec {
     /// How much of each stream is kept.
     pub max_output_bytes: usize,
     pub place: CommandPlace,
+    /// Held until the program has ended, also where the call is dropped and that takes a while.
+    pub lock: Option<TargetLock>,
 }
 
 /// Where a program runs.

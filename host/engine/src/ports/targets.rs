@@ -2,18 +2,35 @@
 
 use crate::fault::Fault;
 use async_trait::async_trait;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 
-/// Holds a target's lock until it is dropped.
-pub struct TargetLock(
-    #[expect(dead_code, reason = "held for its drop")] Box<dyn std::any::Any + Send>,
-);
+/// Holds a target's lock until all copies of it are dropped. It goes along with the work that needs
+/// it: what was begun for a call that is given up may still be on its way.
+#[derive(Clone)]
+pub struct TargetLock(Arc<dyn Any + Send + Sync>);
 
 impl TargetLock {
     /// Wraps what releases the lock when it is dropped.
-    pub fn new(held: impl std::any::Any + Send) -> Self {
-        Self(Box::new(held))
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(held))
     }
 }
+
+impl fmt::Debug for TargetLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TargetLock")
+    }
+}
+
+impl PartialEq for TargetLock {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TargetLock {}
 
 /// The locks of targets. Local to the machine that the target is on: services of several stores may
 /// share one.

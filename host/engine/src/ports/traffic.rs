@@ -1,6 +1,7 @@
 //! Changing and reading how a target splits requests.
 
 use super::Fence;
+use super::TargetLock;
 use crate::fault::Failure;
 use crate::fault::Fault;
 use crate::names::OpId;
@@ -97,8 +98,15 @@ pub trait TrafficSwitcher: Send + Sync {
     async fn features(&self) -> Result<Features, Fault>;
     /// The difference that `apply` would make; empty for none. Changes nothing.
     async fn plan(&self, desired: &Desired) -> Result<String, Fault>;
-    /// Starts a change. In force only when `observe` says so.
-    async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure>;
+    /// Starts a change. In force only when `observe` says so. `lock` is the target's, of which a
+    /// copy is kept until nothing of the change is on its way any more, also when the call is
+    /// dropped.
+    async fn apply(
+        &self,
+        op: &OpId,
+        desired: &Desired,
+        lock: &TargetLock,
+    ) -> Result<Observed, Failure>;
     /// Looks at the running target. Changes nothing.
     async fn observe(&self) -> Result<Observed, Fault>;
     /// Says whether the last requests to these backends of a slot have ended. Changes nothing; the

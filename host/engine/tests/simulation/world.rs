@@ -582,7 +582,12 @@ impl TrafficSwitcher for Sim {
         Ok(String::new())
     }
 
-    async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure> {
+    async fn apply(
+        &self,
+        op: &OpId,
+        desired: &Desired,
+        _lock: &TargetLock,
+    ) -> Result<Observed, Failure> {
         if self.inner().target_refuses {
             return Err(Failure::Refused {
                 fault: fault("its configuration is broken by somebody else"),

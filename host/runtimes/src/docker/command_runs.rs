@@ -11,7 +11,7 @@ use super::containers::{restart_policy, short};
 use super::host_processes::HostProcesses;
 use super::labels;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::ports::{CommandOutput, CommandSpec};
+use agente_engine::ports::{CommandOutput, CommandSpec, TargetLock};
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::{
@@ -115,6 +115,8 @@ enum Cleanup {
 struct Guard {
     engine: Engine,
     cleanup: Option<Cleanup>,
+    /// Held until it has ended.
+    lock: Option<TargetLock>,
 }
 
 impl Drop for Guard {
@@ -124,7 +126,7 @@ impl Drop for Guard {
         else {
             return;
         };
-        let engine = self.engine.clone();
+        let (engine, lock) = (self.engine.clone(), self.lock.take());
         runtime.spawn(async move {
             let ended = match &cleanup {
                 Cleanup::Exec { id, container } => engine.kill_exec(id, container).await,
@@ -133,6 +135,7 @@ impl Drop for Guard {
             if let Err(fault) = ended {
                 tracing::warn!(%fault, "a program whose call was dropped may still run");
             }
+            drop(lock);
         });
     }
 }
@@ -184,6 +187,7 @@ impl Engine {
         let mut guard = Guard {
             engine: self.clone(),
             cleanup: Some(Cleanup::Exec { id: id.clone(), container: standing.id.clone() }),
+            lock: command.lock.clone(),
         };
         let (outputs, input) = match self
             .within(
@@ -325,8 +329,11 @@ impl Engine {
         let name = one_shot_name();
         // However this ends, the container is removed; also when the call is dropped while the
         // engine is still making it.
-        let mut guard =
-            Guard { engine: self.clone(), cleanup: Some(Cleanup::Container(name.clone())) };
+        let mut guard = Guard {
+            engine: self.clone(),
+            cleanup: Some(Cleanup::Container(name.clone())),
+            lock: command.lock.clone(),
+        };
         let id = match self.create(&name, self.one_shot(image, command)).await {
             Ok(id) => id,
             Err(error) => {

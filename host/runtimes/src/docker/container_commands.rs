@@ -167,6 +167,7 @@ impl Commands for ContainerCommands {
             wall: self.engine.settings.call_timeout,
             max_output_bytes: 64 * 1024 * 1024,
             place: CommandPlace::Container(standing.name.clone()),
+            lock: None,
         };
         match self.engine.run_in_container(&standing.name, &command).await {
             Ok(output) if !output.stdout.is_empty() && !output.timed_out => {

@@ -278,5 +278,6 @@ pub(crate) fn command(place: CommandPlace, argv: &[&str]) -> CommandSpec {
         wall: Duration::from_secs(20),
         max_output_bytes: 64 * 1024,
         place,
+        lock: None,
     }
 }

@@ -25,6 +25,7 @@ fn command(argv: &[&str]) -> CommandSpec {
         wall: Duration::from_secs(30),
         max_output_bytes: 64 * 1024,
         place: CommandPlace::Host,
+        lock: None,
     }
 }
 

@@ -4,6 +4,7 @@ use super::open::OpenHandles;
 use crate::household::Household;
 use crate::masks::Masks;
 use crate::wanted::Wanted;
+use agente_engine::ports::TargetLock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ pub(crate) struct Live {
     pub(crate) image: Option<String>,
     pub(crate) deadline: Instant,
     pub(crate) masks: Masks,
+    /// Of the target that the call may change.
+    pub(crate) lock: Option<TargetLock>,
     pub(crate) wanted: Wanted,
     pub(super) open: OpenHandles,
 }
@@ -25,9 +28,10 @@ impl Live {
         deadline: Instant,
         masks: Masks,
         wanted: Wanted,
+        lock: Option<TargetLock>,
     ) -> Self {
         let open = OpenHandles::new(household.limits.connections);
-        Self { household, image, deadline, masks, wanted, open }
+        Self { household, image, deadline, masks, lock, wanted, open }
     }
 
     /// The time that is left.

@@ -53,6 +53,7 @@ pub(super) async fn run(
             usize::try_from(household.limits.hostcall.bytes() / 2).unwrap_or(MAX_OUTPUT_BYTES),
         ),
         place: place(live, &program.place)?,
+        lock: live.lock.clone(),
     };
     let output = household.ports.commands.run(&spec).await?;
     let mut labels = Vec::new();

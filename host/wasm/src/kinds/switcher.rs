@@ -18,7 +18,7 @@ use crate::running::unfit;
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::names::{BackendId, OpId, ReleaseNumber};
 use agente_engine::ports::{
-    Desired, Drained, Features, Fence, Observed, ObservedState, TrafficSwitcher,
+    Desired, Drained, Features, Fence, Observed, ObservedState, TargetLock, TrafficSwitcher,
 };
 use agente_engine::route::{Backend, Destination, Override, OverrideBy, Route, Routes, Slot};
 use agente_engine::weight::Weight;
@@ -120,8 +120,14 @@ impl TrafficSwitcher for WasmSwitcher {
         Ok(operation.redact(plan))
     }
 
-    async fn apply(&self, op: &OpId, desired: &Desired) -> Result<Observed, Failure> {
-        let operation = self.operation(APPLY, Some(desired));
+    async fn apply(
+        &self,
+        op: &OpId,
+        desired: &Desired,
+        lock: &TargetLock,
+    ) -> Result<Observed, Failure> {
+        let context = OperationContext { lock: Some(lock.clone()), ..self.context.clone() };
+        let operation = self.with_context(context).operation(APPLY, Some(desired));
         let (op, wanted) = (op.0.clone(), write_desired(desired));
         let exports = self.exports().map_err(|fault| Failure::Refused { fault })?;
         let observed = self

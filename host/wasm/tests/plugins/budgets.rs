@@ -1,7 +1,7 @@
 //! Plugins that use up more than they may: each budget has its own end, and the next operation
 //! starts afresh.
 
-use crate::fixture::{World, nothing_new, words};
+use crate::fixture::{World, lock, nothing_new, words};
 use agente_engine::fault::{Failure, FaultKind};
 use agente_engine::names::OpId;
 use agente_engine::ports::TrafficSwitcher;
@@ -122,7 +122,8 @@ async fn after_a_crash_the_next_operation_runs_on_a_fresh_instance() {
     let plugin = World::default().load(json!({ "act": "trap" })).await;
     let switcher = plugin.switcher(OperationContext::default()).unwrap();
     for _ in 0..3 {
-        let failure = switcher.apply(&OpId("op".to_owned()), &nothing_new()).await.unwrap_err();
+        let failure =
+            switcher.apply(&OpId("op".to_owned()), &nothing_new(), &lock()).await.unwrap_err();
         assert!(words(failure.fault()).contains("out of luck"), "{}", words(failure.fault()));
     }
     assert!(plugin.describe_afresh().await.unwrap().contains("test-guest"));

@@ -1,6 +1,6 @@
 //! Each call of a plugin is told once, with how it ended, whoever gave it up.
 
-use crate::fixture::{World, nothing_new};
+use crate::fixture::{World, lock, nothing_new};
 use agente_engine::names::OpId;
 use agente_engine::ports::TrafficSwitcher;
 use agente_engine::verdict::Subject;
@@ -54,7 +54,7 @@ async fn a_call_carries_its_deployment_and_its_time() {
     let world = World::default();
     let context = OperationContext { deployment: "d-1".to_owned(), ..OperationContext::default() };
     let switcher = world.load(json!({ "act": "spin" })).await.switcher(context).unwrap();
-    switcher.apply(&OpId("op".to_owned()), &nothing_new()).await.unwrap_err();
+    switcher.apply(&OpId("op".to_owned()), &nothing_new(), &lock()).await.unwrap_err();
     let calls = world.calls();
     let call = calls.iter().find(|call| call.operation == "apply").unwrap();
     assert_eq!((call.plugin.as_str(), call.deployment.as_str()), ("test-guest", "d-1"));

@@ -4,7 +4,7 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{EnvironmentName, OpId, PluginName, ReleaseNumber, Scope, ServiceName};
 use agente_engine::ports::{
     CommandOutput, CommandPlace, CommandSpec, Commands, ConnectionInfo, Desired, Fence, Memory,
-    ProcessError, ProcessInfo, ProcessTarget, SecretValue, Secrets, TrafficSwitcher,
+    ProcessError, ProcessInfo, ProcessTarget, SecretValue, Secrets, TargetLock, TrafficSwitcher,
 };
 use agente_engine::route::{Backend, Routes, Slot};
 use agente_wasm::{
@@ -173,6 +173,11 @@ impl World {
             .collect()
     }
 
+    /// The keys that plugins remember.
+    pub(crate) fn remembered(&self) -> Vec<String> {
+        self.0.memory.lock().unwrap().keys().cloned().collect()
+    }
+
     pub(crate) fn calls(&self) -> Vec<CallRecord> {
         self.0.calls.lock().unwrap().clone()
     }
@@ -248,8 +253,13 @@ impl World {
         context: OperationContext,
     ) -> Result<String, agente_engine::fault::Failure> {
         let switcher = self.load(config).await.switcher(context).unwrap();
-        Ok(switcher.apply(&OpId("op-1".to_owned()), &nothing_new()).await?.message)
+        Ok(switcher.apply(&OpId("op-1".to_owned()), &nothing_new(), &lock()).await?.message)
     }
+}
+
+/// The lock of a target that nobody else wants.
+pub(crate) fn lock() -> TargetLock {
+    TargetLock::new(())
 }
 
 /// Routes without backends that matter.

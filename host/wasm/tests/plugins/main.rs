@@ -11,6 +11,7 @@ mod admission;
 mod budgets;
 mod cached;
 mod calls;
+mod dropped;
 mod egress;
 mod files;
 mod fixture;

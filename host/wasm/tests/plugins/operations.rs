@@ -1,6 +1,6 @@
 //! The adapters: what plugins are told, and what is made of their answers.
 
-use crate::fixture::{World, nothing_new, words};
+use crate::fixture::{World, lock, nothing_new, words};
 use agente_engine::fault::{Failure, FaultKind};
 use agente_engine::names::{BackendId, OpId, ReleaseNumber};
 use agente_engine::ports::{Fence, ObservedState, TrafficSwitcher};
@@ -10,7 +10,7 @@ use agente_engine::weight::Weight;
 use agente_wasm::{GrantSource, LogLevel, OperationContext, PluginKind, WasmSwitcher};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 async fn switcher(config: Value) -> WasmSwitcher {
@@ -29,7 +29,7 @@ async fn what_a_switcher_answers_becomes_the_engines_words() {
         (features.lock_key.as_str(), features.identity_header.as_deref()),
         ("test", Some("x-slot"))
     );
-    let applied = switcher.apply(&op(), &nothing_new()).await.unwrap();
+    let applied = switcher.apply(&op(), &nothing_new(), &lock()).await.unwrap();
     assert_eq!(applied.state, ObservedState::Converged);
     assert!(applied.routes.same_traffic(&nothing_new().routes));
     assert_eq!(applied.routes.route(Slot::Blue).unwrap().release, Some(ReleaseNumber(3)));
@@ -74,7 +74,7 @@ async fn an_answer_that_the_contract_does_not_know_is_a_fault() {
     );
     let applied = switcher(json!({ "state": "sideways" }))
         .await
-        .apply(&op(), &nothing_new())
+        .apply(&op(), &nothing_new(), &lock())
         .await
         .unwrap_err();
     assert!(matches!(applied, Failure::Unknown { .. }));
@@ -129,6 +129,22 @@ async fn a_plugin_learns_on_whose_behalf_it_acts() {
     );
     let said = World::default().change_with(config, context).await.unwrap();
     assert!(said.contains(" write "), "{said}");
+}
+
+#[tokio::test]
+async fn a_plugin_sees_an_abort_while_it_works() {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let context =
+        OperationContext { cancelled: Arc::clone(&cancelled), ..OperationContext::default() };
+    let world = World::default();
+    let switcher = world.load(json!({ "act": "until-cancelled" })).await.switcher(context).unwrap();
+    let planning = tokio::spawn(async move { switcher.plan(&nothing_new()).await });
+    while world.messages().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!planning.is_finished());
+    cancelled.store(true, Ordering::Relaxed);
+    assert_eq!(planning.await.unwrap().unwrap(), "stopped early");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The seam: what a plugin does to the world and what the world answers are values, so that a call
 //! can be recorded and run again without the world.
 
-use crate::fixture::{SECRET, World, nothing_new};
+use crate::fixture::{SECRET, World, lock, nothing_new};
 use agente_engine::names::OpId;
 use agente_engine::ports::TrafficSwitcher as _;
 use agente_wasm::{
@@ -185,7 +185,11 @@ async fn a_recorded_call_runs_again_without_the_world_and_answers_the_same() {
     let op = OpId("op-1".to_owned());
     let apply = async |world: World| {
         let plugin = world.load(config.clone()).await;
-        plugin.switcher(OperationContext::default()).unwrap().apply(&op, &nothing_new()).await
+        plugin
+            .switcher(OperationContext::default())
+            .unwrap()
+            .apply(&op, &nothing_new(), &lock())
+            .await
     };
 
     let tape = Tape::default();

@@ -176,6 +176,13 @@ fn act(settings: &Value) -> Result<String, Failure> {
             let info = context::get();
             Ok(format!("{} {} {} {} {:?} {}", info.deployment, info.service, info.environment, info.phase, info.labels, context::cancelled()))
         }
+        "until-cancelled" => {
+            log::log("info", "waiting", &[]);
+            while !context::cancelled() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            Ok("stopped early".into())
+        }
         "speak" => {
             log::log("warn", "something is odd", &[("where".into(), "here".into())]);
             println!("a line");
