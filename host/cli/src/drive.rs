@@ -65,12 +65,12 @@ impl Driver<'_> {
         // The whole executor is in this future; the others need not carry its size.
         let deployment = Box::pin(async {
             match work {
-                Work::Begin(plan) => executor::begin(world, fence, *plan, state).await,
+                Work::Begin(plan) => executor::begin(world, lease, *plan, state).await,
                 Work::Resume(entries) => {
-                    executor::resume(world, fence, &entries, state, identity::who()).await
+                    executor::resume(world, lease, &entries, state, identity::who()).await
                 }
                 Work::Unwind(entries, fault) => {
-                    executor::unwind(world, fence, &entries, state, identity::who(), fault).await
+                    executor::unwind(world, lease, &entries, state, identity::who(), fault).await
                 }
             }
         });

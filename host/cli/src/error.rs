@@ -143,8 +143,8 @@ impl From<Halt> for CliError {
     fn from(halt: Halt) -> Self {
         let message = halt.to_string();
         match halt {
-            Halt::LeaseLost(cause) => CliError::refused(message)
-                .because(&cause)
+            Halt::LeaseLost { fault } => CliError::refused(message)
+                .because(&fault)
                 .hint("`agente-host status --follow` shows what the other host does"),
             Halt::JournalUnavailable { fault, .. } => {
                 let hint = fault.hint.clone().unwrap_or_else(|| {

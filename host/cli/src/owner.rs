@@ -83,7 +83,10 @@ async fn ask_and_follow(
             }
             match entry.event {
                 Event::Closed { outcome } => return Ok(Answer::Ended(outcome)),
-                Event::Step { event: StepEvent::UndoFailed { .. }, .. } => {
+                Event::Step {
+                    event: StepEvent::Failed { .. } | StepEvent::UndoFailed { .. },
+                    ..
+                } => {
                     say("stuck: `agente-host status` says what to do");
                     return Ok(Answer::Stuck);
                 }

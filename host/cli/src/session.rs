@@ -220,6 +220,11 @@ impl Session {
         }
     }
 
+    /// What tells plugins that what they do is wanted no more.
+    pub(crate) fn cancelled(&self) -> &AtomicBool {
+        &self.cancelled
+    }
+
     /// The loaded plugins, for the plan.
     pub(crate) fn plugins_in_use(&self) -> Vec<PluginInUse> {
         let all = std::iter::once(&self.loaded.switcher).chain(self.loaded.checkers.values());

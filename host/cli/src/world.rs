@@ -70,6 +70,7 @@ impl<'a> Ports<'a> {
             journal: &self.session.base.store,
             mailbox: &self.session.base.store,
             targets: &self.session.base.store,
+            cancelled: self.session.cancelled(),
             clock: &self.clock,
             observer,
         }

@@ -154,6 +154,14 @@ impl Attempt {
         self.steps.iter().position(|state| !matches!(state, StepState::Done(_)))
     }
 
+    /// Why nothing moves by itself any more: an undo failed, or a step past the point of no return.
+    pub fn is_stuck(&self) -> Option<&Fault> {
+        self.steps.iter().find_map(|state| match state {
+            StepState::Failed(fault) | StepState::Stuck(fault) => Some(fault),
+            _ => None,
+        })
+    }
+
     /// The step that has to be undone next: of the kinds that are undone first before any other, and
     /// from the last to the first.
     pub fn next_undo(&self) -> Option<usize> {
@@ -174,6 +182,23 @@ impl Attempt {
     /// Whether unwinding has put the routes back that were in force before.
     pub fn routes_are_back(&self) -> bool {
         self.stands().any(|(facts, state)| facts.moves_requests && *state == StepState::Undone)
+    }
+
+    /// The first of the shifts that are undone.
+    pub fn first_shift_undone(&self) -> Option<usize> {
+        self.stands().position(|(facts, state)| facts.moves_requests && *state == StepState::Undone)
+    }
+
+    /// Whether a shift is left that unwinding has to undo.
+    pub fn shift_is_to_be_undone(&self) -> bool {
+        self.stands().any(|(facts, state)| facts.moves_requests && may_have_left_something(state))
+    }
+
+    /// Whether requests have moved and that was acknowledged.
+    pub fn shift_is_done(&self) -> bool {
+        self.stands().any(|(facts, state)| {
+            facts.moves_requests && matches!(state, StepState::Done(output) if !output.skipped)
+        })
     }
 
     /// Whether unwinding has begun to put the routes back that were in force before, at least.
@@ -219,6 +244,9 @@ fn may_have_left_something(state: &StepState) -> bool {
         StepState::Running | StepState::Unknown(_) | StepState::Undoing | StepState::Stuck(_) => {
             true
         }
-        StepState::Pending | StepState::Refused(_) | StepState::Undone => false,
+        // Past the point of no return nothing is undone.
+        StepState::Pending | StepState::Refused(_) | StepState::Undone | StepState::Failed(_) => {
+            false
+        }
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod budget;
 mod checks;
 mod drain;
 mod measures;
-mod routes;
+pub(crate) mod routes;
 pub(crate) mod schedule;
 
 pub(crate) use routes::OutsideProof;
@@ -14,14 +14,16 @@ pub(crate) use schedule::Schedule;
 
 use crate::analysis::Analysis;
 use crate::deployment::Deployment;
+use crate::fault::{Failure, Fault, FaultKind};
 use crate::names::{BackendId, OpId};
 use crate::ports::{
     Clock, Features, Fence, HealthCheck, MetricSource, Observer, ProbeReport, Prober, Progress,
     Runtime, TargetLocks, TrafficSwitcher,
 };
-use crate::route::{Backend, Routes};
+use crate::route::Backend;
 use futures_util::{FutureExt, pin_mut, select_biased};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ pub(crate) struct Ports<'a> {
     pub(crate) metrics: &'a dyn MetricSource,
     pub(crate) prober: Option<&'a dyn Prober>,
     pub(crate) targets: &'a dyn TargetLocks,
+    /// Whether what is being done is wanted no more.
+    pub(crate) cancelled: &'a AtomicBool,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) observer: &'a dyn Observer,
 }
@@ -60,8 +64,6 @@ pub(crate) struct SoFar {
     pub(crate) shift_began: bool,
     /// Whether unwinding has put the routes back that were in force before.
     pub(crate) routes_are_back: bool,
-    /// The routes that were acknowledged last.
-    pub(crate) routes: Option<Routes>,
 }
 
 /// What the steps share within one process. Lost at a crash, and made anew by the next.
@@ -137,6 +139,15 @@ impl<'a> StepContext<'a> {
         if fresh {
             self.tell(Progress::Waiting { step: self.place.step, message });
         }
+    }
+
+    /// A failure once what is being done is wanted no more: for loops that would go on with it.
+    pub(crate) fn still_wanted(&self) -> Result<(), Failure> {
+        if self.ports.cancelled.load(Ordering::Relaxed) {
+            let fault = Fault::new(FaultKind::Aborted, "it was given up half-way");
+            return Err(Failure::Unknown { fault });
+        }
+        Ok(())
     }
 
     /// The time since `began`, by the clock that only goes forward.

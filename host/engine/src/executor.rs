@@ -9,7 +9,9 @@
 mod back;
 mod forward;
 mod listener;
+mod mail;
 mod outcome;
+mod trust;
 mod writing;
 
 use crate::attempt::{Attempt, Direction, JournalDamage};
@@ -17,16 +19,21 @@ use crate::context::{Place, SoFar, StepContext};
 use crate::fault::Fault;
 use crate::journal::{Entry, Event, Outcome};
 use crate::plan::Plan;
-use crate::ports::{AppendError, Fence};
+use crate::ports::Lease;
 use crate::state::ServiceState;
 use crate::world::World;
+use mail::Mail;
 
 /// Why the executor stopped without an outcome.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Halt {
-    /// Another host took the lease; it goes on with the deployment.
-    #[error("another host took over the deployment")]
-    LeaseLost(#[source] AppendError),
+    /// The lease is not ours any more; whoever has it goes on with the deployment.
+    #[error("the lease was lost, and this host has stopped")]
+    LeaseLost {
+        /// How it was lost.
+        #[source]
+        fault: Fault,
+    },
     /// The journal can't be written.
     #[error("the journal can't be written; {}", if *.routes_restored { "the last acknowledged routes are in force" } else { "the routes could not be put back" })]
     JournalUnavailable {
@@ -45,12 +52,12 @@ pub enum Halt {
 /// Called once per deployment, by the holder of the lease.
 pub async fn begin(
     world: World<'_>,
-    fence: Fence,
+    lease: &dyn Lease,
     plan: Plan,
     state: ServiceState,
 ) -> Result<Outcome, Halt> {
     let opened = Event::Opened { plan: Box::new(plan.clone()) };
-    let mut run = Run::new(world, fence, Attempt::opened(plan), state);
+    let mut run = Run::new(world, lease, Attempt::opened(plan), state);
     run.open(opened).await?;
     run.finish().await
 }
@@ -60,7 +67,7 @@ pub async fn begin(
 /// Called by the holder of the lease; as often as needed.
 pub async fn resume(
     world: World<'_>,
-    fence: Fence,
+    lease: &dyn Lease,
     entries: &[Entry],
     state: ServiceState,
     by: String,
@@ -69,16 +76,16 @@ pub async fn resume(
     if let Some(outcome) = &attempt.outcome {
         return Ok(outcome.clone());
     }
-    let mut run = Run::new(world, fence, attempt, state);
+    let mut run = Run::new(world, lease, attempt, state);
     run.write(Event::Resumed { by }).await?;
-    run.finish().await
+    run.trust().await
 }
 
 /// Turns an open deployment back, whoever left it, and unwinds it; past the point of no return it
 /// is finished instead.
 pub async fn unwind(
     world: World<'_>,
-    fence: Fence,
+    lease: &dyn Lease,
     entries: &[Entry],
     state: ServiceState,
     by: String,
@@ -88,18 +95,20 @@ pub async fn unwind(
     if let Some(outcome) = &attempt.outcome {
         return Ok(outcome.clone());
     }
-    let mut run = Run::new(world, fence, attempt, state);
+    let mut run = Run::new(world, lease, attempt, state);
     run.write(Event::Resumed { by }).await?;
     if run.attempt.direction == Direction::Forward && !run.attempt.past_point_of_no_return() {
         run.write(Event::TurnedBack { fault }).await?;
     }
-    run.finish().await
+    run.trust().await
 }
 
 /// A deployment that this process works on.
 #[derive(Clone)]
 struct Run<'a> {
     world: World<'a>,
+    lease: &'a dyn Lease,
+    mail: Mail<'a>,
     /// Outside of any step.
     context: StepContext<'a>,
     attempt: Attempt,
@@ -107,10 +116,11 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(world: World<'a>, fence: Fence, attempt: Attempt, state: ServiceState) -> Self {
+    fn new(world: World<'a>, lease: &'a dyn Lease, attempt: Attempt, state: ServiceState) -> Self {
         let deployment = attempt.plan.deployment.clone();
-        let context = StepContext::new(world.ports(), fence, deployment);
-        Self { world, context, attempt, state }
+        let mail = Mail::new(&world, deployment.id.clone());
+        let context = StepContext::new(world.ports(), lease.fence(), deployment);
+        Self { world, lease, mail, context, attempt, state }
     }
 
     /// What step `index` works with.
@@ -122,7 +132,6 @@ impl<'a> Run<'a> {
             drained: self.attempt.drained(),
             shift_began: self.attempt.shift_began(),
             routes_are_back: self.attempt.routes_are_back(),
-            routes: self.state.routes.clone(),
         };
         self.context.at(Place { step: Some(index), limit, candidate, stable }, so_far)
     }

@@ -44,6 +44,8 @@ pub enum StepEvent {
     Refused { fault: Fault },
     /// The effect is unknown: trap, deadline, crash, abort, late fault.
     Lost { fault: Fault },
+    /// It failed past the point of no return: it may have done a part, and nothing is undone.
+    Failed { fault: Fault },
     /// Written before the undo.
     UndoStarted,
     /// What the step did is gone.
@@ -69,6 +71,8 @@ pub enum StepState {
     Refused(Fault),
     /// It may have had an effect.
     Unknown(Fault),
+    /// It failed and there is no way back; a person decides.
+    Failed(Fault),
     /// Its undo has begun.
     Undoing,
     /// Its effect is gone.
@@ -93,15 +97,17 @@ impl StepState {
         use StepEvent as E;
         use StepState as S;
         match (self, event) {
-            // A second start is a resumed attempt.
-            (S::Pending | S::Running, E::Started) => Ok(S::Running),
+            // A second start is a resumed attempt; after a failure a person said `resume`.
+            (S::Pending | S::Running | S::Failed(_), E::Started) => Ok(S::Running),
             (S::Running, E::Succeeded { output }) => Ok(S::Done(output)),
             (S::Running, E::Refused { fault }) => Ok(S::Refused(fault)),
             (S::Running, E::Lost { fault }) => Ok(S::Unknown(fault)),
+            (S::Running, E::Failed { fault }) => Ok(S::Failed(fault)),
             // Running: the host died in the step and an abort came before it was tried again.
-            // Stuck: a person said `resume`.
+            // Stuck: a person said `resume`. Undone: what the undo did was changed by somebody else
+            // while no host ran.
             (
-                S::Running | S::Done(_) | S::Unknown(_) | S::Undoing | S::Stuck(_),
+                S::Running | S::Done(_) | S::Unknown(_) | S::Undoing | S::Undone | S::Stuck(_),
                 E::UndoStarted,
             ) => Ok(S::Undoing),
             (S::Undoing, E::Undone { .. }) => Ok(S::Undone),

@@ -5,6 +5,7 @@ use crate::ports::{
     Clock, HealthCheck, Journal, Mailbox, MetricSource, Observer, Prober, Runtime, TargetLocks,
     TrafficSwitcher,
 };
+use std::sync::atomic::AtomicBool;
 
 /// The ports that one deployment runs with.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub struct World<'a> {
     pub mailbox: &'a dyn Mailbox,
     /// Whose turn it is at the target.
     pub targets: &'a dyn TargetLocks,
+    /// Set while what a step does is wanted no more; plugins read it by `context.cancelled()`.
+    pub cancelled: &'a AtomicBool,
     /// Time.
     pub clock: &'a dyn Clock,
     /// Who watches.
@@ -41,6 +44,7 @@ impl<'a> World<'a> {
             metrics: self.metrics,
             prober: self.prober,
             targets: self.targets,
+            cancelled: self.cancelled,
             clock: self.clock,
             observer: self.observer,
         }

@@ -92,11 +92,7 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
             say("no deployment is open");
             Ok(Exit::Done.into())
         }
-        (Some(_), false)
-            if attempt.is_some_and(|attempt| {
-                attempt.steps.iter().any(|step| matches!(step, StepState::Stuck(_)))
-            }) =>
-        {
+        (Some(_), false) if attempt.is_some_and(|attempt| attempt.is_stuck().is_some()) => {
             Ok(Exit::Stuck.into())
         }
         (_, false) => Ok(Exit::Done.into()),
@@ -287,7 +283,7 @@ fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
             StepState::Unknown(fault) => format!("failed: {fault}"),
             StepState::Undoing => "being undone".to_owned(),
             StepState::Undone => "undone".to_owned(),
-            StepState::Stuck(fault) => format!("STUCK: {fault}"),
+            StepState::Failed(fault) | StepState::Stuck(fault) => format!("STUCK: {fault}"),
         };
         data(&format!("            {}. {}: {words}", index + 1, step.kind.name()));
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The events that end a step or its undo.
-const ENDS: [&str; 5] = ["succeeded", "refused", "lost", "undone", "undo-failed"];
+const ENDS: [&str; 6] = ["succeeded", "refused", "lost", "failed", "undone", "undo-failed"];
 
 /// How long one step took, or its undo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Figures {
         }
         let word = word(event, "event");
         let end = ENDS.into_iter().find(|end| *end == word);
-        self.stuck |= end == Some("undo-failed");
+        self.stuck |= matches!(event, StepEvent::Failed { .. } | StepEvent::UndoFailed { .. });
         end
     }
 }

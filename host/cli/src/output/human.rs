@@ -247,6 +247,10 @@ impl Human {
                     };
                     self.step_end(*step, &mark, &words);
                 }
+                StepEvent::Failed { fault } => {
+                    let mark = self.paint("31", "✗");
+                    self.step_end(*step, &mark, &fault.message);
+                }
                 StepEvent::UndoFailed { fault } => {
                     let mark = self.paint("31", "✗");
                     self.step_end(*step, &mark, &format!("the undo failed: {}", fault.message));
@@ -345,6 +349,7 @@ pub(crate) fn event_line(event: &Event) -> String {
                 StepEvent::Succeeded { output } => format!("done: {}", output.notes.join("; ")),
                 StepEvent::Refused { fault } => format!("refused: {fault}"),
                 StepEvent::Lost { fault } => format!("failed: {fault}"),
+                StepEvent::Failed { fault } => format!("failed with no way back: {fault}"),
                 StepEvent::UndoStarted => "is undone".to_owned(),
                 StepEvent::Undone { output } => format!("undone {}", output.notes.join("; ")),
                 StepEvent::UndoFailed { fault } => format!("could not be undone: {fault}"),

@@ -30,6 +30,7 @@ impl StepContext<'_> {
         backends: &[Backend],
     ) -> Result<StepOutput, Failure> {
         for (started, backend) in backends.iter().enumerate() {
+            self.still_wanted()?;
             let launch = Launch {
                 backend: backend.clone(),
                 release: release.clone(),

@@ -15,8 +15,7 @@ const POLL: Duration = Duration::from_millis(100);
 impl StepContext<'_> {
     /// Whether an answer of the switcher is taken as the end of the last requests.
     pub(crate) fn has_drained(&self, drained: &Drained) -> bool {
-        let weak = drained.evidence == "no-connections";
-        drained.done && (!weak || self.deployment.policy.drain.accept_weak_evidence)
+        drained.done && (!drained.weak || self.deployment.policy.drain.accept_weak_evidence)
     }
 
     /// Waits until these backends of `slot` are drained or `limit` is over. Only an answer that
@@ -64,6 +63,7 @@ impl StepContext<'_> {
                 let note = format!("{message}; the drain's limit of {limit} is over: {then}");
                 return Ok(ended(note, false));
             }
+            self.still_wanted()?;
             self.waiting(message);
             self.ports.clock.sleep(POLL.min(left)).await;
         }

@@ -78,7 +78,7 @@ impl StepContext<'_> {
                 format!("{} in force after {took} ms (generation {generation})", weights(routes))
             }
         }];
-        notes.extend(self.prove_outside(proof).await);
+        notes.extend(self.prove_outside(proof).await?);
         Ok(StepOutput { notes, ..StepOutput::default() })
     }
 
@@ -113,6 +113,7 @@ impl StepContext<'_> {
                     return refused(FaultKind::Unsupported, what);
                 }
             }
+            self.still_wanted()?;
             self.ports.clock.sleep(pause).await;
             pause = (pause * 2).min(POLL);
             match self.ports.switcher.observe().await {
@@ -140,16 +141,25 @@ impl StepContext<'_> {
         }
         let mut notes =
             vec![format!("the target was not changed; as before, {}", observed.message)];
-        notes.extend(self.prove_outside(proof).await);
+        notes.extend(self.prove_outside(proof).await.ok()?);
         Some(StepOutput { notes, ..StepOutput::default() })
+    }
+
+    /// Whether the target holds these routes now.
+    pub(crate) async fn holds(&self, routes: &Routes) -> bool {
+        let observed = self.ports.switcher.observe().await;
+        observed.is_ok_and(|observed| in_force(routes, &observed))
     }
 
     /// Asks on fresh connections until every answer names the side that should serve; the caller
     /// limits the time.
-    async fn prove_outside(&self, proof: Option<OutsideProof>) -> Option<String> {
-        let OutsideProof { slot, release, required } = proof?;
-        let (prober, policy) = (self.ports.prober?, self.deployment.policy.probe.as_ref()?);
-        policy.identity_header.as_ref()?;
+    async fn prove_outside(&self, proof: Option<OutsideProof>) -> Result<Option<String>, Failure> {
+        let policy = self.deployment.policy.probe.as_ref();
+        let policy = policy.filter(|policy| policy.identity_header.is_some());
+        let (Some(proof), Some(prober), Some(policy)) = (proof, self.ports.prober, policy) else {
+            return Ok(None);
+        };
+        let OutsideProof { slot, release, required } = proof;
         let expected = identity_of(&policy.identity_value, slot, release.0);
         // The first routes of a service come before the operator sends requests there.
         let first = self.deployment.stable.is_none();
@@ -159,25 +169,26 @@ impl StepContext<'_> {
                 Ok(seen)
                     if !seen.is_empty() && seen.iter().all(|identity| *identity == expected) =>
                 {
-                    return Some(format!(
+                    return Ok(Some(format!(
                         "from outside, {} of {} answers came from `{expected}`",
                         seen.len(),
                         seen.len()
-                    ));
+                    )));
                 }
                 Ok(seen) => format!(
                     "from outside, answers came from {seen:?}; `{expected}` should answer all"
                 ),
                 Err(fault) if !required && self.since(began) >= OUTSIDE_PATIENCE => {
-                    return Some(format!(
+                    return Ok(Some(format!(
                         "not proved from outside, the public URL can't be asked: {fault}"
-                    ));
+                    )));
                 }
                 Err(fault) => format!("the public URL can't be asked: {fault}"),
             };
             if first {
-                return Some(format!("{seen}; the public server does not use the pool yet"));
+                return Ok(Some(format!("{seen}; the public server does not use the pool yet")));
             }
+            self.still_wanted()?;
             self.waiting(seen);
             self.ports.clock.sleep(POLL * 2).await;
         }
@@ -185,7 +196,7 @@ impl StepContext<'_> {
 }
 
 /// Whether a target holds these routes and no change is under way.
-fn in_force(routes: &Routes, observed: &Observed) -> bool {
+pub(crate) fn in_force(routes: &Routes, observed: &Observed) -> bool {
     match observed.state {
         ObservedState::Converged => routes.same_traffic(&observed.routes),
         ObservedState::Absent => routes.routes.is_empty(),

@@ -1,6 +1,7 @@
 //! Unwinding: undoing step after step, from the last to the first, whatever goes wrong meanwhile.
 
 use super::listener::{Listener, Signal};
+use super::writing::Stop;
 use super::{Halt, Run};
 use crate::context::StepContext;
 use crate::fault::{Fault, FaultKind};
@@ -31,15 +32,25 @@ impl Run<'_> {
             // Requests are back already; that what serves them is well is looked at, not waited
             // for.
             let context = self.context.clone();
-            let notes = if self.attempt.routes_are_back() {
+            let mut notes = if self.attempt.routes_are_back() {
                 self.hearing(Box::pin(look_at_restored(&context))).await?
             } else {
                 Vec::new()
             };
+            notes.extend(self.mail.note());
             let outcome = Outcome::Unwound { fault: cause, stable, notes };
             self.write(Event::Closed { outcome }).await?;
             return Ok(None);
         };
+        self.undo(index, cause).await
+    }
+
+    /// Undoes one step. An outcome is returned only when that got stuck.
+    pub(super) async fn undo(
+        &mut self,
+        index: usize,
+        cause: Fault,
+    ) -> Result<Option<Outcome>, Halt> {
         let Some(step) = self.attempt.plan.steps.get(index).cloned() else { return Ok(None) };
         self.note(index, StepEvent::UndoStarted).await?;
         let context = self.context_at(index);
@@ -58,11 +69,12 @@ impl Run<'_> {
 
     /// Does what unwinding does while writing decisions down: nothing is left to decide, but who
     /// decided must know that it was heard.
-    async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Halt> {
+    pub(super) async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Halt> {
         let result = {
             let work = work.fuse();
             pin_mut!(work);
-            let mut listener = Listener::new(self);
+            let context = self.context.clone();
+            let mut listener = Listener::new(self, &context);
             listener.ignore_budget();
             loop {
                 let next = listener.next().fuse();
@@ -71,16 +83,20 @@ impl Run<'_> {
                     signal = next => signal,
                     result = work => break Ok(result),
                 };
-                if let Signal::Decision(decision) = signal
-                    && let Err(unwritten) = self.append(Event::Decided(decision)).await
-                {
-                    break Err(unwritten);
+                match signal {
+                    Signal::LeaseLost(fault) => break Err(Stop::LeaseLost(fault)),
+                    Signal::Decision(decision) => {
+                        if let Err(why) = self.append(Event::Decided(decision)).await {
+                            break Err(why);
+                        }
+                    }
+                    Signal::OverBudget(_) => {}
                 }
             }
         };
         match result {
             Ok(value) => Ok(value),
-            Err(unwritten) => Err(self.halt(unwritten).await),
+            Err(why) => Err(self.halt(why).await),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Going forward: one step after the other, listening while each runs.
 
 use super::listener::{Listener, POLL, Signal, aborted};
+use super::writing::Stop;
 use super::{Halt, Run};
 use crate::context::StepContext;
 use crate::fault::{Failure, Fault, FaultKind};
@@ -9,12 +10,27 @@ use crate::ports::Progress;
 use crate::step::{StepEvent, StepOutput, StepState};
 use crate::steps::Step;
 use crate::words::span;
+use futures_util::future::FusedFuture;
 use futures_util::{FutureExt, pin_mut, select_biased};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How much longer than its limit a step is waited for that waits on purpose: it ends by itself, and
 /// this catches an answer that never comes.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// How long a step that changes something may take to end by itself once it is wanted no more: a
+/// plugin reads `context.cancelled()` and leaves nothing half-done.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Tells that what runs is wanted no more, until it is dropped.
+struct Cancelled<'a>(&'a AtomicBool);
+
+impl Drop for Cancelled<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
 
 /// How running a step ended.
 enum StepEnd {
@@ -78,6 +94,7 @@ impl Run<'_> {
                 self.turn_back(fault).await?;
             }
             StepEnd::Stuck(fault) => {
+                self.note(index, StepEvent::Failed { fault: fault.clone() }).await?;
                 let instructions = self.instructions(&fault);
                 return Ok(Some(Outcome::Stuck { cause: None, fault, instructions }));
             }
@@ -85,7 +102,7 @@ impl Run<'_> {
         Ok(None)
     }
 
-    async fn turn_back(&mut self, fault: Fault) -> Result<(), Halt> {
+    pub(super) async fn turn_back(&mut self, fault: Fault) -> Result<(), Halt> {
         if self.attempt.had_effect() {
             self.write(Event::TurnedBack { fault }).await
         } else {
@@ -105,15 +122,11 @@ impl Run<'_> {
         // It goes on from one look at the mailbox to the next: an answer may take longer than those
         // are apart.
         let mut looking = Box::pin(context.look_while_paused(POLL)).fuse();
+        let lease = self.lease;
+        let mut lost = lease.lost().fuse();
         let mut told = false;
         loop {
-            let decisions = self
-                .world
-                .mailbox
-                .decisions(&self.attempt.plan.id, self.attempt.last_decision)
-                .await
-                .unwrap_or_default();
-            for decision in decisions {
+            for decision in self.mail.read(step, self.attempt.last_decision).await {
                 let abort = (decision.decision == DecisionKind::Abort).then(|| aborted(&decision));
                 self.write(Event::Decided(decision)).await?;
                 if abort.is_some() {
@@ -138,11 +151,15 @@ impl Run<'_> {
             pin_mut!(poll);
             if self.attempt.shift_began() {
                 select_biased! {
+                    fault = lost => return Err(Halt::LeaseLost { fault }),
                     fault = looking => return Ok(Some(fault)),
                     () = poll => {}
                 }
             } else {
-                poll.await;
+                select_biased! {
+                    fault = lost => return Err(Halt::LeaseLost { fault }),
+                    () = poll => {}
+                }
             }
         }
     }
@@ -158,13 +175,15 @@ impl Run<'_> {
             return Ok(StepEnd::Succeeded(StepOutput::note("an operator promoted it")));
         }
         let one_way = facts.point_of_no_return;
+        let grace = if facts.has_effect() { GRACE } else { Duration::ZERO };
+        let cancelled = Cancelled(self.world.cancelled);
         let result = {
             let margin = if step.on_timeout.goes_on() { MARGIN } else { Duration::ZERO };
             let work = step.kind.run(&context).fuse();
             let timer = self.world.clock.sleep(step.timeout + margin).fuse();
             pin_mut!(work, timer);
-            let mut listener = Listener::new(self);
-            loop {
+            let mut listener = Listener::new(self, &context);
+            let end = loop {
                 let signal = {
                     let next = listener.next().fuse();
                     pin_mut!(next);
@@ -175,10 +194,11 @@ impl Run<'_> {
                     }
                 };
                 match signal {
+                    Signal::LeaseLost(fault) => break Err(Stop::LeaseLost(fault)),
                     Signal::Decision(decision) => {
                         let end = ended_by(&decision, one_way, facts.awaits_decision);
-                        if let Err(unwritten) = self.append(Event::Decided(decision)).await {
-                            break Err(unwritten);
+                        if let Err(why) = self.append(Event::Decided(decision)).await {
+                            break Err(why);
                         }
                         if let Some(end) = end {
                             break Ok(end);
@@ -189,13 +209,20 @@ impl Run<'_> {
                     }
                     Signal::OverBudget(_) => listener.ignore_budget(),
                 }
+            };
+            // What is wanted no more may end by itself; then it is dropped, whatever it was doing.
+            cancelled.0.store(true, Ordering::Relaxed);
+            if matches!(end, Ok(Err(_))) && !work.is_terminated() {
+                context.within(grace, work).await;
             }
+            end
         };
+        drop(cancelled);
         match result {
             Ok(Ok(output)) => Ok(StepEnd::Succeeded(output)),
             Ok(Err(failure)) if one_way => Ok(StepEnd::Stuck(failure.fault().clone())),
             Ok(Err(failure)) => Ok(StepEnd::Failed(failure)),
-            Err(unwritten) => Err(self.halt(unwritten).await),
+            Err(why) => Err(self.halt(why).await),
         }
     }
 }

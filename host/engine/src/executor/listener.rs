@@ -1,11 +1,14 @@
-//! What is listened for while a step runs: the mailbox, and the budget of our own requests.
+//! What is listened for while a step runs: the lease, the mailbox, and the budget of our own
+//! requests.
 
 use super::Run;
+use super::mail::Mail;
 use crate::context::StepContext;
 use crate::fault::{Fault, FaultKind};
 use crate::journal::Decision;
 use crate::ports::Progress;
-use crate::world::World;
+use futures_util::future::{BoxFuture, Fuse};
+use futures_util::{FutureExt, pin_mut, select_biased};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ const LOOKS_PER_REPORT: u32 = 10;
 
 /// Something that a running step must answer to.
 pub(super) enum Signal {
+    /// The lease is lost: nothing more may be done.
+    LeaseLost(Fault),
     /// An operator decided something.
     Decision(Decision),
     /// Too many of our own requests failed.
@@ -25,8 +30,9 @@ pub(super) enum Signal {
 
 /// Listens, from the last decision that was folded in.
 pub(super) struct Listener<'a> {
-    world: World<'a>,
     context: StepContext<'a>,
+    lost: Fuse<BoxFuture<'a, Fault>>,
+    mail: Mail<'a>,
     last_decision: u64,
     waiting: VecDeque<Decision>,
     budget: bool,
@@ -34,10 +40,12 @@ pub(super) struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    pub(super) fn new(run: &Run<'a>) -> Self {
+    /// `context`: of what runs meanwhile.
+    pub(super) fn new(run: &Run<'a>, context: &StepContext<'a>) -> Self {
         Self {
-            world: run.world,
-            context: run.context.clone(),
+            context: context.clone(),
+            lost: run.lease.lost().fuse(),
+            mail: run.mail.clone(),
             last_decision: run.attempt.last_decision,
             waiting: VecDeque::new(),
             budget: true,
@@ -57,16 +65,17 @@ impl<'a> Listener<'a> {
                 self.last_decision = self.last_decision.max(decision.id);
                 return Signal::Decision(decision);
             }
-            self.world.clock.sleep(POLL).await;
-            // A mailbox that can't be read for a moment is read the next time; the journal decides
-            // whether the store is gone.
-            let decisions = self
-                .world
-                .mailbox
-                .decisions(&self.context.deployment.id, self.last_decision)
-                .await
-                .unwrap_or_default();
-            self.waiting.extend(decisions);
+            let look = async {
+                self.context.ports.clock.sleep(POLL).await;
+                self.mail.read(self.context.place.step, self.last_decision).await
+            };
+            let look = look.fuse();
+            pin_mut!(look);
+            let mut lost = &mut self.lost;
+            select_biased! {
+                fault = lost => return Signal::LeaseLost(fault),
+                decisions = look => self.waiting.extend(decisions),
+            }
             if self.waiting.is_empty()
                 && self.budget
                 && let Some(fault) = self.context.over_budget()
@@ -77,7 +86,7 @@ impl<'a> Listener<'a> {
             if self.looks.is_multiple_of(LOOKS_PER_REPORT)
                 && let Some(report) = self.context.probe_report()
             {
-                self.world.observer.tell(Progress::Probe { report });
+                self.context.tell(Progress::Probe { report });
             }
         }
     }

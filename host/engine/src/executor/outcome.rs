@@ -17,6 +17,7 @@ impl Run<'_> {
                 _ => None,
             })
             .flatten()
+            .chain(self.mail.note())
             .filter(|note| told.insert(note.clone()))
             .collect()
     }

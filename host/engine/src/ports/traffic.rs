@@ -85,8 +85,10 @@ pub struct Drained {
     pub done: bool,
     /// What is still open.
     pub remaining: u32,
-    /// How it is known: `workers-gone`; `no-connections` is weaker.
+    /// How it is known, for people: `workers-gone`.
     pub evidence: String,
+    /// Whether that is weaker than the target's own word that each request has ended.
+    pub weak: bool,
     /// One sentence for people.
     pub message: String,
 }

@@ -91,6 +91,7 @@ impl Action for Promote {
             StepEvent::Started
             | StepEvent::Refused { .. }
             | StepEvent::Lost { .. }
+            | StepEvent::Failed { .. }
             | StepEvent::UndoStarted
             | StepEvent::UndoFailed { .. } => {}
         }

@@ -64,6 +64,7 @@ impl Action for RetireKept {
             StepEvent::Refused { .. } => state.kept.clone_from(&deployment.kept),
             StepEvent::Succeeded { .. } => state.kept = None,
             StepEvent::Lost { .. }
+            | StepEvent::Failed { .. }
             | StepEvent::UndoStarted
             | StepEvent::Undone { .. }
             | StepEvent::UndoFailed { .. } => {}

@@ -65,11 +65,11 @@ impl Action for Shift {
 
     /// However far it climbed: at once to what was in force before the first of them.
     async fn undo(&self, context: &StepContext<'_>) -> Result<StepOutput, Failure> {
-        let before = context.deployment.routes_before.clone();
-        if context.so_far.routes_are_back && context.so_far.routes == before {
+        let routes = context.deployment.routes_before.clone().unwrap_or(Routes::none());
+        // An earlier undo may have been another process's.
+        if context.so_far.routes_are_back && context.holds(&routes).await {
             return Ok(StepOutput::note("the routes of before are in force already"));
         }
-        let routes = before.unwrap_or(Routes::none());
         some_side_lives(context, &routes).await?;
         let stable = context.deployment.stable.as_ref();
         let proof = stable.map(|stable| OutsideProof {
@@ -104,6 +104,7 @@ impl Action for Shift {
             | StepEvent::Succeeded { .. }
             | StepEvent::Refused { .. }
             | StepEvent::Lost { .. }
+            | StepEvent::Failed { .. }
             | StepEvent::UndoStarted
             | StepEvent::UndoFailed { .. } => {}
         }

@@ -114,6 +114,7 @@ impl Action for Shrink {
             }
             StepEvent::Succeeded { .. }
             | StepEvent::Lost { .. }
+            | StepEvent::Failed { .. }
             | StepEvent::UndoStarted
             | StepEvent::UndoFailed { .. } => {}
         }

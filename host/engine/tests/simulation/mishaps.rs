@@ -332,9 +332,9 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
             }
         }
     };
-    let fence = sim.begin(plan.slot);
+    let lease = sim.begin(plan.slot);
     let state = sim.inner().state.clone();
-    let deployment = executor::begin(sim.world(), fence, plan.clone(), state);
+    let deployment = executor::begin(sim.world(), &lease, plan.clone(), state);
     let outcome = drive(&sim.time, || false, async {
         futures_util::pin_mut!(deployment, restoring);
         match futures_util::future::select(deployment, restoring).await {
@@ -394,9 +394,9 @@ fn a_slow_source_of_numbers_is_heard_in_a_pause() {
             }
         }
     };
-    let fence = sim.begin(plan.slot);
+    let lease = sim.begin(plan.slot);
     let state = sim.inner().state.clone();
-    let deployment = executor::begin(sim.world(), fence, plan.clone(), state);
+    let deployment = executor::begin(sim.world(), &lease, plan.clone(), state);
     let limit = sim.time.sleep(Duration::from_secs(300));
     let outcome = drive(&sim.time, || false, async {
         futures_util::pin_mut!(deployment, pausing, limit);

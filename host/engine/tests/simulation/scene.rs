@@ -4,7 +4,7 @@ use crate::time::drive;
 use crate::world::Sim;
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::executor::{self, Halt};
-use agente_engine::journal::Outcome;
+use agente_engine::journal::{Event, Outcome};
 use agente_engine::names::*;
 use agente_engine::placement::Placement;
 use agente_engine::plan::Plan;
@@ -14,6 +14,8 @@ use agente_engine::ports::BackendRole;
 use agente_engine::release::*;
 use agente_engine::route::{Backend, Slot};
 use agente_engine::state::ServiceState;
+use agente_engine::step::StepEvent;
+use agente_engine::steps::StepKind;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -151,14 +153,14 @@ pub fn run(sim: &Sim, plan: &Plan) -> Result<Outcome, Halt> {
 
 /// Begins a plan; none when the host was killed.
 pub fn begin(sim: &Sim, plan: &Plan) -> Option<Result<Outcome, Halt>> {
-    let fence = sim.begin(plan.slot);
+    let lease = sim.begin(plan.slot);
     let state = sim.inner().state.clone();
-    drive(&sim.time, || sim.is_dead(), executor::begin(sim.world(), fence, plan.clone(), state))
+    drive(&sim.time, || sim.is_dead(), executor::begin(sim.world(), &lease, plan.clone(), state))
 }
 
 /// A new host takes up what the last one left; none when it was killed too.
 pub fn resume(sim: &Sim) -> Option<Result<Outcome, Halt>> {
-    let fence = sim.reborn();
+    let lease = sim.reborn();
     let (entries, state) = {
         let inner = sim.inner();
         (inner.entries.clone(), inner.state.clone())
@@ -166,8 +168,22 @@ pub fn resume(sim: &Sim) -> Option<Result<Outcome, Halt>> {
     drive(
         &sim.time,
         || sim.is_dead(),
-        executor::resume(sim.world(), fence, &entries, state, "tester".into()),
+        executor::resume(sim.world(), &lease, &entries, state, "tester".into()),
     )
+}
+
+/// The first entry about a step of a kind that says something of it.
+pub fn entry_about(
+    sim: &Sim,
+    plan: &Plan,
+    of: impl Fn(&StepKind) -> bool,
+    says: impl Fn(&StepEvent) -> bool,
+) -> u64 {
+    let found = sim.inner().entries.iter().position(|entry| match &entry.event {
+        Event::Step { step, event } => of(&plan.steps[*step].kind) && says(event),
+        _ => false,
+    });
+    found.expect("the journal says so") as u64
 }
 
 /// A scope where release 1 is stable on blue.

@@ -1,6 +1,7 @@
 //! Fake ports that are stricter than the real ones: they check the invariants at every call, and
 //! fail, die or lie as told.
 
+use crate::lease::SimLease;
 use crate::time::Time;
 use agente_engine::attempt::Attempt;
 use agente_engine::fault::{Failure, Fault, FaultKind};
@@ -16,6 +17,7 @@ use agente_engine::verdict::{Subject, Verdict, VerdictKind};
 use agente_engine::world::World;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -110,6 +112,8 @@ pub struct Inner {
     pub loaded: Option<Desired>,
     pub load_takes: u64,
     pub drain_takes: u64,
+    /// Whether the target only sees connections, not requests.
+    pub sees_connections_only: bool,
     unreached_since: BTreeMap<BackendId, u64>,
     pub metrics: Metrics,
     /// How many backends must be reached by requests at every moment, once something is stable.
@@ -137,6 +141,12 @@ pub struct Inner {
     pub die_before_entry: Option<u64>,
     pub journal_fails_from: Option<u64>,
     pub fenced_from: Option<u64>,
+    /// This entry is written, and said not to be.
+    pub written_in_silence: Option<u64>,
+    /// From when until when the mailbox can't be read.
+    pub mailbox_fails: Option<(u64, u64)>,
+    /// How long a change of the target takes; one that is wanted no more ends without effect.
+    pub apply_takes: u64,
     pub abort_at_entry: Option<u64>,
     pub abort_heard: Option<(u64, u64)>,
     /// A decision that is left at this time.
@@ -151,17 +161,23 @@ pub struct Inner {
     pub served_before: BTreeSet<BackendId>,
     pub cut: Vec<BackendId>,
     pub log: Vec<String>,
+    /// What waits told, and of which step.
+    pub told: Vec<(Option<usize>, String)>,
 }
 
 #[derive(Clone)]
 pub struct Sim {
     pub time: Time,
+    pub cancelled: Arc<AtomicBool>,
     inner: Arc<Mutex<Inner>>,
 }
 
-pub struct Quiet;
-impl Observer for Quiet {
-    fn tell(&self, _: Progress) {}
+impl Observer for Sim {
+    fn tell(&self, progress: Progress) {
+        if let Progress::Waiting { step, message } = progress {
+            self.inner().told.push((step, message));
+        }
+    }
 }
 
 fn fault(message: &str) -> Fault {
@@ -176,6 +192,7 @@ impl Sim {
             loaded: None,
             load_takes: 300,
             drain_takes: 1_000,
+            sees_connections_only: false,
             unreached_since: BTreeMap::new(),
             metrics: Metrics::default(),
             least_serving: 0,
@@ -198,6 +215,9 @@ impl Sim {
             die_before_entry: None,
             journal_fails_from: None,
             fenced_from: None,
+            written_in_silence: None,
+            mailbox_fails: None,
+            apply_takes: 0,
             abort_at_entry: None,
             abort_heard: None,
             decide_at: None,
@@ -208,8 +228,13 @@ impl Sim {
             served_before: BTreeSet::new(),
             cut: Vec::new(),
             log: Vec::new(),
+            told: Vec::new(),
         };
-        Self { time: Time::default(), inner: Arc::new(Mutex::new(inner)) }
+        Self {
+            time: Time::default(),
+            cancelled: Arc::default(),
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -226,8 +251,9 @@ impl Sim {
             journal: self,
             mailbox: self,
             targets: self,
+            cancelled: &self.cancelled,
             clock: self,
-            observer: &Quiet,
+            observer: self,
         }
     }
 
@@ -236,18 +262,18 @@ impl Sim {
     }
 
     /// A new process takes over: the lease's token grows, what was only in memory is gone.
-    pub fn reborn(&self) -> Fence {
+    pub fn reborn(&self) -> SimLease {
         let mut inner = self.inner();
         inner.dead = false;
         inner.locked.clear();
         inner.probe_started = None;
         inner.fence += 1;
         inner.log.push("--- a new host".to_owned());
-        Fence(inner.fence)
+        SimLease::new(self, inner.fence)
     }
 
     /// A new deployment begins: what has weight now has served before.
-    pub fn begin(&self, slot: Slot) -> Fence {
+    pub fn begin(&self, slot: Slot) -> SimLease {
         let mut inner = self.inner();
         inner.entries.clear();
         inner.proven.clear();
@@ -265,7 +291,7 @@ impl Sim {
             .filter(|route| !route.weight.is_zero());
         inner.served_before =
             serving.flat_map(|route| route.backends).map(|backend| backend.id).collect();
-        Fence(inner.fence)
+        SimLease::new(self, inner.fence)
     }
 
     /// Counts a call, does `effect` unless told otherwise, and goes wrong as told.
@@ -308,6 +334,21 @@ impl Sim {
             }
             _ => std::future::pending().await,
         }
+    }
+
+    /// The time that a change of the target takes. Like a good plugin it asks whether it is wanted.
+    async fn changing(&self, op: &OpId) -> Result<(), Failure> {
+        let until = self.time.now().0 + self.inner().apply_takes;
+        assert!(!self.cancelled.load(Ordering::Relaxed), "{op} began when it was wanted no more");
+        while self.time.now().0 < until {
+            self.time.sleep(Duration::from_millis(10)).await;
+            if self.cancelled.load(Ordering::Relaxed) {
+                let now = self.time.now().0;
+                self.inner().log.push(format!("{now:>7} {op} ended by itself"));
+                return Err(Failure::Refused { fault: fault("it was wanted no more") });
+            }
+        }
+        Ok(())
     }
 
     /// A call that only looks.
@@ -593,6 +634,7 @@ impl TrafficSwitcher for Sim {
                 fault: fault("its configuration is broken by somebody else"),
             });
         }
+        self.changing(op).await?;
         self.call(
             &format!(
                 "apply {op} blue {} green {}",
@@ -627,6 +669,7 @@ impl TrafficSwitcher for Sim {
                 done,
                 remaining: u32::from(!done),
                 evidence: "workers-gone".into(),
+                weak: inner.sees_connections_only,
                 message: format!("{} old workers", u32::from(!done)),
             }
         })
@@ -806,14 +849,10 @@ impl Journal for Sim {
             if inner.journal_fails_from.is_some_and(|from| sequence >= from) {
                 return Err(AppendError::Unavailable(fault("no space left")));
             }
-            if inner.fenced_from.is_some_and(|from| sequence >= from) {
-                let scope = match &inner.entries[0].event {
-                    Event::Opened { plan } => plan.scope.clone(),
-                    _ => unreachable!(),
-                };
-                return Err(AppendError::Fenced { scope, fence });
+            let fenced = inner.fenced_from.is_some_and(|from| sequence >= from);
+            if fenced || fence.0 < inner.fence {
+                return Err(AppendError::Fenced { scope: crate::scene::scope(), fence });
             }
-            assert_eq!(fence.0, inner.fence, "a stale token reached the journal");
             if inner.die_before_entry == Some(sequence) {
                 inner.die_before_entry = None;
                 inner.dead = true;
@@ -863,6 +902,9 @@ impl Journal for Sim {
                 if inner.die_after_entry == Some(sequence) {
                     inner.die_after_entry = None;
                     inner.dead = true;
+                }
+                if inner.written_in_silence.take_if(|entry| *entry == sequence).is_some() {
+                    return Err(AppendError::Unavailable(fault("the disk did not answer")));
                 }
             }
             inner.dead
@@ -920,6 +962,9 @@ impl Mailbox for Sim {
                 reason: None,
                 at: now,
             });
+        }
+        if inner.mailbox_fails.is_some_and(|(from, until)| (from..until).contains(&now.0)) {
+            return Err(fault("the store can't be read"));
         }
         Ok(inner.mailbox.iter().filter(|decision| decision.id > after).cloned().collect())
     }

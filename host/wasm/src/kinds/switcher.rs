@@ -37,6 +37,9 @@ const APPLY: Call = Call {
 const OBSERVE: Call = Call::reading("observe");
 const DRAIN: Call = Call::reading("drain");
 
+/// The evidence of a drain that says less than that each request has ended.
+const WEAK_EVIDENCE: &str = "no-connections";
+
 /// A traffic switcher.
 pub(super) const KIND: Kind = Kind {
     package: "agente:traffic",
@@ -173,6 +176,7 @@ impl TrafficSwitcher for WasmSwitcher {
         Ok(Drained {
             done,
             remaining: drained.remaining,
+            weak: drained.evidence == WEAK_EVIDENCE,
             evidence: drained.evidence,
             message: operation.redact(drained.message),
         })
