@@ -309,6 +309,9 @@ pub(crate) struct HistoryOptions {
     /// Every entry of one deployment
     #[arg(long, value_name = "ID")]
     pub(crate) deployment: Option<String>,
+    /// What plugins did in that deployment, instead of its entries
+    #[arg(long, requires = "deployment")]
+    pub(crate) effects: bool,
 }
 
 #[derive(Debug, Args)]

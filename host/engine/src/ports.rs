@@ -20,6 +20,7 @@ mod releases;
 mod runtime;
 mod targets;
 mod traffic;
+mod trail;
 
 pub use clock::Clock;
 pub use figures::{Figures, PluginCalls, RunFigures, RunRow};
@@ -40,3 +41,4 @@ pub use releases::Releases;
 pub use runtime::{BackendRole, BackendState, Finding, FindingResult, Launch, Retired, Runtime};
 pub use targets::{TargetLock, TargetLocks};
 pub use traffic::{Desired, Drained, Features, Observed, ObservedState, TrafficSwitcher};
+pub use trail::{PluginEffect, PluginEffects, Trail};

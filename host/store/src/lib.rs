@@ -42,6 +42,7 @@ mod schema;
 mod scopes;
 mod store;
 mod target_locks;
+mod trail;
 mod unwritten;
 
 #[cfg(test)]

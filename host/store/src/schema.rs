@@ -11,7 +11,7 @@ use sqlx::{Connection, SqliteConnection};
 pub(crate) const APPLICATION_ID: i32 = 0x6167_6e74;
 
 /// One text per version, oldest first.
-const VERSIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const VERSIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE identity (
@@ -117,6 +117,22 @@ CREATE TABLE run (
     figures TEXT NOT NULL,
     written INTEGER NOT NULL,
     PRIMARY KEY (deployment, fence)
+) STRICT, WITHOUT ROWID;
+";
+
+const VERSION_3: &str = "
+-- What plugins did on behalf of a deployment.
+CREATE TABLE effect (
+    id INTEGER PRIMARY KEY,
+    deployment TEXT NOT NULL REFERENCES deployment (id),
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX effects_of_deployment ON effect (deployment, id);
+
+-- How many effects of a deployment could not be kept.
+CREATE TABLE lost_effects (
+    deployment TEXT PRIMARY KEY REFERENCES deployment (id),
+    count INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

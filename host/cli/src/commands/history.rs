@@ -8,7 +8,7 @@ use crate::{store, times};
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
-use agente_engine::ports::{History, Journal};
+use agente_engine::ports::{History, Journal, PluginEffects, Trail};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -29,6 +29,10 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         let entries = store.entries(&DeploymentId(id.clone())).await?;
         if entries.is_empty() {
             return Err(absent(id));
+        }
+        if options.effects {
+            show_effects(global, &store.effects(&DeploymentId(id.clone())).await?);
+            return Ok(Exit::Done.into());
         }
         for entry in entries {
             match global.output {
@@ -87,4 +91,35 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         data(&line);
     }
     Ok(Exit::Done.into())
+}
+
+/// What plugins did in a deployment, one line each.
+fn show_effects(global: &Global, effects: &PluginEffects) {
+    if global.output == OutputKind::Json {
+        for effect in &effects.kept {
+            json_line(&json!({ "schema": output::EVENTS, "event": "effect", "effect": effect }));
+        }
+        if effects.lost > 0 {
+            let (schema, lost) = (output::EVENTS, effects.lost);
+            json_line(&json!({ "schema": schema, "event": "effects-lost", "count": lost }));
+        }
+        return;
+    }
+    for effect in &effects.kept {
+        let denied = match &effect.denied {
+            Some(why) => format!("  denied: {why}"),
+            None => String::new(),
+        };
+        data(&format!(
+            "{}  {} {}  {}  {}{denied}",
+            times::local(effect.at),
+            effect.plugin,
+            effect.version,
+            effect.operation,
+            effect.effect
+        ));
+    }
+    if effects.lost > 0 {
+        data(&format!("{} more effects could not be kept", effects.lost));
+    }
 }

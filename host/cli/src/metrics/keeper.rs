@@ -1,10 +1,12 @@
-//! Keeps what a run counts beside the journal: now and then while it goes on, and at its end.
+//! Keeps what a run counts beside the journal, and what plugins did: now and then while it goes on,
+//! and at its end.
 
 use crate::adapters::CallCounter;
 use agente_engine::executor::Halt;
+use agente_engine::fault::Fault;
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
-use agente_engine::ports::{Fence, Figures, Journal, Prober, RunFigures};
+use agente_engine::ports::{Fence, Figures, Journal, PluginEffects, Prober, RunFigures, Trail};
 use agente_probe::HttpProber;
 use agente_store::EmbeddedStore;
 use std::convert::Infallible;
@@ -12,6 +14,9 @@ use std::time::Duration;
 
 /// What a host that is killed forgets at most of its own counts.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// The same of what plugins did.
+const EFFECTS_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the figures of one run.
 pub(crate) struct RunKeeper<'a> {
@@ -25,9 +30,27 @@ pub(crate) struct RunKeeper<'a> {
 impl RunKeeper<'_> {
     /// Keeps the figures again and again; runs beside the deployment and never ends by itself.
     pub(crate) async fn while_running(&self) -> Infallible {
-        loop {
-            tokio::time::sleep(EVERY).await;
-            self.keep(None).await;
+        let figures = async {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                self.keep(None).await;
+            }
+        };
+        let effects = async {
+            // Said once; what is lost at last is said at the end.
+            let mut said = false;
+            loop {
+                tokio::time::sleep(EFFECTS_EVERY).await;
+                if let Err(fault) = self.keep_effects().await
+                    && !std::mem::replace(&mut said, true)
+                {
+                    tracing::warn!("{fault}; they are kept in memory as far as they fit");
+                }
+            }
+        };
+        tokio::select! {
+            never = figures => never,
+            never = effects => never,
         }
     }
 
@@ -41,6 +64,25 @@ impl RunKeeper<'_> {
             _ => None,
         };
         self.keep(stuck_at).await;
+        if let Err(fault) = self.keep_effects().await {
+            let lost = self.calls.take_effects(&self.deployment);
+            let count = lost.kept.len() as u64 + lost.lost;
+            tracing::warn!("{fault}; `history --effects` will lack {count} of them");
+        }
+    }
+
+    /// Writes what plugins did since the last time.
+    async fn keep_effects(&self) -> Result<(), Fault> {
+        let effects = self.calls.take_effects(&self.deployment);
+        if effects == PluginEffects::default() {
+            return Ok(());
+        }
+        // Its guard puts them back, also where the run ends in the middle of writing.
+        let mut taken = Taken { keeper: self, effects: Some(effects) };
+        let Some(effects) = &taken.effects else { return Ok(()) };
+        self.store.keep_effects(&self.deployment, effects).await?;
+        taken.effects = None;
+        Ok(())
     }
 
     async fn keep(&self, stuck_at: Option<u64>) {
@@ -49,6 +91,20 @@ impl RunKeeper<'_> {
         // A number is no reason to disturb a deployment.
         if let Err(fault) = self.store.keep_figures(&self.deployment, self.fence, &figures).await {
             tracing::warn!("{fault}; `agente-host metrics` will lack them");
+        }
+    }
+}
+
+/// Effects that are being written.
+struct Taken<'a> {
+    keeper: &'a RunKeeper<'a>,
+    effects: Option<PluginEffects>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(effects) = self.effects.take() {
+            self.keeper.calls.put_back(&self.keeper.deployment, effects);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! nobody sees them, and no harm from a reader that leaves.
 
 use crate::sandbox::{Sandbox, warm};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 
 const SHOP: &str = r#"service = "shop"
@@ -60,6 +60,19 @@ fn every_line_of_json_is_an_event_of_the_schema() {
             .iter()
             .all(|event| event["schema"] == "agente.events/1" && event["event"] == "entry")
     );
+    let effects = ["history", "-o", "json", "--deployment", &id, "--effects"];
+    let effects = events(&sandbox.expect(0, &effects).stdout);
+    assert!(!effects.is_empty());
+    for event in &effects {
+        assert_eq!(
+            (&event["schema"], &event["event"]),
+            (&json!("agente.events/1"), &json!("effect"))
+        );
+        assert_eq!(event["effect"]["plugin"], "nginx-switch", "{event}");
+    }
+    let shown = sandbox.expect(0, &["history", "--deployment", &id, "--effects"]).stdout;
+    assert_eq!(shown.lines().count(), effects.len(), "{shown}");
+    assert!(shown.contains("  features  "), "{shown}");
     for kind in [
         "status",
         "plan",
