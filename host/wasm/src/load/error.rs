@@ -2,8 +2,8 @@
 
 use crate::capability::Capabilities;
 use crate::component::ComponentError;
+use crate::grant::Difference;
 use crate::limits::OverBudget;
-use crate::lock_file::Difference;
 use crate::plugin::ConfigProblem;
 use crate::request::RequestError;
 use crate::running::CallError;
