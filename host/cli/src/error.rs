@@ -146,17 +146,21 @@ impl From<Halt> for CliError {
             Halt::LeaseLost { fault } => CliError::refused(message)
                 .because(&fault)
                 .hint("`agente-host status --follow` shows what the other host does"),
-            Halt::JournalUnavailable { fault, .. } => {
-                let hint = fault.hint.clone().unwrap_or_else(|| {
-                    "repair the state directory, then `agente-host resume`".to_owned()
-                });
-                CliError {
-                    exit: Exit::Stuck,
-                    message,
-                    causes: std::iter::once(fault.message).chain(fault.causes).collect(),
-                    hint: Some(hint),
-                }
-            }
+            Halt::JournalUnavailable { fault, .. } => CliError {
+                exit: Exit::Stuck,
+                message,
+                causes: std::iter::once(fault.message).chain(fault.causes).collect(),
+                hint: Some(format!(
+                    "{}`agente-host abort` then unwinds what is left",
+                    fault.hint.map(|hint| format!("{hint}; ")).unwrap_or_default()
+                )),
+            },
+            Halt::NothingBegan(fault) => CliError {
+                exit: Exit::Stuck,
+                message,
+                causes: std::iter::once(fault.message).chain(fault.causes).collect(),
+                hint: fault.hint,
+            },
             Halt::Damaged(damage) => CliError::new(Exit::Stuck, message)
                 .because(&damage)
                 .hint("`agente-host status --verify` names the first damaged entry"),

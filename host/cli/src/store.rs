@@ -1,9 +1,12 @@
 //! Where the state is, and the store in it.
 
 use crate::arguments::Global;
-use crate::error::CliError;
-use agente_store::{EmbeddedStore, StateDirectory, StateInputs};
+use crate::error::{CliError, Exit};
+use crate::output::say;
+use agente_engine::fault::Fault;
+use agente_store::{EmbeddedStore, OpenError, StateDirectory, StateInputs};
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Where the state is.
@@ -24,20 +27,36 @@ pub(crate) fn state_directory(global: &Global) -> Result<StateDirectory, CliErro
 
 /// Opens the store, making it on first use.
 pub(crate) async fn open_store(global: &Global) -> Result<EmbeddedStore, CliError> {
-    EmbeddedStore::open(state_directory(global)?).await.map_err(|error| store_error(&error))
+    EmbeddedStore::open(state_directory(global)?).await.map_err(store_error)
 }
 
 /// Opens the store if there is one; makes nothing.
 pub(crate) async fn open_existing_store(
     global: &Global,
 ) -> Result<Option<EmbeddedStore>, CliError> {
-    EmbeddedStore::open_existing(state_directory(global)?)
-        .await
-        .map_err(|error| store_error(&error))
+    EmbeddedStore::open_existing(state_directory(global)?).await.map_err(store_error)
 }
 
-fn store_error(error: &agente_store::OpenError) -> CliError {
-    CliError::usage(error.to_string()).because_sources(error)
+/// How long a process has to be seen stopped: a tracer stops it for moments, too.
+const STOPPED: Duration = Duration::from_millis(500);
+
+/// Ends a host that was stopped while it kept the store from being opened at all. For those who
+/// take over: everybody else is told who it is.
+pub(crate) async fn clear_of_stopped_host(global: &Global) -> Result<(), CliError> {
+    let directory = state_directory(global)?;
+    let Some(seen) = agente_store::stopped_blocker(&directory) else { return Ok(()) };
+    tokio::time::sleep(STOPPED).await;
+    if let Some(still) = agente_store::stopped_blocker(&directory)
+        && (still.pid, still.started) == (seen.pid, seen.started)
+        && agente_store::kill_stopped(&still)
+    {
+        say(&format!("ended {still}, which was stopped and kept the store locked"));
+    }
+    Ok(())
+}
+
+fn store_error(error: OpenError) -> CliError {
+    CliError { exit: Exit::Usage, ..CliError::from(Fault::from(error)) }
 }
 
 /// A store for commands that only look where there is none: empty, in a folder of its own that goes
@@ -53,6 +72,6 @@ pub(crate) async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError
     };
     let directory = StateDirectory::resolve(&inputs)
         .map_err(|error| CliError::internal(error.to_string()).because_sources(&error))?;
-    let store = EmbeddedStore::open(directory).await.map_err(|error| store_error(&error))?;
+    let store = EmbeddedStore::open(directory).await.map_err(store_error)?;
     Ok((store, folder))
 }

@@ -11,6 +11,7 @@ mod forward;
 mod listener;
 mod mail;
 mod outcome;
+mod outlast;
 mod trust;
 mod writing;
 
@@ -34,14 +35,17 @@ pub enum Halt {
         #[source]
         fault: Fault,
     },
-    /// The journal can't be written.
-    #[error("the journal can't be written; {}", if *.routes_restored { "the last acknowledged routes are in force" } else { "the routes could not be put back" })]
+    /// The journal can't be written, and somebody wants no more waiting for it.
+    #[error("the journal can't be written; {}", in_force.as_deref().unwrap_or("the routes could not be put back"))]
     JournalUnavailable {
         #[source]
         fault: Fault,
-        /// Whether the last acknowledged routes were applied and seen in force.
-        routes_restored: bool,
+        /// Where requests go, in words; none where the routes that should be in force are not.
+        in_force: Option<String>,
     },
+    /// The journal did not take the plan.
+    #[error("the journal can't be written; nothing was touched")]
+    NothingBegan(#[source] Fault),
     /// What is in the journal can't have been written by us.
     #[error("the journal is damaged")]
     Damaged(#[from] JournalDamage),
@@ -113,6 +117,8 @@ struct Run<'a> {
     context: StepContext<'a>,
     attempt: Attempt,
     state: ServiceState,
+    /// What spoke against the candidate while it could not be written down.
+    overdue: Option<Fault>,
 }
 
 impl<'a> Run<'a> {
@@ -120,7 +126,7 @@ impl<'a> Run<'a> {
         let deployment = attempt.plan.deployment.clone();
         let mail = Mail::new(&world, deployment.id.clone());
         let context = StepContext::new(world.ports(), lease.fence(), deployment);
-        Self { world, lease, mail, context, attempt, state }
+        Self { world, lease, mail, context, attempt, state, overdue: None }
     }
 
     /// What step `index` works with.

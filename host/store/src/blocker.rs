@@ -1,5 +1,8 @@
 //! Which process keeps a file locked, for messages about waits that were too long.
 
+use crate::directory::StateDirectory;
+use crate::process;
+use agente_engine::ports::Holder;
 use procfs::process::{FDTarget, Process};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -49,6 +52,17 @@ pub(crate) fn of(paths: &[PathBuf]) -> Option<Blocker> {
             .filter(|pid| i64::from(*pid) != i64::from(std::process::id()))
             .find_map(|pid| look_at(pid, path))
     })
+}
+
+/// A process of this program that keeps the store of a folder locked although a signal has stopped
+/// it, so that nobody can even look; none where there is no such process. Changes nothing.
+pub fn stopped_blocker(directory: &StateDirectory) -> Option<Holder> {
+    let path = directory.database();
+    let blocker = of(&[path.with_extension("db-shm"), path]).filter(|blocker| blocker.stopped)?;
+    let exe = Process::new(blocker.pid).ok()?.exe().ok()?;
+    let ours = std::fs::read_link("/proc/self/exe").ok()?;
+    let pid = u32::try_from(blocker.pid).ok()?;
+    (exe == ours).then(|| process::process_of(pid, blocker.command))
 }
 
 /// The process, if it has the file open: another file system has the same numbers for its files.

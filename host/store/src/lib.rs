@@ -51,8 +51,9 @@ mod other_process;
 mod sample;
 
 pub use artifacts::{ImportError, Pruned};
+pub use blocker::stopped_blocker;
 pub use database::OpenError;
 pub use directory::{DirectoryError, Origin, StateDirectory, StateInputs};
-pub use process::this_process;
+pub use process::{kill_stopped, this_process};
 pub use reservations::ReservationTurn;
 pub use store::EmbeddedStore;

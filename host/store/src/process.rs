@@ -60,7 +60,7 @@ pub(crate) fn state_of(holder: &Holder) -> ProcessState {
 
 /// Kills a holder's process if it is stopped: what it was about to do must not be done later, and
 /// what it has locked is freed. Says whether it was.
-pub(crate) fn kill_stopped(holder: &Holder) -> bool {
+pub fn kill_stopped(holder: &Holder) -> bool {
     let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
     // The handle is of one process, whoever gets its number next.
     let Some(handle) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {

@@ -10,6 +10,7 @@ use crate::output::{Output, say};
 use crate::owner::{self, Answer, HEARD_WITHIN};
 use crate::session::{About, Base, Session};
 use crate::signals::Signals;
+use crate::store;
 use agente_engine::attempt::Attempt;
 use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 pub(crate) async fn abort(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
+    store::clear_of_stopped_host(global).await?;
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
     // The decision is left before anything slow is loaded.

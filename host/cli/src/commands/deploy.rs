@@ -8,8 +8,9 @@ use crate::open;
 use crate::output::{Output, say};
 use crate::owner::{self, Answer};
 use crate::planning;
-use crate::session::{About, Session};
+use crate::session::{self, About, Session};
 use crate::signals::Signals;
+use crate::store;
 use agente_engine::attempt::Direction;
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::{Fault, FaultKind};
@@ -43,7 +44,14 @@ pub(crate) async fn run(
     if options.dry_run {
         return plan::run(global, &PlanOptions { replace: options.replace.clone() }).await;
     }
-    let session = Session::open(global, About::Next(&options.replace)).await?;
+    let about = About::Next(&options.replace);
+    let wanted = options.on_open.map(OnOpen::from);
+    if wanted.map_or_else(|| session::manifest(global, about).map(|m| m.policy.on_open), Ok)?
+        == OnOpen::Supersede
+    {
+        store::clear_of_stopped_host(global).await?;
+    }
+    let session = Session::open(global, about).await?;
     let on_open = options.on_open.map_or(session.base.manifest.policy.on_open, OnOpen::from);
     let (store, scope) = (&session.base.store, session.base.scope());
     let patience = options.lock_wait.unwrap_or(session.base.manifest.policy.timeouts.decide);

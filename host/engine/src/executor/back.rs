@@ -1,7 +1,6 @@
 //! Unwinding: undoing step after step, from the last to the first, whatever goes wrong meanwhile.
 
 use super::listener::{Listener, Signal};
-use super::writing::Stop;
 use super::{Halt, Run};
 use crate::context::StepContext;
 use crate::fault::{Fault, FaultKind};
@@ -70,33 +69,29 @@ impl Run<'_> {
     /// Does what unwinding does while writing decisions down: nothing is left to decide, but who
     /// decided must know that it was heard.
     pub(super) async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Halt> {
-        let result = {
-            let work = work.fuse();
-            pin_mut!(work);
-            let context = self.context.clone();
-            let mut listener = Listener::new(self, &context);
-            listener.ignore_budget();
-            loop {
+        let work = work.fuse();
+        pin_mut!(work);
+        let context = self.context.clone();
+        let mut listener = Listener::new(self, &context);
+        listener.ignore_budget();
+        loop {
+            let signal = {
                 let next = listener.next().fuse();
                 pin_mut!(next);
-                let signal = select_biased! {
+                select_biased! {
                     signal = next => signal,
-                    result = work => break Ok(result),
-                };
-                match signal {
-                    Signal::LeaseLost(fault) => break Err(Stop::LeaseLost(fault)),
-                    Signal::Decision(decision) => {
-                        if let Err(why) = self.append(Event::Decided(decision)).await {
-                            break Err(why);
-                        }
-                    }
-                    Signal::OverBudget(_) => {}
+                    result = work => return Ok(result),
                 }
+            };
+            match signal {
+                Signal::LeaseLost(fault) => return Err(Halt::LeaseLost { fault }),
+                Signal::Decision(decision) => {
+                    if self.try_write(Event::Decided(decision.clone())).await?.is_err() {
+                        listener.again(decision);
+                    }
+                }
+                Signal::OverBudget(_) => {}
             }
-        };
-        match result {
-            Ok(value) => Ok(value),
-            Err(why) => Err(self.halt(why).await),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Going forward: one step after the other, listening while each runs.
 
 use super::listener::{Listener, POLL, Signal, aborted};
-use super::writing::Stop;
 use super::{Halt, Run};
 use crate::context::StepContext;
 use crate::fault::{Failure, Fault, FaultKind};
@@ -46,7 +45,7 @@ impl Run<'_> {
         // Decisions that came while nobody listened come before the next step, and before the end.
         if !self.attempt.past_point_of_no_return() {
             let asked = self.attempt.abort.as_ref().map(aborted);
-            let fault = match asked {
+            let fault = match asked.or_else(|| self.overdue.take()) {
                 Some(fault) => Some(fault),
                 None => self.hear().await?,
             };
@@ -174,6 +173,9 @@ impl Run<'_> {
         if facts.awaits_decision && self.attempt.waived == Some(index) {
             return Ok(StepEnd::Succeeded(StepOutput::note("an operator promoted it")));
         }
+        if let Some(fault) = self.overdue.take() {
+            return Ok(StepEnd::Failed(Failure::Unknown { fault }));
+        }
         let one_way = facts.point_of_no_return;
         let grace = if facts.has_effect() { GRACE } else { Duration::ZERO };
         let cancelled = Cancelled(self.world.cancelled);
@@ -189,41 +191,48 @@ impl Run<'_> {
                     pin_mut!(next);
                     select_biased! {
                         signal = next => signal,
-                        result = work => break Ok(result),
-                        () = timer => break Ok(out_of_time(&context, &step).await),
+                        result = work => break Ok((result, None)),
+                        () = timer => break Ok((out_of_time(&context, &step).await, None)),
                     }
                 };
                 match signal {
-                    Signal::LeaseLost(fault) => break Err(Stop::LeaseLost(fault)),
+                    Signal::LeaseLost(fault) => break Err(Halt::LeaseLost { fault }),
                     Signal::Decision(decision) => {
                         let end = ended_by(&decision, one_way, facts.awaits_decision);
-                        if let Err(why) = self.append(Event::Decided(decision)).await {
-                            break Err(why);
-                        }
-                        if let Some(end) = end {
-                            break Ok(end);
+                        let written = self.try_write(Event::Decided(decision.clone())).await;
+                        match (written, end) {
+                            (Err(halt), _) => break Err(halt),
+                            (Ok(Ok(())), None) => {}
+                            (Ok(Ok(())), Some(end)) => break Ok((end, None)),
+                            (Ok(Err(_)), None) => listener.again(decision),
+                            // Once the step's call is dropped: the target's lock may be needed
+                            // before the journal can be written.
+                            (Ok(Err(_)), Some(end)) => break Ok((end, Some(decision))),
                         }
                     }
                     Signal::OverBudget(fault) if !one_way => {
-                        break Ok(Err(Failure::Unknown { fault }));
+                        break Ok((Err(Failure::Unknown { fault }), None));
                     }
                     Signal::OverBudget(_) => listener.ignore_budget(),
                 }
             };
             // What is wanted no more may end by itself; then it is dropped, whatever it was doing.
             cancelled.0.store(true, Ordering::Relaxed);
-            if matches!(end, Ok(Err(_))) && !work.is_terminated() {
+            if matches!(end, Ok((Err(_), _))) && !work.is_terminated() {
                 context.within(grace, work).await;
             }
             end
         };
         drop(cancelled);
-        match result {
-            Ok(Ok(output)) => Ok(StepEnd::Succeeded(output)),
-            Ok(Err(failure)) if one_way => Ok(StepEnd::Stuck(failure.fault().clone())),
-            Ok(Err(failure)) => Ok(StepEnd::Failed(failure)),
-            Err(why) => Err(self.halt(why).await),
+        let (result, unwritten) = result?;
+        if let Some(decision) = unwritten {
+            self.write(Event::Decided(decision)).await?;
         }
+        Ok(match result {
+            Ok(output) => StepEnd::Succeeded(output),
+            Err(failure) if one_way => StepEnd::Stuck(failure.fault().clone()),
+            Err(failure) => StepEnd::Failed(failure),
+        })
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Listener<'a> {
     mail: Mail<'a>,
     last_decision: u64,
     waiting: VecDeque<Decision>,
+    unwritten: VecDeque<Decision>,
     budget: bool,
     looks: u32,
 }
@@ -48,6 +49,7 @@ impl<'a> Listener<'a> {
             mail: run.mail.clone(),
             last_decision: run.attempt.last_decision,
             waiting: VecDeque::new(),
+            unwritten: VecDeque::new(),
             budget: true,
             looks: 0,
         }
@@ -56,6 +58,11 @@ impl<'a> Listener<'a> {
     /// Past the point of no return the budget is reported, not acted on.
     pub(super) fn ignore_budget(&mut self) {
         self.budget = false;
+    }
+
+    /// Takes a decision back that could not be written down; it comes again after a while.
+    pub(super) fn again(&mut self, decision: Decision) {
+        self.unwritten.push_back(decision);
     }
 
     /// The next signal; never ends by itself.
@@ -76,6 +83,7 @@ impl<'a> Listener<'a> {
                 fault = lost => return Signal::LeaseLost(fault),
                 decisions = look => self.waiting.extend(decisions),
             }
+            self.waiting.append(&mut self.unwritten);
             if self.waiting.is_empty()
                 && self.budget
                 && let Some(fault) = self.context.over_budget()

@@ -205,6 +205,7 @@ fn what_is_done_outside_of_any_step_names_none() {
     );
     let (_, sim, plan) = shape(1);
     sim.inner().journal_fails_from = Some(shifted + 1);
+    sim.inner().decide_at = Some((60_000, agente_engine::journal::DecisionKind::Abort));
     assert!(matches!(run(&sim, &plan), Err(Halt::JournalUnavailable { .. })));
     let inner = sim.inner();
     let restored = inner.log.iter().rfind(|line| line.contains(" apply ")).unwrap();

@@ -13,6 +13,7 @@
 )]
 
 mod canary;
+mod full_journal;
 mod hosts;
 mod lease;
 mod mishaps;
@@ -464,36 +465,6 @@ fn a_never_healthy_candidate_is_reported_with_its_last_words() {
     let Outcome::Unwound { fault, .. } = run(&sim, &plan).unwrap() else { panic!("promoted") };
     assert!(fault.message.contains("check `ready` is unhealthy"), "{fault}");
     assert!(fault.causes.iter().any(|cause| cause.contains("last words")), "{:?}", fault.causes);
-}
-
-#[test]
-fn while_the_journal_cant_be_written_nothing_begins_but_the_old_routes_are_put_back() {
-    let (entries, _) = size(1);
-    for entry in 1..entries {
-        let (_, sim, plan) = shape(1);
-        sim.inner().journal_fails_from = Some(entry);
-        let routes_before = sim.inner().loaded.clone().unwrap().routes;
-        let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else {
-            panic!("entry {entry}: it went on")
-        };
-        assert!(routes_restored, "entry {entry}");
-        let inner = sim.inner();
-        // What was acknowledged last is in force: the old routes until the shift's result was
-        // durable, the new ones after.
-        let acknowledged = inner.state.routes.clone().unwrap();
-        assert!(
-            acknowledged.same_traffic(&inner.loaded.as_ref().unwrap().routes),
-            "entry {entry}\n{}",
-            inner.log.join("\n")
-        );
-        drop(inner);
-        // The store is repaired: the deployment is resumed.
-        sim.inner().journal_fails_from = None;
-        let outcome = resume_until_ended(&sim);
-        assert!(matches!(outcome, Outcome::Promoted { .. }), "entry {entry}: {outcome:?}");
-        assert_promoted(&sim, &plan);
-        assert_eq!(routes_before.weight(Slot::Blue), agente_engine::weight::Weight::FULL);
-    }
 }
 
 #[test]

@@ -147,10 +147,10 @@ fn a_journal_that_is_lost_on_the_way_back_sends_nothing_to_the_candidate_again()
             let (name, sim, plan) = shape(index);
             sim.inner().abort_at_entry = Some(promoted);
             sim.inner().journal_fails_from = Some(entry);
-            let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else {
+            let Err(Halt::JournalUnavailable { in_force, .. }) = run(&sim, &plan) else {
                 panic!("{name}, entry {entry}: it went on")
             };
-            assert!(routes_restored, "{name}, entry {entry}");
+            assert!(in_force.is_some(), "{name}, entry {entry}");
             if entry > begun as u64 {
                 let inner = sim.inner();
                 let loaded = &inner.loaded.as_ref().unwrap().routes;
@@ -183,10 +183,10 @@ fn a_journal_that_does_not_take_a_decision_gives_the_targets_lock_back_before_th
     sim.inner().load_takes = 2_000;
     sim.inner().abort_at_entry = Some(entry);
     sim.inner().journal_fails_from = Some(entry + 1);
-    let Err(Halt::JournalUnavailable { routes_restored, .. }) = run(&sim, &plan) else {
+    let Err(Halt::JournalUnavailable { in_force, .. }) = run(&sim, &plan) else {
         panic!("it went on")
     };
-    assert!(routes_restored);
+    assert!(in_force.is_some());
     assert!(
         plan.routes_before
             .as_ref()

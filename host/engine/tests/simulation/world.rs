@@ -140,6 +140,8 @@ pub struct Inner {
     pub die_after_entry: Option<u64>,
     pub die_before_entry: Option<u64>,
     pub journal_fails_from: Option<u64>,
+    /// Until when; for ever without it.
+    pub journal_fails_until: Option<u64>,
     pub fenced_from: Option<u64>,
     /// This entry is written, and said not to be.
     pub written_in_silence: Option<u64>,
@@ -214,6 +216,7 @@ impl Sim {
             die_after_entry: None,
             die_before_entry: None,
             journal_fails_from: None,
+            journal_fails_until: None,
             fenced_from: None,
             written_in_silence: None,
             mailbox_fails: None,
@@ -846,6 +849,9 @@ impl Journal for Sim {
                 inner.entries.len() as u64,
                 "a number was passed over or repeated"
             );
+            if inner.journal_fails_until.is_some_and(|until| now.0 >= until) {
+                inner.journal_fails_from = None;
+            }
             if inner.journal_fails_from.is_some_and(|from| sequence >= from) {
                 return Err(AppendError::Unavailable(fault("no space left")));
             }
