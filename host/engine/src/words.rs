@@ -63,10 +63,10 @@ pub(crate) fn describe(state: &BackendState) -> String {
 /// What is waited for of a check.
 pub(crate) fn waits(check: &CheckPolicy, tally: &Tally) -> String {
     match &tally.last {
-        None => format!("check `{}` was not asked yet", check.name),
+        None => format!("check `{}` has not run yet", check.name),
         Some(last) if last.kind == VerdictKind::Healthy => {
             format!(
-                "check `{}` is healthy {} of {} times in a row",
+                "check `{}`: {} of {} consecutive passes",
                 check.name, tally.healthy_in_row, check.healthy_after
             )
         }
@@ -82,15 +82,15 @@ pub(crate) fn unhappy_first(open: Vec<String>, checks: &[(CheckPolicy, Tally)]) 
         .filter(|(check, tally)| !check.report_only && !tally.is_healthy())
         .map(|(check, tally)| waits(check, tally))
         .collect();
-    let row = checks
+    let least = checks
         .iter()
         .filter(|(check, _)| !check.report_only)
-        .map(|(_, tally)| tally.healthy_in_row)
+        .map(|(check, tally)| (tally.healthy_in_row, check.healthy_after))
         .min()
         .unwrap_or_default();
     match (unhappy.is_empty(), open.len()) {
         (true, 0) => open,
-        (true, _) => vec![format!("all checks are healthy; answers in a row so far: {row}")],
+        (true, _) => vec![format!("{} of {} consecutive passes", least.0, least.1)],
         (false, _) => unhappy,
     }
 }

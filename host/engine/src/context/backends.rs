@@ -123,7 +123,7 @@ impl StepContext<'_> {
                     };
                     return Err(Failure::Unknown { fault });
                 }
-                Err(fault) => self.waiting(format!("{} can't be looked at: {fault}", backend.id)),
+                Err(fault) => self.waiting(format!("{} can't be inspected: {fault}", backend.id)),
             }
         }
         Ok(())

@@ -129,7 +129,7 @@ impl StepContext<'_> {
                 // Running is all there is to see, so it must have lasted.
                 if checks.is_empty() && !settled {
                     open.push(format!(
-                        "no check to ask; waiting until each has run for {}",
+                        "no readiness checks; waiting until each has run for {}",
                         span(SETTLED)
                     ));
                 }

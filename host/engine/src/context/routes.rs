@@ -102,7 +102,7 @@ impl StepContext<'_> {
                 }
                 ObservedState::Pending => self.waiting(seen.clone()),
                 ObservedState::Absent => {
-                    self.waiting(format!("nothing of ours is in force: {seen}"));
+                    self.waiting(format!("the target has no routes of this service: {seen}"));
                 }
                 ObservedState::Drifted => {
                     let what = "the target did not take the new routes";

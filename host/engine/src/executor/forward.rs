@@ -72,7 +72,7 @@ impl Run<'_> {
         if self.attempt.straight_up && !again && self.attempt.plan.passes_over(index) {
             let output = StepOutput {
                 skipped: true,
-                ..StepOutput::note("passed over: an operator promoted in full")
+                ..StepOutput::note("skipped: an operator promoted straight to 100 %")
             };
             self.note(index, StepEvent::Succeeded { output }).await?;
             return Ok(None);

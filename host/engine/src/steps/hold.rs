@@ -26,7 +26,7 @@ impl Action for Hold {
     }
 
     fn words(&self) -> String {
-        format!("let the old side stand for {}", span(self.duration))
+        format!("keep the old side for {}", span(self.duration))
     }
 
     fn limit(&self, _: &Policy) -> Duration {
@@ -38,7 +38,7 @@ impl Action for Hold {
     }
 
     async fn run(&self, context: &StepContext<'_>) -> Result<StepOutput, Failure> {
-        context.waiting(format!("the old side stands for {} more", span(self.duration)));
+        context.waiting(format!("the old side is kept for another {}", span(self.duration)));
         context.ports.clock.sleep(self.duration).await;
         Ok(StepOutput::default())
     }

@@ -37,7 +37,7 @@ impl Action for Preflight {
     }
 
     fn words(&self) -> String {
-        "look at everything that can be looked at before anything is touched".to_owned()
+        "check everything that can be checked before anything is changed".to_owned()
     }
 
     fn limit(&self, policy: &Policy) -> Duration {

@@ -202,7 +202,7 @@ async fn way_back(context: &StepContext<'_>, after: &Routes) -> Result<Vec<Strin
     planned.map_err(|fault| Failure::Refused {
         fault: Fault {
             message: format!(
-                "there would be no way back, the target does not take the present routes again: {}",
+                "rollback would not be possible, the target does not accept the current routes: {}",
                 fault.message
             ),
             ..fault
@@ -216,14 +216,17 @@ async fn way_back(context: &StepContext<'_>, after: &Routes) -> Result<Vec<Strin
     let (slot, release) = (stable.slot, stable.release);
     Ok(vec![match down.len() {
         0 => format!(
-            "the way back is open: {slot} (release {release}) runs and the target takes its \
-             routes again"
+            "rollback is possible: {slot} (release {release}) is running and the target accepts \
+             its routes"
         ),
         some if some < stable.backends.len() => {
-            format!("the way back is narrow: {}", down.join("; "))
+            format!(
+                "rollback would be degraded: only some of the previous backends are running: {}",
+                down.join("; ")
+            )
         }
         _ => format!(
-            "there is no way back, nothing of {slot} (release {release}) runs: {}",
+            "rollback is not possible: no backend of {slot} (release {release}) is running: {}",
             down.join("; ")
         ),
     }])
@@ -240,7 +243,7 @@ async fn some_side_lives(context: &StepContext<'_>, routes: &Routes) -> Result<(
     let used = routes.routes.iter().filter(|route| !route.weight.is_zero());
     for Destination { id, .. } in used.flat_map(|route| &route.backends) {
         let Some(backend) = context.deployment.backend(id) else {
-            down.push(format!("{id} is not ours to look at"));
+            down.push(format!("{id} is not managed by this host"));
             continue;
         };
         match why_not_running(context, backend).await {
@@ -251,7 +254,8 @@ async fn some_side_lives(context: &StepContext<'_>, routes: &Routes) -> Result<(
     if down.is_empty() {
         return Ok(()); // Nothing served before: there is nothing to go back to.
     }
-    let message = format!("requests can't go back, nothing runs there: {}", down.join("; "));
+    let message =
+        format!("requests can't go back, no backend is running there: {}", down.join("; "));
     let fault = Fault::new(FaultKind::Unhealthy, message)
         .hint("start the old backends (`agente-host up`), or deploy a good release");
     Err(Failure::Refused { fault })
@@ -262,6 +266,6 @@ async fn why_not_running(context: &StepContext<'_>, backend: &Backend) -> Option
     match context.ports.runtime.inspect(backend).await {
         Ok(BackendState::Running { .. }) => None,
         Ok(state) => Some(format!("{} is {}", backend.id, describe(&state))),
-        Err(fault) => Some(format!("{} can't be looked at: {fault}", backend.id)),
+        Err(fault) => Some(format!("{} can't be inspected: {fault}", backend.id)),
     }
 }

@@ -61,7 +61,7 @@ impl<'h, 'a> Findings<'h, 'a> {
                 .map(|finding| format!("{}: {}", finding.subject, finding.message))
         };
         let Some((kind, hint)) = self.bad else {
-            let mut notes = vec![format!("{} things looked at", self.all.len())];
+            let mut notes = vec![format!("{} items checked", self.all.len())];
             notes.extend(of(FindingResult::Warning));
             return Ok(StepOutput { notes, ..StepOutput::default() });
         };
