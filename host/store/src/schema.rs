@@ -227,10 +227,12 @@ mod tests {
             SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path))
                 .await
                 .unwrap();
-        sqlx::raw_sql("DROP TABLE run; PRAGMA user_version = 1;")
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::raw_sql(
+            "DROP TABLE run; DROP TABLE effect; DROP TABLE lost_effects; PRAGMA user_version = 1;",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
         connection.close().await.unwrap();
 
         let store = EmbeddedStore::open(sample::directory(folder.path())).await.unwrap();
