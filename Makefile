@@ -54,9 +54,11 @@ soak: setup ## 50 switches in a row under load, on Debian's NGINX and on a curre
 canary: setup ## Bad and good candidates in stages under load, judged by a real Prometheus: what is caught, and how soon
 	@tests/bin/canary
 
-docs: guests ## Generate the reference pages
+docs: guests ## Generate the pages and schemas of the reference
 	$(BIN) reference manifest > docs/reference/manifest.md
 	$(BIN) reference cli > docs/reference/cli.md
+	$(BIN) reference events > docs/reference/events.md
+	$(BIN) schema events > docs/reference/events.schema.json
 
 clean: ## Remove what was built
 	cargo clean

@@ -15,6 +15,7 @@
 )]
 
 mod engine;
+mod event_schema;
 mod http;
 mod monitoring;
 mod nginx;

@@ -168,10 +168,11 @@ pub(crate) enum Command {
     /// Look after plugins and what they are granted
     #[command(subcommand, arg_required_else_help = true)]
     Plugin(PluginCommand),
-    /// Print the JSON Schema of the manifest
-    #[command(after_help = "Example:\n  agente-host schema > agente.schema.json")]
-    Schema,
-    /// Print the generated reference of manifest or commands, as Markdown
+    /// Print the JSON Schema of the manifest, or of the events that `--output json` writes
+    #[command(after_help = "Examples:\n  agente-host schema > agente.schema.json\n  agente-host \
+                            schema events > events.schema.json")]
+    Schema(SchemaOptions),
+    /// Print a generated page of the reference, as Markdown
     #[command(hide = true)]
     Reference(ReferenceOptions),
     /// Print a completion script
@@ -455,6 +456,20 @@ pub(crate) enum PluginCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SchemaOptions {
+    /// Of what
+    #[arg(value_enum, default_value_t = SchemaOf::Manifest)]
+    pub(crate) of: SchemaOf,
+}
+
+/// What a schema is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaOf {
+    Manifest,
+    Events,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ReferenceOptions {
     /// Of what
     #[arg(value_enum)]
@@ -466,6 +481,7 @@ pub(crate) struct ReferenceOptions {
 pub(crate) enum ReferenceOf {
     Manifest,
     Cli,
+    Events,
 }
 
 /// Reads a release's number, also as it is shown: `12` or `r12`.

@@ -120,7 +120,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Up(options) => c::up::run(&global, &options).await,
         Command::Check(options) => c::check::run(&global, &options).await,
         Command::Plugin(command) => c::plugin::run(&global, &command).await,
-        Command::Schema => c::schema::run(),
+        Command::Schema(options) => c::schema::run(&options),
         Command::Reference(options) => c::reference::run(&options),
         Command::Completions { shell } => c::completions::run(shell),
     }

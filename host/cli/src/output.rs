@@ -1,6 +1,7 @@
 //! What people and programs see of a deployment while it runs.
 
 mod describe;
+mod events;
 mod human;
 mod report;
 mod shown;
@@ -8,11 +9,14 @@ mod terminal;
 mod writer;
 
 pub(crate) use describe::{plan_lines, routes_line, standing_line};
+pub(crate) use events::{
+    Change, Component, GrantState, ListedPlugin, OutputEvent, SeenBackend, SeenTarget, Status,
+    emit, schema,
+};
 pub(crate) use human::{event_line, table};
 pub(crate) use shown::shown;
 pub(crate) use writer::{finish, stderr};
 
-use crate::adapters::now;
 use crate::arguments::OutputKind;
 use agente_engine::journal::{Event, Outcome};
 use agente_engine::plan::Plan;
@@ -20,14 +24,9 @@ use agente_engine::ports::{Observer, Progress};
 use agente_probe::HttpProber;
 use agente_store::ReservationTurn;
 use human::Human;
-use serde::Serialize;
-use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
-
-/// The version of the events' schema.
-pub(crate) const EVENTS: &str = "agente.events/1";
 
 /// Sends the log to standard error.
 pub(crate) fn start_logging(verbose: u8) {
@@ -57,13 +56,6 @@ pub(crate) fn data(line: &str) {
 /// Writes a line that is the user's own, such as one of the service's log.
 pub(crate) fn data_as_it_is(line: &str) {
     let _ = writeln!(writer::stdout(), "{line}");
-}
-
-/// Writes a value of data as one line of JSON.
-pub(crate) fn json_line(value: &impl Serialize) {
-    if let Ok(text) = serde_json::to_string(value) {
-        data(&text);
-    }
 }
 
 /// Writes a line for people to standard error.
@@ -103,21 +95,16 @@ impl Output {
         with(&mut self.human.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn event(body: serde_json::Value) {
-        let mut event = json!({ "schema": EVENTS, "at": now().0 });
-        if let (Some(event), serde_json::Value::Object(body)) = (event.as_object_mut(), body) {
-            event.extend(body);
-        }
-        json_line(&event);
-    }
-
     /// A deployment begins, or is taken up again.
     pub(crate) fn begin(&self, plan: &Plan, taken_up: bool) {
         match self.kind {
             OutputKind::Json => {
-                Self::event(
-                    json!({ "event": if taken_up { "taken-up" } else { "begins" }, "deployment": plan.id, "release": plan.release.number }),
-                );
+                let (deployment, release) = (&plan.id, plan.release.number);
+                emit(&if taken_up {
+                    OutputEvent::TakenUp { deployment, release }
+                } else {
+                    OutputEvent::Begins { deployment, release }
+                });
             }
             OutputKind::Human | OutputKind::Plain => {
                 self.human(|human| human.begin(plan, taken_up));
@@ -129,9 +116,11 @@ impl Output {
     pub(crate) fn outcome(&self, plan: &Plan, outcome: &Outcome, prober: Option<&HttpProber>) {
         let report = prober.map(|prober| report::ProbeSummary::of(plan, prober));
         match self.kind {
-            OutputKind::Json => Self::event(
-                json!({ "event": "outcome", "deployment": plan.id, "result": outcome, "probe": report }),
-            ),
+            OutputKind::Json => emit(&OutputEvent::Outcome {
+                deployment: &plan.id,
+                result: outcome,
+                probe: report.as_ref(),
+            }),
             OutputKind::Human | OutputKind::Plain => {
                 self.human(|human| human.outcome(plan, outcome, report.as_ref()));
             }
@@ -163,11 +152,7 @@ impl Observer for Output {
             return;
         }
         match self.kind {
-            OutputKind::Json => {
-                if let Ok(body) = serde_json::to_value(&progress) {
-                    Self::event(json!({ "event": "progress", "progress": body }));
-                }
-            }
+            OutputKind::Json => emit(&OutputEvent::Progress { progress: &progress }),
             OutputKind::Human | OutputKind::Plain => self.human(|human| human.tell(&progress)),
         }
     }

@@ -132,7 +132,8 @@ pub struct HistoryRow {
 }
 
 /// What a walk along a scope's chain of entries found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
+#[serde(untagged)]
 pub enum ChainState {
     /// Every entry fits the one before it, and the state follows from the newest.
     Intact {

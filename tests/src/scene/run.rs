@@ -1,6 +1,6 @@
 //! One run of the real `agente-host`: its events while it runs, and its end.
 
-use super::{PATIENCE, built, processes, wait_for};
+use super::{PATIENCE, built, event_schema, processes, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -172,7 +172,9 @@ impl Run {
         let stderr = self.stderr.join().unwrap_or_default();
         let lines =
             std::mem::take(&mut self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines);
-        let events = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let events: Vec<Value> =
+            lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        events.iter().for_each(event_schema::expect_published);
         Ended {
             what: self.what,
             code: status.code(),

@@ -24,7 +24,7 @@ fn stable_at_full_weight(shop: &Service, version: &str, slot: &str) {
     assert_eq!(shop.serving(), version);
     let status = shop.status();
     assert_eq!(status["state"]["open"], Value::Null, "{status}");
-    let observed = &status["target"]["Ok"];
+    let observed = &status["target"];
     assert_eq!(observed["state"], "converged", "{status}");
     let routes = observed["routes"]["routes"].as_array().cloned().unwrap_or_default();
     let weight = |of: &dyn Fn(&str) -> bool| {

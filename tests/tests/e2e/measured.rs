@@ -161,7 +161,7 @@ pub(crate) fn waiting(event: &Value) -> Option<&str> {
 /// The slots' weights in percent of requests as the target itself has them: blue and green.
 pub(crate) fn weights(shop: &Service) -> (u64, u64) {
     let status = shop.status();
-    let routes = status["target"]["Ok"]["routes"]["routes"].as_array().cloned().unwrap_or_default();
+    let routes = status["target"]["routes"]["routes"].as_array().cloned().unwrap_or_default();
     let of = |slot: &str| {
         routes
             .iter()

@@ -28,7 +28,7 @@ fn settled(shop: &Service, version: &str) {
     assert_eq!(shop.serving(), version);
     let status = shop.status();
     assert_eq!(status["state"]["open"], Value::Null, "{status}");
-    assert_eq!(status["target"]["Ok"]["state"], "converged", "{status}");
+    assert_eq!(status["target"]["state"], "converged", "{status}");
     assert_eq!(status["state"]["stable"]["backends"].as_array().map(Vec::len), Some(3), "{status}");
     assert_eq!(shop.backends().len(), 3, "{:?}", shop.backends());
 }

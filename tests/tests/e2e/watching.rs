@@ -187,7 +187,7 @@ fn a_watch_that_is_asked_to_end_while_it_takes_a_release_back_leaves_nothing_hal
     run.wait().expect_code(0);
     let status = shop.status();
     assert_eq!(status["state"]["open"], Value::Null, "{status}");
-    assert_eq!(status["target"]["Ok"]["state"], "converged", "{status}");
+    assert_eq!(status["target"]["state"], "converged", "{status}");
     load.nothing_lost();
     drop(scene);
 }

@@ -3,7 +3,7 @@
 use crate::arguments::{CheckOptions, Global, OutputKind};
 use crate::error::{CliError, Exit, exit_of};
 use crate::metrics;
-use crate::output::{self, data, json_line};
+use crate::output::{OutputEvent, data, emit};
 use crate::planning;
 use crate::session::{About, Session};
 use crate::world::Ports;
@@ -16,7 +16,6 @@ use agente_engine::ports::{
     TrafficSwitcher,
 };
 use agente_engine::verdict::{Subject, VerdictKind};
-use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,9 +31,7 @@ impl Findings {
             self.exit = exit_of(kind);
         }
         match self.kind {
-            OutputKind::Json => json_line(
-                &json!({ "schema": output::EVENTS, "event": "finding", "finding": finding }),
-            ),
+            OutputKind::Json => emit(&OutputEvent::Finding { finding }),
             OutputKind::Human | OutputKind::Plain => {
                 let mark = match finding.result {
                     FindingResult::Good => "ok     ",

@@ -2,14 +2,13 @@
 
 use crate::arguments::{Components, Global, HistoryOptions, OutputKind};
 use crate::error::{CliError, Exit};
-use crate::output::{self, data, event_line, json_line, table};
+use crate::output::{self, OutputEvent, data, emit, event_line, table};
 use crate::session::{self, About};
 use crate::{store, times};
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
 use agente_engine::ports::{History, Journal, PluginEffects, Trail};
-use serde_json::json;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<ExitCode, CliError> {
@@ -36,9 +35,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         }
         for entry in entries {
             match global.output {
-                OutputKind::Json => json_line(
-                    &json!({ "schema": output::EVENTS, "event": "entry", "entry": entry }),
-                ),
+                OutputKind::Json => emit(&OutputEvent::Entry { entry: &entry }),
                 OutputKind::Human | OutputKind::Plain => {
                     data(&format!("{}  {}", times::local(entry.at), event_line(&entry.event)));
                 }
@@ -48,10 +45,8 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
     }
     let rows = store.history(&manifest.scope, options.limit).await?;
     if global.output == OutputKind::Json {
-        for row in rows {
-            json_line(
-                &json!({ "schema": output::EVENTS, "event": "deployment", "deployment": row }),
-            );
+        for row in &rows {
+            emit(&OutputEvent::Deployment { deployment: row });
         }
         return Ok(Exit::Done.into());
     }
@@ -97,11 +92,10 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
 fn show_effects(global: &Global, effects: &PluginEffects) {
     if global.output == OutputKind::Json {
         for effect in &effects.kept {
-            json_line(&json!({ "schema": output::EVENTS, "event": "effect", "effect": effect }));
+            emit(&OutputEvent::Effect { effect });
         }
         if effects.lost > 0 {
-            let (schema, lost) = (output::EVENTS, effects.lost);
-            json_line(&json!({ "schema": schema, "event": "effects-lost", "count": lost }));
+            emit(&OutputEvent::EffectsLost { count: effects.lost });
         }
         return;
     }

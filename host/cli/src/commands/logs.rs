@@ -4,13 +4,12 @@ use crate::adapters::now;
 use crate::arguments::{Components, Global, LogsOptions, OutputKind, Side};
 use crate::error::{CliError, Exit};
 use crate::open;
-use crate::output::{EVENTS, data_as_it_is, json_line};
+use crate::output::{OutputEvent, data_as_it_is, emit};
 use crate::session::{About, Base};
 use agente_engine::placement::Placement;
 use agente_engine::ports::{Journal, Runtime};
 use agente_engine::route::Backend;
 use futures_util::{StreamExt, TryStreamExt};
-use serde_json::json;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -73,9 +72,7 @@ struct Printer {
 impl Printer {
     fn print(self, backend: &Backend, line: &str) {
         if self.json {
-            json_line(
-                &json!({ "schema": EVENTS, "event": "log", "backend": backend.id, "line": line }),
-            );
+            emit(&OutputEvent::Log { backend: &backend.id, line });
         } else if self.prefix {
             data_as_it_is(&format!("{}: {line}", backend.id));
         } else {

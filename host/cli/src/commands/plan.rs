@@ -3,7 +3,7 @@
 use crate::adapters::now;
 use crate::arguments::{Global, OutputKind, PlanOptions};
 use crate::error::{CliError, Exit};
-use crate::output::{self, data, json_line};
+use crate::output::{self, Change, OutputEvent, data, emit};
 use crate::planning;
 use crate::session::{About, Session};
 use agente_engine::deployment::DeploymentKind;
@@ -13,7 +13,6 @@ use agente_engine::ports::{Desired, Fence, Journal, TrafficSwitcher};
 use agente_engine::release::{Artifact, Release};
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 use std::path::Path;
@@ -35,22 +34,24 @@ pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCo
             .await?;
     let changes = changes(&session, &plan).await?;
     match global.output {
-        OutputKind::Json => json_line(&json!({
-            "schema": output::EVENTS, "event": "plan", "plan": plan, "worst_case_ms": u64::try_from(plan.worst_case().as_millis()).unwrap_or(u64::MAX),
-            "point_of_no_return": plan.point_of_no_return(), "changes": changes,
-        })),
+        OutputKind::Json => emit(&OutputEvent::Plan {
+            plan: &plan,
+            worst_case_ms: u64::try_from(plan.worst_case().as_millis()).unwrap_or(u64::MAX),
+            point_of_no_return: plan.point_of_no_return(),
+            changes: &changes,
+        }),
         OutputKind::Human | OutputKind::Plain => {
             for line in output::plan_lines(&plan) {
                 data(&line);
             }
-            for (step, diff) in &changes {
+            for Change { step, difference } in &changes {
                 data("");
                 data(&format!(
                     "step {} would change at the target (by `{}`):",
                     step + 1,
                     session.base.manifest.switcher
                 ));
-                data(if diff.is_empty() { "  nothing" } else { diff.trim_end() });
+                data(if difference.is_empty() { "  nothing" } else { difference.trim_end() });
             }
             if let Some(open) = &state.open {
                 data("");
@@ -101,10 +102,7 @@ fn digest_of_file(path: &Path) -> std::io::Result<Digest> {
 }
 
 /// The difference that each shift would make at the target.
-pub(crate) async fn changes(
-    session: &Session,
-    plan: &Plan,
-) -> Result<Vec<(usize, String)>, CliError> {
+async fn changes(session: &Session, plan: &Plan) -> Result<Vec<Change>, CliError> {
     let switcher = session.switcher(session.context(Some(&plan.id), &plan.backends, None))?;
     let mut changes = Vec::new();
     // The token of the next lease is not known yet; the diff shows one beyond what is in force.
@@ -117,7 +115,7 @@ pub(crate) async fn changes(
                 store: plan.store.clone(),
                 force: plan.force,
             };
-            changes.push((index, switcher.plan(&desired).await?));
+            changes.push(Change { step: index, difference: switcher.plan(&desired).await? });
         }
     }
     Ok(changes)

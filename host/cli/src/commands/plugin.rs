@@ -2,13 +2,12 @@
 
 use crate::arguments::{Components, Global, OutputKind, PluginCommand};
 use crate::error::{CliError, Exit};
-use crate::output::{self, data, json_line, say, table};
+use crate::output::{Component, GrantState, ListedPlugin, OutputEvent, data, emit, say, table};
 use crate::plugins;
 use crate::session::{About, Base};
 use agente_engine::names::PluginName;
 use agente_manifest::Manifest;
 use agente_wasm::{Grant, LockFile, LockFileError, inspect, pack};
-use serde_json::json;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -182,12 +181,12 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
         let granted = lock.grant(name, environment);
         let row = match &loaded {
             Ok(plugin) => {
-                let words = match granted {
-                    None => "none",
+                let (state, words) = match granted {
+                    None => (GrantState::None, "none"),
                     Some(grant) if grant.difference(plugin.digest(), plugin.asks()).is_none() => {
-                        "good"
+                        (GrantState::Good, "good")
                     }
-                    Some(_) => "out of date",
+                    Some(_) => (GrantState::OutOfDate, "out of date"),
                 };
                 let times = plugin.times();
                 let loading = times.read + times.compile + times.admit;
@@ -195,10 +194,17 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
                     found.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
                 let header = plugin.header();
                 if global.output == OutputKind::Json {
-                    json_line(
-                        &json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "version": header.version, "kind": header.kind.to_string(),
-                        "size_bytes": plugin.size_bytes(), "digest": plugin.digest(), "grant": words, "file": file }),
-                    );
+                    emit(&OutputEvent::Plugin {
+                        name: name.as_str(),
+                        plugin: ListedPlugin::Loaded {
+                            version: &header.version,
+                            kind: header.kind.to_string(),
+                            size_bytes: plugin.size_bytes(),
+                            digest: plugin.digest(),
+                            grant: state,
+                            file: &file,
+                        },
+                    });
                 }
                 let size = format!("{} KiB", plugin.size_bytes() / 1024);
                 vec![
@@ -214,9 +220,10 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
             Err(error) => {
                 let message = error.message.clone();
                 if global.output == OutputKind::Json {
-                    json_line(
-                        &json!({ "schema": output::EVENTS, "event": "plugin", "name": name, "error": message }),
-                    );
+                    emit(&OutputEvent::Plugin {
+                        name: name.as_str(),
+                        plugin: ListedPlugin::Unusable { error: &message },
+                    });
                 }
                 vec![
                     name.to_string(),
@@ -252,10 +259,17 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
         .map(|description| (description.config, description.spec, description.query))
         .unwrap_or_default();
     if global.output == OutputKind::Json {
-        json_line(
-            &json!({ "schema": output::EVENTS, "event": "plugin", "plugin": header, "asks": seen.request.asks, "imports": seen.imports, "exports": seen.exports,
-            "digest": seen.digest, "size_bytes": seen.size_bytes, "config": config, "spec": spec, "query": query }),
-        );
+        emit(&OutputEvent::Component(Box::new(Component {
+            plugin: header,
+            asks: &seen.request.asks,
+            imports: &seen.imports,
+            exports: &seen.exports,
+            digest: &seen.digest,
+            size_bytes: seen.size_bytes,
+            config: &config,
+            spec: spec.as_ref(),
+            query: query.as_ref(),
+        })));
         return Ok(Exit::Done.into());
     }
     data(&format!("{} {} ({}, {})", header.name, header.version, header.kind, header.contract));

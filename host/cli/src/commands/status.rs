@@ -3,37 +3,28 @@
 use crate::arguments::{Global, OutputKind, StatusOptions};
 use crate::drive;
 use crate::error::{CliError, Exit};
-use crate::output::{self, data, event_line, json_line, routes_line, say, standing_line};
+use crate::output::{
+    OutputEvent, SeenBackend, SeenTarget, Status, data, emit, event_line, routes_line, say,
+    standing_line,
+};
 use crate::session::{self, About, Base};
 use crate::{store, times};
 use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::journal::{ChainState, Event};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::ports::{
-    BackendState, History, Holding, Journal, Leases, Liveness, Observed, ObservedState, Runtime,
+    BackendState, History, Holding, Journal, Leases, Liveness, ObservedState, Runtime,
     TrafficSwitcher,
 };
 use agente_engine::standing::{Kept, Standing};
 use agente_engine::state::ServiceState;
 use agente_engine::step::StepState;
 use agente_store::EmbeddedStore;
-use serde::Serialize;
-use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long the look at the running world may take.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// One backend as it was seen.
-#[derive(Serialize)]
-struct Seen {
-    id: String,
-    address: String,
-    #[serde(flatten)]
-    state: Option<BackendState>,
-    error: Option<String>,
-}
 
 pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<ExitCode, CliError> {
     let manifest = session::manifest(global, About::Standing(&options.components))?;
@@ -42,9 +33,16 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     let root = directory.root().display().to_string();
     let Some(store) = store::open_existing_store(global).await? else {
         match global.output {
-            OutputKind::Json => json_line(
-                &json!({ "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "managed": false }),
-            ),
+            OutputKind::Json => emit(&OutputEvent::Status(Box::new(Status {
+                scope: &scope,
+                state_directory: &root,
+                managed: false,
+                store: None,
+                state: None,
+                lease: None,
+                backends: &[],
+                target: None,
+            }))),
             OutputKind::Human | OutputKind::Plain => {
                 data(&format!("{scope}: not under management yet"));
                 data(&format!("state: {root} (nothing there)"));
@@ -71,10 +69,16 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
         look(base, &state, attempt.as_ref()).await
     };
     match global.output {
-        OutputKind::Json => json_line(&json!({
-            "schema": output::EVENTS, "event": "status", "scope": scope, "state_directory": root, "store": store.id(), "managed": state.stable.is_some(),
-            "state": state, "lease": holding, "backends": backends, "target": target.as_ref().map(|target| target.as_ref().map_err(String::clone)),
-        })),
+        OutputKind::Json => emit(&OutputEvent::Status(Box::new(Status {
+            scope: &scope,
+            state_directory: &root,
+            managed: state.stable.is_some(),
+            store: Some(store.id()),
+            state: Some(&state),
+            lease: holding.as_ref(),
+            backends: &backends,
+            target: target.as_ref(),
+        }))),
         OutputKind::Human | OutputKind::Plain => print(
             &scope,
             &root,
@@ -106,14 +110,8 @@ async fn verify(
 ) -> Result<ExitCode, CliError> {
     let found = store.verify_chain(scope).await?;
     if kind == OutputKind::Json {
-        json_line(&match &found {
-            ChainState::Intact { entries, head } => {
-                json!({ "schema": output::EVENTS, "event": "verified", "scope": scope, "intact": true, "entries": entries, "head": head })
-            }
-            ChainState::Broken { position, deployment, message } => json!({
-                "schema": output::EVENTS, "event": "verified", "scope": scope, "intact": false, "position": position, "deployment": deployment, "message": message,
-            }),
-        });
+        let intact = matches!(found, ChainState::Intact { .. });
+        emit(&OutputEvent::Verified { scope, intact, chain: &found });
     }
     match found {
         ChainState::Intact { .. } if kind == OutputKind::Json => Ok(Exit::Done.into()),
@@ -137,7 +135,7 @@ async fn look(
     base: Base,
     state: &ServiceState,
     attempt: Option<&Attempt>,
-) -> (Vec<Seen>, Option<Result<Observed, String>>) {
+) -> (Vec<SeenBackend>, Option<SeenTarget>) {
     let mut backends = Vec::new();
     let candidate = attempt.map(|attempt| attempt.plan.candidate(attempt.plan.created));
     let standings: Vec<&Standing> = state
@@ -147,7 +145,7 @@ async fn look(
         .chain(candidate.as_ref())
         .collect();
     for backend in standings.iter().flat_map(|standing| &standing.backends) {
-        if backends.iter().any(|seen: &Seen| seen.id == backend.id.0) {
+        if backends.iter().any(|seen: &SeenBackend| seen.id == backend.id) {
             continue;
         }
         let (state, error) = match tokio::time::timeout(LOOK, base.runtime.inspect(backend)).await {
@@ -155,8 +153,8 @@ async fn look(
             Ok(Err(fault)) => (None, Some(fault.message)),
             Err(_) => (None, Some(format!("no answer within {} s", LOOK.as_secs()))),
         };
-        backends.push(Seen {
-            id: backend.id.0.clone(),
+        backends.push(SeenBackend {
+            id: backend.id.clone(),
             address: backend.address.clone(),
             state,
             error,
@@ -169,7 +167,11 @@ async fn look(
             Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
         }
     };
-    (backends, Some(target.await))
+    let target = match target.await {
+        Ok(observed) => SeenTarget { observed: Some(observed), error: None },
+        Err(error) => SeenTarget { observed: None, error: Some(error) },
+    };
+    (backends, Some(target))
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that is shown")]
@@ -180,8 +182,8 @@ fn print(
     state: &ServiceState,
     holding: Option<&Holding>,
     attempt: Option<&Attempt>,
-    backends: &[Seen],
-    target: Option<&Result<Observed, String>>,
+    backends: &[SeenBackend],
+    target: Option<&SeenTarget>,
 ) {
     data(&format!("{scope}"));
     data(&format!(
@@ -195,9 +197,11 @@ fn print(
         data(&format!("  routes    {}", routes_line(routes)));
     }
     match target {
-        None => {}
-        Some(Err(error)) => data(&format!("  target    can't be looked at: {error}")),
-        Some(Ok(observed)) => {
+        None | Some(SeenTarget { observed: None, error: None }) => {}
+        Some(SeenTarget { error: Some(error), .. }) => {
+            data(&format!("  target    can't be looked at: {error}"));
+        }
+        Some(SeenTarget { observed: Some(observed), .. }) => {
             let agrees =
                 state.routes.as_ref().is_some_and(|routes| routes.same_traffic(&observed.routes));
             let words = match observed.state {
@@ -229,7 +233,7 @@ fn print(
 
 /// What is kept, and whether it still stands: it takes no request, so nobody else would notice its
 /// end.
-fn kept_words(kept: &Kept, seen: &[Seen]) -> String {
+fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
     let drained = match kept {
         Kept { partial: true, .. } => {
             "a part of it may be gone; the next deployment removes the rest"
@@ -237,8 +241,8 @@ fn kept_words(kept: &Kept, seen: &[Seen]) -> String {
         Kept { drained: true, .. } => "drained",
         Kept { drained: false, .. } => "its last requests have not been seen to end",
     };
-    let is_down = |seen: &&Seen| {
-        kept.standing.backends.iter().any(|backend| backend.id.0 == seen.id)
+    let is_down = |seen: &&SeenBackend| {
+        kept.standing.backends.iter().any(|backend| backend.id == seen.id)
             && !matches!(seen.state, None | Some(BackendState::Running { .. }))
     };
     let down = match (seen.iter().filter(is_down).count(), kept.standing.adopted) {
@@ -325,9 +329,7 @@ async fn follow(
         for entry in store.entries_after(id, seen).await? {
             seen = Some(entry.sequence);
             match global.output {
-                OutputKind::Json => json_line(
-                    &json!({ "schema": output::EVENTS, "event": "entry", "entry": entry }),
-                ),
+                OutputKind::Json => emit(&OutputEvent::Entry { entry: &entry }),
                 OutputKind::Human | OutputKind::Plain => {
                     data(&format!("{}  {}", times::local(entry.at), event_line(&entry.event)));
                 }
@@ -372,8 +374,8 @@ mod tests {
         Kept { standing, drained: true, partial: false }
     }
 
-    fn seen(id: &str, state: Option<BackendState>) -> Seen {
-        Seen { id: id.to_owned(), address: String::new(), state, error: None }
+    fn seen(id: &str, state: Option<BackendState>) -> SeenBackend {
+        SeenBackend { id: BackendId(id.to_owned()), address: String::new(), state, error: None }
     }
 
     #[test]
@@ -381,7 +383,7 @@ mod tests {
         let running =
             || Some(BackendState::Running { since: Timestamp(0), restarts: 0, healthy: None });
         let ended = || Some(BackendState::Ended { detail: "exit code 137".to_owned() });
-        let words = |kept: &Kept, seen: &[Seen]| {
+        let words = |kept: &Kept, seen: &[SeenBackend]| {
             kept_words(kept, seen)
                 .rsplit_once("since ")
                 .map(|(_, rest)| rest.split_once("; ").unwrap().1.to_owned())

@@ -3,16 +3,17 @@
 use agente_engine::plan::Plan;
 use agente_engine::ports::{ProbeReport, Prober};
 use agente_probe::{HttpProber, Presence};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The prober's report, and who answered from when to when.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct ProbeSummary {
     /// The counts.
     #[serde(flatten)]
     pub(crate) report: ProbeReport,
     /// Milliseconds from the last request that the old side answered to the first answer of the
-    /// new one; negative while both answered. None where nobody can tell them apart.
+    /// new one; negative while both answered. Null where nobody can tell them apart.
     pub(crate) handover_ms: Option<i64>,
     /// Who answered from when to when.
     pub(crate) presences: Vec<Presence>,

@@ -13,12 +13,17 @@ fn committed(page: &str) -> String {
 #[test]
 fn the_committed_pages_are_what_the_program_prints() {
     let sandbox = Sandbox::empty();
-    for (of, page) in [("manifest", "manifest.md"), ("cli", "cli.md")] {
-        let printed = sandbox.expect(0, &["reference", of]).stdout;
+    for (command, page) in [
+        (["reference", "manifest"], "manifest.md"),
+        (["reference", "cli"], "cli.md"),
+        (["reference", "events"], "events.md"),
+        (["schema", "events"], "events.schema.json"),
+    ] {
+        let printed = sandbox.expect(0, &command).stdout;
         assert!(
             printed == committed(page),
-            "`docs/reference/{page}` is not what `agente-host reference {of}` prints; run `make \
-             docs`"
+            "`docs/reference/{page}` is not what `agente-host {}` prints; run `make docs`",
+            command.join(" ")
         );
         // The page must not depend on where it was made.
         for (name, value) in [
@@ -26,7 +31,7 @@ fn the_committed_pages_are_what_the_program_prints() {
             ("AGENTE_HOST_ENV", "production"),
             ("AGENTE_HOST_MANIFEST", "elsewhere.toml"),
         ] {
-            let output = sandbox.command(&["reference", of]).env(name, value).output().unwrap();
+            let output = sandbox.command(&command).env(name, value).output().unwrap();
             assert_eq!(
                 String::from_utf8_lossy(&output.stdout),
                 printed,

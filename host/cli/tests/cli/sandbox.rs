@@ -217,6 +217,7 @@ pub(crate) fn filters() -> Vec<(&'static str, &'static str)> {
         (r"\b[0-9a-f]{12}\b", "[digest]"),
         (r"\b\d+ KiB\b", "[size]"),
         (r"\b\d+\.\d ms +", "[time]  "),
+        (r#""at":\d+"#, r#""at":"[time]""#),
         (r"\b\d{8}T\d{6}-[0-9a-f]{6}\b", "[deployment]"),
         (r"\bstore [0-9a-f]{32}\b", "store [store]"),
     ]

@@ -1,0 +1,222 @@
+//! Everything that `--output json` writes. The published schema and the page about events are
+//! generated from these types and from the engine's.
+
+use super::data;
+use super::report::ProbeSummary;
+use crate::adapters::now;
+use agente_engine::journal::{ChainState, Entry, HistoryRow, Outcome};
+use agente_engine::names::{BackendId, DeploymentId, Digest, ReleaseNumber, Scope, Timestamp};
+use agente_engine::plan::Plan;
+use agente_engine::ports::{BackendState, Finding, Holding, Observed, PluginEffect, Progress};
+use agente_engine::state::ServiceState;
+use agente_wasm::{Capabilities, PluginHeader};
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{JsonSchema, Schema};
+use serde::Serialize;
+
+/// One line of standard output. Keys and values may be added to it; none changes or goes.
+#[derive(Serialize, JsonSchema)]
+struct Line<'a> {
+    schema: SchemaVersion,
+    /// When the line was written, in milliseconds since the Unix epoch.
+    at: Timestamp,
+    #[serde(flatten)]
+    event: &'a OutputEvent<'a>,
+}
+
+/// The version of this schema.
+#[derive(Serialize, JsonSchema)]
+enum SchemaVersion {
+    #[serde(rename = "agente.events/1")]
+    One,
+}
+
+/// What happened, or was found.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum OutputEvent<'a> {
+    /// A deployment begins.
+    Begins { deployment: &'a DeploymentId, release: ReleaseNumber },
+    /// An open deployment is taken up again, or turned back.
+    TakenUp { deployment: &'a DeploymentId, release: ReleaseNumber },
+    /// Something happened in a deployment.
+    Progress { progress: &'a Progress },
+    /// A deployment has ended.
+    Outcome {
+        deployment: &'a DeploymentId,
+        result: &'a Outcome,
+        /// What our own requests saw; null without a prober.
+        probe: Option<&'a ProbeSummary>,
+    },
+    /// `plan` and `deploy --dry-run`: what would be done.
+    Plan {
+        plan: &'a Plan,
+        /// The longest the deployment can take going forward.
+        worst_case_ms: u64,
+        /// The index of the step from which there is no way back; null where there is none.
+        point_of_no_return: Option<usize>,
+        /// What each shift would change at the target.
+        changes: &'a [Change],
+    },
+    /// `status`: what is live.
+    Status(Box<Status<'a>>),
+    /// `status --verify`: whether the journal's chain of hashes is intact.
+    Verified {
+        scope: &'a Scope,
+        intact: bool,
+        #[serde(flatten)]
+        chain: &'a ChainState,
+    },
+    /// `status --follow` and `history --deployment`: an entry of the journal.
+    Entry { entry: &'a Entry },
+    /// `history --deployment … --effects`: something that a plugin did, or was denied.
+    Effect { effect: &'a PluginEffect },
+    /// The same, after the effects: how many more could not be kept.
+    EffectsLost { count: u64 },
+    /// `history`: a deployment.
+    Deployment { deployment: &'a HistoryRow },
+    /// `logs`: a line that a backend wrote.
+    Log { backend: &'a BackendId, line: &'a str },
+    /// `check`: something that was found.
+    Finding { finding: &'a Finding },
+    /// `plugin list`: a plugin of the manifest.
+    Plugin {
+        name: &'a str,
+        #[serde(flatten)]
+        plugin: ListedPlugin<'a>,
+    },
+    /// `plugin inspect`: a component.
+    Component(Box<Component<'a>>),
+}
+
+/// What a shift would change at the target.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Change {
+    /// The step's index in the plan.
+    pub(crate) step: usize,
+    /// The difference, in the switcher's words; empty where nothing changes.
+    pub(crate) difference: String,
+}
+
+/// What is live, by the journal and by a look at the running world.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Status<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) state_directory: &'a str,
+    /// Whether a release of it is stable.
+    pub(crate) managed: bool,
+    /// The store's id; null where there is no store yet.
+    pub(crate) store: Option<&'a str>,
+    /// What the journal says.
+    pub(crate) state: Option<&'a ServiceState>,
+    /// Who runs a deployment, or did when they died.
+    pub(crate) lease: Option<&'a Holding>,
+    /// The backends that stand by the journal, as they were seen.
+    pub(crate) backends: &'a [SeenBackend],
+    /// The target as it was seen; null where it was not looked at.
+    pub(crate) target: Option<&'a SeenTarget>,
+}
+
+/// A backend as it was seen.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SeenBackend {
+    pub(crate) id: BackendId,
+    pub(crate) address: String,
+    #[serde(flatten)]
+    pub(crate) state: Option<BackendState>,
+    /// Why it can't be looked at.
+    pub(crate) error: Option<String>,
+}
+
+/// The target as it was seen.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SeenTarget {
+    #[serde(flatten)]
+    pub(crate) observed: Option<Observed>,
+    /// Why it can't be looked at.
+    pub(crate) error: Option<String>,
+}
+
+/// A plugin of the manifest, where it can be loaded.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ListedPlugin<'a> {
+    /// It can.
+    Loaded {
+        version: &'a str,
+        /// `traffic-switcher` or `health-check`.
+        kind: String,
+        size_bytes: u64,
+        digest: &'a Digest,
+        grant: GrantState,
+        /// The component's path.
+        file: &'a str,
+    },
+    /// It can't.
+    Unusable {
+        /// Why.
+        error: &'a str,
+    },
+}
+
+/// Whether `agente.lock` grants what a plugin asks for.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GrantState {
+    /// It grants exactly that.
+    Good,
+    /// The plugin or what it asks for has changed since.
+    OutOfDate,
+    /// It grants nothing.
+    None,
+}
+
+/// What a component is, asks for, understands and imports.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Component<'a> {
+    #[schemars(with = "serde_json::Value")]
+    pub(crate) plugin: &'a PluginHeader,
+    /// The capabilities of its request, as in `plugin.toml`.
+    #[schemars(with = "serde_json::Value")]
+    pub(crate) asks: &'a Capabilities,
+    pub(crate) imports: &'a [String],
+    pub(crate) exports: &'a [String],
+    pub(crate) digest: &'a Digest,
+    pub(crate) size_bytes: u64,
+    /// The JSON Schema of its configuration.
+    pub(crate) config: &'a serde_json::Value,
+    /// The JSON Schema of a check's own table; null where it answers no checks.
+    pub(crate) spec: Option<&'a serde_json::Value>,
+    /// The JSON Schema of a query's own table; null where it reads no numbers.
+    pub(crate) query: Option<&'a serde_json::Value>,
+}
+
+/// Writes an event.
+pub(crate) fn emit(event: &OutputEvent<'_>) {
+    let line = Line { schema: SchemaVersion::One, at: now(), event };
+    if let Ok(text) = serde_json::to_string(&line) {
+        data(&text);
+    }
+}
+
+/// The schema of the lines.
+pub(crate) fn schema() -> Schema {
+    let mut schema = SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<Line<'_>>();
+    schema.insert("title".to_owned(), "An event of agente-host".into());
+    RecursiveTransform(unwrap_description).transform(&mut schema);
+    schema
+}
+
+/// Undoes the breaks that lines of source code have.
+fn unwrap_description(schema: &mut Schema) {
+    let words = schema.get("description").and_then(|words| words.as_str()).map(str::to_owned);
+    if let Some(words) = words.filter(|words| words.contains('\n')) {
+        let paragraphs: Vec<String> =
+            words.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        schema.insert("description".to_owned(), paragraphs.join("\n\n").into());
+    }
+}
