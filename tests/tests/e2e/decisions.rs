@@ -1,7 +1,7 @@
 //! Decisions of people while a deployment runs: abort from a second terminal at every step,
 //! signals, pause, and ways back.
 
-use agente_tests::scene::{Scene, Service, Setup, Traffic, get, wait_for};
+use agente_tests::scene::{Run, Scene, Service, Setup, Traffic, get, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::time::Duration;
@@ -135,6 +135,46 @@ fn sigterm_is_an_orderly_abort_at_any_step() {
         assert!(heard.len() == 1 && heard[0] <= HEARD_MS, "{step}: heard after {heard:?} ms");
         stable_at_full_weight(&shop, "v1", "blue");
     }
+    load.nothing_lost();
+    drop(scene);
+}
+
+/// A deployment whose unwinding takes a few seconds, asked to unwind by SIGINT.
+fn interrupted(shop: &Service) -> Run {
+    let slow_to_stop = Setup {
+        bake: "60s".to_owned(),
+        stop_grace: "3s".to_owned(),
+        ..Setup::version("v2").flag("--ignore-sigterm")
+    };
+    let run = shop.begin_deploy(&slow_to_stop);
+    assert!(run.wait_step("bake", "started"));
+    run.signal(Signal::INT);
+    assert!(run.wait_step("launch", "undo-started"));
+    run
+}
+
+#[test]
+fn sigterm_after_sigint_as_a_ci_server_cancels_a_job_is_still_one_abort() {
+    let (scene, shop) = Scene::deployed();
+    let load = Traffic::on(&shop, 60.0, 0);
+    let run = interrupted(&shop);
+    run.signal(Signal::TERM);
+    let ended = run.wait().expect_code(1);
+    assert_eq!(ended.outcome()["outcome"], "unwound");
+    stable_at_full_weight(&shop, "v1", "blue");
+    load.nothing_lost();
+    drop(scene);
+}
+
+#[test]
+fn the_same_signal_twice_leaves_at_once_and_the_next_command_goes_on() {
+    let (scene, shop) = Scene::deployed();
+    let load = Traffic::on(&shop, 60.0, 0);
+    let run = interrupted(&shop);
+    run.signal(Signal::INT);
+    run.wait().expect_code(5);
+    shop.host(&["abort"]).expect_code(0);
+    stable_at_full_weight(&shop, "v1", "blue");
     load.nothing_lost();
     drop(scene);
 }

@@ -16,3 +16,4 @@ mod mistakes;
 mod output;
 mod reference;
 mod sandbox;
+mod signals;
