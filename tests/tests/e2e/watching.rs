@@ -1,9 +1,14 @@
 //! `watch` looks after what is stable between deployments.
 
 use crate::measured::Measured;
-use agente_tests::scene::{Ended, Run, Scene, Service, Setup, Traffic, free_port, wait_for};
+use agente_tests::scene::{
+    Ended, Run, Scene, Service, Setup, Traffic, free_port, shipped, wait_for,
+};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::fs::File;
+use std::io::Write;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// From the moment at which a release has turned bad until the one before it has all requests: what
@@ -108,6 +113,33 @@ fn a_release_whose_requests_fail_is_taken_back_by_its_measures() {
     println!("taken back {} ms after the first failed request", failing.elapsed().as_millis());
     assert!(failing.elapsed() < BACK_WITHIN, "{:?}", failing.elapsed());
     back_to_first(shop);
+}
+
+#[test]
+fn a_deployment_that_begins_between_verdict_and_way_back_is_left_alone() {
+    let (scene, shop) = Scene::deployed();
+    shop.deploy(&Setup::version("v2").flag("--unready-after 6")).expect_code(0);
+    let component = shop.path("http-health.wasm");
+    std::fs::copy(shipped("http-health"), &component).expect("a component is copied");
+    let watching = watch(&shop, &["--plugin", &component.display().to_string()]);
+    // From now on whoever reads the component waits for us, and to go back it is read anew.
+    std::fs::remove_file(&component).expect("the component goes");
+    let made = Command::new("mkfifo").arg(&component).status().expect("mkfifo starts");
+    assert!(made.success());
+    let mut wanted = File::options().write(true).open(&component).expect("it turns bad");
+    let run = shop.begin_deploy(&Setup { bake: "8s".to_owned(), ..Setup::version("v3") });
+    assert!(run.wait_step("bake", "started"));
+    // The next reader finds a file again; this one gets what it waits for.
+    let again = shop.path("again.wasm");
+    std::fs::copy(shipped("http-health"), &again).expect("a component is copied");
+    std::fs::rename(&again, &component).expect("the component is back");
+    wanted.write_all(&std::fs::read(&component).expect("it is read")).expect("it is read");
+    drop(wanted);
+    run.wait().expect_code(0);
+    assert_eq!(shop.serving(), "v3");
+    watching.signal(Signal::KILL);
+    watching.wait();
+    drop(scene);
 }
 
 #[test]

@@ -28,26 +28,6 @@ pub(crate) async fn run(
     options: &RollbackOptions,
     signals: &Signals,
 ) -> Result<ExitCode, CliError> {
-    Box::pin(back(global, options, Some(signals))).await.map(|outcome| match outcome {
-        Back::Aborted(code) => code,
-        Back::Rolled(outcome) => drive::exit(&outcome, false),
-    })
-}
-
-/// What going back came to.
-pub(crate) enum Back {
-    /// A deployment was open and was aborted.
-    Aborted(ExitCode),
-    /// A deployment of the earlier release ended so.
-    Rolled(Outcome),
-}
-
-/// Goes back, by the fastest way there is. `signals`: as for [`Driver`].
-pub(crate) async fn back(
-    global: &Global,
-    options: &RollbackOptions,
-    signals: Option<&Signals>,
-) -> Result<Back, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     if base.store.open_deployment(base.scope()).await?.is_none()
         && base.store.state(base.scope()).await?.stable.is_none()
@@ -62,11 +42,36 @@ pub(crate) async fn back(
             reason: options.reason.clone(),
             components: options.components.clone(),
         };
-        return decide::abort_session(global, &session, &options).await.map(Back::Aborted);
+        return decide::abort_session(global, &session, &options).await;
     }
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
     let state = store.state(session.base.scope()).await?;
-    let target = target(&session, &state, options.to.map(ReleaseNumber)).await?;
+    let output = Output::new(global.output);
+    let driver = Driver {
+        session: &session,
+        lease: lease.as_ref(),
+        output: &output,
+        signals: Some(signals),
+    };
+    let outcome = back(&driver, options, state).await?;
+    let _ = lease.release().await;
+    Ok(drive::exit(&outcome, false))
+}
+
+/// Goes back from what is stable, by the fastest way there is. `state` is that under the lease.
+pub(crate) async fn back(
+    driver: &Driver<'_>,
+    options: &RollbackOptions,
+    state: ServiceState,
+) -> Result<Outcome, CliError> {
+    let (session, output) = (driver.session, driver.output);
+    let store = &session.base.store;
+    if let Some(open) = &state.open {
+        // It was left open since this command looked.
+        return Err(CliError::refused(format!("deployment {open} is open"))
+            .hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
+    }
+    let target = target(session, &state, options.to.map(ReleaseNumber)).await?;
     let mut policy = session.policy().await;
     if options.cut {
         policy.drain.on_timeout = OnDrainTimeout::Cut;
@@ -76,16 +81,15 @@ pub(crate) async fn back(
         CliError::usage(format!("there is no release {target} of {}", session.base.scope()))
             .hint("`agente-host history` lists what there is")
     })?;
-    let output = Output::new(global.output);
-    let mut plan = if standing(&session, &state, target).await.is_some() {
+    let mut plan = if standing(session, &state, target).await.is_some() {
         planner::roll_back_fast(
-            planning::inputs(&session, policy, state.clone(), false).await?,
+            planning::inputs(session, policy, state.clone(), false).await?,
             release,
         )
         .map_err(|error| CliError::refused(error.to_string()))?
     } else {
         output.keep_turn(store.reservation_turn().await?);
-        by_launch(&session, release, policy, &state).await?
+        by_launch(session, release, policy, &state).await?
     };
     if let Some(reason) = &options.reason {
         plan.by = format!("{} ({reason})", plan.by);
@@ -93,10 +97,7 @@ pub(crate) async fn back(
     if plan.release.runtime.has_secrets() {
         say("note: the secrets' values of today are used, not those of then");
     }
-    let driver = Driver { session: &session, lease: lease.as_ref(), output: &output, signals };
-    let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
-    let _ = lease.release().await;
-    Ok(Back::Rolled(outcome))
+    driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await
 }
 
 fn nothing_live(base: &Base) -> CliError {

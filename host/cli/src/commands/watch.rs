@@ -4,8 +4,10 @@
 use super::rollback;
 use crate::adapters::now;
 use crate::arguments::{Global, RollbackOptions, WatchOptions};
+use crate::drive::Driver;
 use crate::error::{CliError, Exit};
 use crate::metrics::{Ledger, Of, serve_metrics};
+use crate::open;
 use crate::output::{Output, say};
 use crate::planning;
 use crate::session::{self, About, Session};
@@ -22,7 +24,6 @@ use agente_engine::planner;
 use agente_engine::ports::{History, Journal, Leases, Liveness, Releases};
 use agente_engine::standing::Standing;
 use agente_engine::state::ServiceState;
-use rollback::Back;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,14 +142,15 @@ async fn keep_watching(
                          to and fro; deploy a good release, or `agente-host rollback --to` one");
                 } else {
                     let busy = course.busy.lock().await;
-                    let taken_back = Box::pin(take_back(global, options, &fault)).await?;
-                    course.bad.store(!taken_back, Ordering::Relaxed);
+                    let end = Box::pin(take_back(global, options, &stable, &fault)).await?;
+                    course.bad.store(end == TakingBack::Failed, Ordering::Relaxed);
                     drop(busy);
-                    if taken_back {
-                        if options.duration.is_some() {
+                    match end {
+                        TakingBack::Done if options.duration.is_some() => {
                             return Ok(Exit::Failed.into());
                         }
-                        continue;
+                        TakingBack::Done | TakingBack::Overtaken => continue,
+                        TakingBack::Failed => {}
                     }
                 }
                 tokio::time::sleep(AGAIN).await;
@@ -233,12 +235,63 @@ async fn watch(
     }
 }
 
-/// Rolls back; tells whether an earlier release serves again.
+/// How taking a release back ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TakingBack {
+    /// An earlier release serves again.
+    Done,
+    /// It could not be taken back.
+    Failed,
+    /// Since it was judged, somebody has begun a deployment or ended one: theirs goes first.
+    Overtaken,
+}
+
+/// Takes back the release that was judged, and nothing else.
 async fn take_back(
     global: &Global,
     options: &WatchOptions,
+    judged: &Standing,
     fault: &Fault,
-) -> Result<bool, CliError> {
+) -> Result<TakingBack, CliError> {
+    let end = take_back_under_lease(global, options, judged, fault).await;
+    Ok(match end {
+        Ok(end) => {
+            say(match end {
+                TakingBack::Done => "the release before it serves again",
+                TakingBack::Failed => {
+                    "it could not be taken back; `agente-host status` shows what is live"
+                }
+                TakingBack::Overtaken => "a deployment has begun since, so nothing is taken back",
+            });
+            end
+        }
+        // There is nothing to go back to, or the way is barred: told, and looked at again.
+        Err(error) => {
+            say(&format!("it can't be taken back: {}", error.message));
+            TakingBack::Failed
+        }
+    })
+}
+
+async fn take_back_under_lease(
+    global: &Global,
+    options: &WatchOptions,
+    judged: &Standing,
+    fault: &Fault,
+) -> Result<TakingBack, CliError> {
+    let session = Session::look(global, About::Standing(&options.components)).await?;
+    let (store, scope) = (&session.base.store, session.base.scope());
+    let holding = store.holding(scope).await?;
+    if store.open_deployment(scope).await?.is_some()
+        || holding.is_some_and(|holding| holding.liveness == Liveness::Alive)
+    {
+        return Ok(TakingBack::Overtaken);
+    }
+    let lease = open::lease(store, scope, None).await?;
+    let state = store.state(scope).await?;
+    if state.open.is_some() || state.stable.as_ref() != Some(judged) {
+        return Ok(TakingBack::Overtaken);
+    }
     let rollback = RollbackOptions {
         to: None,
         reason: Some(format!("watch: {fault}")),
@@ -246,21 +299,14 @@ async fn take_back(
         lock_wait: None,
         components: options.components.clone(),
     };
-    match Box::pin(rollback::back(global, &rollback, None)).await {
-        Ok(Back::Rolled(outcome)) => {
-            let done = matches!(outcome, Outcome::Promoted { .. });
-            say(if done {
-                "the release before it serves again"
-            } else {
-                "it could not be taken back; `agente-host status` shows what is live"
-            });
-            Ok(done)
-        }
-        Ok(Back::Aborted(_)) => Ok(false),
-        // Somebody else is at it, or there is nothing to go back to: told, and looked at again.
-        Err(error) => {
-            say(&format!("it can't be taken back: {}", error.message));
-            Ok(false)
-        }
-    }
+    let output = Output::new(global.output);
+    let driver =
+        Driver { session: &session, lease: lease.as_ref(), output: &output, signals: None };
+    let outcome = Box::pin(rollback::back(&driver, &rollback, state)).await?;
+    let _ = lease.release().await;
+    Ok(if matches!(outcome, Outcome::Promoted { .. }) {
+        TakingBack::Done
+    } else {
+        TakingBack::Failed
+    })
 }
