@@ -5,16 +5,18 @@ mod events;
 mod human;
 mod report;
 mod shown;
+mod status;
 mod terminal;
 mod writer;
 
-pub(crate) use describe::{plan_lines, routes_line, standing_line};
+pub(crate) use describe::plan_lines;
 pub(crate) use events::{
     Change, Component, GrantState, ListedPlugin, OutputEvent, SeenBackend, SeenTarget, Status,
     emit, schema,
 };
 pub(crate) use human::{event_line, table};
 pub(crate) use shown::shown;
+pub(crate) use status::status_lines;
 pub(crate) use writer::{finish, stderr};
 
 use crate::arguments::OutputKind;

@@ -4,21 +4,16 @@ use crate::arguments::{Global, OutputKind, StatusOptions};
 use crate::drive;
 use crate::error::{CliError, Exit};
 use crate::output::{
-    OutputEvent, SeenBackend, SeenTarget, Status, data, emit, event_line, routes_line, say,
-    standing_line,
+    OutputEvent, SeenBackend, SeenTarget, Status, data, emit, event_line, say, status_lines,
 };
 use crate::session::{self, About, Base};
 use crate::{store, times};
-use agente_engine::attempt::{Attempt, Direction};
+use agente_engine::attempt::Attempt;
 use agente_engine::journal::{ChainState, Event};
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::{
-    BackendState, History, Holding, Journal, Leases, Liveness, ObservedState, Runtime,
-    TrafficSwitcher,
-};
-use agente_engine::standing::{Kept, Standing};
+use agente_engine::ports::{History, Journal, Leases, Liveness, Runtime, TrafficSwitcher};
+use agente_engine::standing::Standing;
 use agente_engine::state::ServiceState;
-use agente_engine::step::StepState;
 use agente_store::EmbeddedStore;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,22 +27,18 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     let directory = store::state_directory(global)?;
     let root = directory.root().display().to_string();
     let Some(store) = store::open_existing_store(global).await? else {
-        match global.output {
-            OutputKind::Json => emit(&OutputEvent::Status(Box::new(Status {
-                scope: &scope,
-                state_directory: &root,
-                managed: false,
-                store: None,
-                state: None,
-                lease: None,
-                backends: &[],
-                target: None,
-            }))),
-            OutputKind::Human | OutputKind::Plain => {
-                data(&format!("{scope}: not under management yet"));
-                data(&format!("state: {root} (nothing there)"));
-            }
-        }
+        let status = Status {
+            scope: &scope,
+            state_directory: &root,
+            managed: false,
+            store: None,
+            state: None,
+            open: None,
+            lease: None,
+            backends: &[],
+            target: None,
+        };
+        tell(status, None, global.output);
         return Ok(Exit::Done.into());
     };
     if options.verify {
@@ -68,28 +59,18 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     } else {
         look(base, &state, attempt.as_ref()).await
     };
-    match global.output {
-        OutputKind::Json => emit(&OutputEvent::Status(Box::new(Status {
-            scope: &scope,
-            state_directory: &root,
-            managed: state.stable.is_some(),
-            store: Some(store.id()),
-            state: Some(&state),
-            lease: holding.as_ref(),
-            backends: &backends,
-            target: target.as_ref(),
-        }))),
-        OutputKind::Human | OutputKind::Plain => print(
-            &scope,
-            &root,
-            &store,
-            &state,
-            holding.as_ref(),
-            attempt.as_ref(),
-            &backends,
-            target.as_ref(),
-        ),
-    }
+    let status = Status {
+        scope: &scope,
+        state_directory: &root,
+        managed: state.stable.is_some(),
+        store: Some(store.id()),
+        state: Some(&state),
+        open: attempt.as_ref().map(Into::into),
+        lease: holding.as_ref(),
+        backends: &backends,
+        target: target.as_ref(),
+    };
+    tell(status, attempt.as_ref(), global.output);
     match (&state.open, options.follow) {
         (Some(id), true) => follow(&store, &scope, id, global).await,
         (None, true) => {
@@ -100,6 +81,17 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
             Ok(Exit::Stuck.into())
         }
         (_, false) => Ok(Exit::Done.into()),
+    }
+}
+
+fn tell(status: Status<'_>, attempt: Option<&Attempt>, kind: OutputKind) {
+    match kind {
+        OutputKind::Json => emit(&OutputEvent::Status(Box::new(status))),
+        OutputKind::Human | OutputKind::Plain => {
+            for line in status_lines(&status, attempt) {
+                data(&line);
+            }
+        }
     }
 }
 
@@ -174,149 +166,6 @@ async fn look(
     (backends, Some(target))
 }
 
-#[expect(clippy::too_many_arguments, reason = "all that is shown")]
-fn print(
-    scope: &Scope,
-    root: &str,
-    store: &EmbeddedStore,
-    state: &ServiceState,
-    holding: Option<&Holding>,
-    attempt: Option<&Attempt>,
-    backends: &[SeenBackend],
-    target: Option<&SeenTarget>,
-) {
-    data(&format!("{scope}"));
-    data(&format!(
-        "  stable    {}",
-        state.stable.as_ref().map_or_else(|| "nothing".to_owned(), standing_line)
-    ));
-    if let Some(kept) = &state.kept {
-        data(&format!("  kept      {}", kept_words(kept, backends)));
-    }
-    if let Some(routes) = &state.routes {
-        data(&format!("  routes    {}", routes_line(routes)));
-    }
-    match target {
-        None | Some(SeenTarget { observed: None, error: None }) => {}
-        Some(SeenTarget { error: Some(error), .. }) => {
-            data(&format!("  target    can't be looked at: {error}"));
-        }
-        Some(SeenTarget { observed: Some(observed), .. }) => {
-            let agrees =
-                state.routes.as_ref().is_some_and(|routes| routes.same_traffic(&observed.routes));
-            let words = match observed.state {
-                ObservedState::Converged if agrees => "as the journal says",
-                ObservedState::Converged => "differs from the journal",
-                ObservedState::Pending => "a change is not in force yet",
-                ObservedState::Drifted => "is not as we left it",
-                ObservedState::Absent => "holds nothing of this service",
-                ObservedState::Unsupported => "can't be read",
-            };
-            data(&format!("  target    {words}: {}", observed.message));
-        }
-    }
-    for seen in backends {
-        let words = match (&seen.state, &seen.error) {
-            (Some(state), _) => state_words(state),
-            (None, Some(error)) => format!("can't be looked at: {error}"),
-            (None, None) => String::new(),
-        };
-        data(&format!("  backend   {} ({}): {words}", seen.id, seen.address));
-    }
-    if let Some(attempt) = attempt {
-        print_open(attempt, holding);
-    } else if let Some(holding) = holding.filter(|holding| holding.liveness != Liveness::Gone) {
-        data(&format!("  lease     held by {holding}"));
-    }
-    data(&format!("  state     {root} (store {})", store.id()));
-}
-
-/// What is kept, and whether it still stands: it takes no request, so nobody else would notice its
-/// end.
-fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
-    let drained = match kept {
-        Kept { partial: true, .. } => {
-            "a part of it may be gone; the next deployment removes the rest"
-        }
-        Kept { drained: true, .. } => "drained",
-        Kept { drained: false, .. } => "its last requests have not been seen to end",
-    };
-    let is_down = |seen: &&SeenBackend| {
-        kept.standing.backends.iter().any(|backend| backend.id == seen.id)
-            && !matches!(seen.state, None | Some(BackendState::Running { .. }))
-    };
-    let down = match (seen.iter().filter(is_down).count(), kept.standing.adopted) {
-        (0, _) => String::new(),
-        (down, false) => format!(
-            "; {down} of {} down, so a rollback launches it anew",
-            kept.standing.backends.len()
-        ),
-        (down, true) => format!(
-            "; {down} of {} down: it is yours to start again before a rollback",
-            kept.standing.backends.len()
-        ),
-    };
-    format!("{}; {drained}{down}", standing_line(&kept.standing))
-}
-
-fn print_open(attempt: &Attempt, holding: Option<&Holding>) {
-    let plan = &attempt.plan;
-    let direction = match &attempt.direction {
-        Direction::Forward if attempt.paused => "paused".to_owned(),
-        Direction::Forward => "going forward".to_owned(),
-        Direction::Back(fault) => format!("unwinding: {fault}"),
-    };
-    data(&format!(
-        "  open      deployment {} of release {} since {}, {direction}",
-        plan.id,
-        plan.release.number,
-        times::local(plan.created)
-    ));
-    match holding {
-        Some(holding) => data(&format!("            run by {holding}")),
-        None => data(
-            "            nobody runs it; `agente-host resume` goes on, `agente-host abort` unwinds",
-        ),
-    }
-    for (index, (step, state)) in plan.steps.iter().zip(&attempt.steps).enumerate() {
-        let words = match state {
-            StepState::Pending => continue,
-            StepState::Running => format!("running: {}", step.kind.words()),
-            StepState::Done(_) => "done".to_owned(),
-            StepState::Refused(fault) => format!("refused: {fault}"),
-            StepState::Unknown(fault) => format!("failed: {fault}"),
-            StepState::Undoing => "being undone".to_owned(),
-            StepState::Undone => "undone".to_owned(),
-            StepState::Failed(fault) | StepState::Stuck(fault) => format!("STUCK: {fault}"),
-        };
-        data(&format!("            {}. {}: {words}", index + 1, step.kind.name()));
-    }
-}
-
-/// A backend's state in words.
-pub(crate) fn state_words(state: &BackendState) -> String {
-    match state {
-        BackendState::Absent => "not there".to_owned(),
-        BackendState::Starting { detail, restarts } => {
-            format!("not running ({restarts} restarts): {detail}")
-        }
-        BackendState::Running { since, restarts, healthy } => {
-            let healthy = match healthy {
-                Some(true) => ", healthy",
-                Some(false) => ", its own health check does not pass",
-                None => "",
-            };
-            let since = if since.0 == 0 {
-                String::new()
-            } else {
-                format!(" since {}", times::local(*since))
-            };
-            format!("running{since}, {restarts} restarts{healthy}")
-        }
-        BackendState::Ended { detail } => format!("ended: {detail}"),
-    }
-}
-
 /// Shows each entry as it is written, until the deployment ends.
 async fn follow(
     store: &EmbeddedStore,
@@ -341,75 +190,16 @@ async fn follow(
         let alive =
             store.holding(scope).await?.is_some_and(|holding| holding.liveness != Liveness::Gone);
         if !alive && store.entries_after(id, seen).await?.is_empty() {
-            say("nobody runs it any more; `agente-host resume` goes on, `agente-host abort` \
-                 unwinds");
+            let attempt = Attempt::fold(&store.entries(id).await?)
+                .map_err(agente_engine::executor::Halt::from)?;
+            if attempt.is_stuck().is_some() {
+                say("it is stuck; `agente-host status` shows at which step");
+                return Ok(Exit::Stuck.into());
+            }
+            say("no host is running it any more; `agente-host resume` continues, `agente-host \
+                 abort` unwinds");
             return Ok(Exit::Open.into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use agente_engine::names::{BackendId, ReleaseNumber, Timestamp};
-    use agente_engine::placement::Placement;
-    use agente_engine::route::{Backend, Slot};
-
-    fn kept(adopted: bool) -> Kept {
-        let backend = |name: &str| Backend {
-            id: BackendId(name.to_owned()),
-            address: "127.0.0.1:1".to_owned(),
-            placement: Placement::Process,
-        };
-        let backends = vec![backend("one"), backend("two")];
-        let standing = Standing {
-            release: ReleaseNumber(4),
-            slot: Slot::Blue,
-            backends,
-            adopted,
-            stop_grace: Duration::ZERO,
-            since: Timestamp(0),
-        };
-        Kept { standing, drained: true, partial: false }
-    }
-
-    fn seen(id: &str, state: Option<BackendState>) -> SeenBackend {
-        SeenBackend { id: BackendId(id.to_owned()), address: String::new(), state, error: None }
-    }
-
-    #[test]
-    fn a_kept_backend_that_ended_is_told_with_what_that_means() {
-        let running =
-            || Some(BackendState::Running { since: Timestamp(0), restarts: 0, healthy: None });
-        let ended = || Some(BackendState::Ended { detail: "exit code 137".to_owned() });
-        let words = |kept: &Kept, seen: &[SeenBackend]| {
-            kept_words(kept, seen)
-                .rsplit_once("since ")
-                .map(|(_, rest)| rest.split_once("; ").unwrap().1.to_owned())
-                .unwrap()
-        };
-        assert_eq!(
-            words(&kept(false), &[seen("one", running()), seen("two", running())]),
-            "drained"
-        );
-        assert_eq!(
-            words(&kept(false), &[seen("one", running()), seen("two", ended())]),
-            "drained; 1 of 2 down, so a rollback launches it anew"
-        );
-        assert_eq!(
-            words(&kept(true), &[seen("one", Some(BackendState::Absent))]),
-            "drained; 1 of 2 down: it is yours to start again before a rollback"
-        );
-        let partial = Kept { partial: true, ..kept(false) };
-        let half = "a part of it may be gone; the next deployment removes the rest; 1 of 2 down, \
-                    so a rollback launches it anew";
-        assert_eq!(
-            words(&partial, &[seen("one", running()), seen("two", Some(BackendState::Absent))]),
-            half
-        );
-        // What could not be looked at is not known to be down, and the stable side is not what is
-        // kept.
-        assert_eq!(words(&kept(false), &[seen("one", None), seen("other", ended())]), "drained");
     }
 }

@@ -4,11 +4,15 @@
 use super::data;
 use super::report::ProbeSummary;
 use crate::adapters::now;
+use agente_engine::attempt::{Attempt, Direction};
+use agente_engine::fault::Fault;
 use agente_engine::journal::{ChainState, Entry, HistoryRow, Outcome};
 use agente_engine::names::{BackendId, DeploymentId, Digest, ReleaseNumber, Scope, Timestamp};
 use agente_engine::plan::Plan;
 use agente_engine::ports::{BackendState, Finding, Holding, Observed, PluginEffect, Progress};
 use agente_engine::state::ServiceState;
+use agente_engine::step::StepState;
+use agente_engine::steps::Step;
 use agente_wasm::{Capabilities, PluginHeader};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -110,12 +114,90 @@ pub(crate) struct Status<'a> {
     pub(crate) store: Option<&'a str>,
     /// What the journal says.
     pub(crate) state: Option<&'a ServiceState>,
+    /// The deployment that has not ended; null where there is none.
+    pub(crate) open: Option<OpenDeployment<'a>>,
     /// Who runs a deployment, or did when they died.
     pub(crate) lease: Option<&'a Holding>,
     /// The backends that stand by the journal, as they were seen.
     pub(crate) backends: &'a [SeenBackend],
     /// The target as it was seen; null where it was not looked at.
     pub(crate) target: Option<&'a SeenTarget>,
+}
+
+/// A deployment that has not ended.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct OpenDeployment<'a> {
+    deployment: &'a DeploymentId,
+    release: ReleaseNumber,
+    paused: bool,
+    /// Whether a step can be neither done nor undone, so that a person decides.
+    stuck: bool,
+    /// Why it unwinds; null while it goes forward.
+    unwinding: Option<&'a Fault>,
+    /// The steps of the plan, in order.
+    steps: Vec<OpenStep<'a>>,
+}
+
+/// A step of a deployment that has not ended.
+#[derive(Serialize, JsonSchema)]
+struct OpenStep<'a> {
+    kind: &'static str,
+    state: OpenStepState,
+    /// What went wrong, where something did.
+    fault: Option<&'a Fault>,
+}
+
+/// Where a step is.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum OpenStepState {
+    /// It has not begun.
+    Pending,
+    /// It has begun and not ended; also after its host has died.
+    Running,
+    /// Its effect is there.
+    Done,
+    /// It ended before any effect began.
+    Refused,
+    /// It failed, and its effect is unknown.
+    Unknown,
+    /// It is being undone.
+    Undoing,
+    /// Its effect is gone.
+    Undone,
+    /// It can be neither done nor undone; a person decides.
+    Stuck,
+}
+
+impl<'a> From<&'a Attempt> for OpenDeployment<'a> {
+    fn from(attempt: &'a Attempt) -> Self {
+        let plan = &attempt.plan;
+        let step = |(step, state): (&Step, &'a StepState)| {
+            use OpenStepState as O;
+            let (state, fault) = match state {
+                StepState::Pending => (O::Pending, None),
+                StepState::Running => (O::Running, None),
+                StepState::Done(_) => (O::Done, None),
+                StepState::Refused(fault) => (O::Refused, Some(fault)),
+                StepState::Unknown(fault) => (O::Unknown, Some(fault)),
+                StepState::Undoing => (O::Undoing, None),
+                StepState::Undone => (O::Undone, None),
+                StepState::Failed(fault) | StepState::Stuck(fault) => (O::Stuck, Some(fault)),
+            };
+            OpenStep { kind: step.kind.name(), state, fault }
+        };
+        Self {
+            deployment: &plan.id,
+            release: plan.release.number,
+            paused: attempt.paused,
+            stuck: attempt.is_stuck().is_some(),
+            unwinding: match &attempt.direction {
+                Direction::Forward => None,
+                Direction::Back(fault) => Some(fault),
+            },
+            steps: plan.steps.iter().zip(&attempt.steps).map(step).collect(),
+        }
+    }
 }
 
 /// A backend as it was seen.
