@@ -8,8 +8,8 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Deploys a new version of a service with no request lost, watches it, and takes it back by itself
-/// when it is bad.
+/// Deploys a new version of a service without losing a request, watches it, and rolls it back
+/// automatically when it is bad.
 #[derive(Debug, Parser)]
 #[command(
     name = "agente-host",
@@ -21,12 +21,12 @@ use std::time::Duration;
 #[command(after_help = "\
 Exit codes:
    0  done
-   1  failed or aborted, and the stable release serves
-   2  usage or configuration; nothing was tried
-   3  stuck: a person is needed
-   4  refused: the lease is held, a grant is missing, or the state is foreign
-   5  open, waiting for a person
-  70  a bug of agente-host
+   1  failed or aborted; the stable release is serving
+   2  usage or configuration error; nothing was tried
+   3  stuck: needs a person
+   4  refused: lease held, grant missing, or state not ours
+   5  open: waiting for a person
+  70  a bug in agente-host
 
 Example:
   agente-host init                                           # then fill in agente.toml
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// The manifest
+    /// Path to the manifest
     #[arg(
         long,
         short = 'f',
@@ -53,7 +53,7 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) file: PathBuf,
-    /// The environment; needed when the manifest declares several
+    /// Environment; required when the manifest declares more than one
     #[arg(
         long,
         short = 'e',
@@ -63,7 +63,7 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) env: Option<String>,
-    /// Where releases, journal and leases are kept [default: /var/lib/agente-host, or the user's
+    /// State directory: releases, journal and leases [default: /var/lib/agente-host, or the user's
     /// state directory]
     #[arg(
         long,
@@ -73,10 +73,10 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) state: Option<PathBuf>,
-    /// How results are written
+    /// Output format
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = OutputKind::Human)]
     pub(crate) output: OutputKind,
-    /// More detail on standard error; twice for even more
+    /// Log more to standard error; repeat for even more
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -94,11 +94,11 @@ impl Global {
 /// The forms of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputKind {
-    /// For people: progress, and one line per decision
+    /// For people: live progress, and one line per decision
     Human,
-    /// One JSON event a line, of a versioned schema
+    /// One JSON event per line, in a versioned schema
     Json,
-    /// For people and logs: one line per decision, no colour, nothing redrawn
+    /// For people and logs: one line per decision, no colour, no redrawing
     Plain,
 }
 
@@ -110,76 +110,76 @@ pub(crate) enum Command {
         after_help = "Example:\n  agente-host init --service shop --artifact target/release/shop --url http://127.0.0.1:8080/"
     )]
     Init(InitOptions),
-    /// Take over what runs already, as release 1; it is never stopped by us
+    /// Bring a running service under management as release 1, without ever stopping it
     #[command(after_help = "Examples:\n  agente-host adopt --backend 127.0.0.1:9000\n  \
-                            agente-host adopt --force    # put back what was changed by hand at \
-                            the target")]
+                            agente-host adopt --force    # restore a target that was changed by \
+                            hand")]
     Adopt(AdoptOptions),
     /// Deploy a new release
     #[command(
         after_help = "Example:\n  agente-host deploy --env production --plugin nginx-switch.wasm"
     )]
     Deploy(DeployOptions),
-    /// Show what a deployment would do, and change nothing
+    /// Show what a deployment would do, without changing anything
     #[command(after_help = "Example:\n  agente-host plan --env production")]
     Plan(PlanOptions),
-    /// Show what is live; changes nothing
+    /// Show what is live
     #[command(after_help = "Example:\n  agente-host status --follow")]
     Status(StatusOptions),
-    /// List earlier deployments
+    /// List past deployments
     #[command(after_help = "Example:\n  agente-host history --limit 5")]
     History(HistoryOptions),
-    /// Show what the backends write
+    /// Show the backends' logs
     #[command(after_help = "Example:\n  agente-host logs --lines 50 --follow")]
     Logs(LogsOptions),
-    /// Print the numbers about deployments, in the text format of Prometheus
+    /// Print deployment metrics in the Prometheus text format
     #[command(after_help = "Examples:\n  agente-host metrics --env production\n  agente-host \
                             metrics --all --listen 127.0.0.1:9464    # for Prometheus to scrape")]
     Metrics(MetricsOptions),
-    /// Go back to an earlier release; on an open deployment this is an abort
+    /// Roll back to an earlier release; aborts a deployment that is still open
     #[command(after_help = "Example:\n  agente-host rollback\n  agente-host rollback --to 12")]
     Rollback(RollbackOptions),
     /// Stop the open deployment and unwind it
     #[command(after_help = "Example:\n  agente-host abort --reason 'checkout fails'")]
     Abort(DecideOptions),
-    /// Begin no further step of the open deployment until `resume`
+    /// Pause the open deployment before its next step, until `resume`
     #[command(after_help = "Example:\n  agente-host pause")]
     Pause(DecideOptions),
-    /// Watch what is stable and take it back when it turns bad; yields to any deployment
+    /// Watch the stable release and roll it back if it turns bad; yields to any deployment
     #[command(after_help = "Examples:\n  agente-host watch --for 30m\n  agente-host watch \
                             --listen 127.0.0.1:9464      # as a service, with metrics")]
     Watch(WatchOptions),
-    /// Wait no longer at the weight that the open deployment has reached
+    /// Move the open deployment on from its current weight without waiting any longer
     #[command(after_help = "Examples:\n  agente-host promote\n  agente-host promote --full \
                             --reason 'hotfix, watched by hand'")]
     Promote(PromoteOptions),
-    /// Go on with a paused deployment, or with one whose host died
+    /// Continue a paused deployment, or one whose host died
     #[command(after_help = "Example:\n  agente-host resume")]
     Resume(DecideOptions),
-    /// Start what should stand, for boot
+    /// Start everything that should be running, at boot
     #[command(after_help = "Example (systemd):\n  Type=oneshot\n  RemainAfterExit=yes\n  \
-                            KillMode=process      # what was started stays when the unit stops\n  \
+                            KillMode=process      # keep what was started when the unit stops\n  \
                             ExecStart=/usr/local/bin/agente-host up -f /srv/shop/agente.toml -e \
                             production")]
     Up(UpOptions),
-    /// Judge manifest, plugins, grants and reachability; changes nothing
+    /// Check manifest, plugins, grants and reachability, without changing anything
     #[command(after_help = "Example:\n  agente-host check --env production")]
     Check(CheckOptions),
-    /// Look after plugins and what they are granted
+    /// Manage plugins and their grants
     #[command(subcommand, arg_required_else_help = true)]
     Plugin(PluginCommand),
-    /// Print the JSON Schema of the manifest, or of the events that `--output json` writes
+    /// Print the JSON Schema of the manifest, or of the events of `--output json`
     #[command(after_help = "Examples:\n  agente-host schema > agente.schema.json\n  agente-host \
                             schema events > events.schema.json")]
     Schema(SchemaOptions),
     /// Print a generated page of the reference, as Markdown
     #[command(hide = true)]
     Reference(ReferenceOptions),
-    /// Print a completion script
+    /// Print a shell completion script
     #[command(after_help = "Example:\n  agente-host completions bash > \
                             /etc/bash_completion.d/agente-host")]
     Completions {
-        /// For which shell
+        /// Shell
         shell: Shell,
     },
 }
@@ -187,7 +187,7 @@ pub(crate) enum Command {
 /// Components that replace the manifest's for one run.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Components {
-    /// Use this component for the plugin of its name; may be given several times
+    /// Use this component in place of the plugin with the same name; may be repeated
     #[arg(long = "plugin", value_name = "FILE")]
     pub(crate) plugins: Vec<PathBuf>,
 }
@@ -197,47 +197,47 @@ pub(crate) struct Components {
 pub(crate) struct Replace {
     #[command(flatten)]
     pub(crate) components: Components,
-    /// The image instead of the manifest's
+    /// Image to deploy, instead of the manifest's
     #[arg(long, value_name = "REFERENCE", conflicts_with = "artifact")]
     pub(crate) image: Option<String>,
-    /// The program file instead of the manifest's
+    /// Program file to deploy, instead of the manifest's
     #[arg(long, value_name = "FILE")]
     pub(crate) artifact: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InitOptions {
-    /// The service's name [default: the folder's]
+    /// Service name [default: the folder's name]
     #[arg(long)]
     pub(crate) service: Option<String>,
     /// Run containers instead of local processes
     #[arg(long)]
     pub(crate) docker: bool,
-    /// The program file
+    /// Program file
     #[arg(long, conflicts_with = "docker")]
     pub(crate) artifact: Option<String>,
-    /// The image
+    /// Image
     #[arg(long, requires = "docker")]
     pub(crate) image: Option<String>,
-    /// The service's public URL
+    /// Public URL of the service
     #[arg(long)]
     pub(crate) url: Option<String>,
-    /// Write over an existing manifest
+    /// Overwrite an existing manifest
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AdoptOptions {
-    /// `host:port` of a backend that runs now; may be given several times
+    /// `host:port` of a running backend; may be repeated
     #[arg(long = "backend", value_name = "ADDRESS", required_unless_present = "force")]
     pub(crate) backends: Vec<String>,
-    /// Take over a target that another store manages, or put back what was changed there by hand
+    /// Take over a target that another store manages, or restore one that was changed by hand
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) components: Components,
-    /// Wait so long for another deployment to end
+    /// How long to wait for another deployment to finish
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) lock_wait: Option<Duration>,
 }
@@ -246,16 +246,16 @@ pub(crate) struct AdoptOptions {
 pub(crate) struct DeployOptions {
     #[command(flatten)]
     pub(crate) replace: Replace,
-    /// Only show what would be done
+    /// Only show what would be done, as `plan` does
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Cut what has not ended when a drain's limit is over, whatever the manifest says
+    /// Cut connections that outlast the drain's time limit, whatever the manifest says
     #[arg(long)]
     pub(crate) cut: bool,
-    /// Wait so long for another deployment to end
+    /// How long to wait for another deployment to finish
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) lock_wait: Option<Duration>,
-    /// What to do about a deployment that somebody else runs, whatever the manifest says
+    /// What to do about another deployment that is in progress, whatever the manifest says
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_open: Option<OnOpenOption>,
 }
@@ -263,11 +263,11 @@ pub(crate) struct DeployOptions {
 /// What `deploy` does about an open deployment.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum OnOpenOption {
-    /// Leave it alone and be refused
+    /// Leave it alone and refuse this one
     Refuse,
-    /// Wait until it has ended
+    /// Wait until it has finished
     Queue,
-    /// Abort it, wait until it is unwound, then begin
+    /// Abort it, wait until it has unwound, then start
     Supersede,
 }
 
@@ -289,10 +289,10 @@ pub(crate) struct PlanOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusOptions {
-    /// Stay, and show what the open deployment does until it ends
+    /// Follow the open deployment until it ends
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Look at the journal alone, not at the running target and backends
+    /// Only read the journal; don't inspect the target and the backends
     #[arg(long)]
     pub(crate) offline: bool,
     /// Verify the journal's chain of hashes
@@ -304,10 +304,10 @@ pub(crate) struct StatusOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryOptions {
-    /// How many
+    /// How many deployments to list
     #[arg(long, short = 'n', default_value_t = 20)]
     pub(crate) limit: u32,
-    /// Every entry of one deployment
+    /// Show every journal entry of one deployment
     #[arg(long, value_name = "ID")]
     pub(crate) deployment: Option<String>,
     /// What plugins did in that deployment, instead of its entries
@@ -317,23 +317,23 @@ pub(crate) struct HistoryOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsOptions {
-    /// How many lines of each backend
+    /// How many lines to show of each backend
     #[arg(long, short = 'n', default_value_t = 20)]
     pub(crate) lines: usize,
-    /// Stay, and show what is written from now on
+    /// Keep showing new lines
     #[arg(long)]
     pub(crate) follow: bool,
-    /// `stable`, `kept` or `candidate` [default: all that stand]
+    /// Only this side's backends [default: all]
     #[arg(long, value_name = "SIDE")]
     pub(crate) of: Option<Side>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MetricsOptions {
-    /// Of every service and environment in the store, not only of the manifest's
+    /// Include every service and environment in the store, not only the manifest's
     #[arg(long)]
     pub(crate) all: bool,
-    /// Stay, and answer `/metrics` and `/healthz` on this address; port 0 takes a free one
+    /// Serve `/metrics` and `/healthz` on this address; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
 }
@@ -348,25 +348,25 @@ pub(crate) enum Side {
 
 #[derive(Debug, Args)]
 pub(crate) struct RollbackOptions {
-    /// The release's number [default: the one before]
+    /// Release to go back to [default: the one before]
     #[arg(long, value_name = "NUMBER", value_parser = release_number)]
     pub(crate) to: Option<u64>,
-    /// Why, for the journal
+    /// Reason, for the journal
     #[arg(long)]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) components: Components,
-    /// Cut what has not ended when a drain's limit is over, whatever the manifest says
+    /// Cut connections that outlast the drain's time limit, whatever the manifest says
     #[arg(long)]
     pub(crate) cut: bool,
-    /// Wait so long for another deployment to end
+    /// How long to wait for another deployment to finish
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) lock_wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DecideOptions {
-    /// Why, for the journal
+    /// Reason, for the journal
     #[arg(long)]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
@@ -375,14 +375,14 @@ pub(crate) struct DecideOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchOptions {
-    /// End after this time; without it, watch until asked to stop
+    /// Stop after this time [default: watch until stopped]
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// How long after its promotion a release that turns bad is taken back by itself; later it is
+    /// How long after its promotion a bad release is rolled back automatically; after that it is
     /// only reported
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30m")]
     pub(crate) window: Duration,
-    /// Serve the numbers about deployments for Prometheus here meanwhile
+    /// Also serve `/metrics` and `/healthz` on this address
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
     #[command(flatten)]
@@ -391,7 +391,7 @@ pub(crate) struct WatchOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct PromoteOptions {
-    /// Pass all further weights and analyses over: 100 % at once
+    /// Skip the remaining weights and go straight to 100 %
     #[arg(long)]
     pub(crate) full: bool,
     #[command(flatten)]
@@ -410,54 +410,54 @@ pub(crate) struct CheckOptions {
 /// Plugins.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
-    /// Show what a plugin asks for, and grant it in `agente.lock`
+    /// Show what a plugin requests, and grant it in `agente.lock`
     #[command(after_help = "Example:\n  agente-host plugin add plugins/nginx-switch.wasm --env \
                             production")]
     Add {
-        /// The component, or the name of a shipped plugin
+        /// Component file, or the name of a bundled plugin
         plugin: String,
-        /// Grant it without asking
+        /// Grant it without asking for confirmation
         #[arg(long)]
         yes: bool,
-        /// Put this program before every program that the plugin runs: `sudo -n`. It is granted by
-        /// its absolute path
+        /// Prefix every program that the plugin runs with this command, such as `sudo -n`; it is
+        /// granted by its absolute path
         #[arg(long, value_name = "COMMAND")]
         exec_prefix: Option<String>,
     },
-    /// List grants, and whether they fit what is there
+    /// List plugins, and whether their grants are up to date
     #[command(after_help = "Example:\n  agente-host plugin list")]
     List,
-    /// Show what a plugin is, asks for, understands and imports; nothing is granted by that
+    /// Show what a plugin is, requests, accepts and imports, without granting anything
     #[command(after_help = "Example:\n  agente-host plugin inspect nginx-switch")]
     Inspect {
-        /// The component, or the name of a shipped plugin
+        /// Component file, or the name of a bundled plugin
         plugin: String,
     },
-    /// Put a request (plugin.toml) into a component
+    /// Embed a request (plugin.toml) in a component
     #[command(after_help = "Example:\n  agente-host plugin pack \
                             target/wasm32-wasip2/guest/shop_switch.wasm --request plugin.toml \
                             --to shop-switch.wasm")]
     Pack {
-        /// The component
+        /// Component file
         component: PathBuf,
-        /// The request
+        /// Request to embed
         #[arg(long, value_name = "FILE", default_value = "plugin.toml")]
         request: PathBuf,
-        /// Where to write the plugin
+        /// Where to write the packed plugin
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-    /// Take a grant back
+    /// Revoke a plugin's grant
     #[command(after_help = "Example:\n  agente-host plugin remove nginx-switch --env staging")]
     Remove {
-        /// The plugin's name
+        /// Plugin name
         plugin: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SchemaOptions {
-    /// Of what
+    /// Which one
     #[arg(value_enum, default_value_t = SchemaOf::Manifest)]
     pub(crate) of: SchemaOf,
 }
@@ -471,7 +471,7 @@ pub(crate) enum SchemaOf {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReferenceOptions {
-    /// Of what
+    /// Which one
     #[arg(value_enum)]
     pub(crate) of: ReferenceOf,
 }
