@@ -110,7 +110,7 @@ async fn heeding(
         outcome = &mut deployment => return outcome,
         name = signals.first() => name,
     };
-    tracing::warn!("{name}: unwinding; once more leaves at once");
+    tracing::warn!("{name}: unwinding; {name} again leaves immediately");
     // Beside the deployment, not before it: while the deployment waits here for us, it may itself
     // be next in the turn to write.
     let leaving = tokio::spawn(leave_abort(store.clone(), id.clone(), name));
@@ -122,7 +122,7 @@ async fn heeding(
         name = signals.insisted() => name,
     };
     tracing::warn!(
-        "{name} again: leaving at once; `agente-host resume` or `abort` takes the deployment up"
+        "{name} again: leaving immediately; continue the deployment with `agente-host resume`, or unwind it with `agente-host abort`"
     );
     output::finish(AT_ONCE);
     std::process::exit(Exit::Open as i32);
@@ -135,7 +135,7 @@ async fn leave_abort(store: EmbeddedStore, id: DeploymentId, signal: &'static st
         match left {
             Ok(_) => return,
             Err(fault) if attempt == TOLD => {
-                tracing::warn!("the abort can't be written down yet: {fault}");
+                tracing::warn!("the abort can't be recorded yet: {fault}");
             }
             Err(_) => {}
         }

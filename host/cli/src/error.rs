@@ -56,7 +56,7 @@ impl CliError {
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(Exit::Bug, message)
-            .hint("this is a bug of agente-host; please report it with what you typed")
+            .hint("this is a bug in agente-host; please report it with the command you ran")
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -145,7 +145,7 @@ impl From<Halt> for CliError {
         match halt {
             Halt::LeaseLost { fault } => CliError::refused(message)
                 .because(&fault)
-                .hint("`agente-host status --follow` shows what the other host does"),
+                .hint("follow what the other host does with `agente-host status --follow`"),
             Halt::JournalUnavailable { fault, .. } => CliError {
                 exit: Exit::Stuck,
                 message,

@@ -76,9 +76,8 @@ fn main() -> ExitCode {
 /// Ends a panic with the exit code of a bug; what it says was written when it began.
 fn without_panic(work: impl FnOnce() -> Result<ExitCode, CliError>) -> Result<ExitCode, CliError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(CliError::internal("agente-host failed within itself").hint(
-            "this is a bug of agente-host; please report it with what you typed. A deployment \
-             that was open goes on with `agente-host resume`",
+        Err(CliError::internal("agente-host failed internally").hint(
+            "this is a bug in agente-host; please report it with the command you ran. Continue an open deployment with `agente-host resume`",
         ))
     })
 }

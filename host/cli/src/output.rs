@@ -6,6 +6,7 @@ mod human;
 mod report;
 mod shown;
 mod status;
+mod table;
 mod terminal;
 mod writer;
 
@@ -14,9 +15,10 @@ pub(crate) use events::{
     Change, Component, GrantState, ListedPlugin, OutputEvent, SeenBackend, SeenTarget, Status,
     emit, schema,
 };
-pub(crate) use human::{event_line, table};
+pub(crate) use human::event_line;
 pub(crate) use shown::shown;
 pub(crate) use status::status_lines;
+pub(crate) use table::table;
 pub(crate) use writer::{finish, stderr};
 
 use crate::arguments::OutputKind;

@@ -54,7 +54,7 @@ pub(crate) async fn ask_to_unwind(
         biased;
         answer = ask_and_follow(store, scope, id, reason) => answer,
         holding = stops(store, scope) => {
-            say(&format!("the host that runs the deployment does not go on: {holding}"));
+            say(&format!("the host running the deployment is stopped: {holding}"));
             Ok(Answer::Silence)
         }
     }
@@ -77,7 +77,7 @@ async fn ask_and_follow(
             seen = Some(entry.sequence);
             if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
                 heard = true;
-                say(&format!("heard after {} ms; unwinding", left.elapsed().as_millis()));
+                say(&format!("acknowledged after {} ms; unwinding", left.elapsed().as_millis()));
             } else {
                 say(&format!("  {}", event_line(&entry.event)));
             }
@@ -87,7 +87,7 @@ async fn ask_and_follow(
                     event: StepEvent::Failed { .. } | StepEvent::UndoFailed { .. },
                     ..
                 } => {
-                    say("stuck: `agente-host status` says what to do");
+                    say("stuck: see `agente-host status`");
                     return Ok(Answer::Stuck);
                 }
                 _ => {}
@@ -95,7 +95,7 @@ async fn ask_and_follow(
         }
         if !heard && left.elapsed() > HEARD_WITHIN {
             say(&format!(
-                "the host that runs the deployment has not answered for {} s",
+                "the host running the deployment has not responded for {} s",
                 HEARD_WITHIN.as_secs()
             ));
             return Ok(Answer::Silence);
@@ -109,7 +109,7 @@ async fn ask_and_follow(
                 if !store.entries_after(id, seen).await?.is_empty() {
                     continue;
                 }
-                say("the host that ran the deployment is gone");
+                say("the host that was running the deployment is gone");
                 return Ok(Answer::Silence);
             }
         }

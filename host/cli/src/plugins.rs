@@ -76,7 +76,7 @@ pub(crate) fn name_of(path: &Path) -> Result<PluginName, CliError> {
     let inspection =
         agente_wasm::inspect(&bytes).map_err(|error| unusable_component(path, &error))?;
     PluginName::new(inspection.request.plugin.name).map_err(|error| {
-        CliError::usage(format!("`{}` has a bad name", path.display())).because(&error)
+        CliError::usage(format!("`{}` has an invalid name", path.display())).because(&error)
     })
 }
 

@@ -62,9 +62,8 @@ fn store_error(error: OpenError) -> CliError {
 /// A store for commands that only look where there is none: empty, in a folder of its own that goes
 /// away with it.
 pub(crate) async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError> {
-    let folder = tempfile::tempdir().map_err(|error| {
-        CliError::usage("there is no room for a temporary folder").because(&error)
-    })?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| CliError::usage("a temporary folder can't be created").because(&error))?;
     let inputs = StateInputs {
         explicit: Some(folder.path().to_owned()),
         machine_locks: None,

@@ -62,7 +62,7 @@ fn an_abort_from_a_second_terminal_is_heard_at_once_in_every_step() {
         let run = shop.begin_deploy(&setup);
         assert!(run.wait_step(step, "started"), "{step}");
         let abort = shop.host(&["abort", "--reason", "seen enough"]).expect_code(0);
-        assert!(abort.stderr.contains("heard after"), "{step}: {}", abort.stderr);
+        assert!(abort.stderr.contains("acknowledged after"), "{step}: {}", abort.stderr);
         let id = run.id();
         let ended = run.wait().expect_code(1);
         assert!(
@@ -87,7 +87,7 @@ fn an_output_that_nobody_reads_holds_up_neither_deployment_nor_abort() {
     wait_for("the bake", || (shop.serving() == "v2").then_some(()));
     let id = shop.status()["state"]["open"].as_str().expect("an open deployment").to_owned();
     let abort = shop.host(&["abort"]).expect_code(0);
-    assert!(abort.stderr.contains("heard after"), "{}", abort.stderr);
+    assert!(abort.stderr.contains("acknowledged after"), "{}", abort.stderr);
     let heard = heard_after(&shop, &id);
     assert!(heard.len() == 1 && heard[0] <= HEARD_MS, "heard after {heard:?} ms");
     assert_eq!(run.wait(), Some(1), "a reader that stalls changes no exit code");

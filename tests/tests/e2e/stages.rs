@@ -39,7 +39,7 @@ fn a_stage_waits_for_a_person_and_a_pause_for_its_end() {
     assert_eq!(weights(&shop), (80, 20));
     shop.host(&["pause", "--reason", "lunch"]).expect_code(0);
     let promoted = shop.host(&["promote", "--reason", "looks good"]).expect_code(0);
-    assert!(promoted.stderr.contains("heard after"), "{}", promoted.stderr);
+    assert!(promoted.stderr.contains("acknowledged after"), "{}", promoted.stderr);
     wait_told(&run, "paused");
     assert_eq!(weights(&shop), (80, 20), "the next weight is not begun while it is paused");
     shop.host(&["resume"]).expect_code(0);
@@ -90,7 +90,7 @@ fn a_host_killed_at_a_weight_is_resumed_or_aborted_to_the_right_end() {
     assert_eq!(weights(shop), (80, 20), "the weight stays as it was");
     let open = shop.host(&["promote"]).expect_code(5);
     assert!(
-        open.stderr.contains("nobody runs deployment")
+        open.stderr.contains("no host is running deployment")
             && open.stderr.contains("agente-host resume"),
         "{}",
         open.stderr

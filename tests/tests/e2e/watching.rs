@@ -63,7 +63,11 @@ fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_ba
         "{}",
         watching.stderr
     );
-    assert!(watching.stderr.contains("the release before it serves again"), "{}", watching.stderr);
+    assert!(
+        watching.stderr.contains("the previous release is serving again"),
+        "{}",
+        watching.stderr
+    );
     assert_eq!(shop.serving(), "v1");
     assert!(took < BACK_WITHIN, "{took:?}");
 
@@ -73,7 +77,7 @@ fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_ba
     });
     let told = shop.host(&["watch", "--for", "6s"]).expect_code(1);
     assert!(
-        told.stderr.contains("was gone back to, so it is not left by itself"),
+        told.stderr.contains("was itself rolled back to, so it is not rolled back automatically"),
         "{}",
         told.stderr
     );
@@ -158,7 +162,7 @@ fn after_its_window_a_bad_release_is_only_reported() {
     let told = ended(run);
     assert!(
         told.stderr
-            .contains("it was promoted more than 1 s ago, so it is not taken back by itself"),
+            .contains("it was promoted more than 1 s ago, so it is not rolled back automatically"),
         "{}",
         told.stderr
     );
@@ -173,7 +177,7 @@ fn a_bad_release_without_a_way_back_makes_a_timely_watch_fail() {
     scene.first_release(&shop, &Setup::version("v1").flag("--unready-after 8"));
     let told = shop.host(&["watch", "--for", "20s"]).expect_code(1);
     assert!(
-        told.stderr.contains("it can't be taken back") && told.stderr.contains("the only one"),
+        told.stderr.contains("it can't be rolled back") && told.stderr.contains("the only release"),
         "{}",
         told.stderr
     );
@@ -256,7 +260,11 @@ fn a_watch_whose_program_was_replaced_takes_a_bad_release_back_all_the_same() {
     std::fs::copy(&program, &newer).expect("a newer program");
     std::fs::rename(&newer, &program).expect("it takes the place of the older one");
     let watching = run.wait().expect_code(1);
-    assert!(watching.stderr.contains("the release before it serves again"), "{}", watching.stderr);
+    assert!(
+        watching.stderr.contains("the previous release is serving again"),
+        "{}",
+        watching.stderr
+    );
     assert_eq!(shop.serving(), "v1");
 }
 

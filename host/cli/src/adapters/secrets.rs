@@ -34,8 +34,7 @@ impl Secrets for ManifestSecrets {
                     Fault::new(
                         FaultKind::Unavailable,
                         format!(
-                            "the secret `{name}` should be in the variable `{variable}`, which is \
-                             not set or not text"
+                            "the secret `{name}` is read from the variable `{variable}`, which is unset or not valid text"
                         ),
                     )
                     .hint(format!("set `{variable}` for this command"))
@@ -64,11 +63,11 @@ impl ManifestSecrets {
         let failed = |message: String| {
             Fault::new(
                 FaultKind::Unavailable,
-                format!("the secret `{name}` can't be had from `{shown}`: {message}"),
+                format!("the secret `{name}` can't be read from the command `{shown}`: {message}"),
             )
         };
         let Some((program, arguments)) = argv.split_first() else {
-            return Err(failed("no command is given".to_owned()));
+            return Err(failed("the command is empty".to_owned()));
         };
         let mut command = tokio::process::Command::new(program);
         command
@@ -80,7 +79,7 @@ impl ManifestSecrets {
             .kill_on_drop(true);
         let output = tokio::time::timeout(COMMAND_LIMIT, command.output()).await;
         let output = output
-            .map_err(|_| failed(format!("no end within {} s", COMMAND_LIMIT.as_secs())))?
+            .map_err(|_| failed(format!("it did not finish within {} s", COMMAND_LIMIT.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
             // What it wrote to standard output may be the secret, or a part of it; it stays here.
@@ -94,7 +93,7 @@ impl ManifestSecrets {
             return Err(failed(format!("{} {words}", output.status)));
         }
         let text = String::from_utf8(output.stdout)
-            .map_err(|_| failed("its output is not text".to_owned()))?;
+            .map_err(|_| failed("its output is not valid text".to_owned()))?;
         Ok(SecretValue::new(text.trim_end_matches(['\n', '\r']).to_owned()))
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(
     let mut state = store.state(session.base.scope()).await?;
     if let Some(open) = &state.open {
         return Err(CliError::refused(format!("deployment {open} is open"))
-            .hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
+            .hint("continue it with `agente-host resume`, or unwind it with `agente-host abort`"));
     }
     if options.force && options.backends.is_empty() {
         return retake(global, &session, lease, state, signals).await;
@@ -47,7 +47,7 @@ pub(crate) async fn run(
             release: stable.release,
         };
         return Err(CliError::refused(error.to_string()).hint(
-            "`agente-host status` shows it; a new release is brought by `agente-host deploy`",
+            "`agente-host status` shows it; deploy a new release with `agente-host deploy`",
         ));
     }
     if options.force {
@@ -73,11 +73,10 @@ pub(crate) async fn run(
     let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     if matches!(outcome, agente_engine::journal::Outcome::Promoted { .. }) {
-        say("the target knows the service now; nothing that ran was touched");
+        say("the service is now under management; what was running has not been touched");
         let scope = session.base.scope();
         say(&format!(
-            "next: let the public server use the pool of {scope}, as the guide of `{}` says, then \
-             `agente-host deploy`",
+            "next: point the public server at the pool of {scope} (see the guide for `{}`), then run `agente-host deploy`",
             session.base.manifest.switcher
         ));
     }
@@ -98,8 +97,9 @@ async fn retake(
         None => None,
     };
     let Some(release) = release else {
-        return Err(CliError::refused(PlanError::NothingManaged(scope.clone()).to_string())
-            .hint("name what runs now: `agente-host adopt --force --backend 127.0.0.1:9000`"));
+        return Err(CliError::refused(PlanError::NothingManaged(scope.clone()).to_string()).hint(
+            "name what is running now: `agente-host adopt --force --backend 127.0.0.1:9000`",
+        ));
     };
     let policy = session.policy().await;
     let plan =

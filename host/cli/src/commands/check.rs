@@ -75,9 +75,9 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
     findings.line(
         "manifest",
         FindingResult::Good,
-        format!("`{}` is good for {}", manifest.path.display(), manifest.scope),
+        format!("`{}` is valid for {}", manifest.path.display(), manifest.scope),
     );
-    findings.line("plugins", FindingResult::Good, "loaded, and granted what they ask for");
+    findings.line("plugins", FindingResult::Good, "loaded, with everything they request granted");
     let context = session.context(None, &[], None);
     let switcher = session.switcher(context.clone())?;
     match switcher.features().await {
@@ -85,7 +85,7 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
             findings.line(
                 "target",
                 FindingResult::Good,
-                format!("can be used: {}", features.names.join(", ")),
+                format!("ready: {}", features.names.join(", ")),
             );
             for warning in features.warnings {
                 findings.line("target", FindingResult::Warning, warning);
@@ -111,7 +111,7 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
                 (FindingResult::Good, format!("healthy: {}", verdict.reason))
             }
             Ok(verdict) => (FindingResult::Bad, format!("{}: {}", verdict.kind, verdict.reason)),
-            Err(_) => (FindingResult::Bad, "errored: no answer in time".to_owned()),
+            Err(_) => (FindingResult::Bad, "errored: no answer before the timeout".to_owned()),
         };
         findings.line(&format!("check {}", check.name), result, message);
     }
@@ -145,7 +145,7 @@ async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
     };
     let (Some(stable), Some(release)) = (&state.stable, release) else {
         let message =
-            "not asked: nothing serves yet, so there is nothing to compare with".to_owned();
+            "skipped: nothing is serving yet, so there is nothing to compare with".to_owned();
         return Ok(vec![Finding {
             subject: "analysis".to_owned(),
             result: FindingResult::Good,
@@ -171,13 +171,11 @@ async fn observe(
             let owner = observed.store.as_deref().filter(|owner| *owner != session.base.store.id());
             if let Some(owner) = owner {
                 let message = format!(
-                    "the target says that this service belongs to another store, `{owner}`; this \
-                     one is `{}`",
+                    "according to the target this service belongs to another store, `{owner}`; this one is `{}`",
                     session.base.store.id()
                 );
                 let fault = Fault::new(FaultKind::Conflict, message).hint(
-                    "use that store (`--state`), or take the service over with `agente-host adopt \
-                     --force`",
+                    "use that store (`--state`), or take the service over with `agente-host adopt --force`",
                 );
                 findings.fault("target", fault);
                 return Ok(());
@@ -188,11 +186,9 @@ async fn observe(
                 ObservedState::Converged if ours || state.routes.is_none() => {
                     findings.line("target", FindingResult::Good, observed.message);
                 }
-                ObservedState::Absent if state.routes.is_none() => findings.line(
-                    "target",
-                    FindingResult::Good,
-                    "holds nothing of this service yet",
-                ),
+                ObservedState::Absent if state.routes.is_none() => {
+                    findings.line("target", FindingResult::Good, "has nothing of this service yet")
+                }
                 ObservedState::Unsupported | ObservedState::Pending => {
                     findings.line("target", FindingResult::Warning, observed.message);
                 }
@@ -204,8 +200,7 @@ async fn observe(
                     findings.fault(
                         "target",
                         fault.hint(
-                            "put back what was changed by hand, or take the target over with \
-                             `agente-host adopt --force`",
+                            "revert the manual change, or take the target over with `agente-host adopt --force`",
                         ),
                     );
                 }

@@ -62,7 +62,9 @@ pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<Ex
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
     base.store.leave(&id, DecisionKind::Pause, &identity::who(), options.reason.as_deref()).await?;
-    say(&format!("deployment {id} begins no further step until `agente-host resume`"));
+    say(&format!(
+        "deployment {id} pauses before its next step; continue with `agente-host resume`"
+    ));
     Ok(Exit::Done.into())
 }
 
@@ -83,11 +85,10 @@ pub(crate) async fn promote(
             .and_then(|step| attempt.plan.steps.get(step))
             .map_or("its end", |step| step.kind.name());
         return Err(CliError::refused(format!(
-            "deployment {id} is at `{now}`, which waits for no promotion"
+            "deployment {id} is at `{now}`, which is not waiting to be promoted"
         ))
         .hint(
-            "`agente-host status --follow` shows when it does; `agente-host promote --full` \
-             passes all weights before 100 % over",
+            "`agente-host status --follow` shows when it is; `agente-host promote --full` skips the remaining weights and goes straight to 100 %",
         ));
     }
     let left = Instant::now();
@@ -96,7 +97,7 @@ pub(crate) async fn promote(
         base.store.leave(&id, kind, &identity::who(), options.decide.reason.as_deref()).await?;
     if !holder_lives(&base).await? {
         say(&format!(
-            "nobody runs deployment {id}; `agente-host resume` goes on with it, and heeds this"
+            "no host is running deployment {id}; `agente-host resume` continues it and will act on this decision"
         ));
         return Ok(Exit::Open.into());
     }
@@ -106,7 +107,7 @@ pub(crate) async fn promote(
             seen = Some(entry.sequence);
             if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
                 say(&format!(
-                    "heard after {} ms; `agente-host status --follow` shows how it goes on",
+                    "acknowledged after {} ms; follow it with `agente-host status --follow`",
                     left.elapsed().as_millis()
                 ));
                 return Ok(Exit::Done.into());
@@ -115,11 +116,11 @@ pub(crate) async fn promote(
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     Err(CliError::refused(format!(
-        "the host that runs deployment {id} has not answered for {} s",
+        "the host running deployment {id} has not responded for {} s",
         HEARD_WITHIN.as_secs()
     ))
     .hint(
-        "`agente-host status` shows who runs it; `agente-host abort` takes it over and unwinds it",
+        "`agente-host status` shows who is running it; `agente-host abort` takes it over and unwinds it",
     ))
 }
 
@@ -134,7 +135,7 @@ pub(crate) async fn resume(
         .leave(&id, DecisionKind::Resume, &identity::who(), options.reason.as_deref())
         .await?;
     if holder_lives(&base).await? {
-        say(&format!("deployment {id} goes on; `agente-host status --follow` shows it"));
+        say(&format!("deployment {id} continues; follow it with `agente-host status --follow`"));
         return Ok(Exit::Done.into());
     }
     let session = Session::load(base).await?;
@@ -200,7 +201,7 @@ async fn take_and_unwind(
     let outcome = driver.run(&attempt.plan, Work::Unwind(entries, fault), state).await?;
     let _ = lease.release().await;
     if let Outcome::Promoted { .. } = outcome {
-        say("it was past the point of no return and has been finished");
+        say("it was past the point of no return, so it was finished instead of unwound");
     }
     Ok(drive::exit(&outcome, true))
 }

@@ -59,9 +59,7 @@ pub(crate) async fn run(
         OnOpen::Refuse => match open::lease(store, scope, options.lock_wait).await {
             Err(error) if options.lock_wait.is_none() && holder_lives(&session).await => {
                 return Err(error.hint(
-                    "wait for its end with `--on-open queue`, take its place with `--on-open \
-                     supersede`, watch it with `agente-host status --follow`, or end it with \
-                     `agente-host abort`",
+                    "wait for it with `--on-open queue`, replace it with `--on-open supersede`, follow it with `agente-host status --follow`, or stop it with `agente-host abort`",
                 ));
             }
             lease => lease?,
@@ -118,7 +116,7 @@ async fn supersede(
 ) -> Result<Box<dyn Lease>, CliError> {
     let begun = Instant::now();
     if let Some(id) = store.open_deployment(scope).await? {
-        say(&format!("deployment {id} is asked to unwind; this one begins when that is done"));
+        say(&format!("asked deployment {id} to unwind; this one starts once that is done"));
         let reason = Some("superseded by a newer release");
         let asking = owner::ask_to_unwind(store, scope, &id, reason);
         if let Ok(answer) = tokio::time::timeout(patience, asking).await
@@ -230,13 +228,16 @@ async fn meet_open(driver: &Driver<'_>, wanted: &Artifact) -> Result<Option<Exit
     let same = attempt.plan.release.artifact == *wanted
         && attempt.plan.release.runtime == session.base.manifest.runtime;
     let work = if forward && (same || promoted) {
-        say(&format!("deployment {id} was left open; it is finished first"));
+        say(&format!("deployment {id} was left open; finishing it first"));
         Work::Resume(entries)
     } else {
-        say(&format!("deployment {id} of another release was left open; it is unwound first"));
+        say(&format!("deployment {id} of another release was left open; unwinding it first"));
         Work::Unwind(
             entries,
-            Fault::new(FaultKind::Aborted, "its host is gone and another release is wanted"),
+            Fault::new(
+                FaultKind::Aborted,
+                "its host is gone, and another release is being deployed",
+            ),
         )
     };
     let outcome = driver.run(&attempt.plan, work, state).await?;

@@ -21,7 +21,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         if let Some(id) = &options.deployment {
             return Err(absent(id));
         }
-        output::say(&format!("{} was never deployed from here", manifest.scope));
+        output::say(&format!("{} has never been deployed from here", manifest.scope));
         return Ok(Exit::Done.into());
     };
     if let Some(id) = &options.deployment {
@@ -50,11 +50,8 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         }
         return Ok(Exit::Done.into());
     }
-    let mut cells = vec![
-        ["DEPLOYMENT", "WHAT", "RELEASE", "ARTIFACT", "BY", "BEGAN", "TOOK", "OUTCOME"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let heading = ["DEPLOYMENT", "WHAT", "RELEASE", "ARTIFACT", "BY", "BEGAN", "TOOK", "OUTCOME"];
+    let mut cells = Vec::new();
     for row in rows {
         let kind = match row.kind {
             DeploymentKind::Deploy => "deploy",
@@ -64,7 +61,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         let outcome = match &row.outcome {
             None => "open".to_owned(),
             Some(Outcome::Promoted { .. }) => "promoted".to_owned(),
-            Some(Outcome::Unwound { fault, .. }) => format!("taken back: {}", fault.message),
+            Some(Outcome::Unwound { fault, .. }) => format!("rolled back: {}", fault.message),
             Some(Outcome::Refused { fault }) => format!("refused: {}", fault.message),
             Some(Outcome::Stuck { fault, .. }) => format!("stuck: {}", fault.message),
         };
@@ -82,7 +79,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
             outcome,
         ]);
     }
-    for line in table(&cells) {
+    for line in table(&heading, cells) {
         data(&line);
     }
     Ok(Exit::Done.into())

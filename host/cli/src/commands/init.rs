@@ -44,8 +44,8 @@ pub(crate) fn run(global: &Global, options: &InitOptions) -> Result<ExitCode, Cl
     };
     let mut file = open.open(path).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
-            CliError::usage(format!("`{}` is there already; nothing was written", path.display()))
-                .hint("`agente-host init --force` writes over it")
+            CliError::usage(format!("`{}` already exists; nothing was written", path.display()))
+                .hint("overwrite it with `agente-host init --force`")
         }
         _ => CliError::usage(format!("`{}` can't be written", path.display())).because(&error),
     })?;
@@ -53,8 +53,9 @@ pub(crate) fn run(global: &Global, options: &InitOptions) -> Result<ExitCode, Cl
         CliError::usage(format!("`{}` can't be written", path.display())).because(&error)
     })?;
     say(&format!("wrote `{}`", path.display()));
-    say("next: fill it in, then `agente-host check`; what runs already is taken over with \
-         `agente-host adopt`");
+    say(
+        "next: fill it in and run `agente-host check`; if the service is already running, bring it under management with `agente-host adopt`",
+    );
     Ok(Exit::Done.into())
 }
 

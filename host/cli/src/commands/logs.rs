@@ -17,7 +17,7 @@ pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCo
     let base = Arc::new(Base::look(global, About::Standing(&Components::default())).await?);
     let backends = chosen(&base, options.of).await?;
     if backends.is_empty() {
-        return Err(CliError::refused(format!("nothing of {} stands", base.scope()))
+        return Err(CliError::refused(format!("{} has no backends", base.scope()))
             .hint("`agente-host status` shows what is live"));
     }
     let printer = Printer { json: global.output == OutputKind::Json, prefix: backends.len() > 1 };

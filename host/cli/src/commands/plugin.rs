@@ -71,15 +71,15 @@ async fn add(
     say(&format!("{} {} ({}), {}", name, header.version, header.kind, loaded.digest()));
     if let Some(earlier) = &earlier {
         let Some(difference) = earlier.replaced_by(&grant) else {
-            say(&format!("is granted exactly this for {environment} already"));
+            say(&format!("already granted exactly this for {environment}"));
             return Ok(Exit::Done.into());
         };
-        say(&format!("differs from what it is granted for {environment}:"));
+        say(&format!("differs from its grant for {environment}:"));
         for line in difference.lines() {
             say(&format!("  {line}"));
         }
     } else {
-        say(&format!("asks, for {environment}:"));
+        say(&format!("requests, for {environment}:"));
         for line in grant.granted.lines() {
             say(&format!("  {line}"));
         }
@@ -102,8 +102,7 @@ fn prefix_words(text: &str) -> Result<Vec<String>, CliError> {
     let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     let wrong = |message: String| {
         CliError::usage(message).hint(
-            "name a program, by its absolute path where it is not on this machine: `--exec-prefix \
-             '/usr/bin/sudo -n'`",
+            "name a program, by its absolute path if it is not on this machine: `--exec-prefix '/usr/bin/sudo -n'`",
         )
     };
     let Some(program) = words.first_mut() else {
@@ -125,8 +124,10 @@ fn prefix_words(text: &str) -> Result<Vec<String>, CliError> {
 
 fn confirmed(again: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::refused("nobody is there to say yes")
-            .hint(format!("read what it asks for above, then grant it: `{again}`")));
+        return Err(CliError::refused(
+            "this needs confirmation, and standard input is not a terminal",
+        )
+        .hint(format!("review the request above, then grant it: `{again}`")));
     }
     let _ = write!(std::io::stderr(), "Grant this? [y/N] ");
     let mut answer = String::new();
@@ -145,7 +146,7 @@ fn change(
     LockFile::change(&path, name, plugins::environment_of(manifest), seen, next).map_err(|error| {
         match error {
             LockFileError::Changed { .. } => CliError::refused(error.to_string())
-                .hint("give the command again, and look at what it shows now"),
+                .hint("run the command again and review what it shows now"),
             error => CliError::usage(error.to_string()).because_sources(&error),
         }
     })
@@ -157,11 +158,8 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
     let lock = plugins::read_lock(&manifest.directory)?;
     let environment = plugins::environment_of(manifest);
     let host = plugins::host(&base.store)?;
-    let mut rows = vec![
-        ["PLUGIN", "VERSION", "KIND", "SIZE", "LOADED IN", "GRANT", "FILE"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let heading = ["PLUGIN", "VERSION", "KIND", "SIZE", "LOADED IN", "GRANT", "FILE"];
+    let mut rows = Vec::new();
     for (name, section) in &manifest.plugins {
         let found = plugins::find(name, section.path.as_deref());
         let loaded = match &found {
@@ -239,7 +237,7 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
         rows.push(row);
     }
     if global.output != OutputKind::Json {
-        for line in table(&rows) {
+        for line in table(&heading, rows) {
             data(&line);
         }
     }
@@ -253,7 +251,7 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     let header = &seen.request.plugin;
     let description = plugins::describe(&name, &path).await;
     if let Err(error) = &description {
-        tracing::warn!("the plugin can't say what it understands: {}", error.message);
+        tracing::warn!("the plugin can't describe its settings: {}", error.message);
     }
     let (config, spec, query) = description
         .map(|description| (description.config, description.spec, description.query))
@@ -283,8 +281,8 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     }
     let tables = [
         (format!("[plugins.{name}.config]:"), Some(&config)),
-        ("spec of a check:".to_owned(), spec.as_ref()),
-        ("table of a query:".to_owned(), query.as_ref()),
+        ("settings of a check:".to_owned(), spec.as_ref()),
+        ("settings of a query:".to_owned(), query.as_ref()),
     ];
     for (heading, schema) in tables {
         let keys = schema.map(schema_lines).unwrap_or_default();
@@ -300,7 +298,7 @@ async fn show(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
     for name in &seen.exports {
         data(&format!("  {}", name.escape_debug()));
     }
-    data("imports (evidence, not a request):");
+    data("imports (not a request):");
     for name in &seen.imports {
         data(&format!("  {}", name.escape_debug()));
     }
@@ -337,7 +335,7 @@ fn pack_one(component: &Path, request: &Path, to: &Path) -> Result<ExitCode, Cli
     };
     let bytes = read(component)?;
     let request_text = String::from_utf8(read(request)?)
-        .map_err(|_| CliError::usage(format!("`{}` is not text", request.display())))?;
+        .map_err(|_| CliError::usage(format!("`{}` is not valid text", request.display())))?;
     let packed = pack(&bytes, &request_text).map_err(|error| {
         CliError::usage(format!(
             "`{}` can't be packed with `{}`",
@@ -372,6 +370,6 @@ async fn remove(global: &Global, plugin: &str) -> Result<ExitCode, CliError> {
             .hint("`agente-host plugin list` shows the grants"));
     };
     change(&base.manifest, &name, Some(earlier), None)?;
-    say(&format!("`{name}` is granted nothing for {environment} any more"));
+    say(&format!("revoked the grant of `{name}` for {environment}"));
     Ok(Exit::Done.into())
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(
     let session = Session::load(base).await?;
     let store = &session.base.store;
     if store.open_deployment(session.base.scope()).await?.is_some() {
-        say("a deployment is open: rolling back means to abort it");
+        say("a deployment is open, so rolling back means aborting it");
         let options = DecideOptions {
             reason: options.reason.clone(),
             components: options.components.clone(),
@@ -69,7 +69,7 @@ pub(crate) async fn back(
     if let Some(open) = &state.open {
         // It was left open since this command looked.
         return Err(CliError::refused(format!("deployment {open} is open"))
-            .hint("`agente-host resume` finishes it, `agente-host abort` unwinds it"));
+            .hint("continue it with `agente-host resume`, or unwind it with `agente-host abort`"));
     }
     let target = target(session, &state, options.to.map(ReleaseNumber)).await?;
     let mut policy = session.policy().await;
@@ -79,7 +79,7 @@ pub(crate) async fn back(
     let release = store.release(session.base.scope(), target).await?;
     let release = release.ok_or_else(|| {
         CliError::usage(format!("there is no release {target} of {}", session.base.scope()))
-            .hint("`agente-host history` lists what there is")
+            .hint("`agente-host history` lists the releases")
     })?;
     let mut plan = if standing(session, &state, target).await.is_some() {
         planner::roll_back_fast(
@@ -95,17 +95,17 @@ pub(crate) async fn back(
         plan.by = format!("{} ({reason})", plan.by);
     }
     if plan.release.runtime.has_secrets() {
-        say("note: the secrets' values of today are used, not those of then");
+        say("note: secrets have their current values, not those of the original deployment");
     }
     driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await
 }
 
 fn nothing_live(base: &Base) -> CliError {
     CliError::refused(format!(
-        "nothing of {} is live, so there is nothing to go back from",
+        "{} has no live release, so there is nothing to roll back",
         base.scope()
     ))
-    .hint("`agente-host deploy` brings a first release")
+    .hint("deploy a first release with `agente-host deploy`")
 }
 
 /// Which release to go back to: the one named, the one kept, or the one that was promoted before.
@@ -119,7 +119,7 @@ async fn target(
     };
     if let Some(named) = named {
         if named == stable.release {
-            return Err(CliError::usage(format!("release {named} is stable already")));
+            return Err(CliError::usage(format!("release {named} is already stable")));
         }
         return Ok(named);
     }
@@ -132,7 +132,7 @@ async fn target(
     let before = promoted.map(|row| row.release).find(|release| *release != stable.release);
     before.ok_or_else(|| {
         CliError::refused(format!(
-            "release {} is the only one of {} that was ever promoted",
+            "release {} is the only release of {} that was ever promoted",
             stable.release,
             session.base.scope()
         ))
@@ -151,14 +151,16 @@ async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber
         .flatten()
         .is_none_or(|release| kept.standing.backends.len() >= release.runtime.instances());
     if kept.partial || !whole {
-        say(&format!("only a part of release {target} is kept: it is launched anew"));
+        say(&format!(
+            "only some backends of release {target} are still running; launching it again"
+        ));
         return None;
     }
     for backend in &kept.standing.backends {
         if !matches!(session.base.runtime.inspect(backend).await, Ok(BackendState::Running { .. }))
         {
             say(&format!(
-                "release {target} is kept but {} does not run any more: it is launched anew",
+                "release {target} was kept, but {} is no longer running; launching it again",
                 backend.id
             ));
             return None;
@@ -175,12 +177,11 @@ async fn by_launch(
 ) -> Result<agente_engine::plan::Plan, CliError> {
     if matches!(release.artifact, Artifact::Adopted) {
         let message = format!(
-            "release {} was adopted: it is not ours to start, and no longer stands beside the \
-             stable one",
+            "release {} was adopted, so agente-host can't start it, and it is no longer running beside the stable one",
             release.number
         );
         return Err(CliError::refused(message)
-            .hint("go to another release with `--to`, or start it and adopt it anew"));
+            .hint("choose another release with `--to`, or start it yourself and adopt it again"));
     }
     if let Artifact::File { digest, name } = &release.artifact {
         session.base.store.verify_artifact(digest, name).await?;

@@ -23,13 +23,13 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
     let mut launches = stable(&base, &state).await?;
     launches.extend(routed_candidates(&base, &state).await?);
     if launches.is_empty() {
-        say(&format!("nothing of {} should stand", base.scope()));
+        say(&format!("{} has nothing that should be running", base.scope()));
     }
     // What serves never stands aside, whatever was on its way when the machine went down. What was
     // never launched can't be told, and need not be.
     for Launch { backend, .. } in &launches {
         if let Err(failure) = base.runtime.assign(backend, BackendRole::Live).await {
-            tracing::debug!("{} could not be told that it serves: {}", backend.id, failure.fault());
+            tracing::debug!("{} could not be marked as serving: {}", backend.id, failure.fault());
         }
     }
     let mut failed = false;
@@ -65,7 +65,7 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
         let words = match up.outcome {
             UpOutcome::Started => Ok("started"),
             UpOutcome::Running => Ok("runs"),
-            UpOutcome::KeptAside => Ok("stands aside, left alone"),
+            UpOutcome::KeptAside => Ok("kept aside; left alone"),
             UpOutcome::Failed(failure) => Err(failure.fault().clone()),
         };
         told(&up.backend.0, words);
@@ -79,7 +79,7 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
     }
     if let Some(open) = state.open {
         say(&format!(
-            "deployment {open} is open; `agente-host resume` goes on, `agente-host abort` unwinds"
+            "deployment {open} is open; continue it with `agente-host resume`, or unwind it with `agente-host abort`"
         ));
     }
     Ok(if failed { Exit::Failed } else { Exit::Done }.into())
@@ -91,7 +91,7 @@ async fn stable(base: &Base, state: &ServiceState) -> Result<Vec<Launch>, CliErr
     let Some(release) = base.store.release(base.scope(), stable.release).await? else {
         return Err(CliError::new(
             Exit::Stuck,
-            format!("release {} is stable and its record is missing", stable.release),
+            format!("release {} is stable, but its record is missing", stable.release),
         ));
     };
     let launch = |backend| Launch {

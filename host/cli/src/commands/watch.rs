@@ -67,9 +67,9 @@ pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitC
         && base.store.state(&scope).await?.stable.is_none()
     {
         return Err(CliError::refused(format!(
-            "nothing of {scope} is live, so there is nothing to watch"
+            "{scope} has no live release, so there is nothing to watch"
         ))
-        .hint("`agente-host deploy` brings a first release"));
+        .hint("deploy a first release with `agente-host deploy`"));
     }
     drop(base);
     let course = Course::default();
@@ -132,14 +132,14 @@ async fn keep_watching(
                 say(&format!("release {} has turned bad: {fault}", stable.release));
                 if now().since(stable.since) >= options.window {
                     say(&format!(
-                        "it was promoted more than {} ago, so it is not taken back by itself; \
-                         `agente-host rollback` does",
+                        "it was promoted more than {} ago, so it is not rolled back automatically; use `agente-host rollback`",
                         span(options.window)
                     ));
                 } else if was_gone_back_to(&session, &stable).await? {
                     course.bad.store(true, Ordering::Relaxed);
-                    say("it was gone back to, so it is not left by itself, or the way would be \
-                         to and fro; deploy a good release, or `agente-host rollback --to` one");
+                    say(
+                        "it was itself rolled back to, so it is not rolled back automatically, which could go back and forth forever; deploy a good release, or choose one with `agente-host rollback --to`",
+                    );
                 } else {
                     let busy = course.busy.lock().await;
                     let end = Box::pin(take_back(global, options, &stable, &fault)).await?;
@@ -181,12 +181,11 @@ async fn settled(session: &Session) -> Result<Option<(ServiceState, Standing)>, 
                 .is_some_and(|holding| holding.liveness == Liveness::Alive);
             say(&if runs {
                 format!(
-                    "deployment {id} is open and watches for itself; waiting until it has ended"
+                    "deployment {id} is in progress and watches for itself; waiting until it has finished"
                 )
             } else {
                 format!(
-                    "deployment {id} is open and nobody runs it: `agente-host resume` goes on \
-                     with it, `agente-host abort` unwinds it; waiting"
+                    "deployment {id} is open, but no host is running it: continue it with `agente-host resume`, or unwind it with `agente-host abort`; waiting"
                 )
             });
         }
@@ -257,17 +256,19 @@ async fn take_back(
     Ok(match end {
         Ok(end) => {
             say(match end {
-                TakingBack::Done => "the release before it serves again",
+                TakingBack::Done => "the previous release is serving again",
                 TakingBack::Failed => {
-                    "it could not be taken back; `agente-host status` shows what is live"
+                    "the rollback failed; `agente-host status` shows what is live"
                 }
-                TakingBack::Overtaken => "a deployment has begun since, so nothing is taken back",
+                TakingBack::Overtaken => {
+                    "a deployment has started since then, so it is not rolled back"
+                }
             });
             end
         }
         // There is nothing to go back to, or the way is barred: told, and looked at again.
         Err(error) => {
-            say(&format!("it can't be taken back: {}", error.message));
+            say(&format!("it can't be rolled back: {}", error.message));
             TakingBack::Failed
         }
     })

@@ -30,7 +30,7 @@ pub(crate) async fn publish(section: &MetricsSection, store: &EmbeddedStore, sco
         Ok(numbers) => numbers,
         Err(error) => {
             return tracing::warn!(
-                "the numbers of {scope} can't be told: {}",
+                "the metrics of {scope} can't be collected: {}",
                 [vec![error.message], error.causes].concat().join(": ")
             );
         }
@@ -46,7 +46,7 @@ pub(crate) async fn publish(section: &MetricsSection, store: &EmbeddedStore, sco
     if let Some(url) = &section.push
         && let Err(error) = gateway::ask(Method::PUT, &group(url, scope), numbers).await
     {
-        tracing::warn!("the numbers were not pushed: {}", told(&error));
+        tracing::warn!("the metrics were not pushed: {}", told(&error));
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) async fn check(section: &MetricsSection) -> Vec<Finding> {
                 finding("metrics push", FindingResult::Good, format!("`{url}` is ready"), None)
             }
             Err(error) => {
-                let hint = "start it, or correct `[metrics] push`; a deployment goes on without it"
+                let hint = "start it, or correct `[metrics] push`; deployments continue without it"
                     .to_owned();
                 finding("metrics push", FindingResult::Warning, told(&error), Some(hint))
             }
@@ -114,7 +114,7 @@ fn check_file(path: &Path) -> Finding {
     let bad =
         |message: String, hint: String| finding(said, FindingResult::Bad, message, Some(hint));
     if !folder.is_dir() {
-        let hint = format!("type `mkdir -p {}`, or correct `[metrics] textfile`", folder.display());
+        let hint = format!("run `mkdir -p {}`, or correct `[metrics] textfile`", folder.display());
         return bad(
             format!("`{shown}` can't be written: there is no folder `{}`", folder.display()),
             hint,
@@ -123,7 +123,7 @@ fn check_file(path: &Path) -> Finding {
     if path.is_dir() {
         return bad(
             format!("`{shown}` is a folder"),
-            "name a file in it in `[metrics] textfile`".to_owned(),
+            "set `[metrics] textfile` to a file in it".to_owned(),
         );
     }
     // The file is replaced, so its folder is what has to be written to.

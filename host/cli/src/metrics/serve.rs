@@ -45,11 +45,11 @@ pub(crate) async fn serve_metrics(
     let unusable = |error: std::io::Error| {
         CliError::usage(format!("`{address}` can't be listened on"))
             .because(&error)
-            .hint("name another address with `--listen`; port 0 takes a free one")
+            .hint("choose another address with `--listen`; port 0 picks a free one")
     };
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     let bound = listener.local_addr().map_err(unusable)?;
-    say(&format!("numbers about deployments: http://{bound}/metrics"));
+    say(&format!("serving metrics at http://{bound}/metrics"));
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
     loop {
@@ -60,7 +60,7 @@ pub(crate) async fn serve_metrics(
                     connections.spawn(answer_all(stream, Arc::clone(&ledger), of.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!("a connection could not be taken: {error}");
+                    tracing::warn!("a connection could not be accepted: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
             },
@@ -86,7 +86,7 @@ async fn answer(request: &Request<Incoming>, ledger: &Ledger, of: &Of) -> Respon
         |status, body: &str| response(status, "text/plain; charset=utf-8", format!("{body}\n"));
     let path = request.uri().path();
     if !matches!(path, "/metrics" | "/healthz") {
-        return plain(StatusCode::NOT_FOUND, "there are /metrics and /healthz");
+        return plain(StatusCode::NOT_FOUND, "try /metrics or /healthz");
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET");
@@ -98,7 +98,7 @@ async fn answer(request: &Request<Incoming>, ledger: &Ledger, of: &Of) -> Respon
         Ok(_) if path == "/healthz" => plain(StatusCode::OK, "ok"),
         Ok(numbers) => response(StatusCode::OK, TEXT_FORMAT, numbers),
         Err(error) => {
-            tracing::warn!("the numbers can't be told: {}", error.message);
+            tracing::warn!("the metrics can't be collected: {}", error.message);
             plain(StatusCode::SERVICE_UNAVAILABLE, &error.message)
         }
     }

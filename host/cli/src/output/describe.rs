@@ -61,10 +61,10 @@ pub(crate) fn standing_line(standing: &Standing) -> String {
 fn timeout_words(step: &Step) -> String {
     let then = match step.on_timeout {
         TimeoutAction::Unwind => "unwind",
-        TimeoutAction::KeepAndTell => "keep the old side and say so",
+        TimeoutAction::KeepAndTell => "keep the old side and report it",
         TimeoutAction::Cut => "cut what is left",
         TimeoutAction::GoOn => "go on",
-        TimeoutAction::Stuck => "stop, a person looks",
+        TimeoutAction::Stuck => "stop for a person",
     };
     format!("{}, then {then}", span(step.timeout))
 }
@@ -74,8 +74,8 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
     let kind = match plan.kind {
         DeploymentKind::Deploy => "deploy",
         DeploymentKind::Adopt => "adopt",
-        DeploymentKind::Rollback { fast: true } => "roll back (the old side still stands) to",
-        DeploymentKind::Rollback { fast: false } => "roll back (by a new launch) to",
+        DeploymentKind::Rollback { fast: true } => "roll back (its backends are still running) to",
+        DeploymentKind::Rollback { fast: false } => "roll back (by launching it again) to",
     };
     let mut lines = vec![format!(
         "{kind} release {} of {}: {}",
@@ -85,7 +85,7 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
     )];
     lines.push(match &plan.stable {
         Some(stable) => format!("stable now: {}", standing_line(stable)),
-        None => "stable now: nothing; this is the first release".to_owned(),
+        None => "stable now: none; this is the first release".to_owned(),
     });
     lines.push(String::new());
     for (index, step) in plan.steps.iter().enumerate() {
@@ -118,8 +118,7 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
             Measure::Errors { max, max_ratio_to_stable, detect, .. } => {
                 limits.extend(max.map(|max| format!("at most {}", percent(max))));
                 limits.push(format!(
-                    "at most {max_ratio_to_stable} times stable's odds of failing; {} more is \
-                     never missed but for {}",
+                    "at most {max_ratio_to_stable} times stable's odds of failing; {} more is missed in at most {} of cases",
                     percent(*detect),
                     percent(analysis.missed)
                 ));
@@ -131,7 +130,10 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
                     .extend(max_ratio_to_stable.map(|ratio| {
                         format!("{quantile} quantile at most {ratio} times stable's")
                     }));
-                limits.push(format!("slower than stable less often than {}", percent(*max_slower)));
+                limits.push(format!(
+                    "slower than stable in less than {} of comparisons",
+                    percent(*max_slower)
+                ));
                 least = least_requests(analysis.missed, None, Some(1.0 - quantile));
             }
             Measure::Value { max, min, max_ratio_to_stable, count, .. } => {
@@ -140,15 +142,14 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
                 limits.extend(
                     max_ratio_to_stable.map(|ratio| format!("at most {ratio} times stable's")),
                 );
-                limits.push(format!("{count} times in a row"));
+                limits.push(format!("{count} consecutive readings"));
             }
         }
         let only = if check.report_only { " (report only)" } else { "" };
         lines.push(format!("     {:<14} {}{only}", check.name, limits.join(", ")));
         lines.extend(least.map(|least| {
             format!(
-                "     {:<14} a pass takes at least {least} requests of the candidate at each \
-                 weight",
+                "     {:<14} passing takes at least {least} candidate requests at each weight",
                 ""
             )
         }));
@@ -175,8 +176,7 @@ fn way_back(plan: &Plan) -> String {
     let how = match &plan.stable {
         Some(stable) if plan.thinned_out().next().is_some() => {
             format!(
-                "start again what is missing of {} on {}, then shift back to it (at most {limit} \
-                 for the shift)",
+                "restart what is missing of {} on {}, then shift back to it (at most {limit} for the shift)",
                 stable.release, stable.slot
             )
         }
@@ -184,17 +184,16 @@ fn way_back(plan: &Plan) -> String {
             "shift back to {} on {} (usually one reload of the target; at most {limit})",
             stable.release, stable.slot
         ),
-        None => "there is nothing to go back to: the candidate is removed".to_owned(),
+        None => "none, there is no earlier release: the candidate is removed".to_owned(),
     };
     match plan.point_of_no_return() {
         Some(index) => format!(
-            "way back: {how}, until step {} begins; from there the deployment only goes forward",
+            "rollback: {how}, until step {} begins; after that there is no way back",
             index + 1
         ),
         None if plan.stable.is_some() => format!(
-            "way back: {how}; after the end too, with `agente-host rollback`, while the old side \
-             stands"
+            "rollback: {how}; also afterwards, with `agente-host rollback`, while the old side is kept"
         ),
-        None => format!("way back: {how}"),
+        None => format!("rollback: {how}"),
     }
 }

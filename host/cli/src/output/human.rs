@@ -253,11 +253,11 @@ impl Human {
                 }
                 StepEvent::UndoFailed { fault } => {
                     let mark = self.paint("31", "✗");
-                    self.step_end(*step, &mark, &format!("the undo failed: {}", fault.message));
+                    self.step_end(*step, &mark, &format!("undo failed: {}", fault.message));
                 }
             },
             // The step that failed has just said why, and the end says it again.
-            Event::TurnedBack { .. } => self.marked(&self.paint("33", "↩"), " turning back"),
+            Event::TurnedBack { .. } => self.marked(&self.paint("33", "↩"), " unwinding"),
             Event::Opened { .. } | Event::Closed { .. } => {}
             other => {
                 self.marked(&self.paint("36", "·"), &format!(" {}", event_line(other)));
@@ -281,12 +281,12 @@ impl Human {
             ),
             Outcome::Unwound { fault, stable, notes } => {
                 let serving = stable.map_or_else(
-                    || "nothing served before, and nothing does now".to_owned(),
-                    |stable| format!("release {stable} serves"),
+                    || "nothing was serving before, and nothing is now".to_owned(),
+                    |stable| format!("release {stable} is serving"),
                 );
                 self.marked(
                     &self.paint("1;31", "failed:"),
-                    &format!(" release {release} was taken back after {took}; {serving}"),
+                    &format!(" release {release} was rolled back after {took}; {serving}"),
                 );
                 self.fault(fault);
                 for note in notes {
@@ -296,15 +296,15 @@ impl Human {
             Outcome::Refused { fault } => {
                 let serving = plan.stable.as_ref().map_or_else(
                     || "nothing was touched".to_owned(),
-                    |stable| format!("nothing was touched, release {} serves", stable.release),
+                    |stable| format!("nothing was touched, release {} is serving", stable.release),
                 );
                 self.marked(&self.paint("1;31", "refused:"), &format!(" {serving}"));
                 self.fault(fault);
             }
             Outcome::Stuck { cause, fault, instructions } => {
-                self.marked(&self.paint("1;31", "stuck: a person is needed"), "");
+                self.marked(&self.paint("1;31", "stuck: needs a person"), "");
                 if let Some(cause) = cause {
-                    self.line(&format!("  it turned back because: {}", cause.message));
+                    self.line(&format!("  reason for unwinding: {}", cause.message));
                 }
                 self.fault(fault);
                 for instruction in instructions {
@@ -316,10 +316,7 @@ impl Human {
             self.line(&format!("  {line}"));
         }
         if let Some(switched) = self.switched {
-            self.line(&format!(
-                "  the switch took {} from the command to the proof",
-                span(switched)
-            ));
+            self.line(&format!("  the switch took {} from command to proof", span(switched)));
         }
     }
 
@@ -362,39 +359,19 @@ pub(crate) fn event_line(event: &Event) -> String {
                 DecisionKind::Pause => "pause",
                 DecisionKind::Resume => "resume",
                 DecisionKind::Promote { full: false } => "promote",
-                DecisionKind::Promote { full: true } => "promote in full",
+                DecisionKind::Promote { full: true } => "promote to 100 %",
             };
             let reason =
                 decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            format!("{} said {what}{reason}", decision.by)
+            format!("{what} by {}{reason}", decision.by)
         }
-        Event::TurnedBack { fault } => format!("turning back: {fault}"),
-        Event::Resumed { by } => format!("taken up again by {by}"),
+        Event::TurnedBack { fault } => format!("unwinding: {fault}"),
+        Event::Resumed { by } => format!("resumed by {by}"),
         Event::Closed { outcome } => match outcome {
             Outcome::Promoted { .. } => "closed: promoted".to_owned(),
-            Outcome::Unwound { fault, .. } => format!("closed: taken back: {fault}"),
+            Outcome::Unwound { fault, .. } => format!("closed: rolled back: {fault}"),
             Outcome::Refused { fault } => format!("closed: refused: {fault}"),
             Outcome::Stuck { fault, .. } => format!("closed: stuck: {fault}"),
         },
     }
-}
-
-/// Lines up columns, the first row being the heading.
-pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    rows.iter()
-        .map(|row| {
-            let cells: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            cells.join("  ").trim_end().to_owned()
-        })
-        .collect()
 }

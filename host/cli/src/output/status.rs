@@ -60,7 +60,7 @@ fn target_words(target: &SeenTarget, state: &ServiceState) -> Option<String> {
         ObservedState::Converged if agrees => "matches the journal",
         ObservedState::Converged => "differs from the journal",
         ObservedState::Pending => "has a change that is not in effect yet",
-        ObservedState::Drifted => "was changed by somebody else",
+        ObservedState::Drifted => "is not as we left it",
         ObservedState::Absent => "has nothing of this service",
         ObservedState::Unsupported => "can't be read",
     };
@@ -72,10 +72,10 @@ fn target_words(target: &SeenTarget, state: &ServiceState) -> Option<String> {
 fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
     let drained = match kept {
         Kept { partial: true, .. } => {
-            "a part of it may be gone; the next deployment removes the rest"
+            "part of it may be gone; the next deployment removes the rest"
         }
         Kept { drained: true, .. } => "drained",
-        Kept { drained: false, .. } => "its last requests have not been seen to end",
+        Kept { drained: false, .. } => "not known to be drained",
     };
     let is_down = |seen: &&SeenBackend| {
         kept.standing.backends.iter().any(|backend| backend.id == seen.id)
@@ -84,11 +84,11 @@ fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
     let down = match (seen.iter().filter(is_down).count(), kept.standing.adopted) {
         (0, _) => String::new(),
         (down, false) => format!(
-            "; {down} of {} down, so a rollback launches it anew",
+            "; {down} of {} down, so a rollback launches it again",
             kept.standing.backends.len()
         ),
         (down, true) => format!(
-            "; {down} of {} down: it is yours to start again before a rollback",
+            "; {down} of {} down: start it yourself before rolling back to it",
             kept.standing.backends.len()
         ),
     };
@@ -142,7 +142,7 @@ fn state_words(state: &BackendState) -> String {
         BackendState::Running { since, restarts, healthy } => {
             let healthy = match healthy {
                 Some(true) => ", healthy",
-                Some(false) => ", its own health check does not pass",
+                Some(false) => ", its own health check is failing",
                 None => "",
             };
             let since = if since.0 == 0 {
@@ -204,15 +204,15 @@ mod tests {
         );
         assert_eq!(
             words(&kept(false), &[seen("one", running()), seen("two", ended())]),
-            "drained; 1 of 2 down, so a rollback launches it anew"
+            "drained; 1 of 2 down, so a rollback launches it again"
         );
         assert_eq!(
             words(&kept(true), &[seen("one", Some(BackendState::Absent))]),
-            "drained; 1 of 2 down: it is yours to start again before a rollback"
+            "drained; 1 of 2 down: start it yourself before rolling back to it"
         );
         let partial = Kept { partial: true, ..kept(false) };
-        let half = "a part of it may be gone; the next deployment removes the rest; 1 of 2 down, \
-                    so a rollback launches it anew";
+        let half = "part of it may be gone; the next deployment removes the rest; 1 of 2 down, \
+                    so a rollback launches it again";
         assert_eq!(
             words(&partial, &[seen("one", running()), seen("two", Some(BackendState::Absent))]),
             half

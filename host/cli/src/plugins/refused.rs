@@ -92,7 +92,7 @@ fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> 
             Some(manifest.plugin_mistake(
                 plugin,
                 &key,
-                &format!("a control character stands in {text:?}"),
+                &format!("{text:?} contains a control character"),
             ))
         }
         RequestError::Syntax(_)
@@ -119,12 +119,11 @@ pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     match error.kind() {
         std::io::ErrorKind::NotFound => CliError::usage(format!("there is no plugin `{shown}`"))
             .hint(
-                "name a component's file; a plugin that comes with the program needs none: \
-                 `agente-host plugin list`",
+                "give the path of a component; bundled plugins go by name, see `agente-host plugin list`",
             ),
         std::io::ErrorKind::IsADirectory => {
             CliError::usage(format!("`{shown}` is a folder, not a plugin"))
-                .hint("name the file in it, which ends in `.wasm`")
+                .hint("give the `.wasm` file in it")
         }
         _ => CliError::usage(format!("the plugin `{shown}` can't be read")).because(error),
     }
@@ -135,14 +134,13 @@ pub(crate) fn unusable_component(path: &Path, error: &ComponentError) -> CliErro
     let shown = quoted(path);
     let failed = CliError::usage(format!("`{}` is not a plugin", path.display()));
     match error {
-        ComponentError::NoRequest => CliError {
-            causes: vec!["it is a component that carries no request".to_owned()],
-            ..failed
-        }
-        .hint(format!(
-            "`agente-host plugin pack {shown} --request plugin.toml --to {shown}` puts its \
+        ComponentError::NoRequest => {
+            CliError { causes: vec!["it is a component without a request".to_owned()], ..failed }
+                .hint(format!(
+                    "`agente-host plugin pack {shown} --request plugin.toml --to {shown}` puts its \
              plugin.toml into it"
-        )),
+                ))
+        }
         ComponentError::NotWasm
         | ComponentError::NotAComponent
         | ComponentError::Cut
@@ -161,8 +159,8 @@ pub(super) fn for_want_of_grants(manifest: &Manifest, refusals: &[NotGranted]) -
     for refusal in refusals {
         let (name, version) = (&refusal.plugin, &refusal.version);
         let heading = match refusal.difference {
-            Some(_) => format!("{name} {version} is not what was granted; what changed:"),
-            None => format!("{name} {version} was never granted anything, and asks for:"),
+            Some(_) => format!("{name} {version} differs from its grant:"),
+            None => format!("{name} {version} has no grant, and requests:"),
         };
         let _ = writeln!(sections, "\n{heading}");
         for line in refusal.lines() {
@@ -179,7 +177,7 @@ pub(super) fn for_want_of_grants(manifest: &Manifest, refusals: &[NotGranted]) -
         names.join(" and "),
         manifest.scope
     ))
-    .hint(format!("read that, then grant it: `{}`", commands.join(" && ")))
+    .hint(format!("review it, then grant it: `{}`", commands.join(" && ")))
 }
 
 /// The command that grants a plugin what it was refused: a shipped one by its name, so that the

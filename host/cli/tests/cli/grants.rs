@@ -32,7 +32,7 @@ fn a_plugin_without_a_grant_is_refused_with_what_it_asks_for_and_the_command_tha
     let run = sandbox.expect(4, &["deploy"]);
     assert_eq!(sandbox.files(), before);
     for line in [
-        "nginx-switch 0.1.0 was never granted anything, and asks for:",
+        "nginx-switch 0.1.0 has no grant, and requests:",
         "  read and write the files of the folder `/nowhere/agente`",
     ] {
         assert!(
@@ -44,7 +44,7 @@ fn a_plugin_without_a_grant_is_refused_with_what_it_asks_for_and_the_command_tha
     // The command is exact: typed as it stands, it leads to the next refusal or to none.
     let command = run
         .stderr
-        .rsplit_once("Hint: read that, then grant it: `")
+        .rsplit_once("Hint: review it, then grant it: `")
         .unwrap()
         .1
         .trim_end()
@@ -79,8 +79,7 @@ fn a_component_given_by_hand_is_under_the_same_rule() {
     sandbox.expect(0, &["plugin", "pack", &component, "--to", "my switch.wasm"]);
     let run = sandbox.expect(4, &["deploy", "--plugin", "my switch.wasm"]);
     assert!(
-        run.stderr
-            .contains("nginx-switch 0.1.0 is not what was granted; what changed:\n  component "),
+        run.stderr.contains("nginx-switch 0.1.0 differs from its grant:\n  component "),
         "{}",
         run.stderr
     );
@@ -299,11 +298,7 @@ fn what_is_shown_of_a_second_grant_is_what_is_written() {
 
     // An upgrade keeps the prefix, and does not show it as gone.
     let again = sandbox.expect(0, &["plugin", "add", "nginx-switch"]);
-    assert!(
-        again.stderr.contains("is granted exactly this for default already"),
-        "{}",
-        again.stderr
-    );
+    assert!(again.stderr.contains("already granted exactly this for default"), "{}", again.stderr);
     sandbox.write("agente.toml", &SHOP.replace("/nowhere/agente", "/elsewhere/agente"));
     let lines = shown(&["plugin", "add", "nginx-switch"]);
     assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains("run ")), "{lines:?}");
@@ -336,7 +331,7 @@ fn every_shipped_plugin_shows_what_its_author_wrote() {
     for plugin in PLUGINS {
         let text = sandbox.expect(0, &["plugin", "inspect", plugin]).stdout;
         assert!(text.starts_with(&format!("{plugin} {} (", env!("CARGO_PKG_VERSION"))), "{text}");
-        for heading in ["asks:", "exports:", "imports (evidence, not a request):"] {
+        for heading in ["asks:", "exports:", "imports (not a request):"] {
             assert!(text.lines().any(|line| line == heading), "{text}");
         }
         let json = sandbox.expect(0, &["plugin", "inspect", plugin, "--output", "json"]).stdout;
@@ -350,10 +345,10 @@ fn every_shipped_plugin_shows_what_its_author_wrote() {
         "{text}"
     );
     let text = sandbox.expect(0, &["plugin", "inspect", "http-health"]).stdout;
-    assert!(text.contains("spec of a check:\n") && text.contains("  max_latency: "), "{text}");
+    assert!(text.contains("settings of a check:\n") && text.contains("  max_latency: "), "{text}");
     let text = sandbox.expect(0, &["plugin", "inspect", "prometheus-health"]).stdout;
     assert!(
-        text.contains("table of a query:\n")
+        text.contains("settings of a query:\n")
             && text.contains("  template: ")
             && text.contains("  agente:health/metrics@0.1.0\n"),
         "{text}"

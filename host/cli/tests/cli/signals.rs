@@ -1,7 +1,7 @@
 //! Signals while a deployment is being prepared: none is lost, and none leaves anything behind.
 
 use crate::sandbox::Sandbox;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ const IN_CONTAINERS: &str = r#"service = "shop"
 [runtime.docker]
 image = "shop:1"
 container_port = 8080
-socket = "engine.sock"
+ports = "18100-18199"
+socket = "[folder]/engine.sock"
 
 [switch]
 plugin = "nginx-switch"
@@ -23,13 +24,22 @@ directory = "/nowhere/agente"
 /// The longest that a run may take to end after a signal, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A service in containers of an engine in its own folder.
+fn in_containers() -> Sandbox {
+    let sandbox = Sandbox::empty();
+    let folder = sandbox.folder().display().to_string();
+    sandbox.write("agente.toml", &IN_CONTAINERS.replace("[folder]", &folder));
+    sandbox.grant(&["nginx-switch"]);
+    sandbox
+}
+
 /// Starts `deploy` and waits until it asks a Docker Engine that never answers about the image: its
 /// plugins are loaded, and nothing is opened yet.
-fn preparing(sandbox: &Sandbox, mut command: Command) -> (Child, UnixListener) {
+fn preparing(sandbox: &Sandbox, mut command: Command) -> (Child, UnixStream) {
     let engine = UnixListener::bind(sandbox.folder().join("engine.sock")).unwrap();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    engine.accept().unwrap();
-    (child, engine)
+    let (asked, _) = engine.accept().unwrap();
+    (child, asked)
 }
 
 fn signal(child: &Child, name: &str) {
@@ -55,8 +65,7 @@ fn ended(mut child: Child) -> (Option<i32>, String) {
 #[test]
 fn a_signal_before_the_deployment_has_begun_ends_it_with_nothing_begun() {
     for name in ["INT", "TERM"] {
-        let sandbox = Sandbox::with(IN_CONTAINERS);
-        sandbox.grant(&["nginx-switch"]);
+        let sandbox = in_containers();
         let (child, _engine) = preparing(&sandbox, sandbox.command(&["deploy"]));
         signal(&child, name);
         let (code, said) = ended(child);
@@ -68,8 +77,7 @@ fn a_signal_before_the_deployment_has_begun_ends_it_with_nothing_begun() {
 
 #[test]
 fn sigint_is_heard_where_a_shell_has_it_ignored() {
-    let sandbox = Sandbox::with(IN_CONTAINERS);
-    sandbox.grant(&["nginx-switch"]);
+    let sandbox = in_containers();
     let program = sandbox.command(&["deploy"]);
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' INT; exec \"$0\" \"$@\""]).arg(program.get_program());

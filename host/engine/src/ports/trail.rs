@@ -5,11 +5,10 @@ use crate::fault::Fault;
 use crate::names::{DeploymentId, Timestamp};
 use async_trait::async_trait;
 use schemars::JsonSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One effect that a plugin asked for.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, JsonSchema, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct PluginEffect {
     pub at: Timestamp,
     pub plugin: String,
