@@ -112,7 +112,7 @@ pub(crate) enum Command {
     Init(InitOptions),
     /// Take over what runs already, as release 1; it is never stopped by us
     #[command(after_help = "Examples:\n  agente-host adopt --backend 127.0.0.1:9000\n  \
-                            agente-host adopt --force    # put back what was changed by hand at \
+                            agente-host adopt --force    # revert what was changed by hand at \
                             the target")]
     Adopt(AdoptOptions),
     /// Deploy a new release

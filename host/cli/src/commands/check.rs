@@ -207,7 +207,7 @@ async fn observe(
                     findings.fault(
                         "target",
                         fault.hint(
-                            "put back what was changed by hand, or take the target over with \
+                            "revert what was changed by hand, or take the target over with \
                              `agente-host adopt --force`",
                         ),
                     );
