@@ -105,8 +105,14 @@ impl Scene {
 
     /// A further service behind this NGINX, not routed yet.
     pub fn service(&mut self, name: &str) -> Service {
+        self.service_in(name, "default")
+    }
+
+    /// The same in an environment that its manifest declares.
+    pub fn service_in(&mut self, name: &str, environment: &str) -> Service {
+        let scene = self.folder.path();
         let service =
-            Service::new(name, self.folder.path(), &self.ports, self.services, &self.nginx);
+            Service::new(name, environment, scene, &self.ports, self.services, &self.nginx);
         self.services += 1;
         service
     }

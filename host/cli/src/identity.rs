@@ -11,14 +11,10 @@ pub(crate) fn user() -> String {
     by_sudo.or_else(|| name_of(number)).unwrap_or_else(|| format!("uid {number}"))
 }
 
-/// The name of a user in the machine's own list.
+/// The name of a user, from wherever this machine knows its users. A statically linked program is
+/// told of those in `/etc/passwd` alone.
 fn name_of(number: u32) -> Option<String> {
-    let list = std::fs::read_to_string("/etc/passwd").ok()?;
-    list.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
-    })
+    uzers::get_user_by_uid(number).map(|user| user.name().to_string_lossy().into_owned())
 }
 
 /// This process, as the holder of a lease.

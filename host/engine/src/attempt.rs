@@ -116,6 +116,7 @@ impl Attempt {
         if self.outcome.is_some() {
             return Err(JournalDamage::Misplaced(entry));
         }
+        self.plan.learn(event);
         match event {
             Event::Opened { .. } => return Err(JournalDamage::Misplaced(entry)),
             Event::Step { step, event } => {

@@ -114,9 +114,20 @@ impl<'a> StepContext<'a> {
         }
     }
 
-    /// The same at another place of the plan, sharing what is shared.
-    pub(crate) fn at(&self, place: Place, so_far: SoFar) -> Self {
-        Self { place, so_far, ..self.clone() }
+    /// Outside of any step still, by what is known of the deployment now.
+    pub(crate) fn follow(&mut self, deployment: &Deployment) {
+        if *self.deployment != *deployment {
+            let Place { candidate, stable, .. } = &mut self.place;
+            candidate.clone_from(&deployment.backends);
+            *stable = deployment.stable.iter().flat_map(|one| one.backends.clone()).collect();
+            self.deployment = Arc::new(deployment.clone());
+        }
+    }
+
+    /// The same at another place of the plan, by what is known of the deployment there, sharing
+    /// what is shared.
+    pub(crate) fn at(&self, deployment: &Deployment, place: Place, so_far: SoFar) -> Self {
+        Self { deployment: Arc::new(deployment.clone()), place, so_far, ..self.clone() }
     }
 
     pub(crate) fn shared<T>(&self, with: impl FnOnce(&mut Shared) -> T) -> T {

@@ -139,7 +139,11 @@ impl<'a> Run<'a> {
             shift_began: self.attempt.shift_began(),
             routes_are_back: self.attempt.routes_are_back(),
         };
-        self.context.at(Place { step: Some(index), limit, candidate, stable }, so_far)
+        self.context.at(
+            &plan.deployment,
+            Place { step: Some(index), limit, candidate, stable },
+            so_far,
+        )
     }
 
     async fn finish(&mut self) -> Result<Outcome, Halt> {

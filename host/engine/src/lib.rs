@@ -4,6 +4,7 @@
 //! of wasmtime, Docker, HTTP or SQL. It sees the world through [`ports`] alone, so that every
 //! strategy runs in a deterministic simulation.
 
+pub mod addresses;
 mod analysis;
 pub mod attempt;
 mod context;

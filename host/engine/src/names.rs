@@ -154,7 +154,7 @@ id_type!(
     DeploymentId
 );
 id_type!(
-    /// One running instance. Deterministic: `<service>-<environment>-<slot>-r<release>-<index>`.
+    /// One running instance. Deterministic: `<service>.<environment>.<slot>-r<release>-<index>`.
     BackendId
 );
 id_type!(

@@ -38,7 +38,9 @@ pub use plugins::{
 };
 pub use probe::{ProbeReport, Prober};
 pub use releases::Releases;
-pub use runtime::{BackendRole, BackendState, Finding, FindingResult, Launch, Retired, Runtime};
+pub use runtime::{
+    BackendRole, BackendState, Finding, FindingResult, Launch, Launched, Retired, Runtime,
+};
 pub use targets::{TargetLock, TargetLocks};
 pub use traffic::{Desired, Drained, Features, Observed, ObservedState, TrafficSwitcher};
 pub use trail::{PluginEffect, PluginEffects, Trail};

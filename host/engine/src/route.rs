@@ -47,10 +47,19 @@ impl fmt::Display for Slot {
 }
 
 impl BackendId {
-    /// The id of a release's backend: the same whoever makes it, and nobody else's.
+    /// The id of a release's backend: the same whoever makes it, and nobody else's. Names hold no
+    /// dot, so what is between dots can't be read in two ways. It is a container's name too, and
+    /// one of the domain name system: its last label is never a number, which URLs would read as an
+    /// address.
     pub fn of(release: &Release, slot: Slot, index: usize) -> Self {
         let Scope { service, environment } = &release.scope;
-        Self(format!("{service}-{environment}-{slot}-{}-{index}", release.number))
+        Self(format!("{service}.{environment}.{slot}-{}-{index}", release.number))
+    }
+
+    /// Whether it is the id of a backend of this service in this environment.
+    pub fn is_of(&self, scope: &Scope) -> bool {
+        let Scope { service, environment } = scope;
+        self.0.starts_with(&format!("{service}.{environment}."))
     }
 }
 

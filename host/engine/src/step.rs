@@ -1,5 +1,6 @@
 //! Where a step is, what is written about it, and the one place where that changes.
 
+use crate::addresses::Addresses;
 use crate::fault::Fault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct StepOutput {
     /// keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<bool>,
+    /// Of a step that starts backends: where they are reached.
+    #[serde(default, skip_serializing_if = "Addresses::is_empty")]
+    pub addresses: Addresses,
     /// Whether the step was passed over and did nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,

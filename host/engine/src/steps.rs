@@ -35,6 +35,7 @@ pub use shift::Shift;
 pub use shrink::Shrink;
 pub use validate::Validate;
 
+use crate::addresses::Addresses;
 use crate::context::StepContext;
 use crate::deployment::Deployment;
 use crate::fault::Failure;
@@ -88,6 +89,25 @@ impl Step {
 }
 
 impl StepKind {
+    fn action_mut(&mut self) -> &mut dyn Action {
+        match self {
+            StepKind::Preflight(step) => step,
+            StepKind::Baseline(step) => step,
+            StepKind::RetireKept(step) => step,
+            StepKind::Launch(step) => step,
+            StepKind::AwaitHealthy(step) => step,
+            StepKind::Shift(step) => step,
+            StepKind::Analyze(step) => step,
+            StepKind::Shrink(step) => step,
+            StepKind::Validate(step) => step,
+            StepKind::Promote(step) => step,
+            StepKind::Bake(step) => step,
+            StepKind::Drain(step) => step,
+            StepKind::Hold(step) => step,
+            StepKind::Retire(step) => step,
+        }
+    }
+
     fn action(&self) -> &dyn Action {
         match self {
             StepKind::Preflight(step) => step,
@@ -105,6 +125,11 @@ impl StepKind {
             StepKind::Hold(step) => step,
             StepKind::Retire(step) => step,
         }
+    }
+
+    /// Corrects the addresses of backends that it names.
+    pub(crate) fn learn(&mut self, addresses: &Addresses) {
+        self.action_mut().learn(addresses);
     }
 
     /// What holds for every step of the kind.

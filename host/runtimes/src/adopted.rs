@@ -5,7 +5,9 @@ use crate::findings::{bad, good};
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::names::{BackendId, Timestamp};
 use agente_engine::placement::Placement;
-use agente_engine::ports::{BackendRole, BackendState, Finding, Launch, Retired, Runtime};
+use agente_engine::ports::{
+    BackendRole, BackendState, Finding, Launch, Launched, Retired, Runtime,
+};
 use agente_engine::release::{Release, RuntimeSpec};
 use agente_engine::route::{Backend, Slot};
 use async_trait::async_trait;
@@ -54,7 +56,9 @@ impl Runtime for AdoptedRuntime {
         for backend in backends {
             let subject = format!("backend {}", backend.address);
             findings.push(match connect(&backend.address).await {
-                Ok(()) => good(subject, "accepts connections; it is not ours to start or stop"),
+                Ok(()) => {
+                    good(subject, "accepts connections; agente-host neither starts nor stops it")
+                }
                 Err(error) => bad(
                     subject,
                     format!("does not accept connections: {error}"),
@@ -66,16 +70,17 @@ impl Runtime for AdoptedRuntime {
     }
 
     /// Only seen to be there.
-    async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
+    async fn ensure(&self, launch: &Launch) -> Result<Launched, Failure> {
         let address = &launch.backend.address;
         connect(address).await.map_err(|error| Failure::Refused {
             fault: Fault::new(
                 FaultKind::Unavailable,
                 format!("the adopted backend at `{address}` does not accept connections"),
             )
-            .hint("start it: it ran before us, and is not ours to start")
+            .hint("start it yourself: agente-host adopted it and does not start it")
             .because(&error),
-        })
+        })?;
+        Ok(Launched { address: address.clone() })
     }
 
     async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
@@ -85,7 +90,7 @@ impl Runtime for AdoptedRuntime {
             Ok(()) => BackendState::Running { since: Timestamp(0), restarts: 0, healthy: None },
             Err(error) => BackendState::Ended {
                 detail: format!(
-                    "`{address}` does not accept connections: {error}; it is not ours to start"
+                    "`{address}` does not accept connections: {error}; agente-host did not start it and will not"
                 ),
             },
         })

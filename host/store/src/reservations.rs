@@ -13,6 +13,7 @@ use agente_engine::journal::Event;
 use agente_engine::names::Scope;
 use agente_engine::ports::{History, Journal};
 use agente_engine::route::Backend;
+use agente_engine::state::ServiceState;
 
 /// The turn to choose addresses. Dropping it passes it on.
 #[derive(Debug)]
@@ -35,11 +36,15 @@ impl EmbeddedStore {
             .map_err(|error| faults::lock(attempted, &error))
     }
 
-    /// The backends in the plans of all open deployments but the scope's own.
+    /// The backends that stand or are planned in any scope but the own: whether they run now or
+    /// not, whatever runtime they are of.
     pub async fn reserved_elsewhere(&self, own: &Scope) -> Result<Vec<Backend>, Fault> {
         let mut reserved = Vec::new();
         for scope in self.scopes().await?.into_iter().filter(|scope| scope != own) {
-            let Some(id) = self.open_deployment(&scope).await? else { continue };
+            let ServiceState { stable, kept, open, .. } = self.state(&scope).await?;
+            let standing = stable.into_iter().chain(kept.map(|kept| kept.standing));
+            reserved.extend(standing.flat_map(|standing| standing.backends));
+            let Some(id) = open else { continue };
             for entry in self.entries(&id).await? {
                 if let Event::Opened { plan } = entry.event {
                     reserved.extend(plan.deployment.backends);
@@ -71,7 +76,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_plan_of_an_open_deployment_is_reserved_for_all_others_until_it_ends() {
+    async fn what_is_planned_or_stands_is_reserved_for_all_others() {
         let folder = tempfile::tempdir().unwrap();
         let opened = sample::open_deployment(&sample::store(folder.path()).await, "shop").await;
         let store = &opened.store;
@@ -82,6 +87,8 @@ mod tests {
             .append(&Event::Closed { outcome: sample::promoted() }, &sample::closed_state())
             .await
             .unwrap();
-        assert_eq!(store.reserved_elsewhere(&sample::scope("cart")).await.unwrap(), []);
+        let standing = sample::closed_state().stable.map(|standing| standing.backends);
+        assert_eq!(Some(store.reserved_elsewhere(&sample::scope("cart")).await.unwrap()), standing);
+        assert_eq!(store.reserved_elsewhere(&sample::scope("shop")).await.unwrap(), []);
     }
 }

@@ -105,7 +105,9 @@ fn write<H: Host>(
         Err(failure) => {
             host.log(
                 Level::Warn,
-                &format!("why NGINX refuses to load a generation will not be known: {failure}"),
+                &format!(
+                    "if NGINX refuses to load a generation, its reason will not be known: {failure}"
+                ),
                 &[],
             );
             None
@@ -140,7 +142,7 @@ fn write<H: Host>(
                 host.log(
                     Level::Warn,
                     &format!(
-                        "that NGINX was told to reload is not remembered, so it may be told once \
+                        "the reload could not be recorded, so NGINX may be told to reload once \
                          more: {failure}"
                     ),
                     &[],
@@ -198,7 +200,7 @@ fn test<H: Host>(
 ) -> Result<(), Failure> {
     let rejected = |message: &str| {
         let failure = Failure::rejected(format!(
-            "NGINX's test refuses the configuration with `{}`: {message}",
+            "`nginx -t` rejects the configuration with `{}`: {message}",
             target.path
         ));
         match nginx::hint(message) {
@@ -238,13 +240,13 @@ fn restore<H: Host>(
         let message =
             format!("{}; and the earlier file could not be put back: {second}", failure.message);
         return Failure { message, ..failure }
-            .hint(format!("put `{}` right before anything reloads NGINX", target.path))
+            .hint(format!("fix `{}` before anything reloads NGINX", target.path))
             .label("restored", "false");
     }
     let failure = match left.save(target.host) {
         Ok(()) => failure.label("restored", "true"),
         Err(second) => Failure {
-            message: format!("{}; and that could not be remembered: {second}", failure.message),
+            message: format!("{}; and that could not be recorded: {second}", failure.message),
             ..failure
         },
     };

@@ -239,7 +239,7 @@ impl Config {
                 );
             }
         } else if self.container_directory.is_some() {
-            wrong("container_directory", "means nothing without `container`".into());
+            wrong("container_directory", "has no effect without `container`".into());
         }
         if let Sticky::Cookie(name) = &self.sticky
             && !is_word(name, "_", 64)
@@ -256,7 +256,7 @@ impl Config {
             wrong(
                 "upstream.keepalive",
                 format!(
-                    "{} idle connections per worker are too many; 10000 at most",
+                    "{} idle connections per worker is too many; the maximum is 10000",
                     self.upstream.keepalive
                 ),
             );

@@ -65,9 +65,8 @@ pub fn drain<H: Host>(
     let count = u32::try_from(old.len()).unwrap_or(u32::MAX);
     let pids: Vec<String> = old.iter().map(|worker| worker.pid.to_string()).collect();
     let pinned = format!(
-        "{count} earlier worker{} still end{} requests ({})",
+        "{count} earlier worker{} still finishing requests ({})",
         plural(count),
-        if count == 1 { "s" } else { "" },
         pids.join(", ")
     );
 
@@ -103,8 +102,8 @@ pub fn drain<H: Host>(
         Some(quiet) if u128::from(quiet) >= wanted.as_millis() => Ok(drained(
             "no-connections",
             format!(
-                "no connection to {whom} for {} s; {pinned}, of somebody else as far as \
-                 connections tell",
+                "no connection to {whom} for {} s; {pinned}, of other services as far as their \
+                 connections show",
                 quiet / 1000
             ),
         )),
@@ -180,7 +179,7 @@ fn open_connections<H: Host>(
     addresses: &[String],
 ) -> Result<Vec<u32>, String> {
     if addresses.is_empty() {
-        return Err("the slot's addresses are not known any more".into());
+        return Err("the slot's addresses are no longer known".into());
     }
     let mut wanted = Vec::new();
     for address in addresses {

@@ -228,9 +228,9 @@ types { text/html html; }
     #[test]
     fn an_include_is_relative_to_the_main_file() {
         let dump = Dump::read(TEXT);
-        assert!(dump.includes("/etc/nginx/agente/agente-shop-production.conf"));
-        assert!(!dump.includes("/etc/nginx/agente/deeper/agente-shop-production.conf"));
-        assert!(!dump.includes("/etc/nginx/other/agente-shop-production.conf"));
+        assert!(dump.includes("/etc/nginx/agente/agente-shop.production.conf"));
+        assert!(!dump.includes("/etc/nginx/agente/deeper/agente-shop.production.conf"));
+        assert!(!dump.includes("/etc/nginx/other/agente-shop.production.conf"));
     }
 
     #[test]

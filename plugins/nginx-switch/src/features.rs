@@ -4,6 +4,7 @@
 use crate::config::{Reload, Sticky, seconds};
 use crate::dump::Dump;
 use crate::nginx::{self, Dumped, KEEPALIVE_MIN_TIMEOUT, OLDEST, Version, WHOLE_ANSWERS};
+use crate::snapshot::SLOTS;
 use crate::target::{Inclusion, Target, first_line};
 use crate::workers;
 use agente_plugin_sdk::host::Host;
@@ -37,7 +38,7 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
         Dumped::Whole(dump) => Some(dump),
         Dumped::TooLong => {
             warnings.push(
-                "NGINX's configuration is too long to be looked through: whether our file is \
+                "NGINX's configuration is too long to search: whether our file is \
                  included will be seen when it is written"
                     .into(),
             );
@@ -45,12 +46,14 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
         }
         // Our own file is replaced as a whole by the next change.
         Dumped::Invalid(message) if message.contains(&target.seen_path) => {
-            warnings.push(format!("NGINX's test refuses our file as it stands: {message}"));
+            warnings.push(format!("`nginx -t` rejects our file as it stands: {message}"));
             None
         }
         // The operator's server was changed before our file was there to define what it uses.
         Dumped::Invalid(message)
-            if message.contains(&format!("unknown \"{}_", target.names.base())) =>
+            if ["pool", "slot"].iter().any(|what| {
+                message.contains(&format!("unknown \"{}\"", target.names.variable(what)))
+            }) =>
         {
             // Where it is there, it is not taken up.
             if target.bytes()?.is_some()
@@ -111,8 +114,7 @@ fn invalid<H: Host>(target: &Target<'_, H>, message: &str) -> Failure {
         "NGINX's configuration `{}` is not valid as it stands: {message}",
         target.config.conf
     ));
-    failure
-        .hint(nginx::hint(message).unwrap_or_else(|| "mend it first; nothing was changed".into()))
+    failure.hint(nginx::hint(message).unwrap_or_else(|| "fix it first; nothing was changed".into()))
 }
 
 /// Whether a file of ours would take effect in this configuration, and in this NGINX.
@@ -268,8 +270,10 @@ fn routing<H: Host>(
     }
     let hidden = theirs().any(|directive| {
         directive.name() == "proxy_pass"
-            && directive.word(1).contains(target.names.base())
-            && !uses(directive.word(1), "pool")
+            && SLOTS.iter().any(|slot| {
+                let upstream = target.names.upstream(slot);
+                directive.word(1).split(['/', ':']).any(|part| part == upstream)
+            })
     });
     if hidden {
         warnings.push(format!(

@@ -45,7 +45,7 @@ pub fn file<H: Host>(
             Err(drifted(&format!("`{path}` was edited since it was written"), "edited"))
         }
         OnDisk::Ours { digest, .. } if !record.knows(digest) => {
-            Err(drifted(&format!("`{path}` is not the file that was written last"), "edited"))
+            Err(drifted(&format!("`{path}` is not the file that was last written"), "edited"))
         }
         OnDisk::Absent
             if record.applied.as_ref().is_some_and(|digest| !digest.is_empty())
@@ -88,7 +88,7 @@ pub fn loaded<H: Host>(
             workers::find(target.host, target.config)?;
             Err(drifted(
                 &format!(
-                    "the generation {generation} of `{path}` is not loaded any more: {why}; was \
+                    "the generation {generation} of `{path}` is no longer loaded: {why}; was \
                      its `include` removed?"
                 ),
                 "not-included",
@@ -134,7 +134,7 @@ fn is_forced(wanted: &Desired) -> bool {
 }
 
 fn drifted(message: &str, drift: &str) -> Failure {
-    let hint = "put back what was changed by hand, or take the target over with `agente-host \
+    let hint = "revert what was changed by hand, or take the target over with `agente-host \
                 adopt --force`";
     Failure::conflict(format!("drifted: {message}")).hint(hint).label("drift", drift)
 }

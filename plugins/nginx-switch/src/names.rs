@@ -46,14 +46,16 @@ impl Names {
                 store.escape_debug()
             )));
         }
+        // An environment begins with a letter, so that of several underscores the last one of an odd
+        // number parts it from the service, and the others are the dashes of names.
         let base =
-            format!("agente_{}_{}", service.replace('-', "_"), environment.replace('-', "_"));
+            format!("agente_{}_{}", service.replace('-', "__"), environment.replace('-', "__"));
         Ok(Self { service, environment, store, base })
     }
 
     /// The file's name.
     pub fn file(&self) -> String {
-        format!("agente-{}-{}.conf", self.service, self.environment)
+        format!("agente-{}.{}.conf", self.service, self.environment)
     }
 
     /// A slot's upstream.
@@ -91,6 +93,9 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::SLOTS;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     fn names(service: &str, environment: &str) -> Result<Names, Failure> {
@@ -107,10 +112,30 @@ mod tests {
     #[test]
     fn all_names_carry_service_and_environment() {
         let names = names("web-shop", "production").unwrap();
-        assert_eq!(names.file(), "agente-web-shop-production.conf");
-        assert_eq!(names.upstream("blue"), "agente_web_shop_production_blue");
-        assert_eq!(names.variable("pool"), "agente_web_shop_production_pool");
+        assert_eq!(names.file(), "agente-web-shop.production.conf");
+        assert_eq!(names.upstream("blue"), "agente_web__shop_production_blue");
+        assert_eq!(names.variable("pool"), "agente_web__shop_production_pool");
         assert_eq!(names.marker_host(), "web-shop.production.agente.internal");
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_services_share_a_name(
+            one in ("(a|a[ab1-]{0,6}|blue|pool)", "(a|a[ab1-]{0,6}|blue|pool)"),
+            other in ("(a|a[ab1-]{0,6}|blue|pool)", "(a|a[ab1-]{0,6}|blue|pool)"),
+        ) {
+            prop_assume!(one != other);
+            let (one, other) = (names(&one.0, &one.1).unwrap(), names(&other.0, &other.1).unwrap());
+            let variables = ["pool", "slot", "split", "key", "rule_1"];
+            let all = |names: &Names| -> BTreeSet<String> {
+                let upstreams = SLOTS.map(|slot| names.upstream(slot));
+                let variables = variables.map(|what| names.variable(what));
+                upstreams.into_iter().chain(variables).chain([names.base().to_owned()]).collect()
+            };
+            prop_assert!(all(&one).is_disjoint(&all(&other)), "{:?} {:?}", all(&one), all(&other));
+            prop_assert_ne!(one.file(), other.file());
+            prop_assert_ne!(one.marker_host(), other.marker_host());
+        }
     }
 
     #[test]

@@ -183,7 +183,7 @@ fn of_the_file<H: Host>(
             ))
         }
         OnDisk::Ours { digest, .. } if !record.knows(digest) => {
-            Some(drifted("edited", format!("`{path}` is not the file that was written last")))
+            Some(drifted("edited", format!("`{path}` is not the file that was last written")))
         }
         OnDisk::Ours { .. } => None,
         OnDisk::Absent => {

@@ -180,10 +180,7 @@ impl<'a, H: Host> Target<'a, H> {
                 self.names.scope(),
                 directive.file
             ))
-            .hint(
-                "rename the service or environment, or what the other file defines; `-` and `_` \
-                 are the same in NGINX's names",
-            )
+            .hint("rename the service or environment, or what the other file defines")
             .label("reason", "names-taken")
         })
     }

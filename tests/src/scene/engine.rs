@@ -113,6 +113,12 @@ impl Engine {
         });
     }
 
+    /// Stops a container as a person may: it stays down.
+    pub fn stop(&self, container: &str) {
+        let stopped = self.docker().args(["stop", "--time", "1", container]).output();
+        assert!(stopped.is_ok_and(|stopped| stopped.status.success()), "`{container}` runs on");
+    }
+
     /// The names of the containers that run.
     pub fn running(&self) -> Vec<String> {
         let listed = self

@@ -78,6 +78,8 @@ impl Setup {
 /// One service in one environment, with a store of its own.
 pub struct Service {
     pub name: String,
+    /// `default` where its manifest declares none.
+    environment: String,
     /// Its public port.
     pub port: u16,
     folder: PathBuf,
@@ -94,16 +96,18 @@ pub struct Service {
 impl Service {
     pub(super) fn new(
         name: &str,
+        environment: &str,
         scene: &Path,
         ports: &Ports,
         number: usize,
         nginx: &Nginx,
     ) -> Self {
-        let folder = scene.join(name);
+        let folder = scene.join(format!("{name}.{environment}"));
         std::fs::create_dir(&folder).expect("a folder");
-        let file = nginx.path("agente").join(format!("agente-{name}-default.conf"));
+        let file = nginx.path("agente").join(format!("agente-{name}.{environment}.conf"));
         Self {
             name: name.to_owned(),
+            environment: environment.to_owned(),
             port: ports.public(number),
             state: folder.join("state"),
             folder,
@@ -163,7 +167,8 @@ impl Service {
 
     /// The name of an NGINX variable of this service, without its `$`.
     pub fn variable(&self, what: &str) -> String {
-        format!("agente_{}_default_{what}", self.name.replace('-', "_"))
+        let word = |name: &str| name.replace('-', "__");
+        format!("agente_{}_{}_{what}", word(&self.name), word(&self.environment))
     }
 
     /// A public URL.
@@ -231,6 +236,9 @@ impl Service {
             "[timeouts]\nhealthy = \"{}\"\nshift = \"{}\"\n\n{}",
             setup.healthy, setup.shift, setup.more
         );
+        if self.environment != "default" {
+            let _ = writeln!(text, "\n[environments.{}]", self.environment);
+        }
         std::fs::write(self.path("agente.toml"), text).expect("the manifest is written");
     }
 

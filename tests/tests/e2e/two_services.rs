@@ -1,6 +1,6 @@
 //! Two services share one NGINX: they take turns at it and never see each other's traffic.
 
-use agente_tests::scene::{Scene, Service, Setup, Traffic};
+use agente_tests::scene::{Engine, Scene, Service, Setup, Traffic};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
@@ -89,5 +89,57 @@ fn a_long_stream_on_one_service_does_not_stop_the_deployment_of_the_other() {
     load.nothing_lost();
     read_tick();
     assert_eq!(cart.serving(), "cart-v1");
+    drop(scene);
+}
+
+/// `shop-eu` in `prod` and `shop` in `eu-prod`: the same text, were the names joined by dashes.
+#[test]
+fn services_whose_names_join_to_the_same_text_never_touch_each_other() {
+    let engine = Engine::start();
+    let image = engine.image();
+    let docker = |version: &str| Setup {
+        docker: Some((engine.socket.clone(), image.clone())),
+        ..Setup::version(version)
+    };
+    let mut scene = Scene::new();
+    let one = scene.service_in("shop-eu", "prod");
+    let mut other = scene.service_in("shop", "eu-prod");
+    other.share_with(&one);
+    scene.first_release(&one, &docker("one-v1"));
+    scene.first_release(&other, &docker("other-v1"));
+    let (on_one, on_other) = (Traffic::on(&one, 60.0, 2), Traffic::on(&other, 60.0, 2));
+    assert_eq!(engine.running().len(), 2, "{:?}", engine.running());
+
+    // Both leave their containers for processes; each retires only what is its own.
+    one.deploy(&Setup::version("one-v2")).expect_code(0);
+    other.deploy(&Setup::version("other-v2")).expect_code(0);
+    assert_eq!(engine.running().len(), 2, "kept, both: {:?}", engine.running());
+    one.deploy(&Setup::version("one-v3")).expect_code(0);
+    assert_eq!(engine.running().len(), 1, "{:?}", engine.running());
+    other.host(&["rollback"]).expect_code(0);
+    assert_eq!((one.serving().as_str(), other.serving().as_str()), ("one-v3", "other-v1"));
+    one.host(&["rollback"]).expect_code(0);
+    assert_eq!((one.serving().as_str(), other.serving().as_str()), ("one-v2", "other-v1"));
+    for (load, prefix) in [(on_one, "one-"), (on_other, "other-")] {
+        let report = load.nothing_lost();
+        assert!(report.by_identity.keys().all(|who| who.starts_with(prefix)), "{report}");
+    }
+    drop(scene);
+}
+
+#[test]
+fn the_port_of_a_container_that_is_down_is_not_given_to_a_process() {
+    let engine = Engine::start();
+    let image = engine.image();
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    let mut cart = scene.service("cart-api");
+    cart.share_with(&shop);
+    let docker = Some((engine.socket.clone(), image));
+    scene.first_release(&shop, &Setup { docker, ..Setup::version("shop-v1") });
+    engine.stop(engine.running().first().expect("the container"));
+    scene.first_release(&cart, &Setup::version("cart-v1"));
+    let address = |service: &Service| service.status()["backends"][0]["address"].clone();
+    assert_ne!(address(&shop), address(&cart));
     drop(scene);
 }

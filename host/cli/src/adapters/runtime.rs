@@ -3,7 +3,9 @@
 
 use agente_engine::fault::{Failure, Fault};
 use agente_engine::placement::Placement;
-use agente_engine::ports::{BackendRole, BackendState, Finding, Launch, Retired, Runtime};
+use agente_engine::ports::{
+    BackendRole, BackendState, Finding, Launch, Launched, Retired, Runtime,
+};
 use agente_engine::release::{Release, RuntimeSpec};
 use agente_engine::route::{Backend, Slot};
 use agente_runtimes::adopted::AdoptedRuntime;
@@ -102,7 +104,7 @@ impl Runtime for AnyRuntime {
         }
     }
 
-    async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
+    async fn ensure(&self, launch: &Launch) -> Result<Launched, Failure> {
         self.placed_for_change(&launch.backend)?.ensure(launch).await
     }
 

@@ -72,10 +72,7 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
     }
     for launch in others.iter().filter(|one| one.backend.placement == Placement::Adopted) {
         let seen = base.runtime.ensure(launch).await;
-        told(
-            &launch.backend.id.0,
-            seen.map(|()| "runs").map_err(|failure| failure.fault().clone()),
-        );
+        told(&launch.backend.id.0, seen.map(|_| "runs").map_err(|failure| failure.fault().clone()));
     }
     if let Some(open) = state.open {
         say(&format!(

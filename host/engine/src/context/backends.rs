@@ -29,6 +29,8 @@ impl StepContext<'_> {
         release: &Release,
         backends: &[Backend],
     ) -> Result<StepOutput, Failure> {
+        let mut output = StepOutput::default();
+        let mut started_at = backends.to_vec();
         for (started, backend) in backends.iter().enumerate() {
             self.still_wanted()?;
             let launch = Launch {
@@ -38,13 +40,17 @@ impl StepContext<'_> {
                 deployment: self.deployment.id.clone(),
                 store: self.deployment.store.clone(),
             };
-            self.ports.runtime.ensure(&launch).await.map_err(|failure| match failure {
-                // An earlier backend of the same step may stand.
-                Failure::Refused { fault } if started > 0 => Failure::Unknown { fault },
-                failure => failure,
-            })?;
+            let launched =
+                self.ports.runtime.ensure(&launch).await.map_err(|failure| match failure {
+                    // An earlier backend of the same step may stand.
+                    Failure::Refused { fault } if started > 0 => Failure::Unknown { fault },
+                    failure => failure,
+                })?;
+            output.addresses.insert(backend.id.clone(), launched.address);
         }
-        Ok(StepOutput::note(format!("{slot} runs on {}", addresses(backends))))
+        output.addresses.correct(&mut started_at);
+        output.notes.push(format!("{slot} runs on {}", addresses(&started_at)));
+        Ok(output)
     }
 
     /// Stops and removes all of a release that stands, unless its lifecycle is not ours.

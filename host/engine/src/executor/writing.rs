@@ -59,7 +59,7 @@ impl Run<'_> {
         let mut after = self.attempt.clone();
         after.apply(&event)?;
         let at = self.world.clock.now();
-        let state = self.state.after(&self.attempt.plan, &event, at);
+        let state = self.state.after(&after.plan, &event, at);
         let (sequence, deployment) = (self.attempt.next_sequence(), self.attempt.plan.id.clone());
         Ok(Addition { entry: Entry { sequence, at, deployment, event }, after, state })
     }
@@ -91,6 +91,7 @@ impl Run<'_> {
 
     fn fold(&mut self, Addition { entry, after, state }: Addition) {
         self.attempt = after;
+        self.context.follow(&self.attempt.plan.deployment);
         self.state = state;
         self.world.observer.tell(Progress::Journaled { event: Box::new(entry.event) });
     }

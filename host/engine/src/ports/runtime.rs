@@ -27,6 +27,13 @@ pub struct Launch {
     pub store: String,
 }
 
+/// What was launched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launched {
+    /// Where it is reached: as it was planned, or as it turned out.
+    pub address: String,
+}
+
 /// What a backend was seen to do.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
@@ -119,8 +126,8 @@ pub trait Runtime: Send + Sync {
     async fn preflight(&self, release: &Release, backends: &[Backend]) -> Vec<Finding>;
 
     /// Makes sure that the backend runs: adopts one of the same id and specification, replaces one
-    /// of ours that differs, refuses a foreign one.
-    async fn ensure(&self, launch: &Launch) -> Result<(), Failure>;
+    /// of ours that differs, refuses a foreign one. Tells where it is reached.
+    async fn ensure(&self, launch: &Launch) -> Result<Launched, Failure>;
 
     /// Looks at a backend.
     async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault>;

@@ -1,5 +1,6 @@
 //! What every kind of step says of itself and can do.
 
+use crate::addresses::Addresses;
 use crate::context::StepContext;
 use crate::deployment::Deployment;
 use crate::fault::Failure;
@@ -149,6 +150,9 @@ pub(super) trait Action: Send + Sync {
 
     /// Changes the service's state as an entry about it says.
     fn fold(&self, _: &mut ServiceState, _: &Deployment, _: &StepEvent, _: Timestamp) {}
+
+    /// Corrects the addresses of backends that it names.
+    fn learn(&mut self, _: &Addresses) {}
 
     /// The backends of the candidate that it starts.
     fn starts(&self) -> &[Backend] {

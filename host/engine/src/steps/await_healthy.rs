@@ -1,6 +1,7 @@
 //! Waiting until the candidate is healthy.
 
 use super::action::{Action, Facts};
+use crate::addresses::Addresses;
 use crate::context::StepContext;
 use crate::fault::Failure;
 use crate::policy::Policy;
@@ -24,6 +25,10 @@ pub struct AwaitHealthy {
 impl Action for AwaitHealthy {
     fn facts(&self) -> Facts {
         FACTS
+    }
+
+    fn learn(&mut self, told: &Addresses) {
+        told.correct(&mut self.backends);
     }
 
     fn words(&self) -> String {

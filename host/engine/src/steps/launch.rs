@@ -1,6 +1,7 @@
 //! Starting the candidate's backends.
 
 use super::action::{Action, Effect, Facts};
+use crate::addresses::Addresses;
 use crate::context::StepContext;
 use crate::fault::Failure;
 use crate::policy::{OnDrainTimeout, Policy};
@@ -25,6 +26,10 @@ pub struct Launch {
 impl Action for Launch {
     fn facts(&self) -> Facts {
         FACTS
+    }
+
+    fn learn(&mut self, told: &Addresses) {
+        told.correct(&mut self.backends);
     }
 
     fn words(&self) -> String {

@@ -1,6 +1,7 @@
 //! Removing the old side.
 
 use super::action::{Action, Effect, Facts, TimeoutAction};
+use crate::addresses::Addresses;
 use crate::context::StepContext;
 use crate::deployment::Deployment;
 use crate::fault::Failure;
@@ -37,6 +38,10 @@ pub struct Retire {
 impl Action for Retire {
     fn facts(&self) -> Facts {
         FACTS
+    }
+
+    fn learn(&mut self, told: &Addresses) {
+        told.correct_standing(&mut self.standing);
     }
 
     fn words(&self) -> String {

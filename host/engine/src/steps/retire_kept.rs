@@ -2,6 +2,7 @@
 
 use super::action::{Action, Effect, Facts};
 use super::retire::MARGIN;
+use crate::addresses::Addresses;
 use crate::context::StepContext;
 use crate::deployment::Deployment;
 use crate::fault::Failure;
@@ -32,6 +33,10 @@ pub struct RetireKept {
 impl Action for RetireKept {
     fn facts(&self) -> Facts {
         FACTS
+    }
+
+    fn learn(&mut self, told: &Addresses) {
+        told.correct_standing(&mut self.standing);
     }
 
     fn words(&self) -> String {

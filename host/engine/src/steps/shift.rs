@@ -1,6 +1,7 @@
 //! Setting the routes and proving them.
 
 use super::action::{Action, Effect, Facts};
+use crate::addresses::Addresses;
 use crate::context::{OutsideProof, StepContext};
 use crate::deployment::Deployment;
 use crate::fault::{Failure, Fault, FaultKind};
@@ -34,6 +35,12 @@ pub struct Shift {
 impl Action for Shift {
     fn facts(&self) -> Facts {
         FACTS
+    }
+
+    fn learn(&mut self, told: &Addresses) {
+        for routes in self.before.iter_mut().chain([&mut self.after]) {
+            told.correct_routes(routes);
+        }
     }
 
     fn words(&self) -> String {

@@ -2,6 +2,7 @@
 
 use super::action::{Action, Effect, Facts};
 use super::retire::MARGIN;
+use crate::addresses::Addresses;
 use crate::context::StepContext;
 use crate::deployment::Deployment;
 use crate::fault::{Failure, Fault, FaultKind};
@@ -37,6 +38,10 @@ pub struct Shrink {
 impl Action for Shrink {
     fn facts(&self) -> Facts {
         FACTS
+    }
+
+    fn learn(&mut self, told: &Addresses) {
+        told.correct_standing(&mut self.leaving);
     }
 
     fn words(&self) -> String {
@@ -75,9 +80,12 @@ impl Action for Shrink {
             let message = "the plan does not hold the stable release";
             return Err(Failure::Refused { fault: Fault::new(FaultKind::Internal, message) });
         };
-        let Standing { slot, backends, .. } = &self.leaving;
-        context.start(*slot, release, backends).await?;
-        context.await_healthy(*slot, release.number, backends).await
+        let mut back = self.leaving.clone();
+        let StepOutput { addresses, .. } =
+            context.start(back.slot, release, &back.backends).await?;
+        addresses.correct_standing(&mut back);
+        let healthy = context.await_healthy(back.slot, release.number, &back.backends).await?;
+        Ok(StepOutput { addresses, ..healthy })
     }
 
     fn undo_waits(&self, context: &StepContext<'_>) -> Duration {

@@ -561,6 +561,7 @@ fn an_adopted_service_gets_its_second_release_and_can_go_back() {
         sim.inner().backends.insert(
             backend.id,
             world::SimBackend {
+                address: backend.address,
                 since: 0,
                 slot: Slot::Blue,
                 stop_grace: Duration::ZERO,
@@ -655,7 +656,11 @@ fn taking_over_a_foreign_target_that_fails_anywhere_leaves_its_traffic_as_it_was
                 force: true,
                 ..inputs(inner.state.clone(), policy(), "take-over")
             };
-            planner::adopt(inputs, adopted, backends(Slot::Blue, 1)).unwrap()
+            let mut running = backends(Slot::Blue, 1);
+            for one in &mut running {
+                one.address.clone_from(&inner.backends[&one.id].address);
+            }
+            planner::adopt(inputs, adopted, running).unwrap()
         };
         (sim, plan)
     };
@@ -804,4 +809,17 @@ fn a_plan_names_its_worst_case_and_where_there_is_no_way_back() {
             .iter()
             .any(|step| step.on_timeout == agente_engine::steps::TimeoutAction::Cut)
     );
+}
+
+#[test]
+fn addresses_that_are_known_once_it_was_launched_are_what_the_state_says() {
+    let sim = managed_with_kept();
+    let inner = sim.inner();
+    let state = &inner.state;
+    let standing = [state.stable.clone().unwrap(), state.kept.clone().unwrap().standing];
+    for backend in standing.iter().flat_map(|standing| &standing.backends) {
+        assert_eq!(backend.address, inner.backends[&backend.id].address);
+        assert!(backend.address.starts_with("10.0."), "{backend:?}");
+    }
+    assert_eq!(agente_engine::state::ServiceState::fold(&inner.entries).stable, state.stable);
 }

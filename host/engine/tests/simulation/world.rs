@@ -99,6 +99,8 @@ pub enum Candidate {
 
 #[derive(Debug, Clone)]
 pub struct SimBackend {
+    /// Known once it was launched, and another one each time.
+    pub address: String,
     pub since: u64,
     pub slot: Slot,
     pub stop_grace: Duration,
@@ -108,6 +110,7 @@ pub struct SimBackend {
 pub struct Inner {
     // The outside.
     pub backends: BTreeMap<BackendId, SimBackend>,
+    pub launches: u64,
     pub applied: Option<(Desired, u64)>,
     pub loaded: Option<Desired>,
     pub load_takes: u64,
@@ -190,6 +193,7 @@ impl Sim {
     pub fn new() -> Self {
         let inner = Inner {
             backends: BTreeMap::new(),
+            launches: 0,
             applied: None,
             loaded: None,
             load_takes: 300,
@@ -505,6 +509,13 @@ impl Inner {
         }
     }
 
+    /// What is told of a backend that runs is where it runs.
+    fn check_address(&self, id: &BackendId, told: &str) {
+        if let Some(backend) = self.backends.get(id) {
+            assert_eq!(told, backend.address, "{id} is elsewhere\n{}", self.log.join("\n"));
+        }
+    }
+
     /// Before an effect, its `started` is durable.
     fn check_journaled(&self, what: &str) {
         if self.journal_fails_from.is_some() && what == "apply" {
@@ -537,15 +548,20 @@ impl Runtime for Sim {
         }
     }
 
-    async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
+    async fn ensure(&self, launch: &Launch) -> Result<Launched, Failure> {
         self.call(&format!("ensure {}", launch.backend.id), |inner, now| {
             inner.check_journaled("ensure");
-            inner.backends.entry(launch.backend.id.clone()).or_insert(SimBackend {
+            inner.launches += 1;
+            let address = format!("10.0.{}.{}:8080", inner.launches / 256, inner.launches % 256);
+            let entry = inner.backends.entry(launch.backend.id.clone());
+            let backend = entry.or_insert(SimBackend {
+                address,
                 since: now,
                 slot: launch.slot,
                 stop_grace: launch.release.runtime.stop_grace(),
                 role: BackendRole::Live,
             });
+            Launched { address: backend.address.clone() }
         })
         .await
     }
@@ -646,6 +662,10 @@ impl TrafficSwitcher for Sim {
             ),
             |inner, now| {
                 inner.check_journaled("apply");
+                let all = desired.routes.routes.iter().flat_map(|route| &route.backends);
+                for to in all {
+                    inner.check_address(&to.id, &to.address);
+                }
                 assert!(inner.locked.contains("sim"), "the target is changed without its lock");
                 assert!(
                     desired.fence.0 >= inner.loaded.as_ref().map_or(0, |loaded| loaded.fence.0),
@@ -706,6 +726,9 @@ impl HealthCheck for Sim {
             .look(&format!("check {}", check.name), |inner, now| {
                 let ids: Vec<BackendId> =
                     subject.backends.iter().map(|backend| backend.id.clone()).collect();
+                for one in &subject.backends {
+                    inner.check_address(&one.id, &one.address);
+                }
                 let candidate = ids.iter().any(|id| inner.is_candidate(id));
                 let unhealthy = match inner.candidate {
                     Candidate::NeverHealthy | Candidate::CrashLoops => candidate,

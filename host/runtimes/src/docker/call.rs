@@ -4,6 +4,7 @@
 //! nobody answers and an engine that says no are told apart here and nowhere else.
 
 use super::endpoint::{DockerSettings, Endpoint};
+use super::in_flight::InFlight;
 use agente_engine::fault::{Fault, FaultKind};
 use bollard::Docker;
 use bollard::errors::Error;
@@ -47,9 +48,20 @@ impl CallError {
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(crate) settings: DockerSettings,
+    in_flight: InFlight,
 }
 
 impl Engine {
+    pub(crate) fn new(settings: DockerSettings) -> Self {
+        Self { settings, in_flight: InFlight::default() }
+    }
+
+    /// The same under another endpoint. What is under way is known to both.
+    pub(crate) fn at(&self, endpoint: Endpoint) -> Self {
+        let settings = DockerSettings { endpoint, ..self.settings.clone() };
+        Self { settings, in_flight: self.in_flight.clone() }
+    }
+
     /// A client. Connections are made per call, so this never waits.
     pub(crate) fn client(&self) -> Result<Docker, Fault> {
         let made = match &self.settings.endpoint {
@@ -84,6 +96,45 @@ impl Engine {
         }
     }
 
+    /// Makes a call that changes a container, and waits for its answer at most `limit`. Where the
+    /// caller leaves or the time is over, the call goes on, and [`Engine::settled`] waits for it.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        container: &str,
+        limit: Duration,
+        what: &str,
+        call: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, CallError> {
+        match self.in_flight.call(&self.about(container), limit, call).await {
+            Some(answer) => answer.map_err(|error| self.explain(what, error)),
+            None => Err(CallError {
+                status: None,
+                said: String::new(),
+                fault: self.silent(what, limit),
+            }),
+        }
+    }
+
+    /// Waits until the engine has answered what earlier callers asked of a container and did not
+    /// stay for: else it could still make or start what this caller looks for in vain.
+    pub(crate) async fn settled(&self, container: &str) -> Result<(), Fault> {
+        let limit = self.settings.start_timeout;
+        if self.in_flight.settled(&self.about(container), limit).await {
+            return Ok(());
+        }
+        let what = format!("end an earlier call for the container `{container}`");
+        Err(self.silent(&what, limit))
+    }
+
+    /// Does something about a container in the background; [`Engine::settled`] waits for it.
+    pub(crate) fn leave(&self, container: &str, work: impl Future<Output = ()> + Send + 'static) {
+        self.in_flight.leave(&self.about(container), work);
+    }
+
+    fn about(&self, container: &str) -> String {
+        format!("{} {container}", self.settings.endpoint)
+    }
+
     /// Waits for the answer to an ordinary question.
     pub(crate) async fn ask<T>(
         &self,
@@ -104,7 +155,7 @@ impl Engine {
             ),
         )
         .hint(format!(
-            "see whether `docker --host {endpoint} info` answers; if it hangs too, restart the \
+            "check whether `docker --host {endpoint} info` answers; if it hangs too, restart the \
              engine"
         ))
         .retryable()
@@ -178,7 +229,7 @@ impl Engine {
                              to {what}"
                         ),
                     )
-                    .hint("see whether the engine restarted: `journalctl -u docker`")
+                    .hint("check whether the engine restarted: `journalctl -u docker`")
                     .retryable(),
                 };
                 CallError { status: None, said: String::new(), fault: fault.because(&other) }

@@ -10,6 +10,7 @@ use super::call::{Engine, one_line};
 use super::containers::{restart_policy, short};
 use super::host_processes::HostProcesses;
 use super::labels;
+use super::streams::{Capture, Feeding};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::ports::{CommandOutput, CommandSpec, TargetLock};
 use bollard::container::LogOutput;
@@ -24,7 +25,6 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 /// How often it is looked whether a program has ended whose output is still open.
@@ -36,70 +36,7 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long after its time limit a one-shot container may still be there.
 const ONE_SHOT_MARGIN: Duration = Duration::from_mins(2);
 
-/// How long a creation or a start that was asked for may go unseen.
-const START_IN_FLIGHT: Duration = Duration::from_secs(1);
-
 type Outputs = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
-
-/// What is kept of the outputs.
-struct Capture {
-    max: usize,
-    out: Vec<u8>,
-    err: Vec<u8>,
-    truncated: bool,
-}
-
-impl Capture {
-    fn new(max: usize) -> Self {
-        Self { max, out: Vec::new(), err: Vec::new(), truncated: false }
-    }
-
-    fn take(&mut self, output: LogOutput) {
-        let (kept, bytes) = match output {
-            LogOutput::StdErr { message } => (&mut self.err, message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                (&mut self.out, message)
-            }
-            LogOutput::StdIn { .. } => return,
-        };
-        let room = self.max.saturating_sub(kept.len());
-        self.truncated |= bytes.len() > room;
-        kept.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
-    }
-
-    fn finish(self, status: Option<i32>, signal: Option<i32>, timed_out: bool) -> CommandOutput {
-        CommandOutput {
-            status,
-            signal,
-            timed_out,
-            stdout: self.out,
-            stderr: self.err,
-            truncated: self.truncated,
-        }
-    }
-}
-
-/// Writes a program's input and closes it. Aborted with its value: a program need not read what it
-/// is given.
-struct Feeding(Option<tokio::task::JoinHandle<()>>);
-
-impl Feeding {
-    fn start(mut input: Pin<Box<dyn AsyncWrite + Send>>, bytes: Vec<u8>) -> Self {
-        Self(Some(tokio::spawn(async move {
-            // A program that ends early closes its input; what it read was enough for it.
-            let _broken_pipe = input.write_all(&bytes).await;
-            let _broken_pipe = input.shutdown().await;
-        })))
-    }
-}
-
-impl Drop for Feeding {
-    fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
-            task.abort();
-        }
-    }
-}
 
 /// What is to be ended when the call ends early.
 enum Cleanup {
@@ -121,16 +58,24 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let (Some(cleanup), Ok(runtime)) =
-            (self.cleanup.take(), tokio::runtime::Handle::try_current())
-        else {
-            return;
-        };
+        let Some(cleanup) = self.cleanup.take() else { return };
         let (engine, lock) = (self.engine.clone(), self.lock.take());
-        runtime.spawn(async move {
+        let about = match &cleanup {
+            Cleanup::Exec { container, .. } => container.clone(),
+            // Under a name of its own: it waits for the container's creation itself.
+            Cleanup::Container(name) => format!("removal of {name}"),
+        };
+        self.engine.leave(&about, async move {
+            // What is on its way lands first: a start that comes after the kill would be missed.
             let ended = match &cleanup {
-                Cleanup::Exec { id, container } => engine.kill_exec(id, container).await,
-                Cleanup::Container(name) => engine.remove_until_it_stays_away(name).await,
+                Cleanup::Exec { id, container } => {
+                    let settled = engine.settled(id).await;
+                    engine.kill_exec(id, container).await.and(settled)
+                }
+                Cleanup::Container(name) => {
+                    let settled = engine.settled(name).await;
+                    engine.remove(name, true).await.and(settled)
+                }
             };
             if let Err(fault) = ended {
                 tracing::warn!(%fault, "a program whose call was dropped may still run");
@@ -170,6 +115,8 @@ impl Engine {
             .await?
             .filter(|standing| standing.pid != 0)
             .ok_or_else(|| not_running(container))?;
+        // What an earlier call left there is ended before something else begins.
+        self.settled(&standing.id).await?;
         let options = CreateExecOptions {
             attach_stdin: Some(!command.stdin.is_empty()),
             attach_stdout: Some(true),
@@ -189,12 +136,10 @@ impl Engine {
             cleanup: Some(Cleanup::Exec { id: id.clone(), container: standing.id.clone() }),
             lock: command.lock.clone(),
         };
+        let (client, exec) = (self.client()?, id.clone());
+        let start = async move { client.start_exec(&exec, None::<StartExecOptions>).await };
         let (outputs, input) = match self
-            .within(
-                self.settings.start_timeout,
-                &what,
-                self.client()?.start_exec(&id, None::<StartExecOptions>),
-            )
+            .change(&id, self.settings.start_timeout, &what, start)
             .await
         {
             Ok(StartExecResults::Attached { output, input }) => (output, input),
@@ -262,11 +207,11 @@ impl Engine {
             if has_ended(&seen) {
                 return Ok(());
             }
-            // Neither running nor ended: its start was dropped on the way, or is on its way still.
-            if !runs && asked.elapsed() >= START_IN_FLIGHT {
+            // Neither running nor ended: its start never reached the engine.
+            if !runs {
                 return Ok(());
             }
-            if runs && pid != 0 {
+            if pid != 0 {
                 HostProcesses::of_container(container).kill_with_descendants(pid);
             }
             if asked.elapsed() >= self.settings.call_timeout {
@@ -361,18 +306,6 @@ impl Engine {
         let output = outcome?;
         removed?;
         Ok(output)
-    }
-
-    /// Removes a container whose creation may still be on its way.
-    async fn remove_until_it_stays_away(&self, name: &str) -> Result<(), Fault> {
-        let asked = Instant::now();
-        loop {
-            self.remove(name, true).await?;
-            if asked.elapsed() >= START_IN_FLIGHT {
-                return Ok(());
-            }
-            tokio::time::sleep(END_POLL).await;
-        }
     }
 
     async fn run_one_shot(

@@ -7,7 +7,7 @@ use super::containers::is_container_name;
 use super::endpoint::DockerSettings;
 use super::host_processes::{HostProcesses, parse_table};
 use super::reference::Reference;
-use super::state::Standing;
+use super::state::Container;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Timestamp;
 use agente_engine::ports::{
@@ -34,11 +34,11 @@ pub struct ContainerCommands {
 impl ContainerCommands {
     /// On the engine that the settings name. Connects to nothing yet.
     pub fn new(settings: DockerSettings) -> Self {
-        Self { engine: Engine { settings } }
+        Self { engine: Engine::new(settings) }
     }
 
     /// The container of a target, running.
-    async fn running(&self, target: &ProcessTarget) -> Result<Standing, ProcessError> {
+    async fn running(&self, target: &ProcessTarget) -> Result<Container, ProcessError> {
         let ProcessTarget::Container(name) = target else {
             return Err(ProcessError::Other(elsewhere("a pid file")));
         };
@@ -49,7 +49,7 @@ impl ContainerCommands {
         }
     }
 
-    async fn processes(&self, standing: &Standing) -> Result<Vec<ProcessInfo>, ProcessError> {
+    async fn processes(&self, standing: &Container) -> Result<Vec<ProcessInfo>, ProcessError> {
         let options = TopOptionsBuilder::default().ps_args(COLUMNS).build();
         let what = format!("list the processes of the container `{}`", standing.name);
         let client = self.engine.client().map_err(ProcessError::Other)?;

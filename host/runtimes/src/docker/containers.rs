@@ -3,7 +3,7 @@
 
 use super::call::{CallError, Engine};
 use super::labels::{self, Owner};
-use super::state::{Phase, Standing};
+use super::state::{Container, ContainerPhase};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::BackendId;
 use bollard::models::{
@@ -25,7 +25,7 @@ const REMOVAL_POLL: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// The one that carries its name.
-    pub(crate) standing: Option<Standing>,
+    pub(crate) standing: Option<Container>,
     /// The ids of others that carry its label: somebody renamed them.
     pub(crate) strays: Vec<String>,
 }
@@ -39,7 +39,7 @@ impl Engine {
     }
 
     /// One container by name or id; none when it isn't there.
-    pub(crate) async fn look_at(&self, name: &str) -> Result<Option<Standing>, Fault> {
+    pub(crate) async fn look_at(&self, name: &str) -> Result<Option<Container>, Fault> {
         match self
             .ask(
                 &format!("inspect the container `{name}`"),
@@ -47,7 +47,7 @@ impl Engine {
             )
             .await
         {
-            Ok(seen) => Ok(Some(Standing::from_inspect(seen))),
+            Ok(seen) => Ok(Some(Container::from_inspect(seen))),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error.fault),
         }
@@ -62,7 +62,10 @@ impl Engine {
         let standing = self.look_at(&backend.0).await?;
         if let Some(standing) = &standing {
             match labels::owner(Some(&standing.labels), store) {
-                Owner::Ours if standing.label(labels::BACKEND) == Some(backend.0.as_str()) => {}
+                Owner::Ours
+                    if standing.label(labels::BACKEND) == Some(backend.0.as_str())
+                        && labels::scope(&standing.labels)
+                            .is_some_and(|scope| backend.is_of(&scope)) => {}
                 Owner::Ours | Owner::Foreign => return Err(self.foreign(standing)),
                 Owner::OtherStore(theirs) => {
                     return Err(Fault::new(
@@ -88,7 +91,7 @@ impl Engine {
         Ok(Found { standing, strays })
     }
 
-    fn foreign(&self, standing: &Standing) -> Fault {
+    fn foreign(&self, standing: &Container) -> Fault {
         Fault::new(
             FaultKind::Conflict,
             format!(
@@ -112,13 +115,9 @@ impl Engine {
     ) -> Result<String, CallError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let client = self.client().map_err(unanswered)?;
-        let made = self
-            .within(
-                self.settings.start_timeout,
-                &format!("create the container `{name}`"),
-                client.create_container(Some(options), body),
-            )
-            .await?;
+        let call = Box::pin(async move { client.create_container(Some(options), body).await });
+        let what = format!("create the container `{name}`");
+        let made = self.change(name, self.settings.start_timeout, &what, call).await?;
         for warning in &made.warnings {
             tracing::debug!(container = name, warning, "the Docker Engine warns");
         }
@@ -129,14 +128,17 @@ impl Engine {
     /// program again.
     pub(crate) async fn start(&self, name: &str) -> Result<(), CallError> {
         let client = self.client().map_err(unanswered)?;
-        let start = client.start_container(name, None::<StartContainerOptions>);
-        self.within(self.settings.start_timeout, &format!("start the container `{name}`"), start)
-            .await
+        let started = name.to_owned();
+        let start = Box::pin(async move {
+            client.start_container(&started, None::<StartContainerOptions>).await
+        });
+        let what = format!("start the container `{name}`");
+        self.change(name, self.settings.start_timeout, &what, start).await
     }
 
     pub(crate) async fn unpause(&self, name: &str) -> Result<(), CallError> {
         self.ask(
-            &format!("let the container `{name}` go on"),
+            &format!("unpause the container `{name}`"),
             self.client().map_err(unanswered)?.unpause_container(name),
         )
         .await
@@ -146,18 +148,18 @@ impl Engine {
     /// back with the engine.
     pub(crate) async fn set_policy(
         &self,
-        name: &str,
+        standing: &Container,
         policy: RestartPolicyNameEnum,
     ) -> Result<(), CallError> {
+        let (name, id) = (&standing.name, standing.id.clone());
         let body = ContainerUpdateBody {
             restart_policy: Some(restart_policy(policy)),
             ..ContainerUpdateBody::default()
         };
-        self.ask(
-            &format!("set the restart policy of the container `{name}` to `{policy}`"),
-            self.client().map_err(unanswered)?.update_container(name, body),
-        )
-        .await
+        let client = self.client().map_err(unanswered)?;
+        let what = format!("set the restart policy of the container `{name}` to `{policy}`");
+        let call = Box::pin(async move { client.update_container(&id, body).await });
+        self.change(name, self.settings.call_timeout, &what, call).await
     }
 
     /// Sends the stop signal and kills after `grace`, whole seconds rounded up.
@@ -228,18 +230,22 @@ impl Engine {
     /// Says whether it had to be killed.
     pub(crate) async fn stop_for_good(
         &self,
-        standing: &Standing,
+        standing: &Container,
         grace: Duration,
     ) -> Result<bool, Fault> {
         let name = standing.id.as_str();
         match standing.phase {
-            Phase::Created | Phase::StartFailed | Phase::Exited | Phase::Removing | Phase::Dead => {
+            ContainerPhase::Created
+            | ContainerPhase::StartFailed
+            | ContainerPhase::Exited
+            | ContainerPhase::Removing
+            | ContainerPhase::Dead => {
                 return Ok(false);
             }
-            Phase::Running | Phase::Paused | Phase::Restarting => {}
+            ContainerPhase::Running | ContainerPhase::Paused | ContainerPhase::Restarting => {}
         }
-        accept_absent(self.set_policy(name, RestartPolicyNameEnum::NO).await)?;
-        if standing.phase == Phase::Paused {
+        accept_absent(self.set_policy(standing, RestartPolicyNameEnum::NO).await)?;
+        if standing.phase == ContainerPhase::Paused {
             // A paused program can't heed its stop signal.
             let _not_paused_any_more = self.unpause(name).await;
         }
@@ -252,7 +258,7 @@ impl Engine {
         Ok(after.exit_code() == 137
             && !after.was_out_of_memory()
             && took >= grace
-            && standing.phase != Phase::Restarting)
+            && standing.phase != ContainerPhase::Restarting)
     }
 }
 

@@ -1,174 +1,201 @@
-//! Credentials for registries, from a file in the form of Docker's own `config.json`.
+//! Credentials for registries, from a file in the form of Docker's own `config.json`, or from the
+//! helper program that it names.
 
 use agente_engine::fault::{Fault, FaultKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use docker_credential::{CredentialRetrievalError as Failed, DockerCredential};
 use std::path::Path;
+use std::time::Duration;
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct ConfigFile {
-    auths: BTreeMap<String, Entry>,
-    cred_helpers: BTreeMap<String, String>,
-    creds_store: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Entry {
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    identitytoken: Option<String>,
-}
+/// What Docker's own registry is called in that file, and to helper programs.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// The credentials for a registry (`host[:port]`); none where the file has none. A missing file is
-/// none too, as `docker login` was never run.
+/// none too, as `docker login` was never run. A helper program is given up on after `limit`.
 ///
 /// # Errors
 ///
-/// [`FaultKind::InvalidConfig`] where the file can't be read or understood, or keeps its
-/// credentials in a helper program.
-pub(crate) fn for_registry(
+/// [`FaultKind::InvalidConfig`] where the file can't be read or understood, or its helper program
+/// fails.
+pub(crate) async fn for_registry(
     path: &Path,
     registry: &str,
+    limit: Duration,
 ) -> Result<Option<DockerCredentials>, Fault> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(Fault::new(
+    let (file, server) = (path.to_owned(), server_of(registry));
+    let asked = server.clone();
+    // A helper program may unlock a key chain, or ask a cloud.
+    let asking = tokio::task::spawn_blocking(move || {
+        let text = match std::fs::File::open(&file) {
+            Ok(text) => std::io::BufReader::new(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(&file).because(&error)),
+        };
+        match docker_credential::get_credential_from_reader(text, &asked) {
+            Ok(credential) => Ok(Some(credential)),
+            Err(Failed::NoCredentialConfigured) => Ok(None),
+            // Docker's own words for a key chain that does not have it.
+            Err(Failed::HelperFailure { stdout, .. }) if stdout.contains("not found") => Ok(None),
+            Err(failed) => Err(refused(&file, &asked, &failed)),
+        }
+    });
+    let Ok(Ok(found)) = tokio::time::timeout(limit, asking).await else {
+        let message = format!(
+            "the helper program that `{}` names has not told the credentials for `{registry}` \
+             within {} s",
+            path.display(),
+            limit.as_secs()
+        );
+        return Err(Fault::new(FaultKind::TimedOut, message)
+            .hint(format!("see that `docker pull` from `{registry}` works")));
+    };
+    Ok(found?.map(|credential| {
+        let known = DockerCredentials { serveraddress: Some(server), ..Default::default() };
+        match credential {
+            DockerCredential::IdentityToken(token) => {
+                DockerCredentials { identitytoken: Some(token), ..known }
+            }
+            DockerCredential::UsernamePassword(username, password) => {
+                DockerCredentials { username: Some(username), password: Some(password), ..known }
+            }
+        }
+    }))
+}
+
+fn server_of(registry: &str) -> String {
+    match registry {
+        "docker.io" | "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn unreadable(path: &Path) -> Fault {
+    Fault::new(FaultKind::InvalidConfig, format!("`{}` can't be read", path.display()))
+}
+
+/// Says what is wrong without quoting the file, or what a helper program printed.
+fn refused(path: &Path, server: &str, failed: &Failed) -> Fault {
+    let path = path.display();
+    let message = match failed {
+        Failed::ConfigNotFound | Failed::ConfigReadError => {
+            return Fault::new(
                 FaultKind::InvalidConfig,
-                format!("`{}` can't be read", path.display()),
+                format!("`{path}` is not a Docker configuration in JSON"),
             )
-            .because(&error));
+            .hint("write it anew with `docker login`");
+        }
+        Failed::HelperFailure { helper, stderr, .. } => {
+            let message = format!(
+                "`{helper}`, which `{path}` names, can't tell the credentials for `{server}`"
+            );
+            let mut fault = Fault::new(FaultKind::InvalidConfig, message);
+            fault.causes.extend(stderr.lines().next().map(str::to_owned));
+            return fault.hint(format!("try it: `echo {server} | {helper} get`"));
+        }
+        Failed::HelperCommunicationError => {
+            format!("the helper program that `{path}` names for `{server}` can't be run")
+        }
+        Failed::MalformedHelperResponse => {
+            format!("the helper program that `{path}` names for `{server}` answers with no JSON")
+        }
+        Failed::CredentialDecodingError
+        | Failed::CredentialMismatchError
+        | Failed::NoCredentialConfigured => {
+            format!("`{path}` holds no user and password for `{server}`")
         }
     };
-    // The error of the parser would quote the file.
-    let Ok(file) = serde_json::from_slice::<ConfigFile>(&text) else {
-        return Err(Fault::new(
-            FaultKind::InvalidConfig,
-            format!("`{}` is not a Docker configuration in JSON", path.display()),
-        )
-        .hint("write it anew with `docker login`"));
-    };
-    let wanted = host_of(registry);
-    let Some((name, entry)) = file.auths.into_iter().find(|(name, _)| host_of(name) == wanted)
-    else {
-        let helper = file
-            .cred_helpers
-            .iter()
-            .find(|(name, _)| host_of(name) == wanted)
-            .map(|(_, helper)| helper)
-            .or(file.creds_store.as_ref());
-        return match helper {
-            Some(helper) => Err(helped(path, registry, helper)),
-            None => Ok(None),
-        };
-    };
-    let mut credentials = DockerCredentials {
-        serveraddress: Some(name),
-        identitytoken: entry.identitytoken.filter(|token| !token.is_empty()),
-        ..DockerCredentials::default()
-    };
-    if let Some(auth) = entry.auth.filter(|auth| !auth.is_empty()) {
-        let decoded =
-            STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some((username, password)) = decoded.as_deref().and_then(|pair| pair.split_once(':'))
-        else {
-            return Err(Fault::new(
-                FaultKind::InvalidConfig,
-                format!("`{}` holds no user and password for `{registry}`", path.display()),
-            )
-            .hint(format!("docker login {registry}")));
-        };
-        credentials.username = Some(username.to_owned());
-        credentials.password = Some(password.trim_end_matches('\0').to_owned());
-    } else {
-        credentials.username = entry.username;
-        credentials.password = entry.password;
-    }
-    if credentials.username.is_none() && credentials.identitytoken.is_none() {
-        // `docker login` leaves an empty entry where a helper keeps the credentials.
-        return match file.creds_store {
-            Some(helper) => Err(helped(path, registry, &helper)),
-            None => Ok(None),
-        };
-    }
-    Ok(Some(credentials))
-}
-
-fn helped(path: &Path, registry: &str, helper: &str) -> Fault {
-    Fault::new(
-        FaultKind::InvalidConfig,
-        format!(
-            "`{}` keeps the credentials for `{registry}` in the program \
-             `docker-credential-{helper}`, which is not asked here",
-            path.display()
-        ),
-    )
-    .hint(
-        "pull the image beforehand with `docker pull`: an image that the engine has is not pulled \
-         again",
-    )
-}
-
-/// The host of an entry: `https://index.docker.io/v1/` stands for `docker.io`.
-fn host_of(name: &str) -> &str {
-    let bare = name.trim_start_matches("https://").trim_start_matches("http://");
-    match bare.split('/').next().unwrap_or(bare) {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io",
-        host => host,
-    }
+    Fault::new(FaultKind::InvalidConfig, message).hint(format!("docker login {server}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
 
-    fn read(json: &str, registry: &str) -> Result<Option<DockerCredentials>, Fault> {
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    async fn read(json: &str, registry: &str) -> Result<Option<DockerCredentials>, Fault> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         std::fs::write(&path, json).unwrap();
-        for_registry(&path, registry)
+        for_registry(&path, registry, LIMIT).await
     }
 
-    #[test]
-    fn user_and_password_are_found_by_the_registrys_host() {
+    #[tokio::test]
+    async fn user_and_password_are_found_by_the_registrys_host() {
         let json = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6cGE6c3M="},"127.0.0.1:5000":{"identitytoken":"t"}}}"#;
-        let found = read(json, "docker.io").unwrap().unwrap();
+        let found = read(json, "docker.io").await.unwrap().unwrap();
         assert_eq!(
             (found.username.as_deref(), found.password.as_deref()),
             (Some("me"), Some("pa:ss"))
         );
-        assert_eq!(
-            read(json, "127.0.0.1:5000").unwrap().unwrap().identitytoken.as_deref(),
-            Some("t")
-        );
-        assert_eq!(read(json, "127.0.0.1:5001").unwrap(), None);
+        let found = read(json, "127.0.0.1:5000").await.unwrap().unwrap();
+        assert_eq!(found.identitytoken.as_deref(), Some("t"));
+        assert_eq!(read(json, "127.0.0.1:5001").await.unwrap(), None);
     }
 
-    #[test]
-    fn a_broken_file_is_named_and_never_quoted() {
-        let fault = read(r#"{"auths": {"r": {"auth": "c2VjcmV0" oops"#, "r").unwrap_err();
-        assert_eq!(fault.kind, FaultKind::InvalidConfig);
-        assert!(!format!("{fault:?}").contains("c2VjcmV0"));
+    #[tokio::test]
+    async fn a_broken_file_is_named_and_never_quoted() {
+        for broken in [
+            r#"{"auths": {"r": {"auth": "c2VjcmV0" oops"#,
+            r#"{"auths": {"r": {"auth": "c2VjcmV0"}}}"#,
+        ] {
+            let fault = read(broken, "r").await.unwrap_err();
+            assert_eq!(fault.kind, FaultKind::InvalidConfig);
+            let shown = format!("{fault:?}");
+            assert!(!shown.contains("c2VjcmV0") && !shown.contains("secret"), "{shown}");
+        }
     }
 
-    #[test]
-    fn a_helper_program_is_named_with_the_way_around() {
-        let fault = read(r#"{"credsStore":"pass","auths":{"r.local":{}}}"#, "r.local").unwrap_err();
-        assert!(
-            fault.message.contains("docker-credential-pass")
-                && fault.hint.unwrap().contains("docker pull")
-        );
+    #[tokio::test]
+    async fn a_helper_program_that_is_not_there_is_told() {
+        let json = r#"{"credsStore":"agente-nobody","auths":{"r.local":{}}}"#;
+        let fault = read(json, "r.local").await.unwrap_err();
+        assert!(fault.message.contains("can't be run"), "{fault}");
     }
 
-    #[test]
-    fn a_file_that_is_not_there_has_no_credentials() {
-        assert_eq!(for_registry(Path::new("/nowhere/config.json"), "r").unwrap(), None);
+    #[tokio::test]
+    async fn a_file_that_is_not_there_has_no_credentials() {
+        let nowhere = Path::new("/nowhere/config.json");
+        assert_eq!(for_registry(nowhere, "r", LIMIT).await.unwrap(), None);
+    }
+
+    /// Where the configuration is, in a process of the test's own: helper programs are looked for
+    /// in `PATH`.
+    const INNER: &str = "AGENTE_TEST_CREDENTIALS";
+
+    #[tokio::test]
+    async fn the_helper_program_of_a_registry_is_asked() {
+        if let Some(path) = std::env::var_os(INNER) {
+            let found = |registry| for_registry(Path::new(&path), registry, LIMIT);
+            let known = found("r.local:5000").await.unwrap().unwrap();
+            assert_eq!(
+                (known.username.as_deref(), known.password.as_deref()),
+                (Some("ann"), Some("for r.local:5000"))
+            );
+            assert_eq!(found("other.local").await.unwrap(), None);
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let helper = folder.path().join("docker-credential-test");
+        let script = "#!/bin/sh\nread server\ncase $server in\nr.local:5000) \
+                      printf '{\"Username\":\"ann\",\"Secret\":\"for %s\"}' $server ;;\n\
+                      *) echo 'credentials not found in native keychain'; exit 1 ;;\nesac\n";
+        std::fs::write(&helper, script).unwrap();
+        std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let config = folder.path().join("config.json");
+        std::fs::write(&config, r#"{"credsStore":"test","auths":{}}"#).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let inner = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "docker::credentials::tests::the_helper_program_of_a_registry_is_asked",
+            ])
+            .env(INNER, &config)
+            .env("PATH", format!("{}:{path}", folder.path().display()))
+            .output()
+            .unwrap();
+        assert!(inner.status.success(), "{}", String::from_utf8_lossy(&inner.stdout));
     }
 }

@@ -26,8 +26,11 @@ impl<'a> HostProcesses<'a> {
     /// The process of this pid, where it is seen and is the container's.
     fn process(&self, pid: u32) -> Option<Process> {
         let process = Process::new(i32::try_from(pid).ok()?).ok()?;
-        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        groups.contains(self.container).then_some(process)
+        let groups = process.cgroups().ok()?;
+        { groups }
+            .into_iter()
+            .any(|group| group.pathname.contains(self.container))
+            .then_some(process)
     }
 
     /// When a process started, in milliseconds since the epoch; 0 where that can't be told.

@@ -195,7 +195,10 @@ impl Engine {
     ) -> Result<(), Fault> {
         let what = format!("pull `{reference}`");
         let credentials: Option<DockerCredentials> = match &self.settings.credentials {
-            Some(path) => credentials::for_registry(path, reference.registry())?,
+            Some(path) => {
+                credentials::for_registry(path, reference.registry(), self.settings.start_timeout)
+                    .await?
+            }
             None => None,
         };
         let had_credentials = credentials.is_some();
@@ -320,7 +323,7 @@ fn pull_fault(reference: &Reference, had_credentials: bool, error: CallError) ->
         "access denied",
         "denied:",
     ]) {
-        let why = if had_credentials { "turned the credentials down" } else { "wants credentials" };
+        let why = if had_credentials { "rejected the credentials" } else { "wants credentials" };
         Fault::new(FaultKind::Denied, format!("the registry `{registry}` {why} for `{reference}`"))
             .hint(format!("docker login {registry}"))
     } else if has(&[

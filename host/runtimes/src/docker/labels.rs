@@ -1,6 +1,7 @@
 //! The labels by which containers, networks and their owner are known. They are the truth; whatever
 //! else is stored is a cache of them.
 
+use agente_engine::names::{EnvironmentName, Scope, ServiceName};
 use agente_engine::ports::Launch;
 use std::collections::HashMap;
 
@@ -46,6 +47,15 @@ pub(crate) fn owner(labels: Option<&HashMap<String, String>>, store: &str) -> Ow
         Some(theirs) => Owner::OtherStore(theirs.clone()),
         None => Owner::Foreign,
     }
+}
+
+/// The service and environment of a container.
+pub(crate) fn scope(labels: &HashMap<String, String>) -> Option<Scope> {
+    let label = |name: &str| labels.get(name).cloned();
+    Some(Scope {
+        service: ServiceName::new(label(SERVICE)?).ok()?,
+        environment: EnvironmentName::new(label(ENVIRONMENT)?).ok()?,
+    })
 }
 
 /// The labels of a backend's container.

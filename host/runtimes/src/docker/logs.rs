@@ -9,7 +9,7 @@ use super::containers::short;
 use super::mask::Mask;
 use super::runtime::DockerRuntime;
 use super::specification::mask_of;
-use super::state::{Phase, Standing, nanoseconds};
+use super::state::{Container, ContainerPhase, nanoseconds};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Timestamp;
 use agente_engine::route::Backend;
@@ -222,7 +222,7 @@ impl Engine {
     /// The newest lines of a container.
     pub(crate) async fn tail(
         &self,
-        standing: &Standing,
+        standing: &Container,
         max_lines: usize,
     ) -> Result<Vec<String>, Fault> {
         let what = format!("read the log of the container `{}`", standing.name);
@@ -366,7 +366,10 @@ impl Engine {
             };
             let ended = matches!(
                 standing.phase,
-                Phase::Exited | Phase::StartFailed | Phase::Removing | Phase::Dead
+                ContainerPhase::Exited
+                    | ContainerPhase::StartFailed
+                    | ContainerPhase::Removing
+                    | ContainerPhase::Dead
             );
             // One that has ended is read once more without following: its last words.
             let options = LogsOptions { since: position.reconnect(), ..Self::everything(!ended) };

@@ -12,6 +12,7 @@ mod credentials;
 mod endpoint;
 mod host_processes;
 mod images;
+mod in_flight;
 pub mod labels;
 mod logs;
 mod mask;
@@ -22,6 +23,7 @@ mod reserve;
 mod runtime;
 mod specification;
 mod state;
+mod streams;
 
 pub use container_commands::ContainerCommands;
 pub use endpoint::{DockerSettings, Endpoint};

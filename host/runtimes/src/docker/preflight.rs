@@ -3,22 +3,21 @@
 use super::call::Engine;
 use super::containers::short;
 use super::reserve::is_free;
-use super::runtime::DockerRuntime;
 use super::specification::{docker_part, image_part, port_of};
 use crate::findings::{bad, from_fault, good, warning};
 use agente_engine::fault::Fault;
-use agente_engine::ports::Finding;
+use agente_engine::ports::{Finding, Secrets};
 use agente_engine::release::{DockerReach, DockerSpec, EnvValue, Release};
 use agente_engine::route::Backend;
 use std::path::Path;
 
 /// All findings; when the engine doesn't answer, that one alone.
 pub(crate) async fn preflight(
-    runtime: &DockerRuntime,
+    engine: &Engine,
+    secrets: &dyn Secrets,
     release: &Release,
     backends: &[Backend],
 ) -> Vec<Finding> {
-    let engine = &runtime.engine;
     let spec = match docker_part(&release.runtime) {
         Ok(spec) => spec,
         Err(fault) => return vec![from_fault("runtime", fault)],
@@ -35,7 +34,7 @@ pub(crate) async fn preflight(
             Ok(true) => good(subject, "is there"),
             Ok(false) => warning(
                 subject,
-                "is not there and will be made; the balancer must join it",
+                "does not exist and will be created; the balancer must join it",
                 format!("docker network connect {name} <balancer>"),
             ),
             Err(fault) => from_fault(subject, fault),
@@ -52,7 +51,7 @@ pub(crate) async fn preflight(
     for (variable, value) in &spec.env {
         if let EnvValue::Secret(name) = value {
             let subject = format!("secret {name}");
-            findings.push(match runtime.secrets.value(name).await {
+            findings.push(match secrets.value(name).await {
                 Ok(_) => good(
                     subject,
                     format!("is there, for `{variable}`; who may use the engine can read it there"),
@@ -65,8 +64,8 @@ pub(crate) async fn preflight(
 }
 
 async fn the_engine(engine: &Engine, findings: &mut Vec<Finding>) -> Result<(), Fault> {
-    let version = engine.ask("tell its version", engine.client()?.version()).await?;
-    let info = engine.ask("tell about itself", engine.client()?.info()).await?;
+    let version = engine.ask("report its version", engine.client()?.version()).await?;
+    let info = engine.ask("describe itself", engine.client()?.info()).await?;
     findings.push(good(
         "docker engine",
         format!(
@@ -152,7 +151,7 @@ async fn the_backend(engine: &Engine, spec: &DockerSpec, backend: &Backend) -> F
     match engine.holder_of_port(port).await {
         Ok(Some(holder)) => bad(
             subject,
-            format!("the container `{holder}` has it"),
+            format!("is in use by the container `{holder}`"),
             Some(format!("docker inspect {holder}")),
         ),
         Ok(None) if is_free(port) => good(subject, "is free"),

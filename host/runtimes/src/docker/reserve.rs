@@ -109,7 +109,7 @@ pub(crate) async fn reserve(
                 None => Err(Fault::new(
                     FaultKind::Unavailable,
                     format!(
-                        "{} ports are needed for {slot}, and of {}-{} not so many are free",
+                        "{slot} needs {} ports, and {}-{} has fewer that are free",
                         spec.instances, ports.first, ports.last
                     ),
                 )

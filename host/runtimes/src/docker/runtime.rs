@@ -14,10 +14,12 @@ use super::call::{CallError, Engine, one_line};
 use super::endpoint::{DockerSettings, Endpoint};
 use super::labels;
 use super::specification::{self, Wanted, docker_part, image_part, mask_of};
-use super::state::{Phase, Standing};
+use super::state::{Container, ContainerPhase};
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::names::Scope;
-use agente_engine::ports::{BackendRole, BackendState, Finding, Launch, Retired, Runtime, Secrets};
+use agente_engine::ports::{
+    BackendRole, BackendState, Finding, Launch, Launched, Retired, Runtime, Secrets,
+};
 use agente_engine::release::{DockerReach, Release};
 use agente_engine::route::{Backend, Slot};
 use async_trait::async_trait;
@@ -44,14 +46,13 @@ pub struct Raised {
 impl DockerRuntime {
     /// A runtime on the engine that the settings name. Connects to nothing yet.
     pub fn new(settings: DockerSettings, secrets: Arc<dyn Secrets>) -> Self {
-        Self { engine: Engine { settings }, secrets }
+        Self { engine: Engine::new(settings), secrets }
     }
 
     /// The same on another engine.
     #[must_use]
     pub fn at(&self, endpoint: Endpoint) -> Self {
-        let settings = DockerSettings { endpoint, ..self.engine.settings.clone() };
-        Self { engine: Engine { settings }, secrets: Arc::clone(&self.secrets) }
+        Self { engine: self.engine.at(endpoint), secrets: Arc::clone(&self.secrets) }
     }
 
     /// Programs in containers of this engine.
@@ -81,11 +82,11 @@ impl DockerRuntime {
             }
             let backend = standing.label(labels::BACKEND).unwrap_or_default().to_owned();
             let result = match standing.phase {
-                Phase::Running | Phase::Restarting => Ok(false),
-                Phase::Paused => {
+                ContainerPhase::Running | ContainerPhase::Restarting => Ok(false),
+                ContainerPhase::Paused => {
                     self.engine.unpause(&standing.id).await.map(|()| true).map_err(Fault::from)
                 }
-                Phase::Exited | Phase::StartFailed if standing.has_run() => {
+                ContainerPhase::Exited | ContainerPhase::StartFailed if standing.has_run() => {
                     self.engine.start(&standing.id).await.map(|()| true).map_err(|error| {
                         mask_of(&standing.labels, &standing.env).fault(start_fault(
                             &standing.name,
@@ -94,11 +95,11 @@ impl DockerRuntime {
                         ))
                     })
                 }
-                Phase::Created
-                | Phase::Exited
-                | Phase::StartFailed
-                | Phase::Removing
-                | Phase::Dead => continue,
+                ContainerPhase::Created
+                | ContainerPhase::Exited
+                | ContainerPhase::StartFailed
+                | ContainerPhase::Removing
+                | ContainerPhase::Dead => continue,
             };
             raised.push(Raised { backend, result });
         }
@@ -142,14 +143,14 @@ impl DockerRuntime {
             let same = standing.label(labels::SPEC_HASH) == Some(wanted.hash.as_str());
             let name = standing.name.as_str();
             match standing.phase {
-                Phase::Running | Phase::Restarting if same => {
+                ContainerPhase::Running | ContainerPhase::Restarting if same => {
                     return self.make_live(&standing).await.map_err(unknown);
                 }
-                Phase::Paused if same => {
+                ContainerPhase::Paused if same => {
                     self.make_live(&standing).await.map_err(unknown)?;
                     return self.engine.unpause(name).await.map_err(|error| unknown(error.fault));
                 }
-                Phase::Exited if same => {
+                ContainerPhase::Exited if same => {
                     tracing::info!(
                         container = name,
                         ended = standing.ending(),
@@ -159,15 +160,15 @@ impl DockerRuntime {
                     return self.start(launch, &wanted).await;
                 }
                 // The host died between making it and starting it.
-                Phase::Created if same => return self.start(launch, &wanted).await,
-                Phase::Created
-                | Phase::StartFailed
-                | Phase::Running
-                | Phase::Paused
-                | Phase::Restarting
-                | Phase::Exited
-                | Phase::Removing
-                | Phase::Dead => {
+                ContainerPhase::Created if same => return self.start(launch, &wanted).await,
+                ContainerPhase::Created
+                | ContainerPhase::StartFailed
+                | ContainerPhase::Running
+                | ContainerPhase::Paused
+                | ContainerPhase::Restarting
+                | ContainerPhase::Exited
+                | ContainerPhase::Removing
+                | ContainerPhase::Dead => {
                     self.replace(&standing.id, wanted.spec.stop_grace).await.map_err(unknown)?;
                 }
             }
@@ -228,11 +229,11 @@ impl DockerRuntime {
         Err(unknown(fault))
     }
 
-    async fn make_live(&self, standing: &Standing) -> Result<(), Fault> {
+    async fn make_live(&self, standing: &Container) -> Result<(), Fault> {
         if standing.policy == RestartPolicyNameEnum::UNLESS_STOPPED {
             return Ok(());
         }
-        Ok(self.engine.set_policy(&standing.id, RestartPolicyNameEnum::UNLESS_STOPPED).await?)
+        Ok(self.engine.set_policy(standing, RestartPolicyNameEnum::UNLESS_STOPPED).await?)
     }
 
     /// Takes one of our containers away.
@@ -258,10 +259,10 @@ impl Runtime for DockerRuntime {
     }
 
     async fn preflight(&self, release: &Release, backends: &[Backend]) -> Vec<Finding> {
-        super::preflight::preflight(self, release, backends).await
+        super::preflight::preflight(&self.engine, self.secrets.as_ref(), release, backends).await
     }
 
-    async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
+    async fn ensure(&self, launch: &Launch) -> Result<Launched, Failure> {
         docker_part(&launch.release.runtime).map_err(refused)?;
         image_part(&launch.release.artifact).map_err(refused)?;
         if launch.store != self.engine.settings.store {
@@ -272,14 +273,17 @@ impl Runtime for DockerRuntime {
             return Err(refused(Fault::new(FaultKind::Internal, message)));
         }
         let wanted = specification::wanted(launch, self.secrets.as_ref()).await.map_err(refused)?;
+        self.engine.settled(&launch.backend.id.0).await.map_err(unknown)?;
         let mask = wanted.mask.clone();
         self.settle(launch, wanted).await.map_err(|failure| match failure {
             Failure::Refused { fault } => refused(mask.fault(fault)),
             Failure::Unknown { fault } => unknown(mask.fault(fault)),
-        })
+        })?;
+        Ok(Launched { address: launch.backend.address.clone() })
     }
 
     async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
+        self.engine.settled(&backend.id.0).await?;
         Ok(self
             .engine
             .find(&backend.id)
@@ -289,6 +293,7 @@ impl Runtime for DockerRuntime {
     }
 
     async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
+        self.engine.settled(&backend.id.0).await.map_err(unknown)?;
         let standing = self
             .engine
             .find(&backend.id)
@@ -303,10 +308,11 @@ impl Runtime for DockerRuntime {
         if standing.policy == policy {
             return Ok(());
         }
-        self.engine.set_policy(&standing.id, policy).await.map_err(|error| unknown(error.fault))
+        self.engine.set_policy(&standing, policy).await.map_err(|error| unknown(error.fault))
     }
 
     async fn retire(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure> {
+        self.engine.settled(&backend.id.0).await.map_err(unknown)?;
         let found = self.engine.find(&backend.id).await.map_err(refused)?;
         let mut retired = Retired { found: false, killed: false };
         for id in found.standing.into_iter().map(|standing| standing.id).chain(found.strays) {

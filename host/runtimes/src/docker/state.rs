@@ -10,13 +10,13 @@ use std::collections::HashMap;
 
 /// A container as it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Standing {
+pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) labels: HashMap<String, String>,
     /// The id of its image.
     pub(crate) image: String,
-    pub(crate) phase: Phase,
+    pub(crate) phase: ContainerPhase,
     pub(crate) restarts: u32,
     pub(crate) policy: RestartPolicyNameEnum,
     /// Its variables, `NAME=value`.
@@ -31,7 +31,7 @@ pub(crate) struct Standing {
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ContainerPhase {
     /// Made, and its start was never asked for, or has not been answered.
     Created,
     /// Made, and its start failed.
@@ -47,7 +47,7 @@ pub(crate) enum Phase {
     Dead,
 }
 
-impl Standing {
+impl Container {
     pub(crate) fn from_inspect(seen: ContainerInspectResponse) -> Self {
         let state = seen.state.unwrap_or_default();
         let config = seen.config.unwrap_or_default();
@@ -106,32 +106,34 @@ impl Standing {
     /// What the port `Runtime` answers for it.
     pub(crate) fn backend_state(&self) -> BackendState {
         match self.phase {
-            Phase::Created => BackendState::Starting {
-                detail: "made, its start not asked for yet".to_owned(),
+            ContainerPhase::Created => BackendState::Starting {
+                detail: "created, not started yet".to_owned(),
                 restarts: self.restarts,
             },
-            Phase::StartFailed => BackendState::Ended {
+            ContainerPhase::StartFailed => BackendState::Ended {
                 detail: format!(
                     "could not be started: {}",
                     super::call::one_line(self.start_error())
                 ),
             },
-            Phase::Running => BackendState::Running {
+            ContainerPhase::Running => BackendState::Running {
                 since: self.state.started_at.as_deref().map_or(Timestamp(0), moment),
                 restarts: self.restarts,
                 healthy: self.healthy(),
             },
-            Phase::Paused => BackendState::Starting {
-                detail: format!("paused by somebody; `docker unpause {}` lets it go on", self.name),
+            ContainerPhase::Paused => BackendState::Starting {
+                detail: format!("paused; `docker unpause {}` resumes it", self.name),
                 restarts: self.restarts,
             },
-            Phase::Restarting => BackendState::Starting {
-                detail: format!("crashed and waits for its next start; last: {}", self.ending()),
+            ContainerPhase::Restarting => BackendState::Starting {
+                detail: format!("crashed, waiting to be restarted; last exit: {}", self.ending()),
                 restarts: self.restarts,
             },
-            Phase::Exited => BackendState::Ended { detail: self.ending() },
-            Phase::Removing => BackendState::Ended { detail: "is being removed".to_owned() },
-            Phase::Dead => BackendState::Ended {
+            ContainerPhase::Exited => BackendState::Ended { detail: self.ending() },
+            ContainerPhase::Removing => {
+                BackendState::Ended { detail: "is being removed".to_owned() }
+            }
+            ContainerPhase::Dead => BackendState::Ended {
                 detail: "the engine failed to remove it, see the engine's log".to_owned(),
             },
         }
@@ -157,7 +159,7 @@ impl Standing {
             };
         }
         match code {
-            0 => "ended by itself, exit code 0".to_owned(),
+            0 => "exited by itself with code 0".to_owned(),
             137 => "killed (exit code 137)".to_owned(),
             129..=192 => format!("exit code {code}, as after signal {}", code - 128),
             _ => format!("exit code {code}"),
@@ -165,7 +167,7 @@ impl Standing {
     }
 }
 
-fn phase_of(state: &ContainerState) -> Phase {
+fn phase_of(state: &ContainerState) -> ContainerPhase {
     use ContainerStateStatusEnum as Status;
     match state.status.unwrap_or(Status::EMPTY) {
         Status::CREATED | Status::EMPTY => {
@@ -174,21 +176,21 @@ fn phase_of(state: &ContainerState) -> Phase {
             if state.exit_code.unwrap_or(0) != 0
                 || state.error.as_deref().is_some_and(|error| !error.is_empty())
             {
-                Phase::StartFailed
+                ContainerPhase::StartFailed
             } else {
-                Phase::Created
+                ContainerPhase::Created
             }
         }
-        Status::RUNNING | Status::STOPPING => Phase::Running,
-        Status::PAUSED => Phase::Paused,
-        Status::RESTARTING => Phase::Restarting,
-        Status::REMOVING => Phase::Removing,
+        Status::RUNNING | Status::STOPPING => ContainerPhase::Running,
+        Status::PAUSED => ContainerPhase::Paused,
+        Status::RESTARTING => ContainerPhase::Restarting,
+        Status::REMOVING => ContainerPhase::Removing,
         // An old container whose new start failed is `exited` with an error.
         Status::EXITED if state.error.as_deref().is_some_and(|error| !error.is_empty()) => {
-            Phase::StartFailed
+            ContainerPhase::StartFailed
         }
-        Status::EXITED => Phase::Exited,
-        Status::DEAD => Phase::Dead,
+        Status::EXITED => ContainerPhase::Exited,
+        Status::DEAD => ContainerPhase::Dead,
     }
 }
 
@@ -207,8 +209,8 @@ mod tests {
     use super::*;
     use bollard::models::{Health, HostConfig};
 
-    fn standing(status: ContainerStateStatusEnum, exit_code: i64, error: &str) -> Standing {
-        Standing::from_inspect(ContainerInspectResponse {
+    fn standing(status: ContainerStateStatusEnum, exit_code: i64, error: &str) -> Container {
+        Container::from_inspect(ContainerInspectResponse {
             state: Some(ContainerState {
                 status: Some(status),
                 exit_code: Some(exit_code),
@@ -221,19 +223,25 @@ mod tests {
 
     #[test]
     fn a_container_that_was_only_made_differs_from_one_whose_start_failed() {
-        assert_eq!(standing(ContainerStateStatusEnum::CREATED, 0, "").phase, Phase::Created);
-        assert_eq!(standing(ContainerStateStatusEnum::CREATED, 127, "").phase, Phase::StartFailed);
+        assert_eq!(
+            standing(ContainerStateStatusEnum::CREATED, 0, "").phase,
+            ContainerPhase::Created
+        );
+        assert_eq!(
+            standing(ContainerStateStatusEnum::CREATED, 127, "").phase,
+            ContainerPhase::StartFailed
+        );
         assert_eq!(
             standing(ContainerStateStatusEnum::CREATED, 0, "bind: address already in use").phase,
-            Phase::StartFailed
+            ContainerPhase::StartFailed
         );
-        assert_eq!(standing(ContainerStateStatusEnum::EXITED, 3, "").phase, Phase::Exited);
+        assert_eq!(standing(ContainerStateStatusEnum::EXITED, 3, "").phase, ContainerPhase::Exited);
     }
 
     #[test]
     fn no_healthcheck_is_neither_healthy_nor_unhealthy() {
         let with = |status: Option<HealthStatusEnum>| {
-            Standing::from_inspect(ContainerInspectResponse {
+            Container::from_inspect(ContainerInspectResponse {
                 state: Some(ContainerState {
                     status: Some(ContainerStateStatusEnum::RUNNING),
                     started_at: Some("2026-11-22T20:20:58.452995566Z".to_owned()),
@@ -259,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_ending_for_want_of_memory_names_the_limit() {
-        let seen = Standing::from_inspect(ContainerInspectResponse {
+        let seen = Container::from_inspect(ContainerInspectResponse {
             state: Some(ContainerState {
                 status: Some(ContainerStateStatusEnum::EXITED),
                 exit_code: Some(137),

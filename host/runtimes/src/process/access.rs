@@ -27,20 +27,21 @@ pub(super) fn share(file: &File, folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder as open as the one above it, unless it is there.
+/// Makes a folder as open as the one above it, unless it is there; never open to everybody, and
+/// those above it likewise.
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     if let Some(above) = path.parent() {
-        fs::create_dir_all(above)?;
+        make_folder(above)?;
     }
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         made => made?,
     }
     match path.parent().and_then(|above| fs::metadata(above).ok()) {
-        Some(above) => fs::set_permissions(path, Permissions::from_mode(above.mode() & 0o7777)),
+        Some(above) => fs::set_permissions(path, Permissions::from_mode(above.mode() & 0o7775)),
         None => Ok(()),
     }
 }
@@ -58,7 +59,7 @@ mod tests {
     fn made_in(folder_mode: u32) -> (u32, u32) {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(folder_mode)).unwrap();
-        let inner = folder.path().join("inner");
+        let inner = folder.path().join("outer/inner");
         make_folder(&inner).unwrap();
         let file = inner.join("file");
         share(
@@ -73,5 +74,6 @@ mod tests {
     fn what_lies_in_a_shared_folder_is_shared_and_nothing_else_is() {
         assert_eq!(made_in(0o2770), (0o2770, 0o660));
         assert_eq!(made_in(0o700), (0o700, 0o600));
+        assert_eq!(made_in(0o777), (0o775, 0o660), "never open to everybody");
     }
 }

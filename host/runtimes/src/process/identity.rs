@@ -27,11 +27,7 @@ pub(crate) struct ProcessIdentity {
 /// itself.
 pub(crate) fn boot_id() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map(|text| text.trim().to_owned())
-            .unwrap_or_default()
-    })
+    BOOT.get_or_init(|| procfs::sys::kernel::random::boot_id().unwrap_or_default())
 }
 
 /// Whether a process in this state has ended already and only waits for its parent to notice.

@@ -1,8 +1,9 @@
 //! Looking at a backend: what its supervisor wrote, and whether that still holds.
 
+use crate::process::identity::ProcessIdentity;
 use crate::process::launch::traces;
-use crate::process::record::{Phase, Status, now};
-use crate::process::{ProcessIdentity, ProcessRuntime, unusable};
+use crate::process::record::{RunPhase, Status, now};
+use crate::process::runtime::{ProcessRuntime, unusable};
 use agente_engine::fault::Fault;
 use agente_engine::ports::BackendState;
 use agente_engine::route::Backend;
@@ -11,7 +12,7 @@ impl ProcessRuntime {
     pub(super) fn inspect_backend(&self, backend: &Backend) -> Result<BackendState, Fault> {
         let directory = self.directory(&backend.id)?;
         let spec = directory.spec().map_err(|error| unusable(&directory, &error))?;
-        if spec.is_none_or(|spec| spec.identity.address != backend.address) {
+        if spec.is_none_or(|spec| !spec.identity.is(backend)) {
             return Ok(BackendState::Absent);
         }
         let status = directory.status().map_err(|error| unusable(&directory, &error))?;
@@ -38,34 +39,35 @@ fn state(status: &Status, supervised: bool) -> BackendState {
     let restarts = status.restarts;
     let last = status.last_exit.as_deref();
     match &status.phase {
-        Phase::Running { process, since } | Phase::Stopping { process: Some(process), since }
+        RunPhase::Running { process, since }
+        | RunPhase::Stopping { process: Some(process), since }
             if process.is_alive() =>
         {
             BackendState::Running { since: *since, restarts, healthy: None }
         }
-        Phase::Running { .. } if supervised => {
+        RunPhase::Running { .. } if supervised => {
             let detail = last.map_or_else(
-                || "it ended a moment ago".to_owned(),
-                |last| format!("{last} before, and ended again a moment ago"),
+                || "it has just ended".to_owned(),
+                |last| format!("{last}, and it has just ended again"),
             );
             BackendState::Starting { detail, restarts }
         }
-        Phase::Waiting { until } if supervised => {
+        RunPhase::Waiting { until } if supervised => {
             let detail = format!(
-                "{}; started again in {} ms",
+                "{}; restarting in {} ms",
                 last.unwrap_or("ended"),
                 until.since(now()).as_millis()
             );
             BackendState::Starting { detail, restarts }
         }
-        Phase::Ended { reason, .. } => BackendState::Ended { detail: reason.clone() },
-        Phase::Stopping { .. } => {
-            BackendState::Ended { detail: "it was told to end, and has".to_owned() }
+        RunPhase::Ended { reason, .. } => BackendState::Ended { detail: reason.clone() },
+        RunPhase::Stopping { .. } => {
+            BackendState::Ended { detail: "stopped as requested".to_owned() }
         }
-        Phase::Running { process, .. } => {
+        RunPhase::Running { process, .. } => {
             BackendState::Ended { detail: without_supervisor(process) }
         }
-        Phase::Waiting { .. } => BackendState::Ended {
+        RunPhase::Waiting { .. } => BackendState::Ended {
             detail: format!(
                 "{}, and its supervisor is gone; `agente-host up` starts it",
                 last.unwrap_or("it ended")
@@ -78,6 +80,6 @@ fn without_supervisor(process: &ProcessIdentity) -> String {
     if process.boot == crate::process::identity::boot_id() {
         "it and its supervisor are gone; `agente-host up` starts it".to_owned()
     } else {
-        "the machine was started again since; `agente-host up` starts it".to_owned()
+        "the machine has rebooted since; `agente-host up` starts it".to_owned()
     }
 }

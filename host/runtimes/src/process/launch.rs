@@ -1,9 +1,10 @@
 //! Ensuring a backend: adopt it, replace it, or start it under a new supervisor.
 
 use crate::process::directory::BackendDirectory;
-use crate::process::record::{Handover, Phase, Report, RoleRecord, Spec};
+use crate::process::port;
+use crate::process::record::{Handover, RoleRecord, RunPhase, Spec, StartReport};
+use crate::process::runtime::{ProcessRuntime, refused, unknown, unusable};
 use crate::process::tree::Traces;
-use crate::process::{ProcessRuntime, port, refused, unknown, unusable};
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::names::BackendId;
 use agente_engine::ports::{BackendRole, Launch};
@@ -99,7 +100,7 @@ impl ProcessRuntime {
             directory
                 .write_spec(wanted)
                 .and_then(|()| directory.clear_stop())
-                .map_err(|error| fail(super::unusable(directory, &error)))?;
+                .map_err(|error| fail(crate::process::runtime::unusable(directory, &error)))?;
         } else {
             if let Some(port) = port::port_of(&wanted.identity.address)
                 && !port::is_free(port)
@@ -109,20 +110,20 @@ impl ProcessRuntime {
             directory
                 .clear_run()
                 .and_then(|()| directory.write_spec(wanted))
-                .map_err(|error| fail(super::unusable(directory, &error)))?;
+                .map_err(|error| fail(crate::process::runtime::unusable(directory, &error)))?;
         }
         directory
             .write_role(RoleRecord { role: BackendRole::Live })
-            .map_err(|error| fail(super::unusable(directory, &error)))?;
+            .map_err(|error| fail(crate::process::runtime::unusable(directory, &error)))?;
         let stopped = cleared.stopped;
         drop(cleared.lock);
         match self.start_supervisor(directory, wanted, secrets).await? {
-            Report::Running => Ok(()),
-            Report::Supervised => match self.await_supervised(directory, wanted).await? {
+            StartReport::Running => Ok(()),
+            StartReport::Supervised => match self.await_supervised(directory, wanted).await? {
                 Supervised::Stands => Ok(()),
                 Supervised::Gone(_) => Err(unknown(slow(wanted))),
             },
-            Report::Failed { message } => {
+            StartReport::Failed { message } => {
                 let fault = self
                     .with_tail(
                         Fault::new(
@@ -156,7 +157,10 @@ impl ProcessRuntime {
         let same = standing.is_some_and(|standing| standing.fingerprint == wanted.fingerprint);
         let running = same
             && !supervised
-            && traces.leader.as_ref().is_some_and(crate::process::ProcessIdentity::is_alive);
+            && traces
+                .leader
+                .as_ref()
+                .is_some_and(crate::process::identity::ProcessIdentity::is_alive);
         let mut stopped = supervised;
         if !running {
             stopped |= self.stop_orphans(&traces, grace).await.map_err(unknown)?.found;
@@ -222,7 +226,7 @@ impl ProcessRuntime {
         directory: &BackendDirectory,
         spec: &Spec,
         secrets: BTreeMap<String, String>,
-    ) -> Result<Report, Failure> {
+    ) -> Result<StartReport, Failure> {
         let handover =
             serde_json::to_vec(&Handover { fingerprint: spec.fingerprint.clone(), secrets })
                 .map_err(|error| {
@@ -301,11 +305,9 @@ impl ProcessRuntime {
 
 /// Whether the supervisor is on its way out.
 fn is_ending(directory: &BackendDirectory) -> bool {
-    directory
-        .status()
-        .ok()
-        .flatten()
-        .is_some_and(|status| matches!(status.phase, Phase::Stopping { .. } | Phase::Ended { .. }))
+    directory.status().ok().flatten().is_some_and(|status| {
+        matches!(status.phase, RunPhase::Stopping { .. } | RunPhase::Ended { .. })
+    })
 }
 
 /// What a backend without a supervisor is found by.
@@ -322,7 +324,7 @@ fn slow(spec: &Spec) -> Fault {
     Fault::new(
         FaultKind::TimedOut,
         format!(
-            "the supervisor of backend `{}` has not started it within {} s",
+            "the supervisor of backend `{}` did not start it within {} s",
             spec.identity.backend,
             STARTED_WITHIN.as_secs()
         ),
@@ -353,5 +355,5 @@ fn port_taken(wanted: &Spec, port: u16) -> Fault {
             port::holder(port)
         ),
     )
-    .hint("end what uses the port, or deploy again, which chooses another")
+    .hint("stop whatever uses the port, or deploy again: another port is chosen")
 }

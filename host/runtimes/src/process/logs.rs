@@ -6,7 +6,7 @@ use crate::process::directory::BackendDirectory;
 use crate::process::log_file::LogFile;
 use crate::process::mask::Mask;
 use crate::process::record::{Spec, now};
-use crate::process::{ProcessRuntime, unusable};
+use crate::process::runtime::{ProcessRuntime, unusable};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::BackendId;
 use agente_engine::route::Backend;

@@ -1,7 +1,8 @@
 //! Keeps the values of secrets out of what is told of a log.
 
+use crate::process::directory::BackendDirectory;
 use crate::process::launch::traces;
-use crate::process::{ProcessRuntime, directory::BackendDirectory};
+use crate::process::runtime::ProcessRuntime;
 use agente_engine::fault::Fault;
 use procfs::process::Process;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,8 +71,9 @@ impl ProcessRuntime {
 }
 
 fn started_with(directory: &BackendDirectory, backend: &str, variable: &str) -> Option<String> {
-    let leader =
-        traces(directory, backend).leader.filter(crate::process::ProcessIdentity::is_alive)?;
+    let leader = traces(directory, backend)
+        .leader
+        .filter(crate::process::identity::ProcessIdentity::is_alive)?;
     let environment = Process::new(i32::try_from(leader.pid).ok()?).ok()?.environ().ok()?;
     environment.get(OsStr::new(variable)).and_then(|value| value.to_str()).map(str::to_owned)
 }

@@ -17,8 +17,10 @@ mod mask;
 mod port;
 mod preflight;
 mod program;
+mod proven;
 mod record;
 mod retire;
+mod runtime;
 mod specify;
 mod supervisor;
 mod tree;
@@ -28,175 +30,9 @@ pub(crate) mod log_file;
 
 pub use logs::LogLines;
 pub use record::SupervisionLimits;
+pub use runtime::{ArtifactPath, ProcessConfig, ProcessRuntime, SupervisorCommand};
 pub use supervisor::supervise;
 pub use up::{Up, UpOutcome};
 
 pub(crate) use exit::signal_number;
 pub(crate) use identity::{ProcessIdentity, has_ended};
-
-use crate::findings::bad;
-use agente_engine::fault::{Failure, Fault, FaultKind};
-use agente_engine::names::{BackendId, Digest};
-use agente_engine::ports::{BackendRole, BackendState, Finding, Launch, Retired, Runtime, Secrets};
-use agente_engine::release::{Release, RuntimeSpec};
-use agente_engine::route::{Backend, Slot};
-use async_trait::async_trait;
-use directory::{BackendDirectory, DirectoryGuard, Guarded};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// How often a lock that another host holds is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(20);
-
-/// The program that becomes a supervisor: started with these arguments and then the directory, it
-/// must call [`supervise`] first of all.
-#[derive(Debug, Clone)]
-pub struct SupervisorCommand {
-    /// An absolute path; for the command line, its own.
-    pub program: PathBuf,
-    /// What stands before the directory.
-    pub args: Vec<String>,
-}
-
-/// Where an artifact's file is: digest and file name to path. The path's folder is where the
-/// backend runs.
-pub type ArtifactPath = Arc<dyn Fn(&Digest, &str) -> PathBuf + Send + Sync>;
-
-/// What the runtime needs to know.
-#[derive(Clone)]
-pub struct ProcessConfig {
-    /// The state directory. `backends` and `retired-logs` are made in it.
-    pub state: PathBuf,
-    /// How a supervisor is started.
-    pub supervisor: SupervisorCommand,
-    /// Where artifacts are.
-    pub artifacts: ArtifactPath,
-    /// Who knows the secrets.
-    pub secrets: Arc<dyn Secrets>,
-    /// How backends are supervised from now on.
-    pub limits: SupervisionLimits,
-}
-
-/// Runs backends as local processes.
-pub struct ProcessRuntime {
-    config: ProcessConfig,
-    proven: preflight::ProvenArtifacts,
-}
-
-impl ProcessRuntime {
-    /// Makes the runtime; touches nothing.
-    pub fn new(config: ProcessConfig) -> Self {
-        Self { config, proven: preflight::ProvenArtifacts::default() }
-    }
-
-    fn backends(&self) -> PathBuf {
-        self.config.state.join("backends")
-    }
-
-    /// The directory of a backend. Ids become file names, so they are looked at first.
-    fn directory(&self, backend: &BackendId) -> Result<BackendDirectory, Fault> {
-        let id = &backend.0;
-        let sane = id.len() <= 200
-            && id.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if sane {
-            Ok(BackendDirectory::at(self.backends().join(id)))
-        } else {
-            Err(Fault::new(FaultKind::InvalidConfig, format!("`{id}` is not a backend's id")))
-        }
-    }
-
-    /// Waits for its turn to change the directory. None when it is not there and was not to be
-    /// made.
-    async fn guard(
-        &self,
-        directory: &BackendDirectory,
-        create: bool,
-    ) -> Result<Option<DirectoryGuard>, Fault> {
-        loop {
-            match directory.try_guard(create) {
-                Ok(Guarded::Held(guard)) => return Ok(Some(guard)),
-                Ok(Guarded::Absent) => return Ok(None),
-                Ok(Guarded::Busy) => tokio::time::sleep(TRY_AGAIN).await,
-                Err(error) => return Err(unusable(directory, &error)),
-            }
-        }
-    }
-}
-
-/// A fault of the directory itself.
-fn unusable(directory: &BackendDirectory, error: &dyn std::error::Error) -> Fault {
-    Fault::new(
-        FaultKind::Failed,
-        format!("the backend's directory `{}` can't be used", directory.path().display()),
-    )
-    .hint("see that the state directory is writable for you and that its disk is not full")
-    .because(error)
-}
-
-fn refused(fault: Fault) -> Failure {
-    Failure::Refused { fault }
-}
-
-fn unknown(fault: Fault) -> Failure {
-    Failure::Unknown { fault }
-}
-
-fn not_ours(release: &Release) -> Fault {
-    Fault::new(
-        FaultKind::Unsupported,
-        format!("release {} of {} does not run as local processes", release.number, release.scope),
-    )
-}
-
-#[async_trait]
-impl Runtime for ProcessRuntime {
-    async fn reserve(
-        &self,
-        release: &Release,
-        slot: Slot,
-        taken: &[Backend],
-    ) -> Result<Vec<Backend>, Fault> {
-        match &release.runtime {
-            RuntimeSpec::Process(process) => self.reserve_ports(release, process, slot, taken),
-            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => Err(not_ours(release)),
-        }
-    }
-
-    async fn preflight(&self, release: &Release, backends: &[Backend]) -> Vec<Finding> {
-        match &release.runtime {
-            RuntimeSpec::Process(process) => {
-                self.preflight_process(release, process, backends).await
-            }
-            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => {
-                vec![bad("runtime", not_ours(release).message, None)]
-            }
-        }
-    }
-
-    async fn ensure(&self, launch: &Launch) -> Result<(), Failure> {
-        match &launch.release.runtime {
-            RuntimeSpec::Process(process) => self.ensure_process(launch, process).await,
-            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => {
-                Err(refused(not_ours(&launch.release)))
-            }
-        }
-    }
-
-    async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
-        self.inspect_backend(backend)
-    }
-
-    async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
-        self.assign_role(backend, role).await
-    }
-
-    async fn retire(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure> {
-        self.retire_backend(backend, grace).await
-    }
-
-    async fn log_tail(&self, backend: &Backend, max_lines: usize) -> Result<Vec<String>, Fault> {
-        self.masked_tail(&backend.id, max_lines).await
-    }
-}

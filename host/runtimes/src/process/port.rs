@@ -1,6 +1,6 @@
 //! Which ports are free on 127.0.0.1, and who has those that are not.
 
-use crate::process::ProcessRuntime;
+use crate::process::runtime::ProcessRuntime;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::BackendId;
 use agente_engine::placement::Placement;
@@ -59,7 +59,8 @@ impl ProcessRuntime {
     pub(super) fn owned_ports(&self) -> BTreeMap<u16, String> {
         let mut owned = BTreeMap::new();
         for entry in std::fs::read_dir(self.backends()).into_iter().flatten().flatten() {
-            let spec = super::BackendDirectory::at(entry.path()).spec().ok().flatten();
+            let spec =
+                crate::process::directory::BackendDirectory::at(entry.path()).spec().ok().flatten();
             if let Some((port, spec)) =
                 spec.and_then(|spec| port_of(&spec.identity.address).map(|port| (port, spec)))
             {
@@ -112,7 +113,7 @@ impl ProcessRuntime {
                     release.scope
                 ),
             )
-            .hint("widen `ports` in the manifest, or end what uses them");
+            .hint("widen `ports` in the manifest, or stop whatever uses them");
             fault.causes = reasons;
             return Err(fault);
         }

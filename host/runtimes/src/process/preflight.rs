@@ -1,52 +1,24 @@
 //! What can be judged before a backend is launched, each line of it told.
 
 use crate::findings::{bad, from_fault, good, warning};
+use crate::process::port;
+use crate::process::proven::digest_of;
+use crate::process::runtime::ProcessRuntime;
 use crate::process::specify::unpassable;
-use crate::process::{ProcessRuntime, port};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Digest;
 use agente_engine::ports::{BackendState, Finding};
 use agente_engine::release::{Artifact, EnvValue, ProcessSpec, Release};
 use agente_engine::route::Backend;
-use sha2::Digest as _;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::io;
+use std::path::Path;
 
 /// Below this a disk is as good as full: no log, no journal.
 const DISK_FULL_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Below this the operator should know.
 const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
-
-/// Artifacts whose bytes were compared with their digest. An artifact is read once per run of the
-/// host.
-#[derive(Debug, Default)]
-pub(super) struct ProvenArtifacts(Mutex<BTreeSet<ProvenFile>>);
-
-/// What tells a file from what it was, or from another in its place.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ProvenFile {
-    path: PathBuf,
-    inode: u64,
-    size_bytes: u64,
-    changed: (i64, i64),
-}
-
-fn digest_of(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = sha2::Sha256::new();
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(format!("sha256:{}", hex::encode(hash.finalize()))),
-            read => hash.update(buffer.get(..read).unwrap_or_default()),
-        }
-    }
-}
 
 impl ProcessRuntime {
     /// Compares the artifact's bytes with its digest, unless this run has done so and the file is
@@ -69,13 +41,7 @@ impl ProcessRuntime {
             .because(error)
         };
         let about = std::fs::metadata(&path).map_err(|error| missing(&error))?;
-        let key = ProvenFile {
-            path: path.clone(),
-            inode: about.ino(),
-            size_bytes: about.len(),
-            changed: (about.ctime(), about.ctime_nsec()),
-        };
-        if self.proven.0.lock().is_ok_and(|proven| proven.contains(&key)) {
+        if self.proven.has(&path, &about) {
             return Ok(());
         }
         let file = path.clone();
@@ -86,9 +52,7 @@ impl ProcessRuntime {
         if found != digest.as_str() {
             return Err(altered(release, digest, &path, &found));
         }
-        if let Ok(mut proven) = self.proven.0.lock() {
-            proven.insert(key);
-        }
+        self.proven.add(&path, &about);
         Ok(())
     }
 
@@ -208,12 +172,12 @@ fn port_finding(backend: &Backend, owner: Option<&String>, stands: bool) -> Find
             Some("plan again: another port is chosen".to_owned()),
         ),
         // An earlier attempt has started it already.
-        Some(owner) if stands => good(&subject, format!("is `{owner}`'s already")),
+        Some(owner) if stands => good(&subject, format!("already belongs to `{owner}`")),
         Some(_) | None if port::is_free(number) => good(&subject, "is free"),
         Some(_) | None => bad(
             &subject,
             format!("is in use by {}", port::holder(number)),
-            Some("end it, or plan again: another port is chosen".to_owned()),
+            Some("stop it, or plan again: another port is chosen".to_owned()),
         ),
     }
 }

@@ -7,6 +7,7 @@
 use crate::process::identity::ProcessIdentity;
 use agente_engine::names::{Digest, ReleaseNumber, Scope, Timestamp};
 use agente_engine::ports::BackendRole;
+use agente_engine::route::Backend;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
@@ -91,6 +92,14 @@ pub(crate) struct SpecIdentity {
 }
 
 impl SpecIdentity {
+    /// Whether it is this very backend: by id, by the service and environment that the id is of,
+    /// and by address.
+    pub(crate) fn is(&self, backend: &Backend) -> bool {
+        self.backend == backend.id.0
+            && backend.id.is_of(&self.scope)
+            && self.address == backend.address
+    }
+
     /// A digest over all of it.
     pub(crate) fn fingerprint(&self) -> String {
         hex::encode(sha2::Sha256::digest(serde_json::to_vec(self).unwrap_or_default()))
@@ -112,7 +121,7 @@ pub(crate) struct SupervisorRecord {
 /// Where a backend is, as its supervisor sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
-pub(crate) enum Phase {
+pub(crate) enum RunPhase {
     /// The process runs.
     Running { process: ProcessIdentity, since: Timestamp },
     /// It ended and is started again later.
@@ -139,7 +148,7 @@ pub(crate) struct Status {
     /// Of the specification that runs.
     pub(crate) fingerprint: String,
     #[serde(flatten)]
-    pub(crate) phase: Phase,
+    pub(crate) phase: RunPhase,
     /// How often it was started again.
     pub(crate) restarts: u32,
     /// How the last run ended, or why it could not be started.
@@ -150,9 +159,9 @@ impl Status {
     /// The process, where one was running when this was written.
     pub(crate) fn process(&self) -> Option<&ProcessIdentity> {
         match &self.phase {
-            Phase::Running { process, .. } => Some(process),
-            Phase::Stopping { process, .. } => process.as_ref(),
-            Phase::Waiting { .. } | Phase::Ended { .. } => None,
+            RunPhase::Running { process, .. } => Some(process),
+            RunPhase::Stopping { process, .. } => process.as_ref(),
+            RunPhase::Waiting { .. } | RunPhase::Ended { .. } => None,
         }
     }
 }
@@ -192,7 +201,7 @@ impl fmt::Debug for Handover {
 /// What a supervisor answers on its standard output, once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "kebab-case")]
-pub(crate) enum Report {
+pub(crate) enum StartReport {
     /// The backend's process runs; it was started, or found running.
     Running,
     /// Another supervisor has the directory.

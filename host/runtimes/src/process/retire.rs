@@ -3,9 +3,9 @@
 
 use crate::process::directory::BackendDirectory;
 use crate::process::launch::traces;
-use crate::process::record::{Phase, RoleRecord, StopRequest};
+use crate::process::record::{RoleRecord, RunPhase, StopRequest};
+use crate::process::runtime::{ProcessRuntime, refused, unknown, unusable};
 use crate::process::tree::{Traces, kill_until_gone, signal_all};
-use crate::process::{ProcessRuntime, refused, unknown, unusable};
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::ports::{BackendRole, Retired};
 use agente_engine::route::Backend;
@@ -43,10 +43,14 @@ impl ProcessRuntime {
         };
         let failed = |error: std::io::Error| unknown(unusable(&directory, &error));
         let spec = directory.spec().ok().flatten();
-        if let Some(other) = spec.as_ref().filter(|spec| spec.identity.address != backend.address) {
+        if let Some(other) = spec.as_ref().filter(|spec| !spec.identity.is(backend)) {
             let message = format!(
-                "the backend `{}` stands at {}, not at {}",
-                backend.id, other.identity.address, backend.address
+                "`{}` of {} stands at {}, where `{}` was expected at {}",
+                other.identity.backend,
+                other.identity.scope,
+                other.identity.address,
+                backend.id,
+                backend.address
             );
             return Err(refused(Fault::new(FaultKind::Conflict, message).hint(
                 "look at it with `agente-host status`: the state was changed behind our back",
@@ -59,7 +63,7 @@ impl ProcessRuntime {
             None => self.stop_supervised(&directory, grace).await.map_err(unknown)?,
         };
         let ended = directory.status().ok().flatten();
-        let killed = matches!(&ended, Some(status) if matches!(status.phase, Phase::Ended { killed: true, .. }));
+        let killed = matches!(&ended, Some(status) if matches!(status.phase, RunPhase::Ended { killed: true, .. }));
         let orphans = self
             .stop_orphans(&traces(&directory, &backend.id.0), grace.saturating_sub(began.elapsed()))
             .await
@@ -85,7 +89,7 @@ impl ProcessRuntime {
                 return Ok(lock);
             }
             let stops = directory.status().ok().flatten().is_some_and(|status| {
-                matches!(status.phase, Phase::Stopping { .. } | Phase::Ended { .. })
+                matches!(status.phase, RunPhase::Stopping { .. } | RunPhase::Ended { .. })
             });
             let patience = if stops { grace + BEYOND_GRACE } else { BEGINS_WITHIN };
             if began.elapsed() > patience {
@@ -196,7 +200,7 @@ impl ProcessRuntime {
             return Err(absent());
         };
         match directory.spec() {
-            Ok(Some(spec)) if spec.identity.address == backend.address => {}
+            Ok(Some(spec)) if spec.identity.is(backend) => {}
             Ok(_) => return Err(absent()),
             Err(error) => return Err(refused(unusable(&directory, &error))),
         }

@@ -1,10 +1,11 @@
 //! From a release and a place to a specification: placeholders filled in, program found, everything
 //! that can't work refused.
 
+use crate::process::port;
 use crate::process::program::{self, ProgramError};
 use crate::process::record::{Spec, SpecIdentity};
+use crate::process::runtime::ProcessRuntime;
 use crate::process::tree::BACKEND_VARIABLE;
-use crate::process::{ProcessRuntime, port};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::ports::Launch;
 use agente_engine::release::{Artifact, EnvValue, ProcessSpec, Release};

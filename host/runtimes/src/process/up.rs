@@ -1,6 +1,6 @@
 //! Starting what should stand, for boot.
 
-use crate::process::ProcessRuntime;
+use crate::process::runtime::ProcessRuntime;
 use agente_engine::fault::Failure;
 use agente_engine::names::BackendId;
 use agente_engine::ports::{BackendRole, BackendState, Launch, Runtime};
@@ -56,8 +56,8 @@ impl ProcessRuntime {
                 Ok(BackendState::Running { .. } | BackendState::Starting { .. })
             );
         match self.ensure(launch).await {
-            Ok(()) if ran => UpOutcome::Running,
-            Ok(()) => UpOutcome::Started,
+            Ok(_) if ran => UpOutcome::Running,
+            Ok(_) => UpOutcome::Started,
             Err(failure) => UpOutcome::Failed(failure),
         }
     }

@@ -34,7 +34,7 @@ async fn a_backend_that_is_ensured_twice_is_one_container_that_was_started_once(
     assert_eq!(label(labels::SLOT), Some("green"));
     assert_eq!(label(labels::RELEASE), Some("7"));
     assert_eq!(label(labels::DEPLOYMENT), Some("d-1"));
-    assert_eq!(label(labels::BACKEND), Some("twice-test-green-r7-0"));
+    assert_eq!(label(labels::BACKEND), Some("twice.test.green-r7-0"));
     assert_eq!(label(labels::STORE), Some("store-of-twice"));
     assert!(label(labels::SPEC_HASH).unwrap().starts_with("sha256:"));
     assert_eq!(
@@ -122,7 +122,7 @@ async fn a_backend_that_was_renamed_is_still_the_one_backend() {
     let all = scene.containers().await;
     assert_eq!(
         all.iter().filter_map(|container| container.names.clone()).flatten().collect::<Vec<_>>(),
-        ["/renamed-test-blue-r1-0"]
+        ["/renamed.test.blue-r1-0"]
     );
     assert_eq!(answer(&launch.backend.address).await, "blue-1");
 }
@@ -232,7 +232,7 @@ async fn up_starts_what_is_live_and_has_ended_and_nothing_else() {
         .iter()
         .map(|raised| (raised.backend.as_str(), *raised.result.as_ref().unwrap()))
         .collect();
-    assert_eq!(seen, [("upped-test-blue-r1-0", false), ("upped-test-green-r3-0", true)]);
+    assert_eq!(seen, [("upped.test.blue-r1-0", false), ("upped.test.green-r3-0", true)]);
     assert!(matches!(
         scene.runtime.inspect(&kept.backend).await.unwrap(),
         BackendState::Ended { .. }
@@ -298,7 +298,7 @@ async fn a_secret_reaches_the_program_and_no_label_message_or_log() {
     .await;
     assert_eq!(
         scene.runtime.log_tail(&launch.backend, 10).await.unwrap(),
-        [format!("green 4 secretive-test-green-r4-0 {INSIDE}"), "PASSWORD=[redacted]".to_owned()]
+        [format!("green 4 secretive.test.green-r4-0 {INSIDE}"), "PASSWORD=[redacted]".to_owned()]
     );
     let config = scene.inspect(&launch.backend.id.0).await.config.unwrap();
     assert!(config.env.unwrap().contains(&format!("PASSWORD={PASSWORD}")));

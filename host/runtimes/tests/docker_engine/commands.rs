@@ -164,7 +164,7 @@ async fn programs_containers_and_images_that_are_not_there_are_told_apart() {
     scene.runtime.retire(&launch.backend, Duration::from_secs(2)).await.unwrap();
     assert_eq!(
         commands.tree(&target).await.unwrap_err(),
-        ProcessError::NotRunning("the container `mistaken-test-blue-r1-0`".to_owned())
+        ProcessError::NotRunning("the container `mistaken.test.blue-r1-0`".to_owned())
     );
     assert!(matches!(commands.signal(&target, "HUP").await, Err(ProcessError::NotRunning(_))));
     assert!(matches!(commands.connections(&target).await, Err(ProcessError::NotRunning(_))));

@@ -105,7 +105,7 @@ async fn a_host_that_dies_between_making_and_starting_finds_its_container_and_sa
     assert_eq!(proxy.changes(), 2);
     let state = scene.runtime.inspect(&launch.backend).await.unwrap();
     assert!(
-        matches!(&state, BackendState::Starting { restarts: 0, detail } if detail.contains("not asked")),
+        matches!(&state, BackendState::Starting { restarts: 0, detail } if detail.contains("not started yet")),
         "{state:?}"
     );
     assert!(

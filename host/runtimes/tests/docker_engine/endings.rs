@@ -21,7 +21,7 @@ async fn a_port_that_a_program_took_is_a_conflict_that_leaves_nothing_behind() {
     assert_eq!(
         fault.message,
         format!(
-            "the container `occupied-test-green-r1-0` could not be started: port {port} on \
+            "the container `occupied.test.green-r1-0` could not be started: port {port} on \
              127.0.0.1 is taken"
         )
     );

@@ -87,7 +87,7 @@ async fn a_tail_has_the_newest_lines_and_long_ones_are_cut_behind_the_mask() {
         lines[0].len()
     );
     assert_eq!(scene.runtime.log_tail(&launch.backend, 1).await.unwrap(), ["PASSWORD=[redacted]"]);
-    let nobody = crate::scene::backend("tailed-test-blue-r9-0", 1);
+    let nobody = crate::scene::backend("tailed.test.blue-r9-0", 1);
     assert_eq!(scene.runtime.log_tail(&nobody, 1).await.unwrap_err().kind, FaultKind::Failed);
 }
 
@@ -95,8 +95,8 @@ async fn a_tail_has_the_newest_lines_and_long_ones_are_cut_behind_the_mask() {
 async fn following_what_is_not_there_ends_with_a_fault() {
     let scene = Scene::new("unfollowed").await;
     let mut lines =
-        scene.runtime.follow(&crate::scene::backend("unfollowed-test-blue-r1-0", 1), Timestamp(0));
+        scene.runtime.follow(&crate::scene::backend("unfollowed.test.blue-r1-0", 1), Timestamp(0));
     let fault = lines.recv().await.expect("an answer").expect_err("nothing is there");
-    assert!(fault.message.contains("`unfollowed-test-blue-r1-0`"));
+    assert!(fault.message.contains("`unfollowed.test.blue-r1-0`"));
     assert!(lines.recv().await.is_none());
 }

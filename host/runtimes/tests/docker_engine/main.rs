@@ -19,6 +19,7 @@ mod daemon;
 mod endings;
 mod faults;
 mod images;
+mod left_calls;
 mod logs;
 mod networks;
 mod ownership;

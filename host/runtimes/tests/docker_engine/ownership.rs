@@ -65,7 +65,7 @@ async fn a_container_of_another_store_is_refused_and_left_alone() {
     let scene = Scene::new("disputed").await;
     is_left_alone(
         &scene,
-        &[(labels::STORE, "theirs"), (labels::BACKEND, "disputed-test-blue-r1-0")],
+        &[(labels::STORE, "theirs"), (labels::BACKEND, "disputed.test.blue-r1-0")],
         "belongs to another store, `theirs`",
     )
     .await;

@@ -3,9 +3,10 @@
 use crate::daemon::Daemon;
 use crate::scene::{INSIDE, Scene, artifact, backend};
 use agente_engine::fault::FaultKind;
+use agente_engine::placement::Placement;
 use agente_engine::ports::{Finding, FindingResult, Runtime};
 use agente_engine::release::{DockerReach, EnvValue, PortRange};
-use agente_engine::route::Slot;
+use agente_engine::route::{Backend, Slot};
 use std::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,16 +31,14 @@ async fn ports_are_chosen_that_nobody_has_not_even_a_stopped_container_of_ours()
     let release = scene.release(2, spec);
     let chosen = scene
         .runtime
-        .reserve(&release, Slot::Green, &[backend("choosy-test-blue-r9-0", first + 2)])
+        .reserve(&release, Slot::Green, &[backend("choosy.test.blue-r9-0", first + 2)])
         .await
         .unwrap();
-    assert_eq!(
-        chosen,
-        [
-            backend("choosy-test-green-r2-0", first + 4),
-            backend("choosy-test-green-r2-1", first + 5)
-        ]
-    );
+    let engine = Daemon::shared().socket.display();
+    let placement = Placement::Docker { engine: format!("unix://{engine}"), network: None };
+    let wanted = [("choosy.test.green-r2-0", first + 4), ("choosy.test.green-r2-1", first + 5)]
+        .map(|(id, port)| Backend { placement: placement.clone(), ..backend(id, port) });
+    assert_eq!(chosen, wanted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +65,7 @@ async fn on_a_network_addresses_are_names_and_too_long_ones_are_refused() {
     spec.reach = DockerReach::Network { name: "named-net".to_owned() };
     let mut release = scene.release(12, spec);
     let chosen = scene.runtime.reserve(&release, Slot::Green, &[]).await.unwrap();
-    assert_eq!(chosen[0].address, format!("named-test-green-r12-0:{INSIDE}"));
+    assert_eq!(chosen[0].address, format!("named.test.green-r12-0:{INSIDE}"));
     release.scope.service =
         agente_engine::names::ServiceName::new("a23456789012345678901234567890").unwrap();
     release.scope.environment =
@@ -118,7 +117,7 @@ async fn preflight_tells_what_is_wrong_line_by_line() {
     release.artifact = artifact("unready:gone", &format!("sha256:{}", "0".repeat(64)));
     let _listener = TcpListener::bind(("127.0.0.1", scene.ports.first)).unwrap();
     let findings =
-        runtime.preflight(&release, &[backend("unready-test-blue-r1-0", scene.ports.first)]).await;
+        runtime.preflight(&release, &[backend("unready.test.blue-r1-0", scene.ports.first)]).await;
     assert_eq!(line(&findings, "docker disk").0, FindingResult::Bad);
     assert_eq!(line(&findings, "image unready:gone").0, FindingResult::Bad);
     assert_eq!(line(&findings, &format!("port {}", scene.ports.first)).0, FindingResult::Bad);
@@ -129,7 +128,7 @@ async fn preflight_tells_what_is_wrong_line_by_line() {
     let findings = scene.runtime.preflight(&scene.release(1, spec), &[]).await;
     assert_eq!(
         line(&findings, "network unready-net"),
-        (FindingResult::Warning, "is not there and will be made; the balancer must join it")
+        (FindingResult::Warning, "does not exist and will be created; the balancer must join it")
     );
     assert!(
         scene

@@ -16,6 +16,8 @@ pub(crate) enum Loss {
     Before(usize),
     /// The engine has done it, the caller never learns.
     After(usize),
+    /// It is held until the gate is opened, and reaches the engine then, whoever has left.
+    Held(usize),
     Never,
 }
 
@@ -23,8 +25,17 @@ pub(crate) struct Proxy {
     pub(crate) socket: PathBuf,
     changes: Arc<AtomicUsize>,
     cut: Arc<Notify>,
+    gate: Gate,
     task: tokio::task::JoinHandle<()>,
     _folder: TempDir,
+}
+
+/// Where a call is held. Each is told once.
+#[derive(Debug, Clone, Default)]
+struct Gate {
+    reached: Arc<Notify>,
+    opened: Arc<Notify>,
+    answered: Arc<Notify>,
 }
 
 impl Drop for Proxy {
@@ -39,14 +50,32 @@ impl Proxy {
         let socket = folder.path().join("s");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let (changes, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-        let task =
-            tokio::spawn(accept(listener, engine, loss, Arc::clone(&changes), Arc::clone(&cut)));
-        Proxy { socket, changes, cut, task, _folder: folder }
+        let gate = Gate::default();
+        let task = tokio::spawn(accept(
+            listener,
+            engine,
+            loss,
+            Arc::clone(&changes),
+            Arc::clone(&cut),
+            gate.clone(),
+        ));
+        Proxy { socket, changes, cut, gate, task, _folder: folder }
     }
 
     /// How many changing calls came.
     pub(crate) fn changes(&self) -> usize {
         self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a call is held.
+    pub(crate) async fn holds(&self) {
+        self.gate.reached.notified().await;
+    }
+
+    /// Lets the held call through, and waits until the engine has answered it.
+    pub(crate) async fn open(&self) {
+        self.gate.opened.notify_one();
+        self.gate.answered.notified().await;
     }
 
     /// Breaks all connections of now.
@@ -61,20 +90,28 @@ async fn accept(
     loss: Loss,
     changes: Arc<AtomicUsize>,
     cut: Arc<Notify>,
+    gate: Gate,
 ) {
     loop {
         let Ok((client, _)) = listener.accept().await else { return };
         let (engine, changes, cut) = (engine.clone(), Arc::clone(&changes), Arc::clone(&cut));
+        let gate = gate.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = cut.notified() => {}
-                () = forward(client, engine, loss, changes) => {}
+                () = forward(client, engine, loss, changes, gate) => {}
             }
         });
     }
 }
 
-async fn forward(mut client: UnixStream, engine: PathBuf, loss: Loss, changes: Arc<AtomicUsize>) {
+async fn forward(
+    mut client: UnixStream,
+    engine: PathBuf,
+    loss: Loss,
+    changes: Arc<AtomicUsize>,
+    gate: Gate,
+) {
     let Ok(mut server) = UnixStream::connect(engine).await else { return };
     let mut head = Vec::new();
     let mut chunk = vec![0; 64 * 1024];
@@ -92,6 +129,10 @@ async fn forward(mut client: UnixStream, engine: PathBuf, loss: Loss, changes: A
     if matches!(loss, Loss::Before(at) if at == number) {
         return;
     }
+    if matches!(loss, Loss::Held(at) if at == number) {
+        held(client, server, head, gate).await;
+        return;
+    }
     if server.write_all(&head).await.is_err() {
         return;
     }
@@ -105,5 +146,32 @@ async fn forward(mut client: UnixStream, engine: PathBuf, loss: Loss, changes: A
         }
         return;
     }
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
+
+/// Takes the whole call, which the caller may leave then; the engine gets it once the gate is open.
+async fn held(mut client: UnixStream, mut server: UnixStream, mut call: Vec<u8>, gate: Gate) {
+    let body_at = call.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_default() + 4;
+    let head = String::from_utf8_lossy(&call[..body_at]).to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"))
+        .and_then(|length| length.trim().parse::<usize>().ok())
+        .unwrap_or_default();
+    let mut chunk = vec![0; 64 * 1024];
+    while call.len() < body_at + length {
+        match client.read(&mut chunk).await {
+            Ok(read) if read > 0 => call.extend_from_slice(&chunk[..read]),
+            _ => return,
+        }
+    }
+    gate.reached.notify_one();
+    gate.opened.notified().await;
+    if server.write_all(&call).await.is_err() {
+        return;
+    }
+    let read = server.read(&mut chunk).await.unwrap_or_default();
+    let _left = client.write_all(&chunk[..read]).await;
+    gate.answered.notify_one();
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }

@@ -58,7 +58,7 @@ async fn after_a_reboot_the_live_slot_answers_at_its_address_and_the_old_one_sta
     let raised = scene.runtime.up(None).await.unwrap();
     assert_eq!(
         raised.iter().map(|raised| raised.backend.as_str()).collect::<Vec<_>>(),
-        ["rebooted-test-green-r2-0"]
+        ["rebooted.test.green-r2-0"]
     );
     daemon.remove();
 }

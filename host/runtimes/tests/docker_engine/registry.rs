@@ -160,7 +160,7 @@ async fn each_way_a_pull_fails_is_its_own_fault() {
         scene.runtime_with(|settings| settings.credentials = Some(registry.credentials("wrong")));
     let turned_down = resolve(&wrong, &reference).await.unwrap_err();
     assert_eq!(turned_down.kind, FaultKind::Denied);
-    assert!(turned_down.message.contains("turned the credentials down"), "{turned_down:?}");
+    assert!(turned_down.message.contains("rejected the credentials"), "{turned_down:?}");
 
     let known =
         scene.runtime_with(|settings| settings.credentials = Some(registry.credentials(PASSWORD)));

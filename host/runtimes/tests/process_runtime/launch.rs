@@ -1,7 +1,7 @@
 //! Reserving, judging and ensuring.
 
 use crate::stage::{
-    PATIENCE, Stage, ask, free_port, host_of, kill, process_spec, set_env, told_pid, until,
+    PATIENCE, PortRow, Stage, ask, host_of, kill, process_spec, set_env, told_pid, until,
 };
 use agente_engine::fault::{Failure, Fault, FaultKind};
 use agente_engine::ports::{FindingResult, Runtime, Secrets};
@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-fn refused(result: Result<(), Failure>) -> Fault {
+fn refused<T: std::fmt::Debug>(result: Result<T, Failure>) -> Fault {
     match result {
         Err(Failure::Refused { fault }) => fault,
         other => panic!("not refused: {other:?}"),
@@ -282,17 +282,8 @@ async fn an_id_that_is_not_a_file_name_is_refused() {
 async fn reserved_ports_are_free_in_range_and_nobody_elses() {
     let stage = Stage::new();
     let host = stage.host();
-    // Four ports in a row, by trying.
-    let (first, listeners) = loop {
-        let first = free_port();
-        let bound: Vec<_> = (first..first + 4)
-            .map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-            .collect();
-        if bound.len() == 4 {
-            break (first, bound);
-        }
-    };
-    drop(listeners);
+    let row = PortRow::take();
+    let first = row.first;
     let mut launch = stage.launch(&[]);
     launch.backend.address = format!("127.0.0.1:{first}");
     host.ensure(&launch).await.unwrap();
@@ -303,7 +294,7 @@ async fn reserved_ports_are_free_in_range_and_nobody_elses() {
     let reserved = host.reserve(&release, Slot::Green, &taken).await.unwrap();
     assert_eq!(reserved.len(), 1);
     assert_eq!(reserved[0].address, format!("127.0.0.1:{}", first + 3));
-    assert_eq!(reserved[0].id.0, format!("{}-test-green-r1-0", stage.service));
+    assert_eq!(reserved[0].id.0, format!("{}.test.green-r1-0", stage.service));
     process_spec(&mut release).instances = 2;
     let fault = host.reserve(&release, Slot::Green, &taken).await.unwrap_err();
     assert!(fault.message.contains("room for 1 of 2"), "{}", fault.message);
@@ -407,7 +398,7 @@ async fn a_host_that_is_killed_at_any_moment_leaves_what_the_next_one_finishes()
             ..launch.backend
         };
         launch.release.scope.service =
-            agente_engine::names::ServiceName::new(id.split_once("-test-").unwrap().0).unwrap();
+            agente_engine::names::ServiceName::new(id.split_once(".test.").unwrap().0).unwrap();
         let host = host_of(
             Path::new(state),
             Arc::clone(&spec.vault) as Arc<dyn Secrets>,

@@ -64,6 +64,28 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// Four free ports in a row, which no other test is given, of this run or another.
+pub(crate) struct PortRow {
+    pub(crate) first: u16,
+    _guard: std::net::TcpListener,
+}
+
+impl PortRow {
+    /// Below the ports of [`free_port`] and above those of whole scenes. Whoever wants a row takes
+    /// the port before it first, and holds that.
+    pub(crate) fn take() -> Self {
+        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
+        let row = (19_600..19_995).step_by(5).find_map(|before| {
+            let guard = free(before).ok()?;
+            let first = before + 1;
+            (first..first + 4)
+                .all(|port| free(port).is_ok())
+                .then_some(Self { first, _guard: guard })
+        });
+        row.unwrap()
+    }
+}
+
 impl Stage {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -134,7 +156,7 @@ impl Stage {
     }
 
     pub(crate) fn launch_of(&self, release: Release) -> Launch {
-        let id = BackendId(format!("{}-test-blue-{}-0", self.service, release.number));
+        let id = BackendId(format!("{}.test.blue-{}-0", self.service, release.number));
         Launch {
             backend: Backend {
                 id,

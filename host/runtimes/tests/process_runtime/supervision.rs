@@ -29,7 +29,7 @@ async fn a_crash_loop_is_told_and_its_waits_grow() {
     let tail = host.log_tail(&launch.backend, 100).await.unwrap();
     let waits: Vec<&str> = tail
         .iter()
-        .filter_map(|line| line.split_once("started again in "))
+        .filter_map(|line| line.split_once("restarting in "))
         .map(|(_, rest)| rest.split(' ').next().unwrap())
         .collect();
     assert_eq!(&waits[..4], ["50ms", "100ms", "200ms", "400ms"]);
@@ -185,7 +185,7 @@ async fn after_a_reboot_up_starts_what_is_live_and_asks_for_secrets_again() {
     until("their end", || (stage.processes() == (Vec::new(), Vec::new())).then_some(())).await;
     let seen = host.inspect(&live.backend).await.unwrap();
     assert!(
-        matches!(&seen, BackendState::Ended { detail } if detail.contains("the machine was started again")),
+        matches!(&seen, BackendState::Ended { detail } if detail.contains("the machine has rebooted")),
         "{seen:?}"
     );
     stage.vault.values.lock().unwrap().insert("db".to_owned(), "after".to_owned());

@@ -216,7 +216,7 @@ fn a_mount_of_the_single_file_is_named_as_the_cause() {
     switch.switch(&switch.desired(Some((10_000, &blue)), None));
     container.remove();
     let file = PathBuf::from(switch.file());
-    container.start(&[(file.clone(), "/etc/nginx/agente/agente-shop-production.conf")]);
+    container.start(&[(file.clone(), "/etc/nginx/agente/agente-shop.production.conf")]);
     let (before, seen) = (switch.bytes(), switch.observe().unwrap());
     assert_eq!(seen.state, ObservedState::Converged, "nothing shows it yet: {}", seen.message);
     let failure = switch.apply(&switch.desired(None, Some((10_000, &green)))).unwrap_err();

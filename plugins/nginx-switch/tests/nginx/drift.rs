@@ -1,5 +1,6 @@
 //! The target is not as we left it: told apart, refused, and taken over only on request.
 
+use crate::client::ask;
 use crate::rig::{App, Nginx, Switch};
 use agente_plugin_sdk::traffic::ObservedState;
 use agente_plugin_sdk::{Code, Desired, label};
@@ -62,7 +63,7 @@ fn an_older_file_of_ours_from_a_backup() {
     let old = switch.bytes().unwrap();
     switch.switch(&switch.desired(Some((5_000, &blue)), Some((5_000, &green))));
     std::fs::write(switch.file(), old).unwrap();
-    refused_until_forced(&switch, &green, "edited", "is not the file that was written last");
+    refused_until_forced(&switch, &green, "edited", "is not the file that was last written");
 }
 
 #[test]
@@ -126,19 +127,35 @@ fn another_store_is_refused_and_may_take_over() {
 }
 
 #[test]
-fn another_service_whose_names_read_the_same_is_never_touched() {
-    let scopes = ["a-b/c", "a/b-c"];
+fn services_whose_names_read_the_same_are_apart_in_one_nginx() {
+    let scopes = ["a-b/c", "a/b-c", "a-/b", "a/b"];
+    let nginx = Nginx::start_with("", &scopes);
+    let apps = scopes.map(App::start);
+    let switches = scopes.map(|scope| Switch::new(&nginx, scope));
+    for (switch, app) in switches.iter().zip(&apps) {
+        switch.switch(&switch.desired(Some((10_000, app)), None));
+    }
+    nginx.configure("", &scopes, true);
+    nginx.reload(&switches[0].host);
+    for (scope, switch) in scopes.iter().zip(&switches) {
+        assert_eq!(ask(&nginx, scope, "/", &[]).text(), *scope);
+        assert_eq!(switch.observe().unwrap().state, ObservedState::Converged);
+    }
+}
+
+#[test]
+fn a_file_of_another_service_is_never_touched() {
     let nginx = Nginx::start_with("", &["other/one"]);
     let blue = App::start("blue");
-    let first = Switch::new(&nginx, scopes[0]);
+    let first = Switch::new(&nginx, "a-b/c");
     first.switch(&first.desired(Some((10_000, &blue)), None));
-    let second = Switch::new(&nginx, scopes[1]);
-    assert_eq!(first.file(), second.file());
+    let second = Switch::new(&nginx, "a/b-c");
+    std::fs::copy(first.file(), second.file()).unwrap();
     let mut wanted = second.desired(Some((10_000, &blue)), None);
     wanted.labels.push(("adopt".into(), "force".into()));
     let failure = second.apply(&wanted).unwrap_err();
     assert_eq!(failure.code, Code::Conflict);
-    assert!(failure.message.contains("belongs to a-b/c, not to a/b-c"), "{failure}");
+    std::fs::remove_file(second.file()).unwrap();
     assert_eq!(first.observe().unwrap().state, ObservedState::Converged);
 }
 

@@ -200,7 +200,7 @@ impl Nginx {
         let folder = self.folder.path().display();
         let mut servers = String::new();
         for scope in scopes {
-            let base = format!("agente_{}", scope.replace(['/', '-'], "_"));
+            let base = format!("agente_{}", scope.replace('-', "__").replace('/', "_"));
             let pass = if routed {
                 format!(
                     "proxy_pass http://${base}_pool; proxy_http_version 1.1; proxy_set_header \
@@ -362,7 +362,7 @@ impl Switch {
 
     pub fn file(&self) -> String {
         let context = self.host.context();
-        format!("{}/agente-{}-{}.conf", self.config.directory, context.service, context.environment)
+        format!("{}/agente-{}.{}.conf", self.config.directory, context.service, context.environment)
     }
 
     pub fn bytes(&self) -> Option<String> {

@@ -84,7 +84,7 @@ fn compare(findings: &mut Findings<'_, '_>, observed: &Observed) {
             | ObservedState::Pending,
         ) => {
             let message = format!("the target is not as we left it: {seen}");
-            let hint = "put back what was changed by hand, or take the target over with \
+            let hint = "revert what was changed by hand, or take the target over with \
                         `agente-host adopt --force`";
             return conflict(findings, Fault::new(FaultKind::Conflict, message).hint(hint));
         }

@@ -14,9 +14,10 @@ use crate::process::directory::BackendDirectory;
 use crate::process::identity::ProcessIdentity;
 use crate::process::log_file::LogFile;
 use crate::process::record::{
-    Handover, Phase, Report, Spec, Status, StopRequest, SupervisorRecord, now,
+    Handover, RunPhase, Spec, StartReport, Status, StopRequest, SupervisorRecord, now,
 };
 use crate::process::tree::{Traces, kill_until_gone, signal_all};
+use procfs::process::Process;
 use run::Run;
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -79,11 +80,8 @@ fn start_again() -> ExitCode {
 /// program: a lock or a pipe of a script that called the host must not be held for as long as a
 /// backend lives.
 fn keep_nothing_else() {
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    for number in open
-        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()))
-        .filter(|number| *number > 2)
-    {
+    let open = Process::myself().and_then(|own| own.fd()).into_iter().flatten().flatten();
+    for number in open.map(|file| file.fd).filter(|number| *number > 2) {
         // SAFETY: the descriptor was open a moment ago and nothing else runs in this process;
         // should it have been closed since, the call fails.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
@@ -128,15 +126,15 @@ impl Supervisor {
         let host = leave_streams(directory.path());
         let mut host = host.map_err(|_| NotBegun)?;
         let Some(lock) = take_lock(&directory) else {
-            report(&mut host, &Report::Supervised);
+            tell_host(&mut host, &StartReport::Supervised);
             return Err(NotBegun);
         };
         let spec = match directory.spec() {
             Ok(Some(spec)) if spec.fingerprint == handover.fingerprint => spec,
             Ok(_) => {
-                report(
+                tell_host(
                     &mut host,
-                    &Report::Failed {
+                    &StartReport::Failed {
                         message: "the specification was replaced while the supervisor started"
                             .to_owned(),
                     },
@@ -144,11 +142,11 @@ impl Supervisor {
                 return Err(NotBegun);
             }
             Err(error) => {
-                report(&mut host, &Report::Failed { message: error.to_string() });
+                tell_host(&mut host, &StartReport::Failed { message: error.to_string() });
                 return Err(NotBegun);
             }
         };
-        wake.watch(directory.path());
+        wake.hear_changes_in(directory.path());
         let _without_reaping =
             rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1));
         let log = LogFile::at(directory.log());
@@ -179,14 +177,14 @@ impl Supervisor {
                 let message = start_failure(&self.spec, &error);
                 self.log.note(&message);
                 self.end(false, message.clone());
-                report(&mut self.host, &Report::Failed { message });
+                tell_host(&mut self.host, &StartReport::Failed { message });
                 return ExitCode::FAILURE;
             }
         };
         loop {
-            self.write(Phase::Running { process: run.process.clone(), since: run.since });
-            report(&mut self.host, &Report::Running);
-            if let Told::Stop(request) = self.watch(&mut run) {
+            self.write(RunPhase::Running { process: run.process.clone(), since: run.since });
+            tell_host(&mut self.host, &StartReport::Running);
+            if let Told::Stop(request) = self.await_end(&mut run) {
                 return self.stop(Some(&mut run), request);
             }
             self.last_exit = Some(run.exit().to_string());
@@ -220,8 +218,8 @@ impl Supervisor {
         let found = same.and_then(|status| {
             self.restarts = status.restarts;
             self.last_exit = status.last_exit;
-            let (Phase::Running { process, since }
-            | Phase::Stopping { process: Some(process), since }) = status.phase
+            let (RunPhase::Running { process, since }
+            | RunPhase::Stopping { process: Some(process), since }) = status.phase
             else {
                 return None;
             };
@@ -249,7 +247,7 @@ impl Supervisor {
     }
 
     /// Waits until the run has ended, or until told to end.
-    fn watch(&mut self, run: &mut Run) -> Told {
+    fn await_end(&mut self, run: &mut Run) -> Told {
         loop {
             let ended = self.wake.wait(Some(run.handle.as_fd()), LOG_CHECK);
             if let Err(error) = self
@@ -276,10 +274,10 @@ impl Supervisor {
             let wait = self.backoff.after(length);
             let ended = self.last_exit.clone().unwrap_or_default();
             self.log.note(&format!(
-                "{ended} after {length:.1?}; started again in {wait:?} (restart {})",
+                "{ended} after {length:.1?}; restarting in {wait:?} (restart {})",
                 self.restarts + 1
             ));
-            self.write(Phase::Waiting { until: now().after(wait) });
+            self.write(RunPhase::Waiting { until: now().after(wait) });
             if let Told::Stop(request) = self.pause(wait) {
                 return Err(request);
             }
@@ -321,7 +319,7 @@ impl Supervisor {
             self.end(false, "retired between two runs".to_owned());
             return ExitCode::SUCCESS;
         };
-        self.write(Phase::Stopping { process: Some(run.process.clone()), since: run.since });
+        self.write(RunPhase::Stopping { process: Some(run.process.clone()), since: run.since });
         let began = Instant::now();
         let mut grace = request.grace;
         signal_all(&run.processes(), Signal::TERM);
@@ -351,10 +349,10 @@ impl Supervisor {
     }
 
     fn end(&mut self, killed: bool, reason: String) {
-        self.write(Phase::Ended { killed, reason });
+        self.write(RunPhase::Ended { killed, reason });
     }
 
-    fn write(&self, phase: Phase) {
+    fn write(&self, phase: RunPhase) {
         let status = Status {
             fingerprint: self.spec.fingerprint.clone(),
             phase,
@@ -405,7 +403,7 @@ fn take_lock(directory: &BackendDirectory) -> Option<File> {
 }
 
 /// Answers the host, once; it may be gone.
-fn report(host: &mut Option<File>, report: &Report) {
+fn tell_host(host: &mut Option<File>, report: &StartReport) {
     if let Some(mut host) = host.take() {
         let _host_gone = serde_json::to_vec(report).map(|line| host.write_all(&line));
     }

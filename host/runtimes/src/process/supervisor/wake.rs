@@ -39,8 +39,8 @@ impl Wake {
         Ok(Self { terminate, changes: None, told_to_end: false })
     }
 
-    /// Watches the directory too. Where that is not possible it is looked at ten times a second.
-    pub(super) fn watch(&mut self, directory: &Path) {
+    /// Hears of changes in the directory too. Where that is not possible it is looked at ten times a second.
+    pub(super) fn hear_changes_in(&mut self, directory: &Path) {
         self.changes =
             inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
                 .and_then(|watch| {
