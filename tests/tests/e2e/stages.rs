@@ -46,7 +46,7 @@ fn a_stage_waits_for_a_person_and_a_pause_for_its_end() {
     assert!(run.wait_step("bake", "started"));
     let late = shop.host(&["promote"]).expect_code(4);
     assert!(
-        late.stderr.contains("`bake`") && late.stderr.contains("waits for no promotion"),
+        late.stderr.contains("`bake`") && late.stderr.contains("is not waiting to be promoted"),
         "{}",
         late.stderr
     );

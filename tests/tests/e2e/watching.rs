@@ -196,12 +196,12 @@ fn a_watch_yields_to_a_deployment_and_then_looks_after_what_that_brought() {
         event
             .pointer("/progress/backend")
             .and_then(Value::as_str)
-            .is_some_and(|backend| backend.contains("-green-"))
+            .is_some_and(|backend| backend.contains(".green-"))
     };
     assert!(run.wait_event(green).is_some());
     let told = ended(run);
     assert!(
-        told.stderr.contains("is open and watches for itself")
+        told.stderr.contains("is in progress and watches for itself")
             && told.stderr.contains("watching release r2 on green"),
         "{}",
         told.stderr

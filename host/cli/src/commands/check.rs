@@ -187,7 +187,7 @@ async fn observe(
                     findings.line("target", FindingResult::Good, observed.message);
                 }
                 ObservedState::Absent if state.routes.is_none() => {
-                    findings.line("target", FindingResult::Good, "has nothing of this service yet")
+                    findings.line("target", FindingResult::Good, "has nothing of this service yet");
                 }
                 ObservedState::Unsupported | ObservedState::Pending => {
                     findings.line("target", FindingResult::Warning, observed.message);

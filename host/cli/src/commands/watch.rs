@@ -142,7 +142,7 @@ async fn keep_watching(
                     );
                 } else {
                     let busy = course.busy.lock().await;
-                    let end = Box::pin(take_back(global, options, &stable, &fault)).await?;
+                    let end = take_back(global, options, &stable, &fault).await?;
                     course.bad.store(end == TakingBack::Failed, Ordering::Relaxed);
                     drop(busy);
                     match end {
@@ -252,7 +252,7 @@ async fn take_back(
     judged: &Standing,
     fault: &Fault,
 ) -> Result<TakingBack, CliError> {
-    let end = take_back_under_lease(global, options, judged, fault).await;
+    let end = Box::pin(take_back_under_lease(global, options, judged, fault)).await;
     Ok(match end {
         Ok(end) => {
             say(match end {
@@ -303,7 +303,7 @@ async fn take_back_under_lease(
     let output = Output::new(global.output);
     let driver =
         Driver { session: &session, lease: lease.as_ref(), output: &output, signals: None };
-    let outcome = Box::pin(rollback::back(&driver, &rollback, state)).await?;
+    let outcome = rollback::back(&driver, &rollback, state).await?;
     let _ = lease.release().await;
     Ok(if matches!(outcome, Outcome::Promoted { .. }) {
         TakingBack::Done

@@ -3,7 +3,7 @@
 
 use crate::sandbox::{Sandbox, warm};
 use boon::{Compiler, Schemas};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::process::{Command, Stdio};
 
 const SHOP: &str = r#"service = "shop"
@@ -67,8 +67,17 @@ fn every_line_of_json_is_an_event_of_the_schema() {
         &sandbox,
         &sandbox.expect(0, &["history", "-o", "json", "--deployment", &id]).stdout,
     );
-    use boon::{Compiler, Schemas};
-    use serde_json::{Value, json};
+    assert!(entries.iter().all(|event| event["event"] == "entry"));
+    let effects = ["history", "-o", "json", "--deployment", &id, "--effects"];
+    let effects = events(&sandbox, &sandbox.expect(0, &effects).stdout);
+    assert!(!effects.is_empty());
+    for event in &effects {
+        assert_eq!(event["event"], "effect");
+        assert_eq!(event["effect"]["plugin"], "nginx-switch", "{event}");
+    }
+    let shown = sandbox.expect(0, &["history", "--deployment", &id, "--effects"]).stdout;
+    assert_eq!(shown.lines().count(), effects.len(), "{shown}");
+    assert!(shown.contains("  features  "), "{shown}");
     for kind in [
         "status",
         "plan",

@@ -22,7 +22,7 @@ directory = "/nowhere/agente"
 "#;
 
 /// The longest that a run may take to end after a signal, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A service in containers of an engine in its own folder.
 fn in_containers() -> Sandbox {
