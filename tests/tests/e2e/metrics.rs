@@ -231,7 +231,7 @@ fn a_pushgateway_gets_one_group_per_service_and_its_absence_is_a_warning() {
     let last = setup("v4");
     gateway.stop();
     let ended = shop.deploy(&last).expect_code(0);
-    assert!(ended.stderr.contains("the numbers were not pushed"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the metrics were not pushed"), "{}", ended.stderr);
     assert_eq!(shop.serving(), "v4");
     let checked = shop.host(&["check"]).expect_code(0);
     assert!(

@@ -85,7 +85,7 @@ fn a_plugin_that_was_never_granted_anything_is_refused_with_the_command_that_gra
     let component = component.to_str().expect("a path of text");
 
     let ended = shop.host(&["deploy", "--plugin", component]).expect_code(4);
-    assert!(ended.stderr.contains("never granted"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("has no grant"), "{}", ended.stderr);
     let directory = scene.nginx.path("agente");
     assert!(
         ended.stderr.contains(&directory.display().to_string()),

@@ -75,7 +75,7 @@ fn a_third_version_that_supersedes_begins_when_the_second_is_unwound() {
     assert!(ended.said().contains("superseded by a newer release"), "{}", ended.said());
     let third_id = third.id();
     let ended = third.wait().expect_code(0);
-    assert!(ended.stderr.contains("asked to unwind"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("to unwind; this one starts once"), "{}", ended.stderr);
     assert_eq!(shop.serving(), "v3");
     let (second, third) =
         (open_from_to(&shop.journal(&second_id)), open_from_to(&shop.journal(&third_id)));
