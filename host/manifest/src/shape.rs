@@ -2,8 +2,8 @@
 //! schema of the wire types.
 //!
 //! This runs over the document as written, reports what has no place in it, and takes that out, so
-//! that the rest can still be judged. What was taken out is remembered, so that [`missing`] doesn't
-//! report it again.
+//! that the rest can still be judged. What was taken out is remembered, so that
+//! [`missing`](mod@crate::missing) doesn't report it again.
 
 use crate::forms::{check_form, form_name};
 use crate::mistake::{Complaint, Findings};

@@ -20,7 +20,7 @@ use std::time::Duration;
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// The program that becomes a supervisor: started with these arguments and then the directory, it
-/// must call [`supervise`] first of all.
+/// must call [`supervise`](super::supervise) first of all.
 #[derive(Debug, Clone)]
 pub struct SupervisorCommand {
     /// An absolute path; for the command line, its own.
