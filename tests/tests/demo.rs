@@ -104,7 +104,7 @@ fn an_interrupted_demo_is_cleaned_up_by_the_next_one_which_passes() {
     // Killed in the middle of a deployment: the deployment goes on, and all else runs on.
     let mut demo = Demo::start(&folder);
     demo.wait_line("[process] deploy v2");
-    demo.wait_line("watch the stable release");
+    demo.wait_line("watching the stable release");
     kill(demo.pid(), Signal::KILL);
     demo.end();
     let left = under(&folder);

@@ -47,7 +47,8 @@ impl Action for Baseline {
         let refused = |fault| Failure::Refused { fault };
         prober.start().await.map_err(refused)?;
         let before = prober.report();
-        context.waiting(self.words());
+        let lasts = span(self.duration);
+        context.waiting(format!("watching the stable release from outside for {lasts}"));
         context.ports.clock.sleep(self.duration).await;
         let report = prober.report();
         let sent = report.sent.saturating_sub(before.sent);
