@@ -2,8 +2,8 @@
 //! their boot and their process namespace.
 
 use agente_engine::ports::Holder;
+use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use std::os::unix::fs::MetadataExt;
 
 /// What a holder's process does, as far as it can be seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,10 @@ pub fn this_process(user: impl Into<String>, command: impl Into<String>) -> Hold
 
 /// Another process of this machine, of which only its number and what was typed are known.
 pub(crate) fn process_of(pid: u32, command: String) -> Holder {
-    let user = std::fs::metadata(format!("/proc/{pid}"))
-        .map_or_else(|_| "somebody".to_owned(), |folder| format!("uid {}", folder.uid()));
+    let user = i32::try_from(pid)
+        .ok()
+        .and_then(|pid| Process::new(pid).ok()?.uid().ok())
+        .map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
     let started = look_at(pid).map(|(_, started)| started).unwrap_or_default();
     Holder { pid, started, ..this_process(user, command) }
 }
@@ -71,20 +73,12 @@ pub fn kill_stopped(holder: &Holder) -> bool {
 
 /// The state letter and start time of a process.
 fn look_at(pid: u32) -> Option<(char, u64)> {
-    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in brackets and may hold anything, brackets and spaces too.
-    let (_, fields) = line.rsplit_once(") ")?;
-    let mut fields = fields.split(' ');
-    let state = fields.next()?.chars().next()?;
-    // Field 22 of the line; the state is field 3.
-    let started = fields.nth(18)?.parse().ok()?;
-    Some((state, started))
+    let stat = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+    Some((stat.state, stat.starttime))
 }
 
 fn this_boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
+    procfs::sys::kernel::random::boot_id().map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 fn this_namespace() -> String {

