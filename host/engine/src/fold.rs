@@ -34,11 +34,12 @@ impl Plan {
 }
 
 impl ServiceState {
-    /// The state that follows from all entries of a scope, in the order in which they were written.
-    /// A stored state is this, remembered.
-    pub fn fold<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> ServiceState {
+    /// The state after further entries of a scope, in the order in which they were written; after
+    /// all of them where nothing was before. A stored state is this, remembered.
+    #[must_use]
+    pub fn fold<'e>(self, entries: impl IntoIterator<Item = &'e Entry>) -> ServiceState {
         let mut plan = None;
-        let mut state = ServiceState::default();
+        let mut state = self;
         for Entry { at, event, .. } in entries {
             if let Event::Opened { plan: opened } = event {
                 plan = Some((**opened).clone());
@@ -52,8 +53,7 @@ impl ServiceState {
     }
 
     /// The state after an entry of `plan`'s deployment, the plan as the entry leaves it; the only
-    /// place where a service's state
-    /// changes. What a step changes in it is said by the step's kind.
+    /// place where a service's state changes. What a step changes in it is said by the step's kind.
     #[must_use]
     pub fn after(&self, plan: &Plan, event: &Event, at: Timestamp) -> ServiceState {
         let mut state = self.clone();

@@ -135,6 +135,8 @@ pub struct Inner {
     // The store.
     pub entries: Vec<Entry>,
     pub state: ServiceState,
+    /// The state in which the deployment was opened.
+    opened_in: ServiceState,
     pub fence: u64,
     pub mailbox: Vec<Decision>,
     // What goes wrong.
@@ -213,6 +215,7 @@ impl Sim {
             wall_set: None,
             entries: Vec::new(),
             state: ServiceState::default(),
+            opened_in: ServiceState::default(),
             fence: 1,
             mailbox: Vec::new(),
             calls: 0,
@@ -886,8 +889,16 @@ impl Journal for Sim {
                 inner.die_before_entry = None;
                 inner.dead = true;
             } else {
+                if sequence == 0 {
+                    inner.opened_in = inner.state.clone();
+                }
                 inner.entries.push(entry.clone());
                 inner.state = state.clone();
+                assert_eq!(
+                    inner.opened_in.clone().fold(&inner.entries),
+                    *state,
+                    "the entries say another state than what was stored"
+                );
                 inner.target_refuses |= inner.target_refuses_from == Some(sequence);
                 for standing in
                     state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing))
