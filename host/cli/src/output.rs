@@ -22,9 +22,9 @@ pub(crate) use table::table;
 pub(crate) use writer::{finish, stderr};
 
 use crate::arguments::OutputKind;
-use agente_engine::journal::{Event, Outcome};
+use agente_engine::journal::{Entry, Event, Outcome};
 use agente_engine::plan::Plan;
-use agente_engine::ports::{Observer, Progress};
+use agente_engine::ports::{JournalObserver, Observer, Progress};
 use agente_probe::HttpProber;
 use agente_store::ReservationTurn;
 use human::Human;
@@ -137,27 +137,36 @@ impl Output {
     }
 }
 
-/// Whether the next of its kind says as much: what is journaled or found is told once.
+/// Whether the next of its kind says as much: what is found is told once.
 fn is_passing(progress: &Progress) -> bool {
     match progress {
         Progress::Waiting { .. } | Progress::Probe { .. } | Progress::Checked { .. } => true,
-        Progress::Journaled { .. } | Progress::Found { .. } => false,
+        Progress::Found { .. } => false,
     }
 }
 
 impl Observer for Output {
     fn tell(&self, progress: Progress) {
-        if let Progress::Journaled { event } = &progress
-            && matches!(**event, Event::Opened { .. })
-        {
-            self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
         if is_passing(&progress) && writer::is_behind() {
             return;
         }
         match self.kind {
             OutputKind::Json => emit(&OutputEvent::Progress { progress: &progress }),
             OutputKind::Human | OutputKind::Plain => self.human(|human| human.tell(&progress)),
+        }
+    }
+}
+
+impl JournalObserver for Output {
+    fn journaled(&self, entry: Entry) {
+        if matches!(entry.event, Event::Opened { .. }) {
+            self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        match self.kind {
+            OutputKind::Json => emit(&OutputEvent::Entry { entry: &entry }),
+            OutputKind::Human | OutputKind::Plain => {
+                self.human(|human| human.journaled(&entry.event));
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::adapters::{Checks, Measures, SystemClock};
 use crate::error::CliError;
 use crate::session::Session;
 use agente_engine::plan::Plan;
-use agente_engine::ports::{Observer, Prober};
+use agente_engine::ports::{JournalObserver, Prober};
 use agente_engine::release::Artifact;
 use agente_engine::route::Backend;
 use agente_engine::world::World;
@@ -60,7 +60,7 @@ impl<'a> Ports<'a> {
     }
 
     /// The world, told to an observer.
-    pub(crate) fn world<'w>(&'w self, observer: &'w dyn Observer) -> World<'w> {
+    pub(crate) fn world<'w>(&'w self, observer: &'w dyn JournalObserver) -> World<'w> {
         World {
             runtime: self.session.runtime(),
             switcher: &self.switcher,

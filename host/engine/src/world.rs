@@ -2,8 +2,8 @@
 
 use crate::context::Ports;
 use crate::ports::{
-    Clock, HealthCheck, Journal, Mailbox, MetricSource, Observer, Prober, Runtime, TargetLocks,
-    TrafficSwitcher,
+    Clock, HealthCheck, Journal, JournalObserver, Mailbox, MetricSource, Prober, Runtime,
+    TargetLocks, TrafficSwitcher,
 };
 use std::sync::atomic::AtomicBool;
 
@@ -31,7 +31,7 @@ pub struct World<'a> {
     /// Time.
     pub clock: &'a dyn Clock,
     /// Who watches.
-    pub observer: &'a dyn Observer,
+    pub observer: &'a dyn JournalObserver,
 }
 
 impl<'a> World<'a> {

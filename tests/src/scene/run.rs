@@ -104,9 +104,9 @@ impl Run {
     /// The plan, once it is written.
     pub fn plan(&self) -> Value {
         let opened = self.wait_event(|event| {
-            event.pointer("/progress/entry").is_some_and(|entry| entry == "opened")
+            event.pointer("/entry/event/entry").is_some_and(|entry| entry == "opened")
         });
-        opened.and_then(|event| event.pointer("/progress/plan").cloned()).expect("a plan")
+        opened.and_then(|event| event.pointer("/entry/event/plan").cloned()).expect("a plan")
     }
 
     /// The deployment's id.
@@ -126,7 +126,7 @@ impl Run {
     /// The same for the step at this place in the plan.
     pub fn wait_step_at(&self, index: usize, what: &str) -> bool {
         self.wait_event(|event| {
-            let of = |name: &str| event.pointer(&format!("/progress/{name}"));
+            let of = |name: &str| event.pointer(&format!("/entry/event/{name}"));
             of("entry").is_some_and(|entry| entry == "step")
                 && of("step").is_some_and(|step| *step == index)
                 && of("event").is_some_and(|event| event == what)

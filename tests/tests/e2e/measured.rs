@@ -134,7 +134,7 @@ pub(crate) fn wait_nth(run: &Run, kind: &str, nth: usize, what: &str) -> bool {
         .nth(nth)
         .expect("such a step");
     let of = |event: &Value, name: &str| {
-        event.pointer(&format!("/progress/{name}")).cloned().unwrap_or_default()
+        event.pointer(&format!("/entry/event/{name}")).cloned().unwrap_or_default()
     };
     run.wait_event(|event| {
         of(event, "entry") == "step" && of(event, "step") == index && of(event, "event") == what

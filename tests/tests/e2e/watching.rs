@@ -217,7 +217,7 @@ fn a_watch_that_is_asked_to_end_while_it_takes_a_release_back_leaves_nothing_hal
     shop.deploy(&Setup::version("v2").flag("--unready-after 4")).expect_code(0);
     let run = watch(&shop, &[]);
     let began =
-        |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
+        |event: &Value| event.pointer("/entry/event/entry").is_some_and(|entry| entry == "opened");
     assert!(run.wait_event(began).is_some(), "the way back has begun");
     run.signal(Signal::TERM);
     run.wait().expect_code(0);
@@ -235,7 +235,7 @@ fn a_closed_terminal_ends_neither_a_watch_nor_its_way_back() {
     let run = watch(&shop, &["--for", "1m"]);
     run.signal(Signal::HUP);
     let began =
-        |event: &Value| event.pointer("/progress/entry").is_some_and(|entry| entry == "opened");
+        |event: &Value| event.pointer("/entry/event/entry").is_some_and(|entry| entry == "opened");
     assert!(run.wait_event(began).is_some(), "the way back has begun");
     run.signal(Signal::HUP);
     run.wait().expect_code(1);

@@ -8,12 +8,13 @@ use crate::planning;
 use crate::session::{About, Session};
 use crate::world::Ports;
 use agente_engine::fault::{Fault, FaultKind};
+use agente_engine::journal::Entry;
 use agente_engine::lookout;
 use agente_engine::planner;
 use agente_engine::policy::{CheckMoment, CheckOf};
 use agente_engine::ports::{
-    Finding, FindingResult, HealthCheck, Journal, ObservedState, Observer, Progress, Releases,
-    TrafficSwitcher,
+    Finding, FindingResult, HealthCheck, Journal, JournalObserver, ObservedState, Observer,
+    Progress, Releases, TrafficSwitcher,
 };
 use agente_engine::verdict::{Subject, VerdictKind};
 use std::process::ExitCode;
@@ -129,6 +130,10 @@ struct Silent;
 
 impl Observer for Silent {
     fn tell(&self, _: Progress) {}
+}
+
+impl JournalObserver for Silent {
+    fn journaled(&self, _: Entry) {}
 }
 
 /// Reads of the stable release what the next one will be measured by.

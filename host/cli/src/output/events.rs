@@ -44,7 +44,7 @@ pub(crate) enum OutputEvent<'a> {
     Begins { deployment: &'a DeploymentId, release: ReleaseNumber },
     /// An open deployment is taken up again, or turned back.
     TakenUp { deployment: &'a DeploymentId, release: ReleaseNumber },
-    /// Something happened in a deployment.
+    /// Something goes on in a deployment. Not journaled, may be lost.
     Progress { progress: &'a Progress },
     /// A deployment has ended.
     Outcome {
@@ -72,7 +72,8 @@ pub(crate) enum OutputEvent<'a> {
         #[serde(flatten)]
         chain: &'a ChainState,
     },
-    /// `status --follow` and `history --deployment`: an entry of the journal.
+    /// An entry of the journal: told once it is written, and by `status --follow` and
+    /// `history --deployment`.
     Entry { entry: &'a Entry },
     /// `history --deployment … --effects`: something that a plugin did, or was denied.
     Effect { effect: &'a PluginEffect },

@@ -147,7 +147,6 @@ impl Human {
 
     pub(crate) fn tell(&mut self, progress: &Progress) {
         match progress {
-            Progress::Journaled { event } => self.journaled(event),
             Progress::Found { finding } => {
                 let mark = match finding.result {
                     FindingResult::Good => self.paint("32", "✓"),
@@ -210,7 +209,7 @@ impl Human {
         step.and_then(|step| self.facts(step)).is_some_and(|facts| facts.awaits_decision)
     }
 
-    fn journaled(&mut self, event: &Event) {
+    pub(crate) fn journaled(&mut self, event: &Event) {
         match event {
             Event::Step { step, event } => match event {
                 StepEvent::Started => self.start(*step, ""),

@@ -84,6 +84,7 @@ fn every_line_of_json_is_an_event_of_the_schema() {
         "finding",
         "begins",
         "progress",
+        "entry",
         "outcome",
         "deployment",
         "plugin",

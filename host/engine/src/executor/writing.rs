@@ -4,7 +4,7 @@ use super::{Halt, Run};
 use crate::attempt::{Attempt, JournalDamage};
 use crate::fault::{Fault, FaultKind};
 use crate::journal::{Entry, Event};
-use crate::ports::{AppendError, Progress};
+use crate::ports::AppendError;
 use crate::state::ServiceState;
 
 /// An event in its place, with what follows from it.
@@ -93,6 +93,6 @@ impl Run<'_> {
         self.attempt = after;
         self.context.follow(&self.attempt.plan.deployment);
         self.state = state;
-        self.world.observer.tell(Progress::Journaled { event: Box::new(entry.event) });
+        self.world.observer.journaled(entry);
     }
 }

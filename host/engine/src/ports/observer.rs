@@ -2,7 +2,6 @@
 
 use super::Finding;
 use super::ProbeReport;
-use crate::journal::Event;
 use crate::names::BackendId;
 use crate::verdict::Verdict;
 use schemars::JsonSchema;
@@ -12,11 +11,6 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 #[serde(tag = "progress", rename_all = "kebab-case")]
 pub enum Progress {
-    /// An entry was journaled.
-    Journaled {
-        #[serde(flatten)]
-        event: Box<Event>,
-    },
     /// A line of preflight.
     Found {
         #[serde(flatten)]
@@ -49,5 +43,3 @@ pub trait Observer: Send + Sync {
     /// Takes one piece of progress.
     fn tell(&self, progress: Progress);
 }
-
-// What the plugin host needs of the others: it may not know Docker or the store.

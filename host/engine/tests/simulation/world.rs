@@ -179,6 +179,10 @@ pub struct Sim {
     inner: Arc<Mutex<Inner>>,
 }
 
+impl JournalObserver for Sim {
+    fn journaled(&self, _: Entry) {}
+}
+
 impl Observer for Sim {
     fn tell(&self, progress: Progress) {
         if let Progress::Waiting { step, message } = progress {

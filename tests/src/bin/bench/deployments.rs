@@ -143,20 +143,20 @@ fn deploy(shop: &Service) -> Deployment {
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
     {
-        let progress = &event["progress"];
-        if progress["entry"] == "opened" {
-            let plan = progress["plan"]["steps"].as_array().cloned().unwrap_or_default();
+        let entry = &event["entry"]["event"];
+        if entry["entry"] == "opened" {
+            let plan = entry["plan"]["steps"].as_array().cloned().unwrap_or_default();
             kinds = plan
                 .iter()
                 .map(|step| step["kind"].as_str().unwrap_or_default().to_owned())
                 .collect();
         }
-        let (Some(step), Some(at)) = (progress["step"].as_u64(), event["at"].as_u64()) else {
+        let (Some(step), Some(at)) = (entry["step"].as_u64(), event["at"].as_u64()) else {
             continue;
         };
-        if progress["event"] == "started" {
+        if entry["event"] == "started" {
             started.insert(step, at);
-        } else if progress["event"] == "succeeded" {
+        } else if entry["event"] == "succeeded" {
             let kind = usize::try_from(step)
                 .ok()
                 .and_then(|step| kinds.get(step))
@@ -164,7 +164,7 @@ fn deploy(shop: &Service) -> Deployment {
                 .unwrap_or_default();
             let took = started.get(&step).map_or(0, |began| at.saturating_sub(*began));
             steps.push((kind, Duration::from_millis(took)));
-            let notes = progress["output"]["notes"].as_array().cloned().unwrap_or_default();
+            let notes = entry["output"]["notes"].as_array().cloned().unwrap_or_default();
             let notes = notes
                 .iter()
                 .filter_map(Value::as_str)
