@@ -25,6 +25,14 @@ pub enum Placement {
 }
 
 impl Placement {
+    /// The endpoint of the Docker Engine that has the backend, where it is a container.
+    pub fn engine(&self) -> Option<&str> {
+        match self {
+            Placement::Docker { engine, .. } => Some(engine),
+            Placement::Process | Placement::Adopted => None,
+        }
+    }
+
     /// Whether the backend takes a port of this machine.
     pub fn has_port_of_machine(&self) -> bool {
         match self {

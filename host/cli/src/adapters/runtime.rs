@@ -1,7 +1,9 @@
 //! The port `Runtime` over all that there is: local processes, Docker Engines, and what ran before
 //! us. Each backend is asked of the runtime where it was placed, whatever the manifest says today.
 
+use super::clock::now;
 use agente_engine::fault::{Failure, Fault};
+use agente_engine::names::Scope;
 use agente_engine::placement::Placement;
 use agente_engine::ports::{
     BackendRole, BackendState, Finding, Launch, Launched, Retired, Runtime,
@@ -10,10 +12,24 @@ use agente_engine::release::{Release, RuntimeSpec};
 use agente_engine::route::{Backend, Slot};
 use agente_runtimes::adopted::AdoptedRuntime;
 use agente_runtimes::docker::{DockerRuntime, Endpoint};
-use agente_runtimes::process::ProcessRuntime;
+use agente_runtimes::process::{ProcessRuntime, UpOutcome};
 use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Lines of a backend, as they come.
+pub(crate) type Lines = BoxStream<'static, Result<String, Fault>>;
+
+/// What came of starting a backend, or of asking an engine that has some.
+pub(crate) struct Raised {
+    /// The backend's id, or the engine's endpoint.
+    pub(crate) backend: String,
+    /// What was done, in words.
+    pub(crate) result: Result<&'static str, Fault>,
+}
 
 /// All runtimes.
 #[derive(Clone)]
@@ -48,6 +64,94 @@ impl AnyRuntime {
             }
             Placement::Docker { network: None, .. } | Placement::Process | Placement::Adopted => {
                 Ok(backend.address.clone())
+            }
+        }
+    }
+
+    /// Starts what should be running, each backend by the runtime that it was placed with. One that
+    /// fails doesn't keep the others from being started; twice is safe.
+    pub(crate) async fn up(&self, scope: &Scope, launches: &[Launch]) -> Vec<Raised> {
+        let mut raised = Vec::new();
+        let mut engines = BTreeSet::new();
+        for launch in launches {
+            let Backend { id, placement, .. } = &launch.backend;
+            match placement {
+                Placement::Process => {
+                    let ups = self.process.up(std::slice::from_ref(launch)).await;
+                    raised.extend(ups.into_iter().map(|up| Raised {
+                        backend: up.backend.0,
+                        result: match up.outcome {
+                            UpOutcome::Started => Ok("started"),
+                            UpOutcome::Running => Ok("runs"),
+                            UpOutcome::KeptAside => Ok("kept aside; left alone"),
+                            UpOutcome::Failed(failure) => Err(failure.fault().clone()),
+                        },
+                    }));
+                }
+                // All containers of an engine at once: it knows which of them should run.
+                Placement::Docker { engine, .. } if engines.insert(engine) => {
+                    raised.extend(self.up_at(engine, scope).await);
+                }
+                Placement::Docker { .. } => {}
+                Placement::Adopted => {
+                    let seen = AdoptedRuntime.ensure(launch).await;
+                    raised.push(Raised {
+                        backend: id.0.clone(),
+                        result: seen.map(|_| "runs").map_err(|failure| failure.fault().clone()),
+                    });
+                }
+            }
+        }
+        raised
+    }
+
+    async fn up_at(&self, engine: &str, scope: &Scope) -> Vec<Raised> {
+        let raised = match self.docker_at(engine) {
+            Ok(docker) => docker.up(Some(scope)).await,
+            Err(fault) => Err(fault),
+        };
+        match raised {
+            Ok(raised) => raised
+                .into_iter()
+                .map(|raised| Raised {
+                    backend: raised.backend,
+                    result: raised.result.map(|now| if now { "started" } else { "runs" }),
+                })
+                .collect(),
+            Err(fault) => vec![Raised { backend: engine.to_owned(), result: Err(fault) }],
+        }
+    }
+
+    /// The newest lines that a backend wrote, oldest first. Those of a process are its operator's
+    /// own to read, also while a secret that could be in them can't be looked up.
+    pub(crate) async fn newest(
+        &self,
+        backend: &Backend,
+        lines: usize,
+    ) -> Result<Vec<String>, Fault> {
+        match backend.placement {
+            Placement::Process => {
+                self.process.logs(backend, lines, false).await?.try_collect().await
+            }
+            Placement::Docker { .. } | Placement::Adopted => self.log_tail(backend, lines).await,
+        }
+    }
+
+    /// The same, then each line as it is written.
+    pub(crate) async fn follow(&self, backend: &Backend, lines: usize) -> Result<Lines, Fault> {
+        match &backend.placement {
+            Placement::Process => self.process.logs(backend, lines, true).await,
+            Placement::Docker { engine, .. } => {
+                let newest = self.newest(backend, lines).await?;
+                let following = self.docker_at(engine)?.follow(backend, now());
+                let following = stream::unfold(following, async |mut lines| {
+                    lines.recv().await.map(|line| (line.map(|line| line.text), lines))
+                });
+                Ok(stream::iter(newest.into_iter().map(Ok)).chain(following).boxed())
+            }
+            Placement::Adopted => {
+                let newest = self.newest(backend, lines).await?;
+                Ok(stream::iter(newest.into_iter().map(Ok)).boxed())
             }
         }
     }

@@ -16,12 +16,10 @@ use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::Outcome;
 use agente_engine::names::{Digest, ReleaseNumber, Scope};
-use agente_engine::placement::Placement;
 use agente_engine::plan::Plan;
 use agente_engine::policy::{OnDrainTimeout, OnOpen};
 use agente_engine::ports::{History, Journal, Lease, Leases, Liveness, Releases};
 use agente_engine::release::Artifact;
-use agente_engine::route::Backend;
 use agente_engine::step::StepState;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
@@ -134,7 +132,8 @@ async fn supersede(
 /// Removes the images of releases that nobody goes back to. Images that no release of ours names
 /// are never touched.
 async fn prune_images(session: &Session, plan: &Plan) -> Result<(), Fault> {
-    let engines: BTreeSet<&str> = plan.all_backends().filter_map(engine_of).collect();
+    let engines: BTreeSet<&str> =
+        plan.all_backends().filter_map(|backend| backend.placement.engine()).collect();
     if engines.is_empty() {
         return Ok(());
     }
@@ -150,14 +149,6 @@ async fn prune_images(session: &Session, plan: &Plan) -> Result<(), Fault> {
         session.base.runtime.docker_at(engine)?.prune_images(&recorded, &needed).await?;
     }
     Ok(())
-}
-
-/// The engine that has a backend, where it is a container.
-pub(crate) fn engine_of(backend: &Backend) -> Option<&str> {
-    match &backend.placement {
-        Placement::Docker { engine, .. } => Some(engine),
-        Placement::Process | Placement::Adopted => None,
-    }
 }
 
 /// The images of releases that are among the newest, stand or are being deployed, in any

@@ -1,15 +1,13 @@
 //! `logs`: what the backends write.
 
-use crate::adapters::now;
 use crate::arguments::{Components, Global, LogsOptions, OutputKind, Side};
 use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::{OutputEvent, data_as_it_is, emit};
 use crate::session::{About, Base};
-use agente_engine::placement::Placement;
-use agente_engine::ports::{Journal, Runtime};
+use agente_engine::ports::Journal;
 use agente_engine::route::Backend;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,7 +21,7 @@ pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCo
     let printer = Printer { json: global.output == OutputKind::Json, prefix: backends.len() > 1 };
     if !options.follow {
         for backend in &backends {
-            for line in newest(&base, backend, options.lines).await? {
+            for line in base.runtime.newest(backend, options.lines).await? {
                 printer.print(backend, &line);
             }
         }
@@ -81,44 +79,15 @@ impl Printer {
     }
 }
 
-/// The newest lines. Those of a process are its operator's own to read, also while a secret that
-/// could be in them can't be looked up.
-async fn newest(base: &Base, backend: &Backend, lines: usize) -> Result<Vec<String>, CliError> {
-    match backend.placement {
-        Placement::Process => {
-            Ok(base.runtime.process.logs(backend, lines, false).await?.try_collect().await?)
-        }
-        Placement::Docker { .. } | Placement::Adopted => {
-            Ok(base.runtime.log_tail(backend, lines).await?)
-        }
-    }
-}
-
 async fn follow(
     base: &Base,
     backend: &Backend,
     lines: usize,
     printer: Printer,
 ) -> Result<(), CliError> {
-    match &backend.placement {
-        Placement::Docker { engine, .. } => {
-            for line in newest(base, backend, lines).await? {
-                printer.print(backend, &line);
-            }
-            let mut stream = base.runtime.docker_at(engine)?.follow(backend, now());
-            while let Some(line) = stream.recv().await {
-                printer.print(backend, &line?.text);
-            }
-        }
-        Placement::Process => {
-            let mut stream = base.runtime.process.logs(backend, lines, true).await?;
-            while let Some(line) = stream.next().await {
-                printer.print(backend, &line?);
-            }
-        }
-        Placement::Adopted => {
-            newest(base, backend, lines).await?;
-        }
+    let mut stream = base.runtime.follow(backend, lines).await?;
+    while let Some(line) = stream.next().await {
+        printer.print(backend, &line?);
     }
     Ok(())
 }

@@ -1,20 +1,15 @@
 //! `up`: starts what should stand, for boot.
 
-use super::deploy::engine_of;
 use crate::arguments::{Components, Global, UpOptions};
 use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::say;
 use crate::session::{About, Base};
-use agente_engine::fault::Fault;
 use agente_engine::names::{BackendId, DeploymentId};
-use agente_engine::placement::Placement;
 use agente_engine::ports::{BackendRole, Journal, Launch, Releases, Runtime};
 use agente_engine::route::Routes;
 use agente_engine::state::ServiceState;
 use agente_engine::step::StepState;
-use agente_runtimes::process::UpOutcome;
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliError> {
@@ -33,46 +28,14 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
         }
     }
     let mut failed = false;
-    let mut told = |backend: &str, result: Result<&str, Fault>| match result {
-        Ok(words) => say(&format!("{backend}: {words}")),
-        Err(fault) => {
-            failed = true;
-            say(&format!("{backend}: {fault}"));
-        }
-    };
-    let engines: BTreeSet<&str> =
-        launches.iter().filter_map(|launch| engine_of(&launch.backend)).collect();
-    for engine in engines {
-        let raised = match base.runtime.docker_at(engine) {
-            Ok(docker) => docker.up(Some(base.scope())).await,
-            Err(fault) => Err(fault),
-        };
-        let raised = match raised {
-            Ok(raised) => raised,
+    for raised in base.runtime.up(base.scope(), &launches).await {
+        match raised.result {
+            Ok(words) => say(&format!("{}: {words}", raised.backend)),
             Err(fault) => {
-                told(engine, Err(fault));
-                continue;
+                failed = true;
+                say(&format!("{}: {fault}", raised.backend));
             }
-        };
-        for raised in raised {
-            let words = raised.result.map(|started| if started { "started" } else { "runs" });
-            told(&raised.backend, words);
         }
-    }
-    let (processes, others): (Vec<Launch>, Vec<Launch>) =
-        launches.iter().cloned().partition(|launch| launch.backend.placement == Placement::Process);
-    for up in base.runtime.process.up(&processes).await {
-        let words = match up.outcome {
-            UpOutcome::Started => Ok("started"),
-            UpOutcome::Running => Ok("runs"),
-            UpOutcome::KeptAside => Ok("kept aside; left alone"),
-            UpOutcome::Failed(failure) => Err(failure.fault().clone()),
-        };
-        told(&up.backend.0, words);
-    }
-    for launch in others.iter().filter(|one| one.backend.placement == Placement::Adopted) {
-        let seen = base.runtime.ensure(launch).await;
-        told(&launch.backend.id.0, seen.map(|_| "runs").map_err(|failure| failure.fault().clone()));
     }
     if let Some(open) = state.open {
         say(&format!(

@@ -41,13 +41,13 @@ struct Identity<'a> {
 
 /// The Docker part of a release.
 pub(crate) fn docker_part(runtime: &RuntimeSpec) -> Result<&DockerSpec, Fault> {
-    match runtime {
-        RuntimeSpec::Docker(spec) => Ok(spec),
-        RuntimeSpec::Process(_) | RuntimeSpec::Adopted { .. } => Err(Fault::new(
+    let RuntimeSpec::Docker(spec) = runtime else {
+        return Err(Fault::new(
             FaultKind::Internal,
             "a release that doesn't run in containers was given to the Docker runtime",
-        )),
-    }
+        ));
+    };
+    Ok(spec)
 }
 
 /// The image part of a release: the id that is run, the reference and the registry's digest.

@@ -9,7 +9,7 @@ use agente_engine::names::{BackendId, Digest};
 use agente_engine::ports::{
     BackendRole, BackendState, Finding, Launch, Launched, Retired, Runtime, Secrets,
 };
-use agente_engine::release::{Release, RuntimeSpec};
+use agente_engine::release::{ProcessSpec, Release, RuntimeSpec};
 use agente_engine::route::{Backend, Slot};
 use async_trait::async_trait;
 use std::path::PathBuf;
@@ -113,11 +113,16 @@ pub(super) fn unknown(fault: Fault) -> Failure {
     Failure::Unknown { fault }
 }
 
-fn not_ours(release: &Release) -> Fault {
-    Fault::new(
-        FaultKind::Unsupported,
-        format!("release {} of {} does not run as local processes", release.number, release.scope),
-    )
+/// The process part of a release.
+fn process_part(release: &Release) -> Result<&ProcessSpec, Fault> {
+    let RuntimeSpec::Process(process) = &release.runtime else {
+        let Release { scope, number, .. } = release;
+        return Err(Fault::new(
+            FaultKind::Unsupported,
+            format!("release {number} of {scope} does not run as local processes"),
+        ));
+    };
+    Ok(process)
 }
 
 #[async_trait]
@@ -128,33 +133,20 @@ impl Runtime for ProcessRuntime {
         slot: Slot,
         taken: &[Backend],
     ) -> Result<Vec<Backend>, Fault> {
-        match &release.runtime {
-            RuntimeSpec::Process(process) => self.reserve_ports(release, process, slot, taken),
-            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => Err(not_ours(release)),
-        }
+        self.reserve_ports(release, process_part(release)?, slot, taken)
     }
 
     async fn preflight(&self, release: &Release, backends: &[Backend]) -> Vec<Finding> {
-        match &release.runtime {
-            RuntimeSpec::Process(process) => {
-                self.preflight_process(release, process, backends).await
-            }
-            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => {
-                vec![bad("runtime", not_ours(release).message, None)]
-            }
+        match process_part(release) {
+            Ok(process) => self.preflight_process(release, process, backends).await,
+            Err(fault) => vec![bad("runtime", fault.message, None)],
         }
     }
 
     async fn ensure(&self, launch: &Launch) -> Result<Launched, Failure> {
-        match &launch.release.runtime {
-            RuntimeSpec::Process(process) => {
-                self.ensure_process(launch, process).await?;
-                Ok(Launched { address: launch.backend.address.clone() })
-            }
-            RuntimeSpec::Adopted { .. } | RuntimeSpec::Docker(_) => {
-                Err(refused(not_ours(&launch.release)))
-            }
-        }
+        let process = process_part(&launch.release).map_err(refused)?;
+        self.ensure_process(launch, process).await?;
+        Ok(Launched { address: launch.backend.address.clone() })
     }
 
     async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
