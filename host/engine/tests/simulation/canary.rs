@@ -3,8 +3,8 @@
 use crate::scene::*;
 use crate::world::{Candidate, Sim};
 use agente_engine::fault::FaultKind;
-use agente_engine::journal::{Decision, DecisionKind, Event, Outcome};
-use agente_engine::names::{PluginName, Timestamp};
+use agente_engine::journal::{DecisionKind, Event, Outcome};
+use agente_engine::names::PluginName;
 use agente_engine::plan::Plan;
 use agente_engine::planner;
 use agente_engine::policy::*;
@@ -258,18 +258,6 @@ fn the_first_release_is_not_compared_with_anything() {
     assert_eq!(weights(&sim, &first), [100]);
 }
 
-fn decide(sim: &Sim, decision: DecisionKind) {
-    let mut inner = sim.inner();
-    let id = inner.mailbox.len() as u64 + 1;
-    inner.mailbox.push(Decision {
-        id,
-        decision,
-        by: "tester".into(),
-        reason: None,
-        at: Timestamp(0),
-    });
-}
-
 #[test]
 fn a_person_who_is_asked_decides_and_nobody_waits_for_ever() {
     let ask = || {
@@ -303,8 +291,7 @@ fn promote_in_full_passes_everything_over_that_leads_up() {
 
     // Before the first weight: straight to all of it.
     let (sim, plan) = scene(measured());
-    decide(&sim, DecisionKind::Promote { full: true });
-    sim.inner().mailbox_kept = true;
+    sim.inner().decide_at = Some((0, DecisionKind::Promote { full: true }));
     promotes(&sim, &plan);
     assert_eq!(weights(&sim, &plan), [100]);
 }
@@ -316,8 +303,7 @@ fn promote_in_full_keeps_the_batches_of_a_rolling_deployment() {
     let strategy =
         Strategy::Rolling { max_surge: 1, max_unavailable: 0, pause: Duration::from_secs(30) };
     let plan = plan(&sim, 2, Policy { strategy, probe: None, ..policy() });
-    decide(&sim, DecisionKind::Promote { full: true });
-    sim.inner().mailbox_kept = true;
+    sim.inner().decide_at = Some((0, DecisionKind::Promote { full: true }));
     promotes(&sim, &plan);
     assert_eq!(weights(&sim, &plan), [50, 100]);
     assert!(sim.time.now().0 < 30_000, "the waits were not passed over");
@@ -327,7 +313,7 @@ fn promote_in_full_keeps_the_batches_of_a_rolling_deployment() {
 fn what_fails_when_it_is_left_does_not_turn_the_rollback_back() {
     let sim = managed_with_kept();
     sim.inner().stable_fails = true;
-    let state = sim.inner().state.clone();
+    let state = sim.inner().state();
     let back = planner::roll_back_fast(inputs(state, policy(), "back"), release(1)).unwrap();
     promotes(&sim, &back);
 }
@@ -364,7 +350,7 @@ fn a_stage_that_waits_for_a_person_does_so_however_good_the_candidate_is() {
 fn abort_at_every_moment_of_a_canary_is_weight_0_next() {
     let (sim, plan) = scene(measured());
     promotes(&sim, &plan);
-    let entries = sim.inner().entries.len() as u64;
+    let entries = sim.inner().entries().len() as u64;
     for entry in 0..entries - 1 {
         let (sim, plan) = scene(measured());
         sim.inner().abort_at_entry = Some(entry);
@@ -401,7 +387,7 @@ fn an_abort_in_the_middle_of_rolling_brings_the_missing_part_back_before_its_req
         plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shrink(_))).unwrap();
     run(&sim, &plan).unwrap();
     let shrunk = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == shrink);
-    let at = sim.inner().entries.iter().position(|entry| shrunk(&entry.event)).unwrap() as u64;
+    let at = sim.inner().entries().iter().position(|entry| shrunk(&entry.event)).unwrap() as u64;
 
     let sim = managed();
     sim.inner().least_serving = 2;

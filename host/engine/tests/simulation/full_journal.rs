@@ -1,8 +1,8 @@
 //! A journal that takes nothing for a while, as on a full disk.
 
 use crate::scene::*;
+use crate::shapes::{resume_until_ended, shape, size};
 use crate::world::Candidate;
-use crate::{resume_until_ended, shape, size};
 use agente_engine::attempt::Attempt;
 use agente_engine::executor::Halt;
 use agente_engine::journal::{DecisionKind, Event, Outcome};
@@ -38,7 +38,7 @@ fn a_candidate_that_turns_bad_while_the_journal_is_full_loses_its_requests_at_on
         let outcome = run(&sim, &plan).unwrap();
         let inner = sim.inner();
         let is_shift = |step: usize| matches!(plan.steps[step].kind, StepKind::Shift(_));
-        let shifted = inner.entries.iter().position(|entry| {
+        let shifted = inner.entries().iter().position(|entry| {
             matches!(entry.event, Event::Step { step, event: StepEvent::Started } if is_shift(step))
         });
         // Its candidate has requests once the shift has begun.
@@ -64,7 +64,7 @@ fn whoever_asks_to_stop_while_the_journal_is_full_gets_the_requests_back_and_is_
         sim.inner().decide_at = Some((ROOM_AGAIN, DecisionKind::Abort));
         let result = run(&sim, &plan);
         let inner = sim.inner();
-        let past = Attempt::fold(&inner.entries).unwrap().past_point_of_no_return();
+        let past = Attempt::fold(&inner.entries()).unwrap().past_point_of_no_return();
         drop(inner);
         let Err(Halt::JournalUnavailable { in_force, .. }) = result else {
             assert!(past, "entry {entry}: {result:?}");

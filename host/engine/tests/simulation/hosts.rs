@@ -1,24 +1,25 @@
 //! What a host must notice of itself: that its lease is gone, that it can't hear, that what it does
 //! is wanted no more, that an entry was written after all, and that it is stuck.
 
-use crate::lease::HEARTBEAT;
+use crate::memory_store::HEARTBEAT;
 use crate::scene::*;
+use crate::shapes::{SHAPES, resume_until_ended, shape, size};
 use crate::time::drive;
-use crate::world::{Sim, Wrong};
-use crate::{SHAPES, resume_until_ended, shape, size};
+use crate::world::{Sim, Wrong, holder};
 use agente_engine::attempt::Attempt;
 use agente_engine::executor::{self, Halt};
 use agente_engine::journal::{Event, Outcome};
 use agente_engine::plan::Plan;
 use agente_engine::policy::{KeepPrevious, OnDrainTimeout, Policy};
+use agente_engine::ports::Leases;
 use agente_engine::step::{StepEvent, StepState};
 use std::time::Duration;
 
 /// Runs a plan beside something that happens at a time of its own.
 fn run_beside(sim: &Sim, plan: &Plan, other: impl Future<Output = ()>) -> Result<Outcome, Halt> {
     let lease = sim.begin(plan.slot);
-    let state = sim.inner().state.clone();
-    let deployment = executor::begin(sim.world(), &lease, plan.clone(), state);
+    let state = sim.inner().state();
+    let deployment = executor::begin(sim.world(), &*lease, plan.clone(), state);
     drive(&sim.time, || false, async {
         let other = async {
             other.await;
@@ -37,9 +38,9 @@ fn run_beside(sim: &Sim, plan: &Plan, other: impl Future<Output = ()>) -> Result
 fn assert_stops_when_passed_over(context: &str, sim: &Sim, plan: &Plan, at: u64) {
     let taken = async {
         sim.time.sleep(Duration::from_millis(at)).await;
-        let mut inner = sim.inner();
-        inner.fence += 1;
-        inner.log.push("--- another host has the lease".to_owned());
+        sim.inner().log.push("--- another host wants the lease".to_owned());
+        let taken = sim.store.take_over(&scope(), holder(), Duration::from_mins(1)).await;
+        unreachable!("the first host has let go and was not heard of: {taken:?}");
     };
     let began = sim.time.now().0;
     let result = run_beside(sim, plan, taken);
@@ -166,7 +167,7 @@ fn what_an_abort_finds_running_is_told_and_may_end_by_itself_but_not_for_long() 
     sim.inner().abort_at_entry = Some(shifting);
     assert!(matches!(run(&sim, &plan).unwrap(), Outcome::Unwound { .. }));
     let inner = sim.inner();
-    let at = |is: fn(&Event) -> bool| inner.entries.iter().find(|e| is(&e.event)).unwrap().at.0;
+    let at = |is: fn(&Event) -> bool| inner.entries().iter().find(|e| is(&e.event)).unwrap().at.0;
     let heard = at(|event| matches!(event, Event::Decided(_)));
     let turned = at(|event| matches!(event, Event::TurnedBack { .. }));
     assert!(turned - heard <= 500, "it turned back {} ms after the abort", turned - heard);
@@ -184,11 +185,11 @@ fn a_host_that_is_stuck_past_the_point_of_no_return_is_so_in_the_journal() {
     sim.inner().wrong.insert(call, Wrong::FailsBefore);
     let outcome = run(&sim, &plan).unwrap();
     assert!(matches!(outcome, Outcome::Stuck { cause: None, .. }), "{outcome:?}");
-    let attempt = Attempt::fold(&sim.inner().entries).unwrap();
+    let attempt = Attempt::fold(&sim.inner().entries()).unwrap();
     assert!(attempt.is_stuck().is_some_and(|fault| fault.message == "it failed"));
     assert!(matches!(attempt.steps.last(), Some(StepState::Failed(_))), "{:?}", attempt.steps);
     assert!(matches!(resume_until_ended(&sim), Outcome::Promoted { .. }));
-    let attempt = Attempt::fold(&sim.inner().entries).unwrap();
+    let attempt = Attempt::fold(&sim.inner().entries()).unwrap();
     assert_eq!(attempt.is_stuck(), None);
     assert_promoted(&sim, &plan);
 }
@@ -223,7 +224,7 @@ fn weak_evidence_is_taken_as_drained_only_where_the_policy_says_so() {
         policy.drain.accept_weak_evidence = accepted;
         policy.drain.on_timeout = OnDrainTimeout::Keep;
         run(&sim, &plan(&sim, 2, policy)).unwrap();
-        let kept = sim.inner().state.kept.clone().unwrap();
+        let kept = sim.inner().state().kept.clone().unwrap();
         assert_eq!(kept.drained, accepted);
     }
 }

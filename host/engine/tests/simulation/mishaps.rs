@@ -2,13 +2,13 @@
 //! unwinds, a journal that is lost on the way back, a clock that is set, a target that is changed
 //! while the old side is held.
 
+use crate::canary;
 use crate::scene::*;
+use crate::shapes::{SHAPES, resume_until_ended, shape, size};
 use crate::time::drive;
 use crate::world::{Candidate, Sim, Wrong};
-use crate::{SHAPES, canary, resume_until_ended, shape, size};
 use agente_engine::executor::{self, Halt};
-use agente_engine::journal::{Decision, DecisionKind, Event, Outcome};
-use agente_engine::names::Timestamp;
+use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::plan::Plan;
 use agente_engine::planner;
 use agente_engine::policy::{KeepPrevious, Policy, Strategy};
@@ -104,13 +104,13 @@ fn a_decision_while_it_unwinds_is_heard_and_changes_nothing() {
         };
         let (sim, _, outcome) = aborted(None);
         let (turned, closed) = {
-            let inner = sim.inner();
+            let entries = sim.inner().entries();
             let Some(turned) =
-                inner.entries.iter().find(|entry| matches!(entry.event, Event::TurnedBack { .. }))
+                entries.iter().find(|entry| matches!(entry.event, Event::TurnedBack { .. }))
             else {
                 continue;
             };
-            (turned.at.0, inner.entries.last().unwrap().at.0)
+            (turned.at.0, entries.last().unwrap().at.0)
         };
         for at in [turned + 50, (turned + closed) / 2, closed - 150] {
             let (sim, plan, again) = aborted(Some(at));
@@ -118,7 +118,7 @@ fn a_decision_while_it_unwinds_is_heard_and_changes_nothing() {
             assert_clean_slate(&sim, &plan);
             let inner = sim.inner();
             let heard = inner
-                .entries
+                .entries()
                 .iter()
                 .find(|entry| matches!(entry.event, Event::Decided(_)))
                 .expect("it was written down")
@@ -142,11 +142,12 @@ fn a_journal_that_is_lost_on_the_way_back_sends_nothing_to_the_candidate_again()
         let promote = plan.promote_step().unwrap();
         let is_promoted = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == promote);
         let promoted =
-            sim.inner().entries.iter().position(|entry| is_promoted(&entry.event)).unwrap() as u64;
+            sim.inner().entries().iter().position(|entry| is_promoted(&entry.event)).unwrap()
+                as u64;
         let (_, sim, plan) = shape(index);
         sim.inner().abort_at_entry = Some(promoted);
         run(&sim, &plan).unwrap();
-        let entries = sim.inner().entries.clone();
+        let entries = sim.inner().entries();
         let is_shift = |step: usize| matches!(plan.steps[step].kind, StepKind::Shift(_));
         let begun = entries.iter().position(|entry| matches!(entry.event, Event::Step { step, event: StepEvent::UndoStarted } if is_shift(step))).unwrap();
         for entry in promoted + 2..entries.len() as u64 {
@@ -184,7 +185,8 @@ fn a_journal_that_does_not_take_a_decision_gives_the_targets_lock_back_before_th
     run(&sim, &plan).unwrap();
     let shift = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift(_))).unwrap();
     let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == shift);
-    let entry = sim.inner().entries.iter().position(|entry| started(&entry.event)).unwrap() as u64;
+    let entry =
+        sim.inner().entries().iter().position(|entry| started(&entry.event)).unwrap() as u64;
     let (_, sim, plan) = shape(1);
     sim.inner().load_takes = 2_000;
     sim.inner().abort_at_entry = Some(entry);
@@ -208,10 +210,10 @@ fn what_was_to_be_removed_for_the_next_release_and_was_not_is_removed_by_the_one
             if matches!(run(&sim, &third).unwrap(), Outcome::Promoted { .. }) {
                 continue;
             }
-            let Some(kept) = sim.inner().state.kept.clone() else { continue };
+            let Some(kept) = sim.inner().state().kept.clone() else { continue };
             if kept.partial {
                 left += 1;
-                let state = sim.inner().state.clone();
+                let state = sim.inner().state();
                 assert!(
                     planner::roll_back_fast(inputs(state, policy(), "back"), release(1)).is_err(),
                     "a part of a side is no way back"
@@ -249,7 +251,7 @@ fn a_candidate_that_a_rule_still_leads_to_is_not_removed() {
     // Once to learn which entry it is; then somebody else's mistake keeps the target from taking
     // anything from there on.
     run(&sim, &plan).unwrap();
-    let entry = sim.inner().entries.iter().position(|entry| done(&entry.event)).unwrap() as u64;
+    let entry = sim.inner().entries().iter().position(|entry| done(&entry.event)).unwrap() as u64;
     let sim = managed();
     sim.inner().target_refuses_from = Some(entry);
     let outcome = begin(&sim, &plan);
@@ -326,7 +328,7 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
         loop {
             sim.time.sleep(Duration::from_secs(1)).await;
             let mut inner = sim.inner();
-            if inner.entries.iter().any(|entry| held(&entry.event)) {
+            if inner.entries().iter().any(|entry| held(&entry.event)) {
                 let fence = inner.loaded.as_ref().unwrap().fence;
                 let restored = agente_engine::ports::Desired { fence, ..old.clone() };
                 inner.applied = Some((restored.clone(), 0));
@@ -335,8 +337,8 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
         }
     };
     let lease = sim.begin(plan.slot);
-    let state = sim.inner().state.clone();
-    let deployment = executor::begin(sim.world(), &lease, plan.clone(), state);
+    let state = sim.inner().state();
+    let deployment = executor::begin(sim.world(), &*lease, plan.clone(), state);
     let outcome = drive(&sim.time, || false, async {
         futures_util::pin_mut!(deployment, restoring);
         match futures_util::future::select(deployment, restoring).await {
@@ -356,7 +358,7 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
             .iter()
             .all(|backend| sim.inner().backends.contains_key(&backend.id))
     );
-    assert!(sim.inner().state.kept.is_some());
+    assert!(sim.inner().state().kept.is_some());
 }
 
 #[test]
@@ -367,7 +369,7 @@ fn requests_that_end_while_the_old_side_is_held_no_longer_keep_it() {
     sim.inner().drain_takes = 40_000;
     let plan = plan(&sim, 2, Policy { keep_previous: held, ..policy() });
     let Outcome::Promoted { notes } = run(&sim, &plan).unwrap() else { panic!("not promoted") };
-    assert!(sim.inner().state.kept.is_none(), "{notes:?}");
+    assert!(sim.inner().state().kept.is_none(), "{notes:?}");
     assert_promoted(&sim, &plan);
     assert!(sim.inner().cut.is_empty());
 }
@@ -381,24 +383,25 @@ fn a_slow_source_of_numbers_is_heard_in_a_pause() {
     let first = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == analysis);
     // Paused as the first stage ends; then the candidate fails, and the source takes five times as
     // long as two looks at the mailbox are apart.
+    let mut paused = false;
     let pausing = async {
         loop {
             sim.time.sleep(Duration::from_millis(10)).await;
             let mut inner = sim.inner();
-            if inner.mailbox.is_empty()
-                && inner.entries.iter().any(|entry| matches!(entry.event, Event::Step { step, event: StepEvent::Started } if step == analysis))
-            {
-                inner.mailbox.push(Decision { id: 1, decision: DecisionKind::Pause, by: "tester".into(), reason: None, at: Timestamp(0) });
+            let began = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == analysis);
+            if !paused && inner.entries().iter().any(|entry| began(&entry.event)) {
+                paused = true;
+                inner.leave(DecisionKind::Pause);
             }
-            if inner.entries.iter().any(|entry| first(&entry.event)) {
+            if inner.entries().iter().any(|entry| first(&entry.event)) {
                 inner.metrics.takes = 500;
                 inner.metrics.candidate_fails = 0.5;
             }
         }
     };
     let lease = sim.begin(plan.slot);
-    let state = sim.inner().state.clone();
-    let deployment = executor::begin(sim.world(), &lease, plan.clone(), state);
+    let state = sim.inner().state();
+    let deployment = executor::begin(sim.world(), &*lease, plan.clone(), state);
     let limit = sim.time.sleep(Duration::from_secs(300));
     let outcome = drive(&sim.time, || false, async {
         futures_util::pin_mut!(deployment, pausing, limit);
@@ -423,7 +426,8 @@ fn a_bake_that_another_host_takes_up_holds_the_release_against_the_one_before() 
     // Once to learn which entry it is.
     run(&sim, &plan).unwrap();
     let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == bake);
-    let entry = sim.inner().entries.iter().position(|entry| started(&entry.event)).unwrap() as u64;
+    let entry =
+        sim.inner().entries().iter().position(|entry| started(&entry.event)).unwrap() as u64;
     let again = managed();
     let mut plan = plan;
     plan.created = again.time.now();

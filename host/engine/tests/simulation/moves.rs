@@ -2,9 +2,9 @@
 //! those that deployments take.
 
 use crate::scene::*;
+use crate::shapes::{SHAPES, shape, size};
 use crate::time::drive;
 use crate::world::{Candidate, Sim, Wrong};
-use crate::{SHAPES, shape, size};
 use agente_engine::executor;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::Event;
@@ -65,7 +65,7 @@ fn event_name(event: &StepEvent) -> &'static str {
 pub fn moves(sim: &Sim) -> BTreeSet<(&'static str, &'static str)> {
     let mut steps = Vec::new();
     let mut moves = BTreeSet::new();
-    for entry in &sim.inner().entries {
+    for entry in &sim.inner().entries() {
         match &entry.event {
             Event::Opened { plan } => steps = vec![StepState::Pending; plan.steps.len()],
             Event::Step { step, event } => {
@@ -142,7 +142,7 @@ fn deployments_take_each_move_of_the_table_and_no_other() {
                 let (_, sim, plan) = shape(index);
                 sim.inner().wrong.insert(call, wrong);
                 let _ = begin(&sim, &plan);
-                if sim.inner().state.open.is_some() {
+                if sim.inner().state().open.is_some() {
                     let _ = resume(&sim);
                 }
                 taken.extend(moves(&sim));
@@ -170,9 +170,9 @@ fn unwind(sim: &Sim) -> Option<Result<agente_engine::journal::Outcome, executor:
     let lease = sim.reborn();
     let (entries, state) = {
         let inner = sim.inner();
-        (inner.entries.clone(), inner.state.clone())
+        (inner.entries(), inner.state())
     };
     let fault = Fault::new(FaultKind::Aborted, "aborted by a tester");
-    let unwinding = executor::unwind(sim.world(), &lease, &entries, state, "tester".into(), fault);
+    let unwinding = executor::unwind(sim.world(), &*lease, &entries, state, "tester".into(), fault);
     drive(&sim.time, || sim.is_dead(), unwinding)
 }

@@ -136,10 +136,10 @@ pub fn inputs(state: ServiceState, policy: Policy, id: &str) -> Inputs {
 
 /// Deploys `number` on what is live now.
 pub fn plan(sim: &Sim, number: u64, policy: Policy) -> Plan {
-    let state = sim.inner().state.clone();
+    let state = sim.inner().state();
     let slot = planner::candidate_slot(&state);
     planner::deploy(
-        inputs(state, policy, &format!("d{number}")),
+        inputs(state, policy, &sim.deployment_id(number)),
         DeploymentKind::Deploy,
         release(number),
         backends(slot, number),
@@ -155,8 +155,8 @@ pub fn run(sim: &Sim, plan: &Plan) -> Result<Outcome, Halt> {
 /// Begins a plan; none when the host was killed.
 pub fn begin(sim: &Sim, plan: &Plan) -> Option<Result<Outcome, Halt>> {
     let lease = sim.begin(plan.slot);
-    let state = sim.inner().state.clone();
-    drive(&sim.time, || sim.is_dead(), executor::begin(sim.world(), &lease, plan.clone(), state))
+    let state = sim.inner().state();
+    drive(&sim.time, || sim.is_dead(), executor::begin(sim.world(), &*lease, plan.clone(), state))
 }
 
 /// A new host takes up what the last one left; none when it was killed too.
@@ -164,12 +164,12 @@ pub fn resume(sim: &Sim) -> Option<Result<Outcome, Halt>> {
     let lease = sim.reborn();
     let (entries, state) = {
         let inner = sim.inner();
-        (inner.entries.clone(), inner.state.clone())
+        (inner.entries(), inner.state())
     };
     drive(
         &sim.time,
         || sim.is_dead(),
-        executor::resume(sim.world(), &lease, &entries, state, "tester".into()),
+        executor::resume(sim.world(), &*lease, &entries, state, "tester".into()),
     )
 }
 
@@ -180,7 +180,7 @@ pub fn entry_about(
     of: impl Fn(&StepKind) -> bool,
     says: impl Fn(&StepEvent) -> bool,
 ) -> u64 {
-    let found = sim.inner().entries.iter().position(|entry| match &entry.event {
+    let found = sim.inner().entries().iter().position(|entry| match &entry.event {
         Event::Step { step, event } => of(&plan.steps[*step].kind) && says(event),
         _ => false,
     });
@@ -220,15 +220,15 @@ pub fn managed_with_kept() -> Sim {
 /// reboot.
 fn assert_accounted(sim: &Sim) {
     let inner = sim.inner();
+    let state = inner.state();
     let log = inner.log.join("\n");
-    let standing =
-        inner.state.stable.iter().chain(inner.state.kept.as_ref().map(|kept| &kept.standing));
+    let standing = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing));
     let known: Vec<&BackendId> =
         standing.flat_map(|standing| &standing.backends).map(|backend| &backend.id).collect();
     for (id, backend) in &inner.backends {
         assert!(known.contains(&id), "{id} runs and nobody knows of it\n{log}");
         let stable =
-            inner.state.stable.iter().any(|stable| stable.backends.iter().any(|one| one.id == *id));
+            state.stable.iter().any(|stable| stable.backends.iter().any(|one| one.id == *id));
         // Saying so is given up on where it fails.
         assert!(
             !stable || backend.role == BackendRole::Live || !inner.wrong.is_empty(),
@@ -241,6 +241,7 @@ fn assert_accounted(sim: &Sim) {
 pub fn assert_promoted(sim: &Sim, plan: &Plan) {
     assert_accounted(sim);
     let inner = sim.inner();
+    let state = inner.state();
     let log = inner.log.join("\n");
     let loaded = &inner.loaded.as_ref().expect("routes are in force").routes;
     assert!(
@@ -248,13 +249,13 @@ pub fn assert_promoted(sim: &Sim, plan: &Plan) {
         "{loaded:?}\n{log}"
     );
     assert_eq!(
-        inner.state.stable.as_ref().map(|s| (s.release, s.slot)),
+        state.stable.as_ref().map(|s| (s.release, s.slot)),
         Some((plan.release.number, plan.slot)),
         "{log}"
     );
-    assert_eq!(inner.state.open, None);
+    assert_eq!(state.open, None);
     assert!(plan.backends.iter().all(|b| inner.backends.contains_key(&b.id)), "{log}");
-    assert!(inner.state.routes.as_ref().is_some_and(|routes| routes.same_traffic(loaded)), "{log}");
+    assert!(state.routes.as_ref().is_some_and(|routes| routes.same_traffic(loaded)), "{log}");
 }
 
 /// Routes without addresses: what was started again is elsewhere.
@@ -270,6 +271,7 @@ pub fn wherever(routes: Option<&Routes>) -> Option<Routes> {
 pub fn assert_clean_slate(sim: &Sim, plan: &Plan) {
     assert_accounted(sim);
     let inner = sim.inner();
+    let state = inner.state();
     let log = inner.log.join("\n");
     let launched =
         matches!(plan.kind, DeploymentKind::Deploy | DeploymentKind::Rollback { fast: false });
@@ -294,11 +296,7 @@ pub fn assert_clean_slate(sim: &Sim, plan: &Plan) {
     let stable = |standing: &Option<Standing>| {
         standing.as_ref().map(|one| (one.release, one.slot, ids(one)))
     };
-    assert_eq!(stable(&inner.state.stable), stable(&plan.stable), "{log}");
-    assert_eq!(
-        wherever(inner.state.routes.as_ref()),
-        wherever(plan.routes_before.as_ref()),
-        "{log}"
-    );
-    assert_eq!(inner.state.open, None, "{log}");
+    assert_eq!(stable(&state.stable), stable(&plan.stable), "{log}");
+    assert_eq!(wherever(state.routes.as_ref()), wherever(plan.routes_before.as_ref()), "{log}");
+    assert_eq!(state.open, None, "{log}");
 }

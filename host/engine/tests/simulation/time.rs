@@ -1,6 +1,8 @@
 //! Virtual time and the loop that drives a future through it: deterministic, no threads.
 
 use agente_engine::names::Timestamp;
+use agente_engine::ports::Clock;
+use async_trait::async_trait;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -45,6 +47,21 @@ impl Time {
             }
             None => false,
         }
+    }
+}
+
+#[async_trait]
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        Time::now(self)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(Time::now(self).0)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        Time::sleep(self, duration).await;
     }
 }
 

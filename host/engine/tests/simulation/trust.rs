@@ -1,8 +1,8 @@
 //! Between the death of a host and the next, somebody changes the target.
 
 use crate::scene::*;
+use crate::shapes::{SHAPES, shape, size};
 use crate::world::Sim;
-use crate::{SHAPES, shape, size};
 use agente_engine::attempt::Attempt;
 use agente_engine::fault::FaultKind;
 use agente_engine::journal::Outcome;
@@ -39,7 +39,7 @@ fn resumed(sim: &Sim) -> Outcome {
 
 /// Whether the routes that were acknowledged last, in this deployment, lead to the candidate.
 fn is_shifted(sim: &Sim, plan: &Plan) -> bool {
-    let routes = sim.inner().state.routes.clone();
+    let routes = sim.inner().state().routes.clone();
     routes != plan.routes_before && routes.is_some_and(|to| !to.weight(plan.slot).is_zero())
 }
 
@@ -58,13 +58,13 @@ fn a_target_that_was_sent_back_by_hand_is_not_sent_forward_again() {
     for index in (1..SHAPES).filter(|index| ![8, 9].contains(index)) {
         for entry in 1..size(index).0 - 1 {
             let Some((sim, plan)) = dead_after(index, entry, |_| {}) else { continue };
-            let attempt = Attempt::fold(&sim.inner().entries).unwrap();
+            let attempt = Attempt::fold(&sim.inner().entries()).unwrap();
             if !is_shifted(&sim, &plan) || attempt.past_point_of_no_return() {
                 continue;
             }
             let mixed = plan.stable.as_ref().is_some_and(|stable| {
                 sim.inner()
-                    .state
+                    .state()
                     .routes
                     .as_ref()
                     .is_some_and(|to| to.weight(stable.slot) == Weight::FULL)
@@ -111,7 +111,7 @@ fn changed_on_the_way_back() -> Vec<Sim> {
         let (_, sim, plan) = shape(index);
         aborted(&sim);
         run(&sim, &plan).unwrap();
-        let entries = sim.inner().entries.clone();
+        let entries = sim.inner().entries();
         let undone = |event: &StepEvent| matches!(event, StepEvent::Undone { .. });
         let back = entry_about(&sim, &plan, |kind| kind.sets().is_some(), undone);
         for entry in back..entries.len() as u64 - 1 {

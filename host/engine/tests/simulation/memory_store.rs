@@ -1,0 +1,74 @@
+//! A store in memory: what the ports of the engine promise and no more, for any number of scopes
+//! and hosts.
+
+mod journal;
+mod leases;
+mod mailbox;
+
+pub use leases::HEARTBEAT;
+
+use agente_engine::journal::{Decision, Entry};
+use agente_engine::names::{DeploymentId, Scope};
+use agente_engine::ports::{Clock, Fence};
+use agente_engine::state::ServiceState;
+use leases::Seat;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A store in memory. Its copies are one store.
+#[derive(Clone)]
+pub struct MemoryStore {
+    kept: Arc<Mutex<Kept>>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Kept {
+    deployments: BTreeMap<DeploymentId, Written>,
+    states: BTreeMap<Scope, ServiceState>,
+    seats: BTreeMap<Scope, Seat>,
+    /// In the order in which they were left.
+    decisions: Vec<(DeploymentId, Decision)>,
+}
+
+/// One deployment.
+struct Written {
+    scope: Scope,
+    entries: Vec<Entry>,
+}
+
+impl MemoryStore {
+    /// An empty store that dates and waits by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { kept: Arc::default(), clock }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state after the newest entry of a scope.
+    pub fn state_now(&self, scope: &Scope) -> ServiceState {
+        self.kept().states.get(scope).cloned().unwrap_or_default()
+    }
+
+    /// Reads the entries of a deployment where they are.
+    pub fn read_entries<T>(
+        &self,
+        deployment: &DeploymentId,
+        read: impl FnOnce(&[Entry]) -> T,
+    ) -> T {
+        let kept = self.kept();
+        read(kept.deployments.get(deployment).map_or(&[], |written| &written.entries))
+    }
+
+    /// The newest token of a scope; 0 before the first.
+    pub fn fence_now(&self, scope: &Scope) -> Fence {
+        Fence(self.kept().seats.get(scope).map_or(0, |seat| seat.fence))
+    }
+
+    /// Puts another state in place of what is stored, as somebody would who tampers with it.
+    pub fn tamper(&self, scope: &Scope, state: ServiceState) {
+        self.kept().states.insert(scope.clone(), state);
+    }
+}
