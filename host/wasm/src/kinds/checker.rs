@@ -128,13 +128,13 @@ impl WasmChecker {
     }
 
     fn exports(&self) -> Result<&CheckerPluginPre<Guest>, Fault> {
-        match &self.plugin.0.exports {
-            Exports::Checker(pre, _) => Ok(pre),
-            Exports::Switcher(_) => Err(Fault::new(
+        let Exports::Checker(exports, _) = &self.plugin.0.exports else {
+            return Err(Fault::new(
                 FaultKind::Internal,
                 format!("the plugin {} is not a health check", self.plugin.whose()),
-            )),
-        }
+            ));
+        };
+        Ok(exports)
     }
 }
 

@@ -88,17 +88,15 @@ impl WasmMetrics {
     }
 
     fn exports(&self) -> Result<&MetricsPluginPre<Guest>, Fault> {
-        match &self.plugin.0.exports {
-            Exports::Checker(_, Some(exports)) => Ok(exports),
-            Exports::Checker(_, None) | Exports::Switcher(_) => {
-                let message = format!(
-                    "the plugin {} gives no numbers for analysis: it does not export `{METRICS}`",
-                    self.plugin.whose()
-                );
-                Err(Fault::new(FaultKind::Unsupported, message)
-                    .hint("name a plugin that does; `prometheus-health` comes with the program"))
-            }
-        }
+        let Exports::Checker(_, Some(exports)) = &self.plugin.0.exports else {
+            let message = format!(
+                "the plugin {} gives no numbers for analysis: it does not export `{METRICS}`",
+                self.plugin.whose()
+            );
+            return Err(Fault::new(FaultKind::Unsupported, message)
+                .hint("name a plugin that does; `prometheus-health` comes with the program"));
+        };
+        Ok(exports)
     }
 }
 

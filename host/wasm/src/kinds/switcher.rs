@@ -73,13 +73,13 @@ impl WasmSwitcher {
     }
 
     fn exports(&self) -> Result<&SwitcherPluginPre<Guest>, Fault> {
-        match &self.plugin.0.exports {
-            Exports::Switcher(exports) => Ok(exports),
-            Exports::Checker(..) => Err(Fault::new(
+        let Exports::Switcher(exports) = &self.plugin.0.exports else {
+            return Err(Fault::new(
                 FaultKind::Internal,
                 format!("the plugin {} is not a traffic switcher", self.plugin.whose()),
-            )),
-        }
+            ));
+        };
+        Ok(exports)
     }
 
     fn operation(&self, call: Call, desired: Option<&Desired>) -> Arc<Operation> {
