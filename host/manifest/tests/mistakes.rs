@@ -8,6 +8,10 @@
 
 #[path = "mistakes/measured.rs"]
 mod measured;
+#[path = "mistakes/plugins.rs"]
+mod plugins;
+#[path = "mistakes/policies.rs"]
+mod policies;
 
 use agente_manifest::{Manifest, ManifestError, Overrides};
 use std::fmt::Write as _;
@@ -125,8 +129,8 @@ fn mistakes() -> Vec<Mistake> {
     let mut all = syntax();
     all.extend(shapes());
     all.extend(runtimes());
-    all.extend(plugins_and_checks());
-    all.extend(policies());
+    all.extend(plugins::plugins_and_checks());
+    all.extend(policies::policies());
     all.extend(measured::mistakes());
     all.extend(environments());
     all
@@ -277,174 +281,6 @@ fn runtimes() -> Vec<Mistake> {
         docker("bad volume mode", "/srv/shop:/data", "/srv/shop:/data:rx"),
         docker("container port out of range", "container_port = 8080", "container_port = 80800"),
         docker("relative socket", "memory =", "socket = \"docker.sock\"\nmemory ="),
-    ]
-}
-
-fn plugins_and_checks() -> Vec<Mistake> {
-    vec![
-        process(
-            "plugin file not there",
-            "[plugins.nginx-switch]\n",
-            "[plugins.nginx-switch]\npath = \"nginx-switch.wasm\"\n",
-        ),
-        process(
-            "plugin is a folder",
-            "[plugins.nginx-switch]\n",
-            "[plugins.nginx-switch]\npath = \"build\"\n",
-        ),
-        process("bad plugin name", "[plugins.nginx-switch]", "[plugins.Nginx_Switch]"),
-        process(
-            "switch plugin not declared",
-            "plugin = \"nginx-switch\"",
-            "plugin = \"alb-switch\"",
-        ),
-        process("switch plugin misspelt", "plugin = \"nginx-switch\"", "plugin = \"nginx-swich\""),
-        process(
-            "check plugin not declared",
-            "plugin = \"tcp-health\"",
-            "plugin = \"graphite-health\"",
-        ),
-        appended(
-            "check name given twice",
-            "[[checks]]\nname = \"redis\"\nplugin = \"tcp-health\"\nof = \"dependency\"\nspec = { \
-             address = \"127.0.0.1:6380\" }\n",
-        ),
-        appended(
-            "address given twice",
-            "[[checks]]\nname = \"cache\"\nplugin = \"tcp-health\"\nof = \"dependency\"\nspec = { \
-             address = \"127.0.0.1:6379\" }\n",
-        ),
-        process("bad check name", "name = \"redis\"", "name = \"Redis server\""),
-        process(
-            "public check without a probe",
-            "[probe]\nurl = \"http://127.0.0.1:8080/healthz\"\n",
-            "[[checks]]\nname = \"front\"\nplugin = \"http-health\"\nof = \"public\"\n",
-        ),
-        process(
-            "public check before it is public",
-            "of = \"dependency\"",
-            "of = \"public\"\nwhen = [\"ready\"]",
-        ),
-        process(
-            "unknown moment",
-            "of = \"dependency\"",
-            "of = \"dependency\"\nwhen = [\"preflght\"]",
-        ),
-        process("no moment", "of = \"dependency\"", "of = \"dependency\"\nwhen = []"),
-        process(
-            "moment given twice",
-            "of = \"dependency\"",
-            "of = \"dependency\"\nwhen = [\"preflight\", \"preflight\"]",
-        ),
-        process(
-            "timeout longer than the interval",
-            "interval = \"500ms\"",
-            "interval = \"500ms\"\ntimeout = \"2s\"",
-        ),
-        process("interval of nothing", "interval = \"500ms\"", "interval = \"0s\""),
-        process(
-            "more answers than time",
-            "interval = \"500ms\"",
-            "interval = \"10s\"\nhealthy_after = 5",
-        ),
-        process("endpoint without a slash", "\"/readyz\"", "\"readyz\""),
-        process("endpoint given twice", "\"/readyz\"", "\"/healthz\""),
-        process("no endpoints", "[\"/healthz\", \"/readyz\"]", "[]"),
-        process("bad status", "\"/readyz\"", "{ path = \"/readyz\", status = \"299-200\" }"),
-        process("status out of range", "\"/readyz\"", "{ path = \"/readyz\", status = 99 }"),
-        process(
-            "bad status in a list",
-            "\"/readyz\"",
-            "{ path = \"/readyz\", status = [200, \"2xx\"] }",
-        ),
-        process(
-            "bad expected header",
-            "\"/readyz\"",
-            "{ path = \"/readyz\", headers = { x = { includes = \"y\" } } }",
-        ),
-        process(
-            "bad release header",
-            "\"/readyz\"",
-            "{ path = \"/readyz\", release_header = \"X Release\" }",
-        ),
-        process(
-            "bad pointer",
-            "\"/readyz\"",
-            "{ path = \"/readyz\", json = { \"db.state\" = \"up\" } }",
-        ),
-        process(
-            "unknown key of an endpoint",
-            "\"/readyz\"",
-            "{ path = \"/readyz\", header = { x = \"y\" } }",
-        ),
-        process(
-            "body of a HEAD",
-            "\"/readyz\"",
-            "{ path = \"/readyz\", method = \"HEAD\", body_contains = \"ok\" }",
-        ),
-    ]
-}
-
-fn policies() -> Vec<Mistake> {
-    let probe = "url = \"http://127.0.0.1:8080/healthz\"";
-    let with = |more: &str| format!("{probe}\n{more}");
-    vec![
-        process("bad URL", probe, "url = \"shop.example\""),
-        process("URL of another scheme", probe, "url = \"ftp://shop.example/\""),
-        process("password in the URL", probe, "url = \"https://me:hunter2@shop.example/\""),
-        process("address without a port", probe, &with("connect = \"127.0.0.1\"")),
-        process("bad host", probe, &with("host = \"shop example\"")),
-        process("authorities not there", probe, "url = \"https://shop.example/\"\nca = \"ca.pem\""),
-        process(
-            "authorities without a certificate",
-            probe,
-            "url = \"https://shop.example/\"\nca = \"notes.txt\"",
-        ),
-        process("rate of nothing", probe, &with("rate = 0")),
-        process("rate of almost nothing", probe, &with("rate = 1e-18")),
-        process("baseline too short", probe, &with("baseline = \"2s\"")),
-        process("negative budget", probe, &with("budget = -1")),
-        process("bad path for POST", probe, &with("post_path = \"api/echo\"")),
-        process("bad header name", probe, &with("identity = { header = \"X Release\" }")),
-        process(
-            "identity that proves nothing",
-            probe,
-            &with("identity = { header = \"X-Release\", value = \"shop\" }"),
-        ),
-        process("unknown strategy", "bake = \"1m\"", "kind = \"canry\""),
-        process("weight over 100 %", "bake = \"1m\"", "weights = [10, 150]"),
-        process("weight too fine", "bake = \"1m\"", "weights = [0.001, 100]"),
-        process("weight as a text", "bake = \"1m\"", "weights = [\"50%\"]"),
-        process("weights of another strategy", "bake = \"1m\"", "weights = [10, 100]"),
-        process("bad keep_previous", "bake = \"1m\"", "keep_previous = \"forever\""),
-        process("drain that never ends", "bake = \"1m\"", "drain = { timeout = \"0s\" }"),
-        process(
-            "bad override name",
-            "bake = \"1m\"",
-            "override = [{ name = \"X Preview\", value = \"new\" }]",
-        ),
-        process(
-            "bad cookie value",
-            "bake = \"1m\"",
-            "override = [{ by = \"cookie\", name = \"preview\", value = \"a;b\" }]",
-        ),
-        process(
-            "override given twice",
-            "bake = \"1m\"",
-            "override = [{ name = \"X-Preview\", value = \"new\" }, { name = \"x-preview\", value \
-             = \"new\" }]",
-        ),
-        process("timeout of nothing", "healthy = \"30s\"", "healthy = \"0s\""),
-        appended(
-            "textfile that nobody reads",
-            "[metrics]\ntextfile = \"/var/lib/node_exporter/shop.txt\"\n",
-        ),
-        appended("gateway by another scheme", "[metrics]\npush = \"ftp://push.internal\"\n"),
-        appended(
-            "password in the gateway's URL",
-            "[metrics]\npush = \"http://me:hunter2@push.internal:9091\"\n",
-        ),
-        process("bad disk size", "[timeouts]\nhealthy = \"30s\"", "[disk]\nmin_free = 500"),
     ]
 }
 
