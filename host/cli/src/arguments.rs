@@ -23,9 +23,9 @@ Exit codes:
    0  done
    1  failed or aborted; the stable release is serving
    2  usage or configuration error; nothing was tried
-   3  stuck: needs a person
-   4  refused: lease held, grant missing, or state not ours
-   5  open: waiting for a person
+   3  stuck: needs manual intervention
+   4  refused: lease held, grant missing, or target not ours
+   5  still open: waiting for a decision
   70  a bug in agente-host
 
 Example:
@@ -33,7 +33,7 @@ Example:
   agente-host plugin add nginx-switch && agente-host plugin add http-health
   agente-host check && agente-host plan && agente-host deploy")]
 pub(crate) struct Arguments {
-    #[command(flatten, next_help_heading = "Options of every command")]
+    #[command(flatten, next_help_heading = "Global options")]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -76,7 +76,7 @@ pub(crate) struct Global {
     /// Output format
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = OutputKind::Human)]
     pub(crate) output: OutputKind,
-    /// Log more to standard error; repeat for even more
+    /// Log more to standard error; repeat for more detail
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -94,23 +94,24 @@ impl Global {
 /// The forms of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputKind {
-    /// For people: live progress, and one line per decision
+    /// For terminals: live progress, and one line per decision
     Human,
     /// One JSON event per line, in a versioned schema
     Json,
-    /// For people and logs: one line per decision, no colour, no redrawing
+    /// For logs: one line per decision, no colour, no redrawing
     Plain,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write a first manifest
+    /// Create a starter manifest
     #[command(
-        after_help = "Example:\n  agente-host init --service shop --artifact target/release/shop --url http://127.0.0.1:8080/"
+        after_help = "Example:\n  agente-host init --service shop --artifact target/release/shop \
+        --url http://127.0.0.1:8080/"
     )]
     Init(InitOptions),
-    /// Bring a running service under management as release 1, without ever stopping it
+    /// Bring a running service under management as release 1, without stopping it
     #[command(after_help = "Examples:\n  agente-host adopt --backend 127.0.0.1:9000\n  \
                             agente-host adopt --force    # restore a target that was changed by \
                             hand")]
@@ -149,20 +150,20 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  agente-host watch --for 30m\n  agente-host watch \
                             --listen 127.0.0.1:9464      # as a service, with metrics")]
     Watch(WatchOptions),
-    /// Move the open deployment on from its current weight without waiting any longer
+    /// Advance the open deployment past its current weight without waiting any longer
     #[command(after_help = "Examples:\n  agente-host promote\n  agente-host promote --full \
                             --reason 'hotfix, watched by hand'")]
     Promote(PromoteOptions),
-    /// Continue a paused deployment, or one whose host died
+    /// Continue a deployment that is paused or whose host died
     #[command(after_help = "Example:\n  agente-host resume")]
     Resume(DecideOptions),
-    /// Start everything that should be running, at boot
+    /// Start everything that should be running, for use at boot
     #[command(after_help = "Example (systemd):\n  Type=oneshot\n  RemainAfterExit=yes\n  \
                             KillMode=process      # keep what was started when the unit stops\n  \
                             ExecStart=/usr/local/bin/agente-host up -f /srv/shop/agente.toml -e \
                             production")]
     Up(UpOptions),
-    /// Check manifest, plugins, grants and reachability, without changing anything
+    /// Check manifest, plugins, grants and connectivity, without changing anything
     #[command(after_help = "Example:\n  agente-host check --env production")]
     Check(CheckOptions),
     /// Manage plugins and their grants
@@ -197,10 +198,10 @@ pub(crate) struct Components {
 pub(crate) struct Replace {
     #[command(flatten)]
     pub(crate) components: Components,
-    /// Image to deploy, instead of the manifest's
+    /// Image to deploy instead of the manifest's
     #[arg(long, value_name = "REFERENCE", conflicts_with = "artifact")]
     pub(crate) image: Option<String>,
-    /// Program file to deploy, instead of the manifest's
+    /// Program to deploy instead of the manifest's
     #[arg(long, value_name = "FILE")]
     pub(crate) artifact: Option<PathBuf>,
 }
@@ -213,10 +214,10 @@ pub(crate) struct InitOptions {
     /// Run containers instead of local processes
     #[arg(long)]
     pub(crate) docker: bool,
-    /// Program file
+    /// Program file to run
     #[arg(long, conflicts_with = "docker")]
     pub(crate) artifact: Option<String>,
-    /// Image
+    /// Image to run
     #[arg(long, requires = "docker")]
     pub(crate) image: Option<String>,
     /// Public URL of the service
@@ -246,16 +247,16 @@ pub(crate) struct AdoptOptions {
 pub(crate) struct DeployOptions {
     #[command(flatten)]
     pub(crate) replace: Replace,
-    /// Only show what would be done, as `plan` does
+    /// Only show what would be done, like `plan`
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Cut connections that outlast the drain's time limit, whatever the manifest says
+    /// Cut connections still open when the drain times out, whatever the manifest says
     #[arg(long)]
     pub(crate) cut: bool,
     /// How long to wait for another deployment to finish
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) lock_wait: Option<Duration>,
-    /// What to do about another deployment that is in progress, whatever the manifest says
+    /// What to do if another deployment is in progress, whatever the manifest says
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_open: Option<OnOpenOption>,
 }
@@ -263,7 +264,7 @@ pub(crate) struct DeployOptions {
 /// What `deploy` does about an open deployment.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum OnOpenOption {
-    /// Leave it alone and refuse this one
+    /// Leave it alone and refuse to start
     Refuse,
     /// Wait until it has finished
     Queue,
@@ -292,10 +293,10 @@ pub(crate) struct StatusOptions {
     /// Follow the open deployment until it ends
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Only read the journal; don't inspect the target and the backends
+    /// Only read the journal; don't query the target or the backends
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Verify the journal's chain of hashes
+    /// Verify the journal's hash chain
     #[arg(long)]
     pub(crate) verify: bool,
     #[command(flatten)]
@@ -310,27 +311,27 @@ pub(crate) struct HistoryOptions {
     /// Show every journal entry of one deployment
     #[arg(long, value_name = "ID")]
     pub(crate) deployment: Option<String>,
-    /// What plugins did in that deployment, instead of its entries
+    /// Show what plugins did in that deployment instead of its entries
     #[arg(long, requires = "deployment")]
     pub(crate) effects: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsOptions {
-    /// How many lines to show of each backend
+    /// How many lines to show per backend
     #[arg(long, short = 'n', default_value_t = 20)]
     pub(crate) lines: usize,
     /// Keep showing new lines
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Only this side's backends [default: all]
+    /// Only show this side's backends [default: all]
     #[arg(long, value_name = "SIDE")]
     pub(crate) of: Option<Side>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MetricsOptions {
-    /// Include every service and environment in the store, not only the manifest's
+    /// Include every service and environment in the state directory, not only the manifest's
     #[arg(long)]
     pub(crate) all: bool,
     /// Serve `/metrics` and `/healthz` on this address; port 0 picks a free one
@@ -348,15 +349,15 @@ pub(crate) enum Side {
 
 #[derive(Debug, Args)]
 pub(crate) struct RollbackOptions {
-    /// Release to go back to [default: the one before]
+    /// Release to roll back to [default: the previous one]
     #[arg(long, value_name = "NUMBER", value_parser = release_number)]
     pub(crate) to: Option<u64>,
-    /// Reason, for the journal
+    /// Reason to record in the journal
     #[arg(long)]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) components: Components,
-    /// Cut connections that outlast the drain's time limit, whatever the manifest says
+    /// Cut connections still open when the drain times out, whatever the manifest says
     #[arg(long)]
     pub(crate) cut: bool,
     /// How long to wait for another deployment to finish
@@ -366,7 +367,7 @@ pub(crate) struct RollbackOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct DecideOptions {
-    /// Reason, for the journal
+    /// Reason to record in the journal
     #[arg(long)]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
@@ -378,8 +379,8 @@ pub(crate) struct WatchOptions {
     /// Stop after this time [default: watch until stopped]
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// How long after its promotion a bad release is rolled back automatically; after that it is
-    /// only reported
+    /// How long after promotion a bad release is still rolled back automatically; later it is only
+    /// reported
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30m")]
     pub(crate) window: Duration,
     /// Also serve `/metrics` and `/healthz` on this address
@@ -416,18 +417,18 @@ pub(crate) enum PluginCommand {
     Add {
         /// Component file, or the name of a bundled plugin
         plugin: String,
-        /// Grant it without asking for confirmation
+        /// Grant without asking for confirmation
         #[arg(long)]
         yes: bool,
-        /// Prefix every program that the plugin runs with this command, such as `sudo -n`; it is
-        /// granted by its absolute path
+        /// Command to prefix to every program the plugin runs, such as `sudo -n`; granted by its
+        /// absolute path
         #[arg(long, value_name = "COMMAND")]
         exec_prefix: Option<String>,
     },
     /// List plugins, and whether their grants are up to date
     #[command(after_help = "Example:\n  agente-host plugin list")]
     List,
-    /// Show what a plugin is, requests, accepts and imports, without granting anything
+    /// Show a plugin's identity, requests, settings and imports, without granting anything
     #[command(after_help = "Example:\n  agente-host plugin inspect nginx-switch")]
     Inspect {
         /// Component file, or the name of a bundled plugin
@@ -488,7 +489,7 @@ pub(crate) enum ReferenceOf {
 fn release_number(text: &str) -> Result<u64, String> {
     let number = text.strip_prefix('r').unwrap_or(text).parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| {
-        "write a release's number, such as `12`; `agente-host history` lists them".to_owned()
+        "write a release number such as `12`; `agente-host history` lists them".to_owned()
     })
 }
 
