@@ -1,7 +1,6 @@
 //! What a host must notice of itself: that its lease is gone, that it can't hear, that what it does
 //! is wanted no more, that an entry was written after all, and that it is stuck.
 
-use crate::memory_store::HEARTBEAT;
 use crate::scene::*;
 use crate::shapes::{SHAPES, resume_until_ended, shape, size};
 use crate::time::drive;
@@ -13,6 +12,7 @@ use agente_engine::plan::Plan;
 use agente_engine::policy::{KeepPrevious, OnDrainTimeout, Policy};
 use agente_engine::ports::Leases;
 use agente_engine::step::{StepEvent, StepState};
+use agente_memory_store::HEARTBEAT;
 use std::time::Duration;
 
 /// Runs a plan beside something that happens at a time of its own.

@@ -17,7 +17,6 @@ mod deployments;
 mod everywhere;
 mod full_journal;
 mod hosts;
-mod memory_store;
 mod mishaps;
 mod mixtures;
 mod moves;

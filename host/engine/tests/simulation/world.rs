@@ -11,7 +11,6 @@ mod runtime;
 mod store;
 mod target;
 
-use crate::memory_store::MemoryStore;
 use crate::time::Time;
 use agente_engine::attempt::Attempt;
 use agente_engine::fault::{Failure, Fault, FaultKind};
@@ -22,6 +21,7 @@ use agente_engine::ports::*;
 use agente_engine::route::Slot;
 use agente_engine::state::ServiceState;
 use agente_engine::world::World;
+use agente_memory_store::MemoryStore;
 use futures_util::FutureExt;
 use metrics::Metrics;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,17 +1,10 @@
-//! A store in memory: what the ports of the engine promise and no more, for any number of scopes
-//! and hosts.
+//! The store as a whole. Each port of the engine that it fills has a file of its own.
 
-mod journal;
-mod leases;
-mod mailbox;
-
-pub use leases::HEARTBEAT;
-
+use crate::leases::Seat;
 use agente_engine::journal::{Decision, Entry};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::ports::{Clock, Fence};
 use agente_engine::state::ServiceState;
-use leases::Seat;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,22 +12,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone)]
 pub struct MemoryStore {
     kept: Arc<Mutex<Kept>>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[derive(Default)]
-struct Kept {
-    deployments: BTreeMap<DeploymentId, Written>,
-    states: BTreeMap<Scope, ServiceState>,
-    seats: BTreeMap<Scope, Seat>,
+pub(crate) struct Kept {
+    pub(crate) deployments: BTreeMap<DeploymentId, Written>,
+    pub(crate) states: BTreeMap<Scope, ServiceState>,
+    pub(crate) seats: BTreeMap<Scope, Seat>,
     /// In the order in which they were left.
-    decisions: Vec<(DeploymentId, Decision)>,
+    pub(crate) decisions: Vec<(DeploymentId, Decision)>,
 }
 
 /// One deployment.
-struct Written {
-    scope: Scope,
-    entries: Vec<Entry>,
+pub(crate) struct Written {
+    pub(crate) scope: Scope,
+    pub(crate) entries: Vec<Entry>,
 }
 
 impl MemoryStore {
@@ -43,7 +36,7 @@ impl MemoryStore {
         Self { kept: Arc::default(), clock }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

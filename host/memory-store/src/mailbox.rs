@@ -1,6 +1,6 @@
 //! The mailbox in memory.
 
-use super::MemoryStore;
+use crate::store::MemoryStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Decision, DecisionKind, Event};
 use agente_engine::names::DeploymentId;

@@ -1,7 +1,7 @@
 //! Leases in memory. A holder that is dropped has died; one that was passed over hears of it at its
 //! next heartbeat.
 
-use super::{Kept, MemoryStore};
+use crate::store::{Kept, MemoryStore};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{Scope, Timestamp};
 use agente_engine::ports::{Fence, Holder, Holding, Lease, LeaseError, Leases, Liveness};
@@ -17,9 +17,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// The lease of one scope.
 #[derive(Default)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     /// The newest token, which may be nobody's yet.
-    pub(super) fence: u64,
+    pub(crate) fence: u64,
     /// Who sits there, or died there.
     taken: Option<Taken>,
 }

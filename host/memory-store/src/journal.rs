@@ -1,6 +1,6 @@
 //! The journal in memory.
 
-use super::{Kept, MemoryStore, Written};
+use crate::store::{Kept, MemoryStore, Written};
 use agente_engine::fault::Fault;
 use agente_engine::journal::{Entry, Event};
 use agente_engine::names::{DeploymentId, Scope};
