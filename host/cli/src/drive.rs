@@ -12,10 +12,10 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Entry, Outcome};
 use agente_engine::names::DeploymentId;
 use agente_engine::plan::Plan;
-use agente_engine::ports::{Lease, Mailbox};
+use agente_engine::ports::{Lease, Store};
 use agente_engine::state::ServiceState;
-use agente_store::EmbeddedStore;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long leaving at once may take to say so.
@@ -75,7 +75,7 @@ impl Driver<'_> {
             }
         });
         let keeper = RunKeeper {
-            store: &base.store,
+            store: base.store(),
             calls: &base.calls,
             prober: ports.prober(),
             deployment: plan.id.clone(),
@@ -83,7 +83,7 @@ impl Driver<'_> {
         };
         ignore_hangup();
         let result = tokio::select! {
-            result = heeding(signals, &base.store, &plan.id, deployment) => result,
+            result = heeding(signals, base.shared_store(), &plan.id, deployment) => result,
             never = keeper.while_running() => match never {},
         };
         keeper.end(&result).await;
@@ -91,7 +91,7 @@ impl Driver<'_> {
             Ok(outcome) => output.outcome(plan, outcome, ports.prober()),
             Err(_) => output.end_lines(),
         }
-        metrics::publish(&base.manifest.metrics, &base.store, base.scope()).await;
+        metrics::publish(&base.manifest.metrics, base.store(), base.scope()).await;
         Ok(result?)
     }
 }
@@ -99,7 +99,7 @@ impl Driver<'_> {
 /// Asks for an orderly abort at the first signal and leaves when it is insisted on.
 async fn heeding(
     signals: Option<&Signals>,
-    store: &EmbeddedStore,
+    store: Arc<dyn Store>,
     id: &DeploymentId,
     deployment: impl Future<Output = Result<Outcome, Halt>>,
 ) -> Result<Outcome, Halt> {
@@ -113,7 +113,7 @@ async fn heeding(
     tracing::warn!("{name}: unwinding; {name} again leaves immediately");
     // Beside the deployment, not before it: while the deployment waits here for us, it may itself
     // be next in the turn to write.
-    let leaving = tokio::spawn(leave_abort(store.clone(), id.clone(), name));
+    let leaving = tokio::spawn(leave_abort(store, id.clone(), name));
     let name = tokio::select! {
         outcome = &mut deployment => {
             leaving.abort();
@@ -129,7 +129,7 @@ async fn heeding(
 }
 
 /// Leaves an abort in the mailbox, again and again until it is there.
-async fn leave_abort(store: EmbeddedStore, id: DeploymentId, signal: &'static str) {
+async fn leave_abort(store: Arc<dyn Store>, id: DeploymentId, signal: &'static str) {
     for attempt in 1.. {
         let left = store.leave(&id, DecisionKind::Abort, &identity::who(), Some(signal)).await;
         match left {

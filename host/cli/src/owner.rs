@@ -7,9 +7,8 @@ use crate::open;
 use crate::output::{event_line, say};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::{Holding, Journal, Lease, Leases, Liveness, Mailbox};
+use agente_engine::ports::{Holding, Lease, Leases, Liveness, Store};
 use agente_engine::step::StepEvent;
-use agente_store::EmbeddedStore;
 use std::time::{Duration, Instant};
 
 /// An owner that lives hears within 250 ms; after this it does not answer.
@@ -40,7 +39,7 @@ pub(crate) enum Answer {
 
 /// Asks the owner of a deployment to unwind it, and follows until it has ended.
 pub(crate) async fn ask_to_unwind(
-    store: &EmbeddedStore,
+    store: &dyn Store,
     scope: &Scope,
     id: &DeploymentId,
     reason: Option<&str>,
@@ -61,7 +60,7 @@ pub(crate) async fn ask_to_unwind(
 }
 
 async fn ask_and_follow(
-    store: &EmbeddedStore,
+    store: &dyn Store,
     scope: &Scope,
     id: &DeploymentId,
     reason: Option<&str>,

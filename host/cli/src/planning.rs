@@ -9,7 +9,7 @@ use agente_engine::names::ReleaseNumber;
 use agente_engine::plan::Plan;
 use agente_engine::planner::{self, Inputs};
 use agente_engine::policy::Policy;
-use agente_engine::ports::{Releases, Runtime};
+use agente_engine::ports::Runtime;
 use agente_engine::release::Release;
 use agente_engine::route::Backend;
 use agente_engine::state::ServiceState;
@@ -31,7 +31,7 @@ pub(crate) async fn make(
         .chain(state.kept.as_ref().map(|kept| &kept.standing))
         .flat_map(|s| s.backends.clone())
         .collect();
-    let elsewhere = session.base.store.reserved_elsewhere(session.base.scope()).await?;
+    let elsewhere = session.base.machine.reserved_elsewhere(session.base.scope()).await?;
     taken.extend(elsewhere);
     // A container on a network has its ports to itself.
     taken.retain(|backend| backend.placement.has_port_of_machine());
@@ -50,13 +50,13 @@ pub(crate) async fn inputs(
 ) -> Result<Inputs, CliError> {
     let now = now();
     let stable_release = match &state.stable {
-        Some(stable) => session.base.store.release(session.base.scope(), stable.release).await?,
+        Some(stable) => session.base.store().release(session.base.scope(), stable.release).await?,
         None => None,
     };
     Ok(Inputs {
         id: identity::deployment_id(now),
         scope: session.base.scope().clone(),
-        store: session.base.store.id().to_owned(),
+        store: session.base.store().id().to_owned(),
         by: identity::who(),
         now,
         state,
@@ -69,6 +69,6 @@ pub(crate) async fn inputs(
 
 /// The number that the next release would get.
 pub(crate) async fn next_number(session: &Session) -> Result<ReleaseNumber, CliError> {
-    let newest = session.base.store.releases(session.base.scope(), 1).await?;
+    let newest = session.base.store().releases(session.base.scope(), 1).await?;
     Ok(ReleaseNumber(newest.first().map_or(1, |release| release.number.0 + 1)))
 }

@@ -7,7 +7,7 @@ pub(crate) use refused::{add_command, manifest_error, unreadable, unusable_compo
 
 use crate::adapters::{ManifestSecrets, PluginLines};
 use crate::error::CliError;
-use crate::store::scratch_store;
+use crate::store::{Opened, scratch_store};
 use agente_engine::names::{EnvironmentName, PluginName, Scope, ServiceName};
 use agente_manifest::{Manifest, ManifestError, Mistake};
 use agente_runtimes::commands::HostCommands;
@@ -273,7 +273,7 @@ pub(crate) async fn load_one(
 /// Reads how a component describes itself. It runs with everything denied, and its configuration is
 /// not judged.
 pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Description, CliError> {
-    let (store, _folder) = scratch_store().await?;
+    let (Opened { store, machine }, _folder) = scratch_store().await?;
     let scope = Scope {
         service: ServiceName::new("none").map_err(internal)?,
         environment: EnvironmentName::new("none").map_err(internal)?,
@@ -281,7 +281,7 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
     let ports = PluginPorts {
         commands: Arc::new(HostCommands),
         secrets: Arc::new(ManifestSecrets { sources: BTreeMap::new(), directory: PathBuf::new() }),
-        memory: Arc::new(store.clone()),
+        memory: store,
         audit: Arc::new(PluginLines),
         log: Arc::new(PluginLines),
         variables: BTreeMap::new(),
@@ -298,7 +298,7 @@ pub(crate) async fn describe(name: &PluginName, path: &Path) -> Result<Descripti
         grant: GrantSource::Nothing,
         ports,
     };
-    let plugin = host(&store)?
+    let plugin = host(&machine)?
         .load(input)
         .await
         .map_err(|error| CliError::usage(error.to_string()).because_sources(&error))?;

@@ -4,11 +4,11 @@ use crate::adapters::{AnyRuntime, CallCounter, Checks, ManifestSecrets, Measures
 use crate::arguments::{Components, Global, Replace};
 use crate::error::CliError;
 use crate::plugins::{self, Loaded};
-use crate::store::{open_existing_store, open_store, scratch_store};
+use crate::store::{Opened, open_existing_store, open_store, scratch_store};
 use agente_engine::deployment::PluginInUse;
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::policy::Policy;
-use agente_engine::ports::{Commands, Memory, Runtime, Secrets};
+use agente_engine::ports::{Commands, Memory, Runtime, Secrets, Store};
 use agente_engine::release::RuntimeSpec;
 use agente_engine::route::Backend;
 use agente_manifest::{Manifest, Overrides};
@@ -61,7 +61,9 @@ pub(crate) struct Base {
     /// Holds the folder of an empty store; none where the store is the real one.
     scratch: Option<TempDir>,
     pub(crate) manifest: Manifest,
-    pub(crate) store: EmbeddedStore,
+    store: Arc<dyn Store>,
+    /// What is this machine's alone.
+    pub(crate) machine: EmbeddedStore,
     pub(crate) runtime: AnyRuntime,
     pub(crate) ports: PluginPorts,
     /// How plugins were called by this process.
@@ -124,20 +126,21 @@ impl Base {
     /// Wires a manifest with an open store.
     pub(crate) fn with(
         mut manifest: Manifest,
-        store: EmbeddedStore,
+        opened: Opened,
         scratch: Option<TempDir>,
     ) -> Result<Self, CliError> {
+        let Opened { store, machine } = opened;
         let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets {
             sources: manifest.secrets.clone(),
             directory: manifest.directory.clone(),
         });
-        let runtime = runtimes(&mut manifest, &store, Arc::clone(&secrets))?;
+        let runtime = runtimes(&mut manifest, &machine, Arc::clone(&secrets))?;
         let in_containers = runtime
             .docker_for_launch()
             .ok()
             .map(|docker| Arc::new(docker.commands()) as Arc<dyn Commands>);
         let commands: Arc<dyn Commands> = Arc::new(AnyCommands::new(HostCommands, in_containers));
-        let memory: Arc<dyn Memory> = Arc::new(store.clone());
+        let memory: Arc<dyn Memory> = Arc::<dyn Store>::clone(&store);
         let calls: Arc<CallCounter> = Arc::default();
         let audit: Arc<dyn Audit> = Arc::<CallCounter>::clone(&calls);
         let ports = PluginPorts {
@@ -149,20 +152,30 @@ impl Base {
             variables: plugins::variables(),
             seam: None,
         };
-        Ok(Self { scratch, manifest, store, runtime, ports, calls })
+        Ok(Self { scratch, manifest, store, machine, runtime, ports, calls })
     }
 
     pub(crate) fn scope(&self) -> &Scope {
         &self.manifest.scope
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The store for a task of its own.
+    pub(crate) fn shared_store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
     }
 }
 
 /// The switcher alone, to look at the target on behalf of no deployment.
 pub(crate) async fn only_switcher(base: &Base) -> Result<WasmSwitcher, CliError> {
     let lock = plugins::read_lock(&base.manifest.directory)?;
-    let host = plugins::host(&base.store)?;
+    let host = plugins::host(&base.machine)?;
     let plugin =
-        plugins::load_switcher(&host, &base.manifest, &lock, base.store.id(), &base.ports).await?;
+        plugins::load_switcher(&host, &base.manifest, &lock, base.store().id(), &base.ports)
+            .await?;
     plugin.switcher(OperationContext::default()).ok_or_else(not_a_switcher)
 }
 
@@ -181,9 +194,9 @@ impl Session {
     /// Loads the plugins of a base.
     pub(crate) async fn load(base: Base) -> Result<Self, CliError> {
         let lock = plugins::read_lock(&base.manifest.directory)?;
-        let host = plugins::host(&base.store)?;
+        let host = plugins::host(&base.machine)?;
         let loaded =
-            plugins::load_all(&host, &base.manifest, &lock, base.store.id(), &base.ports).await?;
+            plugins::load_all(&host, &base.manifest, &lock, base.store().id(), &base.ports).await?;
         Ok(Self { base, loaded, cancelled: Arc::default() })
     }
 

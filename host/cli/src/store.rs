@@ -4,10 +4,26 @@ use crate::arguments::Global;
 use crate::error::{CliError, Exit};
 use crate::output::say;
 use agente_engine::fault::Fault;
+use agente_engine::ports::Store;
 use agente_store::{EmbeddedStore, OpenError, StateDirectory, StateInputs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// An open store. Which one it is, is decided here and known nowhere else.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
+    /// What is this machine's alone: artifacts, the locks of targets, turns to choose addresses.
+    pub(crate) machine: EmbeddedStore,
+}
+
+impl From<EmbeddedStore> for Opened {
+    fn from(machine: EmbeddedStore) -> Self {
+        Self { store: Arc::new(machine.clone()), machine }
+    }
+}
 
 /// Where the state is.
 pub(crate) fn state_directory(global: &Global) -> Result<StateDirectory, CliError> {
@@ -26,15 +42,20 @@ pub(crate) fn state_directory(global: &Global) -> Result<StateDirectory, CliErro
 }
 
 /// Opens the store, making it on first use.
-pub(crate) async fn open_store(global: &Global) -> Result<EmbeddedStore, CliError> {
-    EmbeddedStore::open(state_directory(global)?).await.map_err(store_error)
+pub(crate) async fn open_store(global: &Global) -> Result<Opened, CliError> {
+    let opened = EmbeddedStore::open(state_directory(global)?).await;
+    opened.map(Opened::from).map_err(store_error)
 }
 
 /// Opens the store if there is one; makes nothing.
-pub(crate) async fn open_existing_store(
-    global: &Global,
-) -> Result<Option<EmbeddedStore>, CliError> {
-    EmbeddedStore::open_existing(state_directory(global)?).await.map_err(store_error)
+pub(crate) async fn open_existing_store(global: &Global) -> Result<Option<Opened>, CliError> {
+    open_existing(state_directory(global)?).await
+}
+
+/// The same in a state directory.
+pub(crate) async fn open_existing(directory: StateDirectory) -> Result<Option<Opened>, CliError> {
+    let opened = EmbeddedStore::open_existing(directory).await;
+    opened.map(|store| store.map(Opened::from)).map_err(store_error)
 }
 
 /// How long a process has to be seen stopped: a tracer stops it for moments, too.
@@ -61,7 +82,7 @@ fn store_error(error: OpenError) -> CliError {
 
 /// A store for commands that only look where there is none: empty, in a folder of its own that goes
 /// away with it.
-pub(crate) async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError> {
+pub(crate) async fn scratch_store() -> Result<(Opened, TempDir), CliError> {
     let folder = tempfile::tempdir()
         .map_err(|error| CliError::usage("a temporary folder can't be created").because(&error))?;
     let inputs = StateInputs {
@@ -72,5 +93,5 @@ pub(crate) async fn scratch_store() -> Result<(EmbeddedStore, TempDir), CliError
     let directory = StateDirectory::resolve(&inputs)
         .map_err(|error| CliError::internal(error.to_string()).because_sources(&error))?;
     let store = EmbeddedStore::open(directory).await.map_err(store_error)?;
-    Ok((store, folder))
+    Ok((store.into(), folder))
 }

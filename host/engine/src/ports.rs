@@ -19,6 +19,7 @@ mod plugins;
 mod probe;
 mod releases;
 mod runtime;
+mod store;
 mod targets;
 mod traffic;
 mod trail;
@@ -43,6 +44,7 @@ pub use releases::Releases;
 pub use runtime::{
     BackendRole, BackendState, Finding, FindingResult, Launch, Launched, Retired, Runtime,
 };
+pub use store::Store;
 pub use targets::{TargetLock, TargetLocks};
 pub use traffic::{Desired, Drained, Features, Observed, ObservedState, TrafficSwitcher};
 pub use trail::{PluginEffect, PluginEffects, Trail};

@@ -211,6 +211,7 @@ mod tests {
     use super::*;
     use crate::sample;
     use crate::store::EmbeddedStore;
+    use agente_engine::ports::Store as _;
     use agente_engine::ports::{Figures, Journal};
     use sqlx::sqlite::SqliteConnectOptions;
 

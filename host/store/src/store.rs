@@ -3,6 +3,7 @@
 use crate::database::{Database, OpenError};
 use crate::directory::{Access, StateDirectory};
 use crate::unwritten::Unwritten;
+use agente_engine::ports::Store;
 
 /// The embedded store. Cheap to clone; all clones share their connections.
 #[derive(Debug, Clone)]
@@ -32,11 +33,6 @@ impl EmbeddedStore {
         if directory.database().exists() { Self::open(directory).await.map(Some) } else { Ok(None) }
     }
 
-    /// The store's id: random, made with it, and written on everything that belongs to it.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     /// The folder that the store is in.
     pub fn directory(&self) -> &StateDirectory {
         &self.directory
@@ -52,5 +48,11 @@ impl EmbeddedStore {
     /// dropped loses nothing.
     pub async fn close(&self) {
         self.database.close().await;
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn id(&self) -> &str {
+        &self.id
     }
 }

@@ -9,7 +9,7 @@ use crate::planning;
 use crate::session::{About, Session};
 use crate::signals::Signals;
 use agente_engine::planner::{self, PlanError};
-use agente_engine::ports::{Journal, Lease, Releases, Runtime, TrafficSwitcher};
+use agente_engine::ports::{Lease, Runtime, TrafficSwitcher};
 use agente_engine::release::{Artifact, RuntimeSpec};
 use agente_engine::route::Slot;
 use agente_engine::state::ServiceState;
@@ -31,7 +31,7 @@ pub(crate) async fn run(
         }
     }
     let session = Session::open(global, About::Standing(&options.components)).await?;
-    let store = &session.base.store;
+    let store = session.base.store();
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
     let mut state = store.state(session.base.scope()).await?;
     if let Some(open) = &state.open {
@@ -93,7 +93,7 @@ async fn retake(
 ) -> Result<ExitCode, CliError> {
     let scope = session.base.scope();
     let release = match &state.stable {
-        Some(stable) => session.base.store.release(scope, stable.release).await?,
+        Some(stable) => session.base.store().release(scope, stable.release).await?,
         None => None,
     };
     let Some(release) = release else {

@@ -13,8 +13,8 @@ use agente_engine::lookout;
 use agente_engine::planner;
 use agente_engine::policy::{CheckMoment, CheckOf};
 use agente_engine::ports::{
-    Finding, FindingResult, HealthCheck, Journal, JournalObserver, ObservedState, Observer,
-    Progress, Releases, TrafficSwitcher,
+    Finding, FindingResult, HealthCheck, JournalObserver, ObservedState, Observer, Progress,
+    TrafficSwitcher,
 };
 use agente_engine::verdict::{Subject, VerdictKind};
 use std::process::ExitCode;
@@ -142,7 +142,7 @@ async fn survey(session: &Session) -> Result<Vec<Finding>, CliError> {
     if policy.analysis.is_none() {
         return Ok(Vec::new());
     }
-    let store = &session.base.store;
+    let store = session.base.store();
     let state = store.state(session.base.scope()).await?;
     let release = match &state.stable {
         Some(stable) => store.release(session.base.scope(), stable.release).await?,
@@ -170,14 +170,15 @@ async fn observe(
     switcher: &agente_wasm::WasmSwitcher,
     findings: &mut Findings,
 ) -> Result<(), CliError> {
-    let state = session.base.store.state(session.base.scope()).await?;
+    let state = session.base.store().state(session.base.scope()).await?;
     match switcher.observe().await {
         Ok(observed) => {
-            let owner = observed.store.as_deref().filter(|owner| *owner != session.base.store.id());
+            let owner =
+                observed.store.as_deref().filter(|owner| *owner != session.base.store().id());
             if let Some(owner) = owner {
                 let message = format!(
                     "according to the target this service belongs to another store, `{owner}`; this one is `{}`",
-                    session.base.store.id()
+                    session.base.store().id()
                 );
                 let fault = Fault::new(FaultKind::Conflict, message).hint(
                     "use that store (`--state`), or take the service over with `agente-host adopt --force`",

@@ -16,8 +16,7 @@ use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
 use agente_engine::names::DeploymentId;
-use agente_engine::ports::{Journal, Leases, Liveness, Mailbox};
-use agente_store::EmbeddedStore;
+use agente_engine::ports::{Liveness, Store};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -51,7 +50,7 @@ async fn asked(
     id: &DeploymentId,
     reason: Option<&str>,
 ) -> Result<Option<ExitCode>, CliError> {
-    Ok(match owner::ask_to_unwind(&base.store, base.scope(), id, reason).await? {
+    Ok(match owner::ask_to_unwind(base.store(), base.scope(), id, reason).await? {
         Answer::Ended(outcome) => Some(drive::exit(&outcome, true)),
         Answer::Stuck => Some(Exit::Stuck.into()),
         Answer::Silence => None,
@@ -61,7 +60,9 @@ async fn asked(
 pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
-    base.store.leave(&id, DecisionKind::Pause, &identity::who(), options.reason.as_deref()).await?;
+    base.store()
+        .leave(&id, DecisionKind::Pause, &identity::who(), options.reason.as_deref())
+        .await?;
     say(&format!(
         "deployment {id} pauses before its next step; continue with `agente-host resume`"
     ));
@@ -74,7 +75,7 @@ pub(crate) async fn promote(
 ) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.decide.components)).await?;
     let id = open_id(&base).await?;
-    let (attempt, entries) = folded(&base.store, &id).await?;
+    let (attempt, entries) = folded(base.store(), &id).await?;
     let waits = attempt
         .next_step()
         .and_then(|step| attempt.plan.steps.get(step))
@@ -94,7 +95,7 @@ pub(crate) async fn promote(
     let left = Instant::now();
     let kind = DecisionKind::Promote { full: options.full };
     let number =
-        base.store.leave(&id, kind, &identity::who(), options.decide.reason.as_deref()).await?;
+        base.store().leave(&id, kind, &identity::who(), options.decide.reason.as_deref()).await?;
     if !holder_lives(&base).await? {
         say(&format!(
             "no host is running deployment {id}; `agente-host resume` continues it and will act on this decision"
@@ -103,7 +104,7 @@ pub(crate) async fn promote(
     }
     let mut seen = entries.last().map(|entry| entry.sequence);
     while left.elapsed() < HEARD_WITHIN {
-        for entry in base.store.entries_after(&id, seen).await? {
+        for entry in base.store().entries_after(&id, seen).await? {
             seen = Some(entry.sequence);
             if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
                 say(&format!(
@@ -131,7 +132,7 @@ pub(crate) async fn resume(
 ) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
-    base.store
+    base.store()
         .leave(&id, DecisionKind::Resume, &identity::who(), options.reason.as_deref())
         .await?;
     if holder_lives(&base).await? {
@@ -139,9 +140,9 @@ pub(crate) async fn resume(
         return Ok(Exit::Done.into());
     }
     let session = Session::load(base).await?;
-    let lease = open::lease(&session.base.store, session.base.scope(), None).await?;
-    let (attempt, entries) = folded(&session.base.store, &id).await?;
-    let state = session.base.store.state(session.base.scope()).await?;
+    let lease = open::lease(session.base.store(), session.base.scope(), None).await?;
+    let (attempt, entries) = folded(session.base.store(), &id).await?;
+    let state = session.base.store().state(session.base.scope()).await?;
     let output = Output::new(global.output);
     let driver = Driver {
         session: &session,
@@ -155,7 +156,7 @@ pub(crate) async fn resume(
 }
 
 async fn open_id(base: &Base) -> Result<DeploymentId, CliError> {
-    let id = base.store.open_deployment(base.scope()).await?;
+    let id = base.store().open_deployment(base.scope()).await?;
     id.ok_or_else(|| {
         CliError::refused(format!("no deployment of {} is open", base.scope()))
             .hint("`agente-host status` shows what is live")
@@ -164,14 +165,14 @@ async fn open_id(base: &Base) -> Result<DeploymentId, CliError> {
 
 async fn holder_lives(base: &Base) -> Result<bool, CliError> {
     Ok(base
-        .store
+        .store()
         .holding(base.scope())
         .await?
         .is_some_and(|holding| holding.liveness == Liveness::Alive))
 }
 
 async fn folded(
-    store: &EmbeddedStore,
+    store: &dyn Store,
     id: &DeploymentId,
 ) -> Result<(Attempt, Vec<agente_engine::journal::Entry>), CliError> {
     let entries = store.entries(id).await?;
@@ -186,7 +187,7 @@ async fn take_and_unwind(
     id: &DeploymentId,
     reason: Option<&str>,
 ) -> Result<ExitCode, CliError> {
-    let store = &session.base.store;
+    let store = session.base.store();
     let lease = owner::pass_over(store, session.base.scope()).await?;
     let (attempt, entries) = folded(store, id).await?;
     if let Some(outcome) = &attempt.outcome {

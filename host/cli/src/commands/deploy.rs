@@ -18,12 +18,11 @@ use agente_engine::journal::Outcome;
 use agente_engine::names::{Digest, ReleaseNumber, Scope};
 use agente_engine::plan::Plan;
 use agente_engine::policy::{OnDrainTimeout, OnOpen};
-use agente_engine::ports::{History, Journal, Lease, Leases, Liveness, Releases};
+use agente_engine::ports::{Lease, Liveness, Store};
 use agente_engine::release::Artifact;
 use agente_engine::step::StepState;
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
-use agente_store::EmbeddedStore;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -51,7 +50,7 @@ pub(crate) async fn run(
     }
     let session = Session::open(global, about).await?;
     let on_open = options.on_open.map_or(session.base.manifest.policy.on_open, OnOpen::from);
-    let (store, scope) = (&session.base.store, session.base.scope());
+    let (store, scope) = (session.base.store(), session.base.scope());
     let patience = options.lock_wait.unwrap_or(session.base.manifest.policy.timeouts.decide);
     let lease = match on_open {
         OnOpen::Refuse => match open::lease(store, scope, options.lock_wait).await {
@@ -84,12 +83,12 @@ pub(crate) async fn run(
     let release =
         store.create_release(scope, artifact, session.base.manifest.runtime.clone()).await?;
     let state = store.state(scope).await?;
-    output.keep_turn(store.reservation_turn().await?);
+    output.keep_turn(session.base.machine.reservation_turn().await?);
     let plan =
         planning::make(&session, release, policy, state.clone(), DeploymentKind::Deploy, false)
             .await?;
     let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
-    if let Err(fault) = store.prune_artifacts(KEPT_RELEASES).await {
+    if let Err(fault) = session.base.machine.prune_artifacts(KEPT_RELEASES).await {
         tracing::warn!("old artifacts could not be removed: {fault}");
     }
     if let Err(fault) = prune_images(&session, &plan).await {
@@ -101,14 +100,14 @@ pub(crate) async fn run(
 
 /// Whether somebody else is at work on the service.
 async fn holder_lives(session: &Session) -> bool {
-    let holding = session.base.store.holding(session.base.scope()).await;
+    let holding = session.base.store().holding(session.base.scope()).await;
     holding.is_ok_and(|holding| holding.is_some_and(|holding| holding.liveness == Liveness::Alive))
 }
 
 /// Takes the place of whoever is at work on the service: asks them to unwind and waits for the
 /// lease; where nobody listens, takes it.
 async fn supersede(
-    store: &EmbeddedStore,
+    store: &dyn Store,
     scope: &Scope,
     patience: Duration,
 ) -> Result<Box<dyn Lease>, CliError> {
@@ -137,7 +136,7 @@ async fn prune_images(session: &Session, plan: &Plan) -> Result<(), Fault> {
     if engines.is_empty() {
         return Ok(());
     }
-    let store = &session.base.store;
+    let store = session.base.store();
     let recorded: Vec<Artifact> = store
         .releases(session.base.scope(), PRUNED_RELEASES)
         .await?
@@ -153,7 +152,7 @@ async fn prune_images(session: &Session, plan: &Plan) -> Result<(), Fault> {
 
 /// The images of releases that are among the newest, stand or are being deployed, in any
 /// environment: one image may be a release of several.
-async fn needed_images(store: &EmbeddedStore) -> Result<Vec<Digest>, Fault> {
+async fn needed_images(store: &dyn Store) -> Result<Vec<Digest>, Fault> {
     let mut needed = Vec::new();
     for scope in store.scopes().await? {
         let state = store.state(&scope).await?;
@@ -183,7 +182,7 @@ async fn import(session: &Session) -> Result<Artifact, CliError> {
     match &session.base.manifest.artifact_source {
         ArtifactSource::File(path) => session
             .base
-            .store
+            .machine
             .import_artifact(path)
             .await
             .map_err(|error| CliError::usage(error.to_string()).because_sources(&error)),
@@ -204,7 +203,7 @@ async fn import(session: &Session) -> Result<Artifact, CliError> {
 /// when nothing is left to do.
 async fn meet_open(driver: &Driver<'_>, wanted: &Artifact) -> Result<Option<ExitCode>, CliError> {
     let session = driver.session;
-    let store = &session.base.store;
+    let store = session.base.store();
     let Some((id, attempt)) = open::attempt(store, session.base.scope()).await? else {
         return Ok(None);
     };
@@ -242,7 +241,7 @@ async fn meet_open(driver: &Driver<'_>, wanted: &Artifact) -> Result<Option<Exit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::scratch_store;
+    use crate::store::{Opened, scratch_store};
     use agente_engine::names::{EnvironmentName, Scope, ServiceName};
     use agente_engine::release::RuntimeSpec;
 
@@ -252,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_image_that_another_environment_may_go_back_to_is_kept() {
-        let (store, _folder) = scratch_store().await.unwrap();
+        let (Opened { store, .. }, _folder) = scratch_store().await.unwrap();
         let scope = |name: &str| Scope {
             service: ServiceName::new("shop").unwrap(),
             environment: EnvironmentName::new(name).unwrap(),
@@ -277,7 +276,7 @@ mod tests {
             release("staging", digit).await;
         }
         release("staging", KEPT_RELEASES + 1).await;
-        let needed = needed_images(&store).await.unwrap();
+        let needed = needed_images(&*store).await.unwrap();
         assert!(needed.contains(&digest(0)), "production runs what staging has long left behind");
         assert!(!needed.contains(&digest(1)), "nobody goes back to it");
     }

@@ -4,11 +4,12 @@ use crate::arguments::{Components, Global, HistoryOptions, OutputKind};
 use crate::error::{CliError, Exit};
 use crate::output::{self, OutputEvent, data, emit, event_line, table};
 use crate::session::{self, About};
-use crate::{store, times};
+use crate::store::{self, Opened};
+use crate::times;
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
-use agente_engine::ports::{History, Journal, PluginEffects, Trail};
+use agente_engine::ports::PluginEffects;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<ExitCode, CliError> {
@@ -17,7 +18,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         CliError::usage(format!("there is no deployment `{id}`"))
             .hint("`agente-host history` lists them")
     };
-    let Some(store) = store::open_existing_store(global).await? else {
+    let Some(Opened { store, .. }) = store::open_existing_store(global).await? else {
         if let Some(id) = &options.deployment {
             return Err(absent(id));
         }

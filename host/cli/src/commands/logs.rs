@@ -5,7 +5,6 @@ use crate::error::{CliError, Exit};
 use crate::open;
 use crate::output::{OutputEvent, data_as_it_is, emit};
 use crate::session::{About, Base};
-use agente_engine::ports::Journal;
 use agente_engine::route::Backend;
 use futures_util::StreamExt;
 use std::process::ExitCode;
@@ -41,8 +40,8 @@ pub(crate) async fn run(global: &Global, options: &LogsOptions) -> Result<ExitCo
 }
 
 async fn chosen(base: &Base, of: Option<Side>) -> Result<Vec<Backend>, CliError> {
-    let state = base.store.state(base.scope()).await?;
-    let candidate = open::attempt(&base.store, base.scope())
+    let state = base.store().state(base.scope()).await?;
+    let candidate = open::attempt(base.store(), base.scope())
         .await?
         .map(|(_, attempt)| attempt.plan.deployment.backends)
         .unwrap_or_default();

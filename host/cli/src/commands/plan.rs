@@ -9,7 +9,7 @@ use crate::session::{About, Session};
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::names::Digest;
 use agente_engine::plan::Plan;
-use agente_engine::ports::{Desired, Fence, Journal, TrafficSwitcher};
+use agente_engine::ports::{Desired, Fence, TrafficSwitcher};
 use agente_engine::release::{Artifact, Release};
 use agente_manifest::ArtifactSource;
 use agente_runtimes::docker::Pull;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCode, CliError> {
     let session = Session::look(global, About::Next(&options.replace)).await?;
-    let state = session.base.store.state(session.base.scope()).await?;
+    let state = session.base.store().state(session.base.scope()).await?;
     let release = Release {
         scope: session.base.scope().clone(),
         number: planning::next_number(&session).await?,

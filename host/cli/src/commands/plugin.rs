@@ -45,13 +45,13 @@ async fn add(
     let base =
         Base::look(global, About::Standing(&Components { plugins: vec![path.clone()] })).await?;
     let manifest = &base.manifest;
-    let host = plugins::host(&base.store)?;
+    let host = plugins::host(&base.machine)?;
     let loaded = plugins::load_one(
         &host,
         &name,
         path.clone(),
         manifest,
-        base.store.id(),
+        base.store().id(),
         base.ports.clone(),
     )
     .await?;
@@ -157,7 +157,7 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
     let manifest = &base.manifest;
     let lock = plugins::read_lock(&manifest.directory)?;
     let environment = plugins::environment_of(manifest);
-    let host = plugins::host(&base.store)?;
+    let host = plugins::host(&base.machine)?;
     let heading = ["PLUGIN", "VERSION", "KIND", "SIZE", "LOADED IN", "GRANT", "FILE"];
     let mut rows = Vec::new();
     for (name, section) in &manifest.plugins {
@@ -169,7 +169,7 @@ async fn list(global: &Global) -> Result<ExitCode, CliError> {
                     name,
                     path.clone(),
                     manifest,
-                    base.store.id(),
+                    base.store().id(),
                     base.ports.clone(),
                 )
                 .await

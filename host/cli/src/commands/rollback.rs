@@ -14,7 +14,7 @@ use agente_engine::journal::Outcome;
 use agente_engine::names::ReleaseNumber;
 use agente_engine::planner;
 use agente_engine::policy::{OnDrainTimeout, Policy};
-use agente_engine::ports::{BackendState, History, Journal, Releases, Runtime};
+use agente_engine::ports::{BackendState, Runtime};
 use agente_engine::release::{Artifact, Release};
 use agente_engine::standing::Kept;
 use agente_engine::state::ServiceState;
@@ -29,13 +29,13 @@ pub(crate) async fn run(
     signals: &Signals,
 ) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
-    if base.store.open_deployment(base.scope()).await?.is_none()
-        && base.store.state(base.scope()).await?.stable.is_none()
+    if base.store().open_deployment(base.scope()).await?.is_none()
+        && base.store().state(base.scope()).await?.stable.is_none()
     {
         return Err(nothing_live(&base));
     }
     let session = Session::load(base).await?;
-    let store = &session.base.store;
+    let store = session.base.store();
     if store.open_deployment(session.base.scope()).await?.is_some() {
         say("a deployment is open, so rolling back means aborting it");
         let options = DecideOptions {
@@ -65,7 +65,7 @@ pub(crate) async fn back(
     state: ServiceState,
 ) -> Result<Outcome, CliError> {
     let (session, output) = (driver.session, driver.output);
-    let store = &session.base.store;
+    let store = session.base.store();
     if let Some(open) = &state.open {
         // It was left open since this command looked.
         return Err(CliError::refused(format!("deployment {open} is open"))
@@ -88,7 +88,7 @@ pub(crate) async fn back(
         )
         .map_err(|error| CliError::refused(error.to_string()))?
     } else {
-        output.keep_turn(store.reservation_turn().await?);
+        output.keep_turn(session.base.machine.reservation_turn().await?);
         by_launch(session, release, policy, &state).await?
     };
     if let Some(reason) = &options.reason {
@@ -126,7 +126,7 @@ async fn target(
     if let Some(kept) = &state.kept {
         return Ok(kept.standing.release);
     }
-    let history = session.base.store.history(session.base.scope(), HISTORY).await?;
+    let history = session.base.store().history(session.base.scope(), HISTORY).await?;
     let promoted =
         history.into_iter().filter(|row| matches!(row.outcome, Some(Outcome::Promoted { .. })));
     let before = promoted.map(|row| row.release).find(|release| *release != stable.release);
@@ -144,7 +144,7 @@ async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber
     let kept = state.kept.clone().filter(|kept| kept.standing.release == target)?;
     let whole = session
         .base
-        .store
+        .store()
         .release(session.base.scope(), target)
         .await
         .ok()
@@ -184,7 +184,7 @@ async fn by_launch(
             .hint("choose another release with `--to`, or start it yourself and adopt it again"));
     }
     if let Artifact::File { digest, name } = &release.artifact {
-        session.base.store.verify_artifact(digest, name).await?;
+        session.base.machine.verify_artifact(digest, name).await?;
     }
     planning::make(
         session,

@@ -11,10 +11,9 @@ use crate::{store, times};
 use agente_engine::attempt::Attempt;
 use agente_engine::journal::{ChainState, Event};
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::{History, Journal, Leases, Liveness, Runtime, TrafficSwitcher};
+use agente_engine::ports::{Liveness, Runtime, Store, TrafficSwitcher};
 use agente_engine::standing::Standing;
 use agente_engine::state::ServiceState;
-use agente_store::EmbeddedStore;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     let scope = manifest.scope.clone();
     let directory = store::state_directory(global)?;
     let root = directory.root().display().to_string();
-    let Some(store) = store::open_existing_store(global).await? else {
+    let Some(opened) = store::open_existing_store(global).await? else {
         let status = Status {
             scope: &scope,
             state_directory: &root,
@@ -41,8 +40,9 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
         tell(status, None, global.output);
         return Ok(Exit::Done.into());
     };
+    let store = &*opened.store;
     if options.verify {
-        return verify(&store, &scope, global.output).await;
+        return verify(store, &scope, global.output).await;
     }
     let state = store.state(&scope).await?;
     let holding = store.holding(&scope).await?;
@@ -53,7 +53,7 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
         ),
         None => None,
     };
-    let base = Base::with(manifest, store.clone(), None)?;
+    let base = Base::with(manifest, opened.clone(), None)?;
     let (backends, target) = if options.offline {
         (Vec::new(), None)
     } else {
@@ -72,7 +72,7 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
     };
     tell(status, attempt.as_ref(), global.output);
     match (&state.open, options.follow) {
-        (Some(id), true) => follow(&store, &scope, id, global).await,
+        (Some(id), true) => follow(store, &scope, id, global).await,
         (None, true) => {
             say("no deployment is open");
             Ok(Exit::Done.into())
@@ -95,11 +95,7 @@ fn tell(status: Status<'_>, attempt: Option<&Attempt>, kind: OutputKind) {
     }
 }
 
-async fn verify(
-    store: &EmbeddedStore,
-    scope: &Scope,
-    kind: OutputKind,
-) -> Result<ExitCode, CliError> {
+async fn verify(store: &dyn Store, scope: &Scope, kind: OutputKind) -> Result<ExitCode, CliError> {
     let found = store.verify_chain(scope).await?;
     if kind == OutputKind::Json {
         let intact = matches!(found, ChainState::Intact { .. });
@@ -168,7 +164,7 @@ async fn look(
 
 /// Shows each entry as it is written, until the deployment ends.
 async fn follow(
-    store: &EmbeddedStore,
+    store: &dyn Store,
     scope: &Scope,
     id: &DeploymentId,
     global: &Global,

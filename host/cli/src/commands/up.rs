@@ -6,7 +6,7 @@ use crate::open;
 use crate::output::say;
 use crate::session::{About, Base};
 use agente_engine::names::{BackendId, DeploymentId};
-use agente_engine::ports::{BackendRole, Journal, Launch, Releases, Runtime};
+use agente_engine::ports::{BackendRole, Launch, Runtime};
 use agente_engine::route::Routes;
 use agente_engine::state::ServiceState;
 use agente_engine::step::StepState;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&Components::default())).await?;
-    let state = base.store.state(base.scope()).await?;
+    let state = base.store().state(base.scope()).await?;
     let mut launches = stable(&base, &state).await?;
     launches.extend(routed_candidates(&base, &state).await?);
     if launches.is_empty() {
@@ -48,7 +48,7 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
 /// The backends of what is stable.
 async fn stable(base: &Base, state: &ServiceState) -> Result<Vec<Launch>, CliError> {
     let Some(stable) = &state.stable else { return Ok(Vec::new()) };
-    let Some(release) = base.store.release(base.scope(), stable.release).await? else {
+    let Some(release) = base.store().release(base.scope(), stable.release).await? else {
         return Err(CliError::new(
             Exit::Stuck,
             format!("release {} is stable, but its record is missing", stable.release),
@@ -59,7 +59,7 @@ async fn stable(base: &Base, state: &ServiceState) -> Result<Vec<Launch>, CliErr
         release: release.clone(),
         slot: stable.slot,
         deployment: DeploymentId("up".to_owned()),
-        store: base.store.id().to_owned(),
+        store: base.store().id().to_owned(),
     };
     Ok(stable.backends.iter().cloned().map(launch).collect())
 }
@@ -67,7 +67,7 @@ async fn stable(base: &Base, state: &ServiceState) -> Result<Vec<Launch>, CliErr
 /// The backends of an open deployment that may have requests: by the routes in force, or by those
 /// of a shift that was cut off.
 async fn routed_candidates(base: &Base, state: &ServiceState) -> Result<Vec<Launch>, CliError> {
-    let Some((id, attempt)) = open::attempt(&base.store, base.scope()).await? else {
+    let Some((id, attempt)) = open::attempt(base.store(), base.scope()).await? else {
         return Ok(Vec::new());
     };
     let plan = attempt.plan;
@@ -84,7 +84,7 @@ async fn routed_candidates(base: &Base, state: &ServiceState) -> Result<Vec<Laun
         release: plan.release.clone(),
         slot: plan.slot,
         deployment: id.clone(),
-        store: base.store.id().to_owned(),
+        store: base.store().id().to_owned(),
     };
     let is_stable = |id: &BackendId| {
         state.stable.iter().flat_map(|stable| &stable.backends).any(|backend| backend.id == *id)

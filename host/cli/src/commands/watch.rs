@@ -21,7 +21,7 @@ use agente_engine::journal::Outcome;
 use agente_engine::lookout;
 use agente_engine::names::Scope;
 use agente_engine::planner;
-use agente_engine::ports::{History, Journal, Leases, Liveness, Releases};
+use agente_engine::ports::Liveness;
 use agente_engine::standing::Standing;
 use agente_engine::state::ServiceState;
 use std::process::ExitCode;
@@ -63,8 +63,8 @@ pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitC
     ignore_hangup();
     let base = session::Base::look(global, About::Standing(&options.components)).await?;
     let scope = base.scope().clone();
-    if base.store.open_deployment(&scope).await?.is_none()
-        && base.store.state(&scope).await?.stable.is_none()
+    if base.store().open_deployment(&scope).await?.is_none()
+        && base.store().state(&scope).await?.stable.is_none()
     {
         return Err(CliError::refused(format!(
             "{scope} has no live release, so there is nothing to watch"
@@ -161,7 +161,7 @@ async fn keep_watching(
 
 /// Whether a release is stable because somebody, or we, went back to it.
 async fn was_gone_back_to(session: &Session, stable: &Standing) -> Result<bool, CliError> {
-    let history = session.base.store.history(session.base.scope(), HISTORY).await?;
+    let history = session.base.store().history(session.base.scope(), HISTORY).await?;
     let last =
         history.into_iter().find(|row| matches!(row.outcome, Some(Outcome::Promoted { .. })));
     Ok(last.is_some_and(|row| {
@@ -171,7 +171,7 @@ async fn was_gone_back_to(session: &Session, stable: &Standing) -> Result<bool, 
 
 /// What is stable while no deployment is open; waits for that.
 async fn settled(session: &Session) -> Result<Option<(ServiceState, Standing)>, CliError> {
-    let store = &session.base.store;
+    let store = session.base.store();
     let mut told = false;
     while let Some(id) = store.open_deployment(session.base.scope()).await? {
         if !std::mem::replace(&mut told, true) {
@@ -207,7 +207,7 @@ async fn watch(
     session: &Session,
     state: &ServiceState,
 ) -> Result<Ended, CliError> {
-    let store = &session.base.store;
+    let store = session.base.store();
     let Some(stable) = &state.stable else { return Ok(Ended::Changed) };
     let Some(release) = store.release(session.base.scope(), stable.release).await? else {
         return Ok(Ended::Changed);
@@ -281,7 +281,7 @@ async fn take_back_under_lease(
     fault: &Fault,
 ) -> Result<TakingBack, CliError> {
     let session = Session::look(global, About::Standing(&options.components)).await?;
-    let (store, scope) = (&session.base.store, session.base.scope());
+    let (store, scope) = (session.base.store(), session.base.scope());
     let holding = store.holding(scope).await?;
     if store.open_deployment(scope).await?.is_some()
         || holding.is_some_and(|holding| holding.liveness == Liveness::Alive)

@@ -6,9 +6,8 @@ use agente_engine::executor::Halt;
 use agente_engine::fault::Fault;
 use agente_engine::journal::Outcome;
 use agente_engine::names::DeploymentId;
-use agente_engine::ports::{Fence, Figures, Journal, PluginEffects, Prober, RunFigures, Trail};
+use agente_engine::ports::{Fence, PluginEffects, Prober, RunFigures, Store};
 use agente_probe::HttpProber;
-use agente_store::EmbeddedStore;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ const EFFECTS_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the figures of one run.
 pub(crate) struct RunKeeper<'a> {
-    pub(crate) store: &'a EmbeddedStore,
+    pub(crate) store: &'a dyn Store,
     pub(crate) calls: &'a CallCounter,
     pub(crate) prober: Option<&'a HttpProber>,
     pub(crate) deployment: DeploymentId,

@@ -3,10 +3,11 @@
 
 use crate::error::CliError;
 use crate::metrics::figures::Figures;
+use crate::store;
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::{Figures as _, History, Journal, RunRow};
+use agente_engine::ports::{RunRow, Store};
 use agente_engine::state::ServiceState;
-use agente_store::{EmbeddedStore, StateDirectory};
+use agente_store::StateDirectory;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -40,7 +41,7 @@ pub(crate) struct Ledger {
 
 #[derive(Default)]
 struct Inner {
-    store: Option<EmbeddedStore>,
+    store: Option<Arc<dyn Store>>,
     ended: BTreeMap<DeploymentId, Arc<Figures>>,
 }
 
@@ -50,21 +51,20 @@ impl Ledger {
         Self { directory, inner: Mutex::default() }
     }
 
-    /// The numbers of an open store.
-    pub(crate) fn of_store(store: EmbeddedStore) -> Self {
-        Self {
-            directory: store.directory().clone(),
-            inner: Mutex::new(Inner { store: Some(store), ended: BTreeMap::new() }),
-        }
+    /// The numbers of one service in an open store.
+    pub(crate) async fn of_service(
+        store: &dyn Store,
+        scope: Scope,
+    ) -> Result<ServiceNumbers, CliError> {
+        Inner::default().service(store, scope).await
     }
 
     /// Reads the numbers. Those who ask at the same time take turns. Makes no store.
     pub(crate) async fn read(&self, of: &Of) -> Result<Vec<ServiceNumbers>, CliError> {
         let mut inner = self.inner.lock().await;
         if inner.store.is_none() {
-            let opened = EmbeddedStore::open_existing(self.directory.clone()).await;
-            inner.store = opened
-                .map_err(|error| CliError::usage(error.to_string()).because_sources(&error))?;
+            let opened = store::open_existing(self.directory.clone()).await?;
+            inner.store = opened.map(|opened| opened.store);
         }
         let Some(store) = inner.store.clone() else {
             let never = |scope: &Scope| ServiceNumbers {
@@ -84,7 +84,7 @@ impl Ledger {
         };
         let mut all = Vec::with_capacity(scopes.len());
         for scope in scopes {
-            all.push(inner.service(&store, scope).await?);
+            all.push(inner.service(&*store, scope).await?);
         }
         Ok(all)
     }
@@ -93,7 +93,7 @@ impl Ledger {
 impl Inner {
     async fn service(
         &mut self,
-        store: &EmbeddedStore,
+        store: &dyn Store,
         scope: Scope,
     ) -> Result<ServiceNumbers, CliError> {
         let mut deployments = Vec::new();

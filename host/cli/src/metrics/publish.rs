@@ -4,11 +4,10 @@
 use crate::error::CliError;
 use crate::metrics::exposition::text;
 use crate::metrics::gateway::{self, GatewayError};
-use crate::metrics::ledger::{Ledger, Of};
+use crate::metrics::ledger::Ledger;
 use agente_engine::names::Scope;
-use agente_engine::ports::{Finding, FindingResult};
+use agente_engine::ports::{Finding, FindingResult, Store};
 use agente_manifest::MetricsSection;
-use agente_store::EmbeddedStore;
 use reqwest::Method;
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -22,7 +21,7 @@ const MODE: u32 = 0o644;
 const JOB: &str = "agente-host";
 
 /// Writes and pushes the numbers of one service as the manifest says.
-pub(crate) async fn publish(section: &MetricsSection, store: &EmbeddedStore, scope: &Scope) {
+pub(crate) async fn publish(section: &MetricsSection, store: &dyn Store, scope: &Scope) {
     if *section == MetricsSection::default() {
         return;
     }
@@ -50,8 +49,8 @@ pub(crate) async fn publish(section: &MetricsSection, store: &EmbeddedStore, sco
     }
 }
 
-async fn numbers(store: &EmbeddedStore, scope: &Scope) -> Result<String, CliError> {
-    text(&Ledger::of_store(store.clone()).read(&Of::One(scope.clone())).await?)
+async fn numbers(store: &dyn Store, scope: &Scope) -> Result<String, CliError> {
+    text(&[Ledger::of_service(store, scope.clone()).await?])
 }
 
 /// The address of a scope's group: a later push replaces it as a whole. Names of services and

@@ -3,7 +3,7 @@ use crate::other_process::{Other, child_folder};
 use crate::sample;
 use crate::store::EmbeddedStore;
 use agente_engine::journal::Event;
-use agente_engine::ports::{AppendError, Journal, Memory};
+use agente_engine::ports::{AppendError, Journal, Memory, Store as _};
 use agente_engine::step::StepEvent;
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@ use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{ChainState, Decision, DecisionKind, Entry, Event, Outcome};
 use agente_engine::names::{DeploymentId, ReleaseNumber, Timestamp};
-use agente_engine::ports::{AppendError, Fence, History, Journal, Leases, Releases};
+use agente_engine::ports::{AppendError, Fence, History, Journal, Leases, Releases, Store as _};
 use agente_engine::state::ServiceState;
 use agente_engine::step::{StepEvent, StepOutput};
 use std::time::Duration;
