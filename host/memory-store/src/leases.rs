@@ -16,7 +16,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The lease of one scope.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Seat {
     /// The newest token, which may be nobody's yet.
     pub(crate) fence: u64,
@@ -24,6 +24,7 @@ pub(crate) struct Seat {
     taken: Option<Taken>,
 }
 
+#[derive(Clone)]
 struct Taken {
     holder: Holder,
     fence: u64,
@@ -69,6 +70,14 @@ impl MemoryStore {
         let fence = fence.unwrap_or(seat.fence);
         seat.taken = Some(Taken { holder: holder.clone(), fence, acquired: now, died: false });
         Some(MemoryLease { store: self.clone(), scope: scope.clone(), fence })
+    }
+
+    /// Takes whoever sits there for dead: no sign of life has come for too long.
+    pub fn take_for_dead(&self, scope: &Scope) {
+        let mut kept = self.kept();
+        if let Some(taken) = kept.seats.get_mut(scope).and_then(|seat| seat.taken.as_mut()) {
+            taken.died = true;
+        }
     }
 
     /// Sits down within a time; else tells who is there.

@@ -15,7 +15,7 @@ pub struct MemoryStore {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Kept {
     pub(crate) deployments: BTreeMap<DeploymentId, Written>,
     pub(crate) states: BTreeMap<Scope, ServiceState>,
@@ -25,6 +25,7 @@ pub(crate) struct Kept {
 }
 
 /// One deployment.
+#[derive(Clone)]
 pub(crate) struct Written {
     pub(crate) scope: Scope,
     pub(crate) entries: Vec<Entry>,
@@ -34,6 +35,11 @@ impl MemoryStore {
     /// An empty store that dates and waits by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { kept: Arc::default(), clock }
+    }
+
+    /// Another store that holds the same, with a clock of its own.
+    pub fn fork(&self, clock: Arc<dyn Clock>) -> Self {
+        Self { kept: Arc::new(Mutex::new(self.kept().clone())), clock }
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -15,8 +15,10 @@
 mod canary;
 mod deployments;
 mod everywhere;
+mod frozen;
 mod full_journal;
 mod hosts;
+mod late;
 mod mishaps;
 mod mixtures;
 mod moves;

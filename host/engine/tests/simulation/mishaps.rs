@@ -4,7 +4,7 @@
 
 use crate::canary;
 use crate::scene::*;
-use crate::shapes::{SHAPES, resume_until_ended, shape, size};
+use crate::shapes::{SHAPES, assert_ended, resume_until_ended, shape, size};
 use crate::time::drive;
 use crate::world::{Candidate, Sim, Wrong};
 use agente_engine::executor::{self, Halt};
@@ -17,22 +17,6 @@ use agente_engine::step::StepEvent;
 use agente_engine::steps::StepKind;
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-fn assert_ended(context: &str, sim: &Sim, plan: &Plan, outcome: Outcome) {
-    match outcome {
-        Outcome::Promoted { .. } => assert_promoted(sim, plan),
-        Outcome::Unwound { .. } | Outcome::Refused { .. } => assert_clean_slate(sim, plan),
-        Outcome::Stuck { fault, .. } => {
-            assert!(
-                plan.point_of_no_return().is_some(),
-                "{context}: stuck on {fault}\n{}",
-                sim.inner().log.join("\n")
-            );
-            assert!(matches!(resume_until_ended(sim), Outcome::Promoted { .. }), "{context}");
-            assert_promoted(sim, plan);
-        }
-    }
-}
 
 /// Whether requests are split alike, wherever the backends are now.
 fn alike(one: Option<&Routes>, other: Option<&Routes>) -> bool {

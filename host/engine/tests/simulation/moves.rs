@@ -3,9 +3,7 @@
 
 use crate::scene::*;
 use crate::shapes::{SHAPES, shape, size};
-use crate::time::drive;
 use crate::world::{Candidate, Sim, Wrong};
-use agente_engine::executor;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::Event;
 use agente_engine::step::{StepEvent, StepOutput, StepState};
@@ -163,16 +161,4 @@ fn deployments_take_each_move_of_the_table_and_no_other() {
     taken.extend(moves(&sim));
     taken.extend(crate::trust::moves_of_a_target_changed_on_the_way_back());
     assert_eq!(taken, BTreeSet::from(LEGAL));
-}
-
-/// Another host unwinds what the last one left; none when it was killed too.
-fn unwind(sim: &Sim) -> Option<Result<agente_engine::journal::Outcome, executor::Halt>> {
-    let lease = sim.reborn();
-    let (entries, state) = {
-        let inner = sim.inner();
-        (inner.entries(), inner.state())
-    };
-    let fault = Fault::new(FaultKind::Aborted, "aborted by a tester");
-    let unwinding = executor::unwind(sim.world(), &*lease, &entries, state, "tester".into(), fault);
-    drive(&sim.time, || sim.is_dead(), unwinding)
 }

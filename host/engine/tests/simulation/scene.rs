@@ -4,6 +4,7 @@ use crate::time::drive;
 use crate::world::Sim;
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::executor::{self, Halt};
+use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Event, Outcome};
 use agente_engine::names::*;
 use agente_engine::placement::Placement;
@@ -156,7 +157,8 @@ pub fn run(sim: &Sim, plan: &Plan) -> Result<Outcome, Halt> {
 pub fn begin(sim: &Sim, plan: &Plan) -> Option<Result<Outcome, Halt>> {
     let lease = sim.begin(plan.slot);
     let state = sim.inner().state();
-    drive(&sim.time, || sim.is_dead(), executor::begin(sim.world(), &*lease, plan.clone(), state))
+    let deployment = executor::begin(sim.world(), &*lease, plan.clone(), state);
+    drive(&sim.time, || sim.is_dead(), sim.work(deployment))
 }
 
 /// A new host takes up what the last one left; none when it was killed too.
@@ -166,11 +168,25 @@ pub fn resume(sim: &Sim) -> Option<Result<Outcome, Halt>> {
         let inner = sim.inner();
         (inner.entries(), inner.state())
     };
-    drive(
-        &sim.time,
-        || sim.is_dead(),
-        executor::resume(sim.world(), &*lease, &entries, state, "tester".into()),
-    )
+    let deployment = executor::resume(sim.world(), &*lease, &entries, state, "tester".into());
+    drive(&sim.time, || sim.is_dead(), sim.work(deployment))
+}
+
+/// Why a deployment is unwound.
+pub fn aborted() -> Fault {
+    Fault::new(FaultKind::Aborted, "aborted by a tester")
+}
+
+/// Another host unwinds what the last one left; none when it was killed too.
+pub fn unwind(sim: &Sim) -> Option<Result<Outcome, Halt>> {
+    let lease = sim.reborn();
+    let (entries, state) = {
+        let inner = sim.inner();
+        (inner.entries(), inner.state())
+    };
+    let fault = aborted();
+    let unwinding = executor::unwind(sim.world(), &*lease, &entries, state, "tester".into(), fault);
+    drive(&sim.time, || sim.is_dead(), sim.work(unwinding))
 }
 
 /// The first entry about a step of a kind that says something of it.
@@ -219,7 +235,8 @@ pub fn managed_with_kept() -> Sim {
 /// Asserts that everything that runs is known to the state, and that what is stable returns after a
 /// reboot.
 fn assert_accounted(sim: &Sim) {
-    let inner = sim.inner();
+    let mut inner = sim.inner();
+    inner.settle_all();
     let state = inner.state();
     let log = inner.log.join("\n");
     let standing = state.stable.iter().chain(state.kept.as_ref().map(|kept| &kept.standing));

@@ -8,6 +8,8 @@ use agente_engine::plan::Plan;
 use agente_engine::planner;
 use agente_engine::policy::{KeepPrevious, Policy, SplitBy, Strategy};
 use agente_engine::route::{Override, OverrideBy, Slot};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many shapes there are.
@@ -15,6 +17,16 @@ pub const SHAPES: usize = 11;
 
 /// One of the shapes: a name, a world, a plan.
 pub fn shape(index: usize) -> (&'static str, Sim, Plan) {
+    thread_local! {
+        static MADE: RefCell<BTreeMap<usize, (&'static str, Sim, Plan)>> = RefCell::default();
+    }
+    MADE.with_borrow_mut(|made| {
+        let (name, sim, plan) = made.entry(index).or_insert_with(|| make(index));
+        (*name, sim.fork(), plan.clone())
+    })
+}
+
+fn make(index: usize) -> (&'static str, Sim, Plan) {
     match index {
         0 => {
             let sim = Sim::new();
@@ -124,4 +136,54 @@ pub fn resume_until_ended(sim: &Sim) -> Outcome {
         }
     }
     panic!("ten hosts died");
+}
+
+/// Asserts that a deployment ended as it should: promoted, or with a clean slate. One that is stuck
+/// is so past the point of no return, and the next host brings it to its end.
+pub fn assert_ended(context: &str, sim: &Sim, plan: &Plan, outcome: Outcome) {
+    match outcome {
+        Outcome::Promoted { .. } => assert_promoted(sim, plan),
+        Outcome::Unwound { .. } | Outcome::Refused { .. } => assert_clean_slate(sim, plan),
+        Outcome::Stuck { fault, .. } => {
+            assert!(
+                plan.point_of_no_return().is_some(),
+                "{context}: stuck on {fault}\n{}",
+                sim.inner().log.join("\n")
+            );
+            assert!(matches!(resume_until_ended(sim), Outcome::Promoted { .. }), "{context}");
+            assert_promoted(sim, plan);
+        }
+    }
+}
+
+/// A call that a shape makes when nothing goes wrong.
+pub struct Call {
+    pub number: u64,
+    pub at: u64,
+    pub name: String,
+}
+
+impl Call {
+    /// Whether it changes something.
+    pub fn is_effect(&self) -> bool {
+        ["apply", "ensure", "retire", "assign"].iter().any(|name| self.name.starts_with(name))
+    }
+}
+
+/// The calls that a shape makes when nothing goes wrong.
+pub fn calls(index: usize) -> Vec<Call> {
+    let (_, sim, plan) = shape(index);
+    run(&sim, &plan).unwrap();
+    calls_of(&sim)
+}
+
+/// The calls that were made in a world.
+pub fn calls_of(sim: &Sim) -> Vec<Call> {
+    let call = |line: &String| {
+        let (at, call) = line.split_once(" call ")?;
+        let (number, name) = call.split_once(' ')?;
+        let at = at.trim().parse().ok()?;
+        Some(Call { number: number.parse().ok()?, at, name: name.to_owned() })
+    };
+    sim.inner().log.iter().filter_map(call).collect()
 }

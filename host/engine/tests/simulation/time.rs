@@ -36,6 +36,12 @@ impl Time {
         Sleep { time: self.clone(), key }
     }
 
+    /// Another clock at the same time, which nobody waits for.
+    pub fn fork(&self) -> Self {
+        let now = self.0.lock().unwrap().now;
+        Self(Arc::new(Mutex::new(Timers { now, ..Timers::default() })))
+    }
+
     fn advance(&self) -> bool {
         let mut timers = self.0.lock().unwrap();
         // One that is due already belongs to what nobody waits for at the moment.

@@ -1,9 +1,12 @@
 //! Fake ports that are stricter than the real ones: they check the invariants at every call, and
 //! fail, die or lie as told.
 
+mod calls;
 mod checks;
 mod clock;
+mod host;
 mod invariants;
+mod locks;
 mod metrics;
 mod prober;
 mod requests;
@@ -13,7 +16,7 @@ mod target;
 
 use crate::time::Time;
 use agente_engine::attempt::Attempt;
-use agente_engine::fault::{Failure, Fault, FaultKind};
+use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Entry};
 use agente_engine::names::{BackendId, DeploymentId};
 use agente_engine::policy::OnDrainTimeout;
@@ -22,31 +25,15 @@ use agente_engine::route::Slot;
 use agente_engine::state::ServiceState;
 use agente_engine::world::World;
 use agente_memory_store::MemoryStore;
+use calls::InFlight;
+pub use calls::Wrong;
 use futures_util::FutureExt;
+use host::Host;
+use locks::Turns;
 use metrics::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-
-/// How a call goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrong {
-    /// It says no and does nothing.
-    Refuses,
-    /// It fails, and did nothing.
-    FailsBefore,
-    /// It fails, and did everything.
-    FailsAfter,
-    /// It never answers, and did nothing.
-    HangsBefore,
-    /// It never answers, and did everything.
-    HangsAfter,
-    /// The host dies, before the effect.
-    DiesBefore,
-    /// The host dies, after the effect.
-    DiesAfter,
-}
 
 /// How a candidate behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +62,7 @@ pub struct SimBackend {
     pub role: BackendRole,
 }
 
+#[derive(Clone)]
 pub struct Inner {
     // The outside.
     pub backends: BTreeMap<BackendId, SimBackend>,
@@ -96,8 +84,15 @@ pub struct Inner {
     pub target_refuses: bool,
     /// From this entry on it refuses.
     pub target_refuses_from: Option<u64>,
-    probe_started: Option<u64>,
-    locked: BTreeSet<String>,
+    turns: Turns,
+    /// Until when somebody else works on the target.
+    pub locked_by_others_until: Option<u64>,
+    in_flight: Vec<InFlight>,
+    /// How long after it was so a look at the target tells it, and what there was to see.
+    pub observed_late: u64,
+    seen: Vec<(u64, target::Held)>,
+    /// Whether the target says that it would not take what is planned.
+    pub plans_are_refused: bool,
     /// From when on the clock on the wall is off, and by how much.
     pub wall_set: Option<(u64, i64)>,
     // The store.
@@ -129,7 +124,9 @@ pub struct Inner {
     pub decide_at: Option<(u64, DecisionKind)>,
     /// What the target can do.
     pub features: Vec<String>,
-    pub dead: bool,
+    /// Since when a host that lives has lost its lease.
+    pub passed_over: Option<u64>,
+    hosts: u64,
     // What is kept for judging.
     pub proven: BTreeSet<BackendId>,
     pub served_before: BTreeSet<BackendId>,
@@ -142,8 +139,8 @@ pub struct Inner {
 #[derive(Clone)]
 pub struct Sim {
     pub time: Time,
-    pub cancelled: Arc<AtomicBool>,
     pub store: MemoryStore,
+    pub host: Arc<Host>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -197,8 +194,12 @@ impl Sim {
             stable_fails: false,
             target_refuses: false,
             target_refuses_from: None,
-            probe_started: None,
-            locked: BTreeSet::new(),
+            turns: Turns::default(),
+            locked_by_others_until: None,
+            in_flight: Vec::new(),
+            observed_late: 0,
+            seen: Vec::new(),
+            plans_are_refused: false,
             wall_set: None,
             store: store.clone(),
             deployments: 0,
@@ -218,14 +219,25 @@ impl Sim {
             abort_heard: None,
             decide_at: None,
             features: vec!["weights".into()],
-            dead: false,
+            passed_over: None,
+            hosts: 1,
             proven: BTreeSet::new(),
             served_before: BTreeSet::new(),
             cut: Vec::new(),
             log: Vec::new(),
             told: Vec::new(),
         };
-        Self { time, cancelled: Arc::default(), store, inner: Arc::new(Mutex::new(inner)) }
+        Self { time, store, host: Arc::new(Host::new(1)), inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Another world that is the same until now. Nothing may be under way.
+    pub fn fork(&self) -> Self {
+        let time = self.time.fork();
+        let store = self.store.fork(Arc::new(time.clone()));
+        let turns = Turns::default();
+        let inner = Inner { store: store.clone(), turns, ..self.inner().clone() };
+        let host = Arc::new(Host::new(self.host.number()));
+        Self { time, store, host, inner: Arc::new(Mutex::new(inner)) }
     }
 
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -242,14 +254,14 @@ impl Sim {
             journal: self,
             mailbox: self,
             targets: self,
-            cancelled: &self.cancelled,
+            cancelled: &self.host.cancelled,
             clock: self,
             observer: self,
         }
     }
 
     pub fn is_dead(&self) -> bool {
-        self.inner().dead
+        self.host.is_dead()
     }
 
     /// The id of the next deployment of a release.
@@ -263,18 +275,38 @@ impl Sim {
     fn lease(&self) -> Box<dyn Lease> {
         let scope = crate::scene::scope();
         let taken = self.store.acquire(&scope, holder(), None);
-        taken.now_or_never().expect("nobody waits").expect("the holder before has ended")
+        let taken = taken.now_or_never().expect("nobody waits");
+        let lease = taken.expect("the holder before has ended");
+        self.host.holds(lease.fence().0);
+        lease
     }
 
-    /// A new process takes over: the lease's token grows, what was only in memory is gone.
+    /// A new process, in the place of the one before it, which has died or ended.
     pub fn reborn(&self) -> Box<dyn Lease> {
+        let now = self.now();
         let mut inner = self.inner();
-        inner.dead = false;
-        inner.locked.clear();
-        inner.probe_started = None;
-        inner.log.push("--- a new host".to_owned());
+        inner.abandon(self.host.number(), now);
+        self.host.begins_anew(inner.next_host());
         drop(inner);
         self.lease()
+    }
+
+    /// Takes the lease of a host that is taken for dead: no sign of life has come from its machine
+    /// for too long.
+    pub fn passes_over(&self) -> Box<dyn Lease> {
+        let now = self.now();
+        let mut inner = self.inner();
+        inner.passed_over = Some(now);
+        inner.log.push(format!("{now:>7} --- host {} passes over", self.host.number()));
+        drop(inner);
+        self.store.take_for_dead(&crate::scene::scope());
+        self.lease()
+    }
+
+    /// A process beside this one.
+    pub fn second(&self) -> Self {
+        let number = self.inner().next_host();
+        Self { host: Arc::new(Host::new(number)), ..self.clone() }
     }
 
     /// A new deployment begins: what has weight now has served before.
@@ -284,7 +316,8 @@ impl Sim {
         inner.proven.clear();
         inner.shifted_at = None;
         inner.candidate_slot = Some(slot);
-        inner.probe_started = None;
+        inner.passed_over = None;
+        self.host.probes_anew();
         let serving = inner
             .loaded
             .iter()
@@ -295,63 +328,17 @@ impl Sim {
         drop(inner);
         self.lease()
     }
-
-    /// Counts a call, does `effect` unless told otherwise, and goes wrong as told.
-    async fn call<T>(
-        &self,
-        name: &str,
-        effect: impl FnOnce(&mut Inner, u64) -> T,
-    ) -> Result<T, Failure> {
-        if self.is_dead() {
-            // Another branch of the same process: dead with it.
-            std::future::pending::<()>().await;
-        }
-        let (wrong, value) = {
-            let now = self.time.now().0;
-            let mut inner = self.inner();
-            inner.calls += 1;
-            let number = inner.calls;
-            let wrong = inner.wrong.get(&number).copied();
-            inner.log.push(format!("{now:>7} call {number} {name} {wrong:?}"));
-            inner.settle(now);
-            let value = match wrong {
-                None | Some(Wrong::FailsAfter | Wrong::HangsAfter | Wrong::DiesAfter) => {
-                    Some(effect(&mut inner, now))
-                }
-                Some(
-                    Wrong::Refuses | Wrong::FailsBefore | Wrong::HangsBefore | Wrong::DiesBefore,
-                ) => None,
-            };
-            if matches!(wrong, Some(Wrong::DiesBefore | Wrong::DiesAfter)) {
-                inner.dead = true;
-            }
-            inner.check(now);
-            (wrong, value)
-        };
-        match (wrong, value) {
-            (None, Some(value)) => Ok(value),
-            (Some(Wrong::Refuses), _) => Err(Failure::Refused { fault: fault("it was refused") }),
-            (Some(Wrong::FailsBefore | Wrong::FailsAfter), _) => {
-                Err(Failure::Unknown { fault: fault("it failed") })
-            }
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// A call that only looks.
-    async fn look<T>(
-        &self,
-        name: &str,
-        effect: impl FnOnce(&mut Inner, u64) -> T,
-    ) -> Result<T, Fault> {
-        self.call(name, effect).await.map_err(|failure| failure.fault().clone())
-    }
 }
 
 impl Inner {
     /// The state after the newest entry.
     pub fn state(&self) -> ServiceState {
         self.store.state_now(&crate::scene::scope())
+    }
+
+    /// The newest token of the lease.
+    fn fence(&self) -> u64 {
+        self.store.fence_now(&crate::scene::scope()).0
     }
 
     /// The entries of the deployment that was opened last.
@@ -369,6 +356,17 @@ impl Inner {
         self.read_entries(|entries| {
             (!entries.is_empty()).then(|| Attempt::fold(entries).expect("the journal folds"))
         })
+    }
+
+    fn next_host(&mut self) -> u64 {
+        self.hosts += 1;
+        self.log.push(format!("--- host {}", self.hosts));
+        self.hosts
+    }
+
+    /// Whether something that a host asked of the target is on its way.
+    fn is_in_flight(&self, host: u64) -> bool {
+        self.in_flight.iter().any(|one| one.is_of_target(host))
     }
 
     /// Leaves a decision, unless the deployment has ended.

@@ -9,10 +9,7 @@ use async_trait::async_trait;
 #[async_trait]
 impl Prober for Sim {
     async fn start(&self) -> Result<(), Fault> {
-        self.look("probe start", |inner, now| {
-            inner.probe_started.get_or_insert(now);
-        })
-        .await
+        self.look("probe start", |_, now| self.host.probes(now)).await
     }
 
     /// Ten requests a second; each judged as the world is now, which is exact enough at a poll of
@@ -21,7 +18,7 @@ impl Prober for Sim {
         let now = self.time.now().0;
         let mut inner = self.inner();
         inner.settle(now);
-        let Some(started) = inner.probe_started else { return ProbeReport::default() };
+        let Some(started) = self.host.probing_since() else { return ProbeReport::default() };
         let sent = (now - started) / 100;
         let bad_since = match (inner.candidate, inner.shifted_at) {
             (Candidate::TurnsBad(after) | Candidate::Dies(after), Some(at)) => Some(at + after),

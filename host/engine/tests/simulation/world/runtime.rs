@@ -1,5 +1,6 @@
 //! The runtime of the simulation.
 
+use super::calls::About;
 use super::{Candidate, Sim, SimBackend};
 use agente_engine::fault::{Failure, Fault};
 use agente_engine::names::Timestamp;
@@ -28,73 +29,78 @@ impl Runtime for Sim {
     }
 
     async fn ensure(&self, launch: &Launch) -> Result<Launched, Failure> {
-        self.call(&format!("ensure {}", launch.backend.id), |inner, now| {
-            inner.check_journaled("ensure");
+        let id = launch.backend.id.clone();
+        self.inner().check_journaled("ensure");
+        let (slot, stop_grace) = (launch.slot, launch.release.runtime.stop_grace());
+        self.effect(&format!("ensure {id}"), About::Backend(id.clone()), move |inner, now| {
             inner.launches += 1;
             let address = format!("10.0.{}.{}:8080", inner.launches / 256, inner.launches % 256);
-            let entry = inner.backends.entry(launch.backend.id.clone());
-            let backend = entry.or_insert(SimBackend {
-                address,
-                since: now,
-                slot: launch.slot,
-                stop_grace: launch.release.runtime.stop_grace(),
-                role: BackendRole::Live,
-            });
-            Launched { address: backend.address.clone() }
+            let started =
+                SimBackend { address, since: now, slot, stop_grace, role: BackendRole::Live };
+            Launched { address: inner.backends.entry(id).or_insert(started).address.clone() }
         })
         .await
     }
 
     async fn inspect(&self, backend: &Backend) -> Result<BackendState, Fault> {
-        self.look(&format!("inspect {}", backend.id), |inner, now| match inner.backends.get(&backend.id) {
-            None => BackendState::Absent,
-            Some(_) if inner.candidate == Candidate::CrashLoops && inner.is_candidate(&backend.id) => {
-                BackendState::Starting { detail: "exit code 3".into(), restarts: 3 }
+        self.wait_for_in_flight(&backend.id).await;
+        self.look(&format!("inspect {}", backend.id), |inner, now| {
+            let ours = inner.is_candidate(&backend.id);
+            match (inner.backends.get(&backend.id), inner.candidate) {
+                (None, _) => BackendState::Absent,
+                (Some(_), Candidate::CrashLoops) if ours => {
+                    BackendState::Starting { detail: "exit code 3".into(), restarts: 3 }
+                }
+                (Some(_), Candidate::Dies(after))
+                    if ours && inner.since_shift(now).is_some_and(|passed| passed >= after) =>
+                {
+                    BackendState::Ended { detail: "signal 11".into() }
+                }
+                (Some(found), _) => {
+                    let since = Timestamp(found.since);
+                    BackendState::Running { since, restarts: 0, healthy: None }
+                }
             }
-            Some(_)
-                if matches!(inner.candidate, Candidate::Dies(after) if inner.is_candidate(&backend.id) && inner.since_shift(now).is_some_and(|p| p >= after)) =>
-            {
-                BackendState::Ended { detail: "signal 11".into() }
-            }
-            Some(found) => BackendState::Running { since: Timestamp(found.since), restarts: 0, healthy: None },
         })
         .await
     }
 
     async fn assign(&self, backend: &Backend, role: BackendRole) -> Result<(), Failure> {
-        self.call(&format!("assign {} {role:?}", backend.id), |inner, _| {
-            if let Some(found) = inner.backends.get_mut(&backend.id) {
-                found.role = role;
-            }
-        })
+        let id = backend.id.clone();
+        self.effect(
+            &format!("assign {id} {role:?}"),
+            About::Backend(id.clone()),
+            move |inner, _| {
+                if let Some(found) = inner.backends.get_mut(&id) {
+                    found.role = role;
+                }
+            },
+        )
         .await
     }
 
     async fn retire(&self, backend: &Backend, grace: Duration) -> Result<Retired, Failure> {
-        self.call(&format!("retire {}", backend.id), |inner, now| {
-            inner.check_journaled("retire");
-            let Some(found) = inner.backends.get(&backend.id).cloned() else {
+        let id = backend.id.clone();
+        self.inner().check_journaled("retire");
+        self.effect(&format!("retire {id}"), About::Backend(id.clone()), move |inner, now| {
+            let Some(found) = inner.backends.get(&id).cloned() else {
                 return Retired { found: false, killed: false };
             };
-            assert_eq!(
-                grace, found.stop_grace,
-                "{} is stopped with another release's grace",
-                backend.id
-            );
+            let theirs = found.stop_grace;
+            assert_eq!(grace, theirs, "{id} is stopped with another release's grace");
             for desired in
                 inner.loaded.iter().chain(inner.applied.iter().map(|(desired, _)| desired))
             {
                 assert!(
-                    !desired.routes.reaches(&backend.id),
-                    "{} is retired while requests reach it\n{}",
-                    backend.id,
+                    !desired.routes.reaches(&id),
+                    "{id} is retired while requests reach it\n{}",
                     inner.log.join("\n")
                 );
             }
-            if !inner.drained(std::slice::from_ref(&backend.id), now) {
-                inner.cut.push(backend.id.clone());
+            if !inner.drained(std::slice::from_ref(&id), now) {
+                inner.cut.push(id.clone());
             }
-            inner.backends.remove(&backend.id);
+            inner.backends.remove(&id);
             Retired { found: true, killed: false }
         })
         .await

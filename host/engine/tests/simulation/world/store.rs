@@ -22,7 +22,7 @@ impl Journal for Sim {
         let dead = {
             let now = self.time.now();
             let mut inner = self.inner();
-            assert!(!inner.dead, "a dead host wrote the journal");
+            assert!(!self.host.is_dead(), "a dead host wrote the journal");
             let sequence = *sequence;
             if inner.journal_fails_until.is_some_and(|until| now.0 >= until) {
                 inner.journal_fails_from = None;
@@ -36,7 +36,7 @@ impl Journal for Sim {
             }
             if inner.die_before_entry == Some(sequence) {
                 inner.die_before_entry = None;
-                inner.dead = true;
+                self.host.dies();
             } else {
                 if sequence == 0 {
                     inner.opened_in = inner.state();
@@ -87,13 +87,13 @@ impl Journal for Sim {
                 }
                 if inner.die_after_entry == Some(sequence) {
                     inner.die_after_entry = None;
-                    inner.dead = true;
+                    self.host.dies();
                 }
                 if inner.written_in_silence.take_if(|entry| *entry == sequence).is_some() {
                     return Err(AppendError::Unavailable(fault("the disk did not answer")));
                 }
             }
-            inner.dead
+            self.host.is_dead()
         };
         if dead {
             std::future::pending::<()>().await;

@@ -1,5 +1,6 @@
 //! The target of the simulation: what is applied is in force after a while.
 
+use super::calls::About;
 use super::{Inner, Sim, fault};
 use agente_engine::fault::{Failure, Fault};
 use agente_engine::names::{BackendId, OpId};
@@ -9,8 +10,12 @@ use async_trait::async_trait;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// What the target was given and when, and what it runs.
+pub(super) type Held = (Option<(Desired, u64)>, Option<Desired>);
+
 impl Inner {
-    pub(super) fn settle(&mut self, now: u64) {
+    /// Lets the running target take what it was given.
+    pub(super) fn load(&mut self, now: u64) {
         self.count_requests(now);
         if let Some((desired, at)) = &self.applied
             && now >= at + self.load_takes
@@ -41,6 +46,10 @@ impl Inner {
                 }
             }
         }
+        let held = (self.applied.clone(), self.loaded.clone());
+        if self.observed_late > 0 && self.seen.last().is_none_or(|(_, seen)| *seen != held) {
+            self.seen.push((now, held));
+        }
     }
 }
 
@@ -48,10 +57,11 @@ impl Sim {
     /// The time that a change of the target takes. Like a good plugin it asks whether it is wanted.
     async fn changing(&self, op: &OpId) -> Result<(), Failure> {
         let until = self.time.now().0 + self.inner().apply_takes;
-        assert!(!self.cancelled.load(Ordering::Relaxed), "{op} began when it was wanted no more");
+        let cancelled = &self.host.cancelled;
+        assert!(!cancelled.load(Ordering::Relaxed), "{op} began when it was wanted no more");
         while self.time.now().0 < until {
             self.time.sleep(Duration::from_millis(10)).await;
-            if self.cancelled.load(Ordering::Relaxed) {
+            if cancelled.load(Ordering::Relaxed) {
                 let now = self.time.now().0;
                 self.inner().log.push(format!("{now:>7} {op} ended by itself"));
                 return Err(Failure::Refused { fault: fault("it was wanted no more") });
@@ -74,14 +84,15 @@ impl TrafficSwitcher for Sim {
     }
 
     async fn plan(&self, _: &Desired) -> Result<String, Fault> {
-        Ok(String::new())
+        let refuses = self.look("plan", |inner, _| inner.plans_are_refused).await?;
+        if refuses { Err(fault("it would not take these routes")) } else { Ok(String::new()) }
     }
 
     async fn apply(
         &self,
         op: &OpId,
         desired: &Desired,
-        _lock: &TargetLock,
+        lock: &TargetLock,
     ) -> Result<Observed, Failure> {
         if self.inner().target_refuses {
             return Err(Failure::Refused {
@@ -89,30 +100,39 @@ impl TrafficSwitcher for Sim {
             });
         }
         self.changing(op).await?;
-        self.call(
-            &format!(
-                "apply {op} blue {} green {}",
-                desired.routes.weight(Slot::Blue),
-                desired.routes.weight(Slot::Green)
-            ),
-            |inner, now| {
-                inner.check_journaled("apply");
-                let all = desired.routes.routes.iter().flat_map(|route| &route.backends);
-                for to in all {
-                    inner.check_address(&to.id, &to.address);
-                }
-                assert!(inner.locked.contains("sim"), "the target is changed without its lock");
-                assert!(
-                    desired.fence.0 >= inner.loaded.as_ref().map_or(0, |loaded| loaded.fence.0),
-                    "a stale token reached the target"
-                );
-                if inner.applied.as_ref().is_none_or(|(applied, _)| applied != desired) {
-                    inner.applied = Some((desired.clone(), now));
-                }
-                observed(inner, now)
-            },
-        )
-        .await
+        let name = format!(
+            "apply {op} blue {} green {}",
+            desired.routes.weight(Slot::Blue),
+            desired.routes.weight(Slot::Green)
+        );
+        {
+            let inner = self.inner();
+            inner.check_journaled("apply");
+            for to in desired.routes.routes.iter().flat_map(|route| &route.backends) {
+                inner.check_address(&to.id, &to.address);
+            }
+            assert!(inner.turns.is_taken(), "the target is changed without its lock");
+        }
+        let desired = desired.clone();
+        let applied = self.effect(&name, About::Target(lock.clone()), move |inner, now| {
+            // As the guard of a plugin: what an owner of before has asked for comes too late.
+            let newest =
+                [inner.applied.as_ref().map(|(applied, _)| applied), inner.loaded.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .filter(|held| held.store == desired.store)
+                    .map(|held| held.fence)
+                    .max();
+            if newest.is_some_and(|newest| newest > desired.fence) {
+                inner.log.push(format!("{now:>7} the target refuses a stale token"));
+                return None;
+            }
+            if inner.applied.as_ref().is_none_or(|(applied, _)| *applied != desired) {
+                inner.applied = Some((desired, now));
+            }
+            Some(observed(inner, now))
+        });
+        applied.await?.ok_or_else(|| Failure::Refused { fault: fault("a newer host was here") })
     }
 
     async fn observe(&self) -> Result<Observed, Fault> {
@@ -136,36 +156,25 @@ impl TrafficSwitcher for Sim {
 }
 
 fn observed(inner: &mut Inner, now: u64) -> Observed {
-    inner.settle(now);
+    inner.load(now);
+    let then = now.saturating_sub(inner.observed_late);
+    let seen = inner.seen.iter().rfind(|(at, _)| *at <= then && inner.observed_late > 0);
+    let (applied, loaded) = match seen {
+        Some((_, held)) => held.clone(),
+        None => (inner.applied.clone(), inner.loaded.clone()),
+    };
     let empty = Routes { routes: vec![], overrides: vec![] };
-    let state = match (&inner.applied, &inner.loaded) {
+    let state = match (&applied, &loaded) {
         (None, _) => ObservedState::Absent,
         (Some((applied, _)), Some(loaded)) if applied == loaded => ObservedState::Converged,
         (Some(_), _) => ObservedState::Pending,
     };
     Observed {
         state,
-        generation: inner.applied.as_ref().map(|(_, at)| at.to_string()).unwrap_or_default(),
-        fence: inner.loaded.as_ref().map_or(Fence(0), |loaded| loaded.fence),
-        routes: inner.loaded.as_ref().map_or(empty, |loaded| loaded.routes.clone()),
-        store: inner.loaded.as_ref().map(|loaded| loaded.store.clone()),
+        generation: applied.as_ref().map(|(_, at)| at.to_string()).unwrap_or_default(),
+        fence: loaded.as_ref().map_or(Fence(0), |loaded| loaded.fence),
+        routes: loaded.as_ref().map_or(empty, |loaded| loaded.routes.clone()),
+        store: loaded.as_ref().map(|loaded| loaded.store.clone()),
         message: "observed".into(),
-    }
-}
-
-#[async_trait]
-impl TargetLocks for Sim {
-    async fn lock_target(&self, key: &str) -> Result<TargetLock, Fault> {
-        struct Held(Sim, String);
-        impl Drop for Held {
-            fn drop(&mut self) {
-                self.0.inner().locked.remove(&self.1);
-            }
-        }
-        assert!(
-            self.inner().locked.insert(key.to_owned()),
-            "the lock of the target is taken twice"
-        );
-        Ok(TargetLock::new(Held(self.clone(), key.to_owned())))
     }
 }
