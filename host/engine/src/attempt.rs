@@ -163,16 +163,19 @@ impl Attempt {
         })
     }
 
-    /// The step that has to be undone next: of the kinds that are undone first before any other, and
-    /// from the last to the first.
+    /// The step that has to be undone next, from the last to the first: of the kinds that are undone
+    /// before any other, then of those by which requests go back, then of the rest. What requests
+    /// may still reach is taken away after they have left it.
     pub fn next_undo(&self) -> Option<usize> {
-        let open = |first: bool| {
+        let last = |of: fn(&Facts) -> bool| {
             self.stands().enumerate().rev().find_map(|(index, (facts, state))| {
-                let due = facts.has_undo() && facts.undone_first == first;
-                (due && may_have_left_something(state)).then_some(index)
+                let due = facts.has_undo() && of(&facts) && may_have_left_something(state);
+                due.then_some(index)
             })
         };
-        open(true).or_else(|| open(false))
+        last(|facts| facts.undone_first)
+            .or_else(|| last(|facts| facts.moves_requests || facts.commits))
+            .or_else(|| last(|_| true))
     }
 
     /// What holds for each step, and where it is.

@@ -64,12 +64,23 @@ impl StepContext<'_> {
         self.retire(&standing.backends, standing.stop_grace).await
     }
 
-    /// Stops and removes backends; each is tried, the first fault is told.
+    /// Stops and removes backends; each is tried, the first fault is told. Refused while the target
+    /// sends requests to one of them.
     pub(crate) async fn retire(
         &self,
         backends: &[Backend],
         grace: Duration,
     ) -> Result<StepOutput, Failure> {
+        if let Some(Backend { id, .. }) = self.still_reached(backends).await {
+            let message = format!(
+                "{id} is not removed because the target sends requests to it; somebody changed the \
+                 target"
+            );
+            let hint = "revert what was changed in the target by hand";
+            return Err(Failure::Refused {
+                fault: Fault::new(FaultKind::Conflict, message).hint(hint),
+            });
+        }
         let mut output = StepOutput::default();
         let mut failed = None;
         let mut removed = false;
@@ -93,6 +104,18 @@ impl StepContext<'_> {
             Some(Failure::Refused { fault }) if removed => Err(Failure::Unknown { fault }),
             Some(failure) => Err(failure),
         }
+    }
+
+    /// One of these that the target sends requests to, where that can be seen: somebody may have
+    /// changed it by hand. A target that can't be read must not keep what is useless alive; where
+    /// its requests go was proved when they were moved.
+    async fn still_reached<'b>(&self, backends: &'b [Backend]) -> Option<&'b Backend> {
+        let observed = self.ports.switcher.observe().await.ok()?;
+        let used = |backend: &&Backend| {
+            observed.routes.reaches(&backend.id)
+                || observed.routes.reaches_address(&backend.address)
+        };
+        backends.iter().find(used)
     }
 
     /// Says what all of a release that stands is for after a reboot. What returns then must not

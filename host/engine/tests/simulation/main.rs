@@ -22,6 +22,7 @@ mod late;
 mod mishaps;
 mod mixtures;
 mod moves;
+mod others;
 mod scene;
 mod shapes;
 mod targets;

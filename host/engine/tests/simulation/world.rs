@@ -88,6 +88,8 @@ pub struct Inner {
     /// Until when somebody else works on the target.
     pub locked_by_others_until: Option<u64>,
     in_flight: Vec<InFlight>,
+    /// What somebody has put into the target by hand.
+    by_hand: Option<Desired>,
     /// How long after it was so a look at the target tells it, and what there was to see.
     pub observed_late: u64,
     seen: Vec<(u64, target::Held)>,
@@ -197,6 +199,7 @@ impl Sim {
             turns: Turns::default(),
             locked_by_others_until: None,
             in_flight: Vec::new(),
+            by_hand: None,
             observed_late: 0,
             seen: Vec::new(),
             plans_are_refused: false,

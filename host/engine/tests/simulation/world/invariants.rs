@@ -1,8 +1,9 @@
 //! What holds at every moment, checked after every event.
 
 use super::Inner;
+use agente_engine::journal::Event;
 use agente_engine::names::BackendId;
-use agente_engine::step::StepState;
+use agente_engine::step::{StepEvent, StepState};
 
 impl Inner {
     /// The invariants that hold at every moment.
@@ -15,7 +16,7 @@ impl Inner {
                 let enough = u64::from(route.weight.basis_points()) * self.least_serving as u64
                     <= route.backends.len() as u64 * 10_000;
                 assert!(
-                    enough,
+                    enough || self.by_hand.as_ref() == Some(desired),
                     "{now}: {} has {} on {} backends\n{}",
                     route.slot,
                     route.weight,
@@ -23,7 +24,8 @@ impl Inner {
                     self.log.join("\n")
                 );
                 for backend in &route.backends {
-                    let proven = self.proven.contains(&backend.id)
+                    let proven = self.by_hand.as_ref() == Some(desired)
+                        || self.proven.contains(&backend.id)
                         || self.served_before.contains(&backend.id);
                     assert!(
                         proven,
@@ -47,6 +49,18 @@ impl Inner {
         if let Some(backend) = self.backends.get(id) {
             assert_eq!(told, backend.address, "{id} is elsewhere\n{}", self.log.join("\n"));
         }
+    }
+
+    /// Requests have left the candidate before any of it is taken away.
+    pub(super) fn check_undo(&self, event: &Event) {
+        let Event::Step { step, event: StepEvent::UndoStarted } = event else { return };
+        let attempt = self.attempt().expect("the plan is written");
+        let removes = !attempt.plan.steps[*step].kind.starts().is_empty();
+        assert!(
+            !removes || !attempt.shift_is_to_be_undone(),
+            "backends of step {step} go before requests have left them\n{}",
+            self.log.join("\n")
+        );
     }
 
     /// Before an effect, its `started` is durable.

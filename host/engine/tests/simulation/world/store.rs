@@ -68,6 +68,7 @@ impl Journal for Sim {
                         inner.log.join("\n")
                     );
                 }
+                inner.check_undo(event);
                 let text = serde_json::to_string(event).unwrap();
                 inner.log.push(format!(
                     "{:>7} entry {sequence} {}",

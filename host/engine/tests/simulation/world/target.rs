@@ -46,10 +46,37 @@ impl Inner {
                 }
             }
         }
+        self.remember(now);
+    }
+
+    fn remember(&mut self, now: u64) {
         let held = (self.applied.clone(), self.loaded.clone());
         if self.observed_late > 0 && self.seen.last().is_none_or(|(_, seen)| *seen != held) {
             self.seen.push((now, held));
         }
+    }
+
+    /// Somebody changes the target by hand: it is in force at once. None removes what is there.
+    pub fn put_by_hand(&mut self, now: u64, changed: Option<Desired>) {
+        let held = self.loaded.clone();
+        self.applied = changed
+            .clone()
+            .or_else(|| {
+                let routes = Routes { routes: vec![], overrides: vec![] };
+                held.map(|held| Desired { routes, ..held })
+            })
+            .map(|desired| (desired, now.saturating_sub(self.load_takes)));
+        self.load(now);
+        if changed.is_none() {
+            (self.applied, self.loaded) = (None, None);
+        }
+        self.remember(now);
+        self.by_hand = changed;
+    }
+
+    /// Whether the target holds what somebody has put into it by hand, or removed.
+    pub fn is_by_hand(&self) -> bool {
+        self.loaded == self.by_hand
     }
 }
 
