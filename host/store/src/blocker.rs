@@ -5,6 +5,7 @@ use crate::process;
 use agente_engine::ports::Holder;
 use procfs::process::{FDTarget, Process};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,13 @@ pub fn stopped_blocker(directory: &StateDirectory) -> Option<Holder> {
     let exe = Process::new(blocker.pid).ok()?.exe().ok()?;
     let ours = std::fs::read_link("/proc/self/exe").ok()?;
     let pid = u32::try_from(blocker.pid).ok()?;
-    (exe == ours).then(|| process::process_of(pid, blocker.command))
+    (where_it_was(&exe) == where_it_was(&ours)).then(|| process::process_of(pid, blocker.command))
+}
+
+/// Where a running program's file lies, or lay until somebody replaced it, as an update does.
+fn where_it_was(exe: &Path) -> &[u8] {
+    let exe = exe.as_os_str().as_bytes();
+    exe.strip_suffix(b" (deleted)").unwrap_or(exe)
 }
 
 /// The process, if it has the file open: another file system has the same numbers for its files.

@@ -63,6 +63,10 @@ pub(crate) async fn pause(global: &Global, options: &DecideOptions) -> Result<Ex
     base.store()
         .leave(&id, DecisionKind::Pause, &identity::who(), options.reason.as_deref())
         .await?;
+    if let Some(idle) = idle(&base, &id).await? {
+        say(&idle);
+        return Ok(Exit::Open.into());
+    }
     say(&format!(
         "deployment {id} pauses before its next step; continue with `agente-host resume`"
     ));
@@ -96,10 +100,8 @@ pub(crate) async fn promote(
     let kind = DecisionKind::Promote { full: options.full };
     let number =
         base.store().leave(&id, kind, &identity::who(), options.decide.reason.as_deref()).await?;
-    if !holder_lives(&base).await? {
-        say(&format!(
-            "no host is running deployment {id}; `agente-host resume` continues it and will act on this decision"
-        ));
+    if let Some(idle) = idle(&base, &id).await? {
+        say(&idle);
         return Ok(Exit::Open.into());
     }
     let mut seen = entries.last().map(|entry| entry.sequence);
@@ -160,6 +162,19 @@ async fn open_id(base: &Base) -> Result<DeploymentId, CliError> {
     id.ok_or_else(|| {
         CliError::refused(format!("no deployment of {} is open", base.scope()))
             .hint("`agente-host status` shows what is live")
+    })
+}
+
+/// Says that nobody acts on a decision now, and what to do; none where a host is at work.
+async fn idle(base: &Base, id: &DeploymentId) -> Result<Option<String>, CliError> {
+    Ok(match base.store().holding(base.scope()).await? {
+        Some(holding) if holding.liveness == Liveness::Alive => None,
+        Some(holding) if holding.liveness != Liveness::Gone => Some(format!(
+            "the host running deployment {id} can't act on this decision: {holding}; `agente-host abort` takes the deployment over and unwinds it"
+        )),
+        Some(_) | None => Some(format!(
+            "no host is running deployment {id}; `agente-host resume` continues it and will act on this decision"
+        )),
     })
 }
 
