@@ -23,6 +23,7 @@ mod ports;
 mod processes;
 mod run;
 mod service;
+mod small_disk;
 mod traffic;
 mod unprivileged;
 
@@ -34,6 +35,7 @@ pub use ports::{Ports, free_port};
 pub use processes::{end_all, kill, under, wait_gone};
 pub use run::{Ended, Run, Unread, shipped};
 pub use service::{Service, Setup};
+pub use small_disk::SmallDisk;
 pub use traffic::Traffic;
 pub use unprivileged::{AsRoot, Unprivileged};
 
@@ -86,6 +88,15 @@ impl Scene {
         let shop = scene.service("shop");
         scene.first_release(&shop, &Setup::version("v1"));
         (scene, shop)
+    }
+
+    /// The same with the state on a small disk of its own.
+    pub fn deployed_on_small_disk() -> (Self, Service, SmallDisk) {
+        let mut scene = Self::new();
+        let shop = scene.service("shop");
+        let disk = shop.on_small_disk();
+        scene.first_release(&shop, &Setup::version("v1"));
+        (scene, shop, disk)
     }
 
     /// A scene with one service, `shop`, whose `v1` ran behind a plain `proxy_pass` and was

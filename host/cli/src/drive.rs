@@ -15,18 +15,15 @@ use agente_engine::plan::Plan;
 use agente_engine::ports::{Lease, Store};
 use agente_engine::state::ServiceState;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long leaving at once may take to say so.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
-/// How long until an abort that could not be left is left again: the first entry of the journal,
-/// which it belongs to, may not be written yet.
-const AGAIN: Duration = Duration::from_millis(50);
-
-/// The attempt at which that is told.
-const TOLD: u32 = 20;
+/// How long recording an abort may take before it is obeyed without that: the disk may be full, the
+/// store locked, and the first entry of the journal, which it belongs to, not written yet.
+const RECORDED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is to be done with a deployment.
 pub(crate) enum Work {
@@ -83,7 +80,7 @@ impl Driver<'_> {
         };
         ignore_hangup();
         let result = tokio::select! {
-            result = heeding(signals, base.shared_store(), &plan.id, deployment) => result,
+            result = heeding(signals, session, &plan.id, deployment) => result,
             never = keeper.while_running() => match never {},
         };
         keeper.end(&result).await;
@@ -99,7 +96,7 @@ impl Driver<'_> {
 /// Asks for an orderly abort at the first signal and leaves when it is insisted on.
 async fn heeding(
     signals: Option<&Signals>,
-    store: Arc<dyn Store>,
+    session: &Session,
     id: &DeploymentId,
     deployment: impl Future<Output = Result<Outcome, Halt>>,
 ) -> Result<Outcome, Halt> {
@@ -110,16 +107,18 @@ async fn heeding(
         outcome = &mut deployment => return outcome,
         name = signals.first() => name,
     };
-    tracing::warn!("{name}: unwinding; {name} again leaves immediately");
+    tracing::warn!("{name}: unwinding; SIGINT or SIGTERM twice leaves immediately");
     // Beside the deployment, not before it: while the deployment waits here for us, it may itself
     // be next in the turn to write.
-    let leaving = tokio::spawn(leave_abort(store, id.clone(), name));
-    let name = tokio::select! {
-        outcome = &mut deployment => {
-            leaving.abort();
-            return outcome;
+    let leaving = leave_abort(session.base.store(), session.interrupted(), id, name);
+    tokio::pin!(leaving);
+    let mut left = false;
+    let name = loop {
+        tokio::select! {
+            outcome = &mut deployment => return outcome,
+            name = signals.insisted() => break name,
+            () = &mut leaving, if !left => left = true,
         }
-        name = signals.insisted() => name,
     };
     tracing::warn!(
         "{name} again: leaving immediately; continue the deployment with `agente-host resume`, or unwind it with `agente-host abort`"
@@ -128,19 +127,22 @@ async fn heeding(
     std::process::exit(Exit::Open as i32);
 }
 
-/// Leaves an abort in the mailbox, again and again until it is there.
-async fn leave_abort(store: Arc<dyn Store>, id: DeploymentId, signal: &'static str) {
-    for attempt in 1.. {
-        let left = store.leave(&id, DecisionKind::Abort, &identity::who(), Some(signal)).await;
-        match left {
-            Ok(_) => return,
-            Err(fault) if attempt == TOLD => {
-                tracing::warn!("the abort can't be recorded yet: {fault}");
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(AGAIN).await;
+/// Leaves an abort in the mailbox, where it outlives this process; where that can't be, it is obeyed
+/// all the same.
+async fn leave_abort(
+    store: &dyn Store,
+    interrupted: &OnceLock<Fault>,
+    id: &DeploymentId,
+    signal: &'static str,
+) {
+    let who = identity::who();
+    let leaving = store.leave(id, DecisionKind::Abort, &who, Some(signal));
+    if let Ok(Ok(_)) = tokio::time::timeout(RECORDED_WITHIN, leaving).await {
+        return;
     }
+    let fault = Fault::new(FaultKind::Aborted, format!("aborted by {who}: {signal}"));
+    // Only ever set here, once.
+    let _ = interrupted.set(fault);
 }
 
 /// The exit code of an outcome. `wanted_back`: whether the user asked for the unwinding, so that it

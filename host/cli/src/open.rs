@@ -5,7 +5,7 @@ use crate::identity;
 use crate::times;
 use agente_engine::attempt::Attempt;
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::{Journal, Lease, LeaseError, Leases, Liveness};
+use agente_engine::ports::{Journal, Lease, LeaseError, Leases, Liveness, Store};
 use std::time::Duration;
 
 /// How long an owner that was passed over, or killed, may take to let go.
@@ -26,6 +26,17 @@ pub(crate) async fn lease(
     store.acquire(scope, identity::holder(), wait).await.map_err(|error| held(error, scope))
 }
 
+/// The same for whoever takes something back: on a full disk the space that is kept for that is
+/// used.
+pub(crate) async fn lease_to_take_back(
+    store: &dyn Store,
+    scope: &Scope,
+    wait: Option<Duration>,
+) -> Result<Box<dyn Lease>, CliError> {
+    store.make_room().await;
+    lease(store, scope, wait).await
+}
+
 fn held(error: LeaseError, scope: &Scope) -> CliError {
     let since = match &error {
         LeaseError::Held(holding) => Some(times::local(holding.acquired)),
@@ -40,9 +51,10 @@ fn held(error: LeaseError, scope: &Scope) -> CliError {
 
 /// Takes the lease away from an owner that does not answer.
 pub(crate) async fn take_over(
-    store: &dyn Leases,
+    store: &dyn Store,
     scope: &Scope,
 ) -> Result<Box<dyn Lease>, CliError> {
+    store.make_room().await;
     store.take_over(scope, identity::holder(), LET_GO).await.map_err(|error| held(error, scope))
 }
 

@@ -68,13 +68,20 @@ async fn ask_and_follow(
     // Before the decision is left: it may be heard at once.
     let mut seen = store.entries(id).await?.last().map(|entry| entry.sequence);
     let left = Instant::now();
-    let number = store.leave(id, DecisionKind::Abort, &identity::who(), reason).await?;
-    let mut heard = false;
+    let number = match store.leave(id, DecisionKind::Abort, &identity::who(), reason).await {
+        Ok(number) => Some(number),
+        Err(fault) if tell_by_signal(store, scope).await => {
+            say(&format!("the host running the deployment is told to unwind by a signal: {fault}"));
+            None
+        }
+        Err(fault) => return Err(fault.into()),
+    };
+    let mut heard = number.is_none();
     let mut quiet_since = None;
     loop {
         for entry in store.entries_after(id, seen).await? {
             seen = Some(entry.sequence);
-            if matches!(&entry.event, Event::Decided(decision) if decision.id == number) {
+            if matches!(&entry.event, Event::Decided(decision) if Some(decision.id) == number) {
                 heard = true;
                 say(&format!("acknowledged after {} ms; unwinding", left.elapsed().as_millis()));
             } else {
@@ -116,6 +123,14 @@ async fn ask_and_follow(
     }
 }
 
+/// Tells the owner of a scope's lease to unwind past the mailbox. Says whether it will be heard.
+async fn tell_by_signal(store: &dyn Leases, scope: &Scope) -> bool {
+    let holding = store.holding(scope).await;
+    holding.is_ok_and(|holding| {
+        holding.is_some_and(|holding| agente_store::tell_to_take_back(&holding.holder))
+    })
+}
+
 /// Waits until the owner of a scope's lease is stopped and stays so.
 pub(crate) async fn stops(store: &dyn Leases, scope: &Scope) -> Holding {
     let mut since = None;
@@ -133,9 +148,16 @@ pub(crate) async fn stops(store: &dyn Leases, scope: &Scope) -> Holding {
     }
 }
 
+/// Whether the owner of a scope's lease is stopped and stays so.
+pub(crate) async fn is_stopped(store: &dyn Leases, scope: &Scope) -> bool {
+    let now = store.holding(scope).await;
+    now.is_ok_and(|now| now.is_some_and(|now| now.liveness == Liveness::Stopped))
+        && tokio::time::timeout(STOPPED * 2, stops(store, scope)).await.is_ok()
+}
+
 /// Takes the lease of a scope from an owner that does not listen, or that is gone.
 pub(crate) async fn pass_over(
-    store: &dyn Leases,
+    store: &dyn Store,
     scope: &Scope,
 ) -> Result<Box<dyn Lease>, CliError> {
     match store.holding(scope).await? {
@@ -143,6 +165,6 @@ pub(crate) async fn pass_over(
             say(&format!("taking the lease over from {holding}"));
             open::take_over(store, scope).await
         }
-        Some(_) | None => open::lease(store, scope, None).await,
+        Some(_) | None => open::lease_to_take_back(store, scope, None).await,
     }
 }

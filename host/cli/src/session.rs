@@ -6,6 +6,7 @@ use crate::error::CliError;
 use crate::plugins::{self, Loaded};
 use crate::store::{Opened, open_existing_store, open_store, scratch_store};
 use agente_engine::deployment::PluginInUse;
+use agente_engine::fault::Fault;
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::policy::Policy;
 use agente_engine::ports::{Commands, Memory, Runtime, Secrets, Store};
@@ -20,8 +21,8 @@ use agente_runtimes::process::{
 use agente_store::EmbeddedStore;
 use agente_wasm::{Audit, OperationContext, PluginPorts, WasmSwitcher};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
 
 /// What a command is about, which says how much of the manifest has to be there.
@@ -162,11 +163,6 @@ impl Base {
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.store
     }
-
-    /// The store for a task of its own.
-    pub(crate) fn shared_store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.store)
-    }
 }
 
 /// The switcher alone, to look at the target on behalf of no deployment.
@@ -188,6 +184,7 @@ pub(crate) struct Session {
     pub(crate) base: Base,
     loaded: Loaded,
     cancelled: Arc<AtomicBool>,
+    interrupted: OnceLock<Fault>,
 }
 
 impl Session {
@@ -197,7 +194,7 @@ impl Session {
         let host = plugins::host(&base.machine)?;
         let loaded =
             plugins::load_all(&host, &base.manifest, &lock, base.store().id(), &base.ports).await?;
-        Ok(Self { base, loaded, cancelled: Arc::default() })
+        Ok(Self { base, loaded, cancelled: Arc::default(), interrupted: OnceLock::new() })
     }
 
     /// Wires everything, for a command that makes nothing.
@@ -236,6 +233,11 @@ impl Session {
     /// What tells plugins that what they do is wanted no more.
     pub(crate) fn cancelled(&self) -> &AtomicBool {
         &self.cancelled
+    }
+
+    /// Why this process was asked to stop, where that could not be left in the mailbox.
+    pub(crate) fn interrupted(&self) -> &OnceLock<Fault> {
+        &self.interrupted
     }
 
     /// The loaded plugins, for the plan.

@@ -1,10 +1,13 @@
-//! SIGINT, SIGTERM and SIGHUP: heard from the start of a command on, so that none is lost while
+//! SIGINT, SIGTERM, SIGUSR1 and SIGHUP: heard from the start of a command on, so that none is lost while
 //! plugins load and none ends a deployment half-way.
 
 use crate::error::{CliError, Exit};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+/// The name of the signal by which an `abort` from elsewhere is told that can't be written down.
+const TOLD: &str = "SIGUSR1 of `agente-host abort`";
 
 /// What was heard so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,8 +31,11 @@ impl Signals {
     /// Begins to listen; from now on neither signal ends this process by itself.
     pub(crate) fn listen() -> Self {
         let heard = Arc::new(watch::Sender::new(Heard::default()));
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(mut interrupt), Ok(mut terminate)) => {
+        let listened =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::user_defined1()]
+                .map(signal);
+        match listened {
+            [Ok(mut interrupt), Ok(mut terminate), Ok(mut told)] => {
                 let heard = Arc::clone(&heard);
                 tokio::spawn(async move {
                     loop {
@@ -42,12 +48,16 @@ impl Signals {
                                 heard.terminates += 1;
                                 heard.newest = Some("SIGTERM");
                             }),
+                            // As often as it comes, it is one request.
+                            Some(()) = told.recv() => heard.send_modify(|heard| {
+                                heard.newest = Some(TOLD);
+                            }),
                             else => return,
                         }
                     }
                 });
             }
-            (Err(error), _) | (_, Err(error)) => {
+            [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => {
                 tracing::warn!("signals can't be listened to: {error}");
             }
         }

@@ -71,6 +71,7 @@ impl<'a> Ports<'a> {
             mailbox: self.session.base.store(),
             targets: &self.session.base.machine,
             cancelled: self.session.cancelled(),
+            interrupted: self.session.interrupted(),
             clock: &self.clock,
             observer,
         }

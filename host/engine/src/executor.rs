@@ -100,10 +100,15 @@ pub async fn unwind(
         return Ok(outcome.clone());
     }
     let mut run = Run::new(world, lease, attempt, state);
+    let turns =
+        run.attempt.direction == Direction::Forward && !run.attempt.past_point_of_no_return();
+    // Requests need not wait for the two entries.
+    run.overdue = turns.then(|| fault.clone());
     run.write(Event::Resumed { by }).await?;
-    if run.attempt.direction == Direction::Forward && !run.attempt.past_point_of_no_return() {
+    if turns {
         run.write(Event::TurnedBack { fault }).await?;
     }
+    run.overdue = None;
     run.trust().await
 }
 

@@ -1,10 +1,12 @@
 //! The ports that one deployment runs with.
 
 use crate::context::Ports;
+use crate::fault::Fault;
 use crate::ports::{
     Clock, HealthCheck, Journal, JournalObserver, Mailbox, MetricSource, Prober, Runtime,
     TargetLocks, TrafficSwitcher,
 };
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 /// The ports that one deployment runs with.
@@ -28,6 +30,9 @@ pub struct World<'a> {
     pub targets: &'a dyn TargetLocks,
     /// Set while what a step does is wanted no more; plugins read it by `context.cancelled()`.
     pub cancelled: &'a AtomicBool,
+    /// Why somebody wants the deployment back who could not leave that in the mailbox: on a full
+    /// disk, and before the first entry.
+    pub interrupted: &'a OnceLock<Fault>,
     /// Time.
     pub clock: &'a dyn Clock,
     /// Who watches.

@@ -4,10 +4,14 @@
 //! chained and inserted, the deployment's row opened or closed, the state replaced.
 
 use crate::database::Problem;
+use crate::faults;
 use crate::link::{self, Link};
 use crate::numbers::{from_sql, to_sql};
+use crate::reserve;
 use crate::scopes;
 use crate::store::EmbeddedStore;
+use crate::unwritten_leases::UnwrittenLeases;
+use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Entry, Event};
 use agente_engine::names::{DeploymentId, Scope};
@@ -28,6 +32,8 @@ struct Addition {
     closing: Option<String>,
     event: String,
     state: String,
+    /// Where the lease may be that this is written under.
+    unwritten_leases: UnwrittenLeases,
 }
 
 /// Why an entry was not written.
@@ -57,11 +63,18 @@ impl EmbeddedStore {
         entry: &Entry,
         state: &ServiceState,
     ) -> Result<(), AppendError> {
-        let addition = Addition::new(fence, entry, state).map_err(AppendError::Unavailable)?;
+        if let Event::Opened { plan } = &entry.event {
+            self.can_be_taken_back(plan).map_err(AppendError::Unavailable)?;
+        }
+        let mut addition = Addition::new(fence, entry, state).map_err(AppendError::Unavailable)?;
+        addition.unwritten_leases = self.unwritten_leases.clone();
         let written = self
             .database
             .write(move |connection| Box::pin(async move { addition.write(connection).await }))
             .await;
+        if written.is_ok() {
+            self.write_what_is_held().await;
+        }
         written.map_err(|refusal| match refusal {
             Refusal::Fenced(scope) => AppendError::Fenced { scope, fence },
             Refusal::OutOfOrder { expected } => {
@@ -73,6 +86,32 @@ impl EmbeddedStore {
                 AppendError::Unavailable(self.database.unwritable(&attempted, problem))
             }
         })
+    }
+}
+
+impl EmbeddedStore {
+    /// Sees to it that there is space for taking a deployment back, whatever becomes of the disk. A
+    /// rollback needs none: it is itself what the space is kept for.
+    fn can_be_taken_back(&self, plan: &Plan) -> Result<(), Fault> {
+        let kept = reserve::keep(&self.directory, self.access());
+        let back = matches!(plan.kind, DeploymentKind::Rollback { .. });
+        let (attempted, file) = ("a deployment can't begin", self.directory.database());
+        match kept {
+            _ if back => Ok(()),
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let (words, hint, _) = faults::full(&file);
+                let message = format!("{attempted}: {words}");
+                Err(Fault::new(FaultKind::JournalUnavailable, message).hint(hint).retryable())
+            }
+            Err(error) => {
+                let message = format!(
+                    "{attempted}: space for taking it back can't be kept beside `{}`",
+                    file.display()
+                );
+                Err(Fault::new(FaultKind::JournalUnavailable, message).because(&error))
+            }
+        }
     }
 }
 
@@ -108,6 +147,7 @@ impl Addition {
             closing,
             event: serde_json::to_string(event).map_err(unwritable)?,
             state: serde_json::to_string(state).map_err(unwritable)?,
+            unwritten_leases: UnwrittenLeases::default(),
         })
     }
 
@@ -129,6 +169,9 @@ impl Addition {
             }
         };
 
+        if let Some(lease) = self.unwritten_leases.of(row, self.fence) {
+            lease.write(connection, row).await?;
+        }
         let newest: Option<(i64,)> = sqlx::query_as("SELECT fence FROM lease WHERE scope = ?")
             .bind(row)
             .fetch_optional(&mut *connection)

@@ -15,7 +15,8 @@ use futures_util::poll;
 use sqlx::pool::PoolOptions;
 use sqlx::query::QueryAs;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqlitePool, SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteLockingMode, SqlitePool, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{Connection, Execute as _, FromRow, SqlStr, Sqlite, SqliteConnection};
 use std::convert::Infallible;
@@ -78,6 +79,16 @@ impl From<OpenError> for Fault {
     }
 }
 
+/// Where the index of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Index {
+    /// In a file that all connections of all processes share.
+    Shared,
+    /// In the memory of one connection that has the database to itself: it needs no byte on the
+    /// disk.
+    OfOneConnection,
+}
+
 /// The connections to the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
@@ -93,7 +104,7 @@ pub(crate) type Work<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Sen
 
 impl Database {
     /// Opens the file, making it or bringing it up to our version first.
-    pub(crate) async fn open(directory: &StateDirectory) -> Result<Self, OpenError> {
+    pub(crate) async fn open(directory: &StateDirectory, index: Index) -> Result<Self, OpenError> {
         directory.create()?;
         let path = directory.database();
         let unusable =
@@ -109,6 +120,9 @@ impl Database {
             .busy_timeout(patience::BUSY)
             .foreign_keys(true)
             .pragma("trusted_schema", "OFF");
+        let alone = index == Index::OfOneConnection;
+        let options =
+            if alone { options.locking_mode(SqliteLockingMode::Exclusive) } else { options };
         prepare(directory, &options, &path, access).await?;
 
         let pool = |count| {
@@ -119,7 +133,11 @@ impl Database {
                 .max_lifetime(None)
         };
         let writer = pool(1).connect_lazy_with(options.clone());
-        let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
+        let readers = if alone {
+            writer.clone()
+        } else {
+            pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"))
+        };
         Ok(Self { path, writer, turns: Arc::new(Semaphore::new(1)), readers })
     }
 

@@ -155,6 +155,11 @@ impl StateDirectory {
         self.root.join("store.db")
     }
 
+    /// Space that is kept for taking a release back on a full disk.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// Artifacts, `<hex digest>/<file name>`.
     pub fn artifacts(&self) -> PathBuf {
         self.root.join("artifacts")

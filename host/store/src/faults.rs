@@ -3,6 +3,7 @@
 use crate::blocker;
 use crate::file_lock::FileLockError;
 use crate::patience;
+use crate::reserve;
 use agente_engine::fault::{Fault, FaultKind};
 use std::path::Path;
 use std::time::Duration;
@@ -13,14 +14,9 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
     let folder = path.parent().unwrap_or(path).display();
     let (words, hint, retryable) = match error {
         sqlx::Error::Database(found) => match primary_code(found.code().as_deref()) {
-            Some(13) => (
-                format!("the disk that holds `{file}` is full"),
-                format!(
-                    "free some space (`df -h {folder}` shows how much there is), then type the \
-                     same command again"
-                ),
-                true,
-            ),
+            Some(13) => full(path),
+            // No room for the index of the log.
+            Some(10) if found.code().as_deref() == Some(NO_ROOM_FOR_INDEX) => full(path),
             Some(8) => (
                 format!("`{file}` can't be written to"),
                 format!(
@@ -70,6 +66,32 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
     let fault = Fault::new(kind, format!("{attempted}: {words}")).hint(hint).because(error);
     let fault = Fault { causes: without_repeats(fault.causes), ..fault };
     if retryable { fault.retryable() } else { fault }
+}
+
+/// `SQLITE_IOERR_SHMSIZE`.
+const NO_ROOM_FOR_INDEX: &str = "4874";
+
+/// Says how full the disk is, how much is needed, and what to do.
+pub(crate) fn full(path: &Path) -> (String, String, bool) {
+    let folder = path.parent().unwrap_or(path);
+    let free = reserve::free_bytes(folder).filter(|free| *free < reserve::NEEDED_BYTES);
+    let free = free.map_or_else(String::new, |bytes| format!("{} KiB are free, ", bytes >> 10));
+    let needed = format!("{} MiB", reserve::NEEDED_BYTES >> 20);
+    let words =
+        format!("the disk that holds `{}` is full ({free}{needed} are needed)", path.display());
+    let hint = format!(
+        "free at least {needed} (`df -h {}` shows how much there is), then type the same command \
+         again",
+        folder.display()
+    );
+    (words, hint, true)
+}
+
+/// Whether a write failed because the disk is full.
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(found) = error else { return false };
+    let code = found.code();
+    primary_code(code.as_deref()) == Some(13) || code.as_deref() == Some(NO_ROOM_FOR_INDEX)
 }
 
 /// Says who has kept the store from being used, for how long, and what to do.

@@ -7,6 +7,7 @@ use crate::file_lock::FileLock;
 use crate::numbers::from_sql;
 use crate::patience;
 use crate::process::{self, ProcessState};
+use crate::reserve;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
 use agente_engine::names::{DeploymentId, Scope, Timestamp};
@@ -65,13 +66,16 @@ impl EmbeddedStore {
             return Ok(None);
         }
         let heartbeat = Timestamp(from_sql(heartbeat));
+        // Nobody can give one on a full disk.
+        let full = reserve::has_no_room_for_index(&self.directory);
+        let sign_of_life = if locked && full { seen } else { heartbeat };
         Ok(Some(Holding {
             scope: scope.clone(),
             fence: Fence(from_sql(fence)),
             acquired: Timestamp(from_sql(acquired)),
             heartbeat,
             deployment: deployment.map(DeploymentId),
-            liveness: liveness(&holder, locked, heartbeat, seen),
+            liveness: liveness(&holder, locked, sign_of_life, seen),
             seen,
             holder,
         }))

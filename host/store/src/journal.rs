@@ -21,6 +21,10 @@ impl Journal for EmbeddedStore {
         self.append_entry(fence, entry, state).await
     }
 
+    async fn make_room(&self) -> bool {
+        self.give_up_reserve()
+    }
+
     async fn entries_after(
         &self,
         deployment: &DeploymentId,

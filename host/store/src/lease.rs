@@ -56,13 +56,22 @@ impl HeldLease {
         }
     }
 
+    /// Whether the newest fence says that the lease is ours.
+    fn is_ours(&self, newest: Fence) -> bool {
+        if newest == self.fence {
+            self.store.unwritten_leases.forget(self.row, self.fence);
+        }
+        let unwritten = self.store.unwritten_leases.of(self.row, self.fence);
+        newest == self.fence || unwritten.is_some_and(|lease| newest == lease.over)
+    }
+
     /// Asks the row; none while it is ours, or while that can't be told but was not long ago.
     async fn loss(&self) -> Option<Fault> {
         let asked = Instant::now();
         let read = tokio::time::timeout(HEARTBEAT, newest_fence(&self.store, self.row)).await;
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         let why = match read {
-            Ok(Ok(newest)) if newest == Some(self.fence) => {
+            Ok(Ok(newest)) if newest.is_some_and(|newest| self.is_ours(newest)) => {
                 *confirmed = asked;
                 return None;
             }
@@ -160,6 +169,7 @@ async fn give_back(store: &EmbeddedStore, row: i64, fence: Fence) -> Result<(), 
 
 /// Says again and again that the holder lives, for those who can't see its lock.
 async fn beat(store: EmbeddedStore, row: i64, fence: Fence) {
+    let mut told = false;
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         let work = store.database.write(move |connection| {
@@ -174,8 +184,12 @@ async fn beat(store: EmbeddedStore, row: i64, fence: Fence) {
             })
         });
         // The lock still says that we live; `append` says what is wrong with the disk.
-        if let Err::<_, sqlx::Error>(error) = work.await {
-            tracing::warn!(%error, "the lease's heartbeat was not written");
+        match work.await {
+            Ok(_) => told = false,
+            Err::<_, sqlx::Error>(error) if !std::mem::replace(&mut told, true) => {
+                tracing::warn!(%error, "the lease's heartbeat was not written");
+            }
+            Err(_) => {}
         }
     }
 }

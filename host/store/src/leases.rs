@@ -1,6 +1,7 @@
 //! Giving leases: to who finds one free, waits for it, or takes it away.
 
 use crate::clock;
+use crate::database::Problem;
 use crate::faults;
 use crate::file_lock::FileLock;
 use crate::lease::HeldLease;
@@ -78,10 +79,16 @@ impl Leases for EmbeddedStore {
         // Before anything is written: a process that was stopped in the middle of a write keeps
         // everybody else from writing.
         let old = self.read_holding(scope, true).await.map_err(LeaseError::Unavailable)?;
-        if let Some(old) = &old {
-            process::kill_stopped(&old.holder);
+        let killed = old.as_ref().is_some_and(|old| process::kill_stopped(&old.holder));
+        match self.revoke(scope).await {
+            // Who is dead needs no higher fence.
+            Err(problem) if killed && is_full(&problem) => {}
+            Err(problem) => {
+                let attempted = format!("the lease of {scope} was not taken over");
+                return Err(LeaseError::Unavailable(self.database.unwritable(&attempted, problem)));
+            }
+            Ok(()) => {}
         }
-        self.revoke(scope).await?;
         let begun = Instant::now();
         loop {
             if let Some(lock) = self.try_lease_lock(scope)? {
@@ -148,7 +155,7 @@ impl EmbeddedStore {
                     .because(&error);
             LeaseError::Unavailable(fault)
         })?;
-        let of_scope = scope.clone();
+        let (of_scope, name) = (scope.clone(), holder.clone());
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let row = scopes::ensure(connection, &of_scope).await?;
@@ -160,19 +167,44 @@ impl EmbeddedStore {
                      heartbeat = ?3, released = NULL RETURNING fence",
                 )
                 .bind(row)
-                .bind(holder)
+                .bind(&name)
                 .bind(now)
                 .fetch_one(connection)
                 .await?;
                 Ok((row, Fence(from_sql(fence))))
             })
         });
-        let (row, fence) = written.await.map_err(unavailable)?;
+        let written = match written.await {
+            Err(problem) if is_full(&problem) => {
+                self.hold_unwritten(scope, holder).await.ok_or(problem)
+            }
+            written => written,
+        };
+        let (row, fence) = written.map_err(unavailable)?;
         Ok(Box::new(HeldLease::begin(self, scope, row, fence, lock)))
     }
 
+    /// Holds a lease by its lock alone, where it was held before. The caller has the lock.
+    async fn hold_unwritten(&self, scope: &Scope, holder: String) -> Option<(i64, Fence)> {
+        let row: Option<(i64, i64)> = self
+            .database
+            .fetch_optional(
+                sqlx::query_as(
+                    "SELECT scope, fence FROM lease JOIN scope ON scope.id = lease.scope WHERE \
+                     service = ? AND environment = ?",
+                )
+                .bind(scope.service.as_str())
+                .bind(scope.environment.as_str()),
+            )
+            .await
+            .ok()?;
+        let (row, over) = row?;
+        let (over, now) = (Fence(from_sql(over)), to_sql(clock::now().0));
+        Some((row, self.unwritten_leases.keep(row, over, holder, now)))
+    }
+
     /// Raises the fence above the present holder's and leaves their name.
-    async fn revoke(&self, scope: &Scope) -> Result<(), LeaseError> {
+    async fn revoke(&self, scope: &Scope) -> Result<(), Problem> {
         let of_scope = scope.clone();
         let written = self.database.write(move |connection| {
             Box::pin(async move {
@@ -184,12 +216,10 @@ impl EmbeddedStore {
                 Ok(())
             })
         });
-        let failed = |problem| {
-            LeaseError::Unavailable(
-                self.database
-                    .unwritable(&format!("the lease of {scope} was not taken over"), problem),
-            )
-        };
-        written.await.map_err(failed)
+        written.await
     }
+}
+
+fn is_full(problem: &Problem) -> bool {
+    matches!(problem, Problem::Sql(error) if faults::is_full(error))
 }

@@ -11,6 +11,8 @@
 //! - A write that has begun ends whole even if its caller stops waiting; the same append again adds
 //!   nothing.
 //! - A lock of a process ends with the process: no lock file ever needs cleaning up.
+//! - Space for taking a release back is kept beforehand, and a deployment begins only where it is.
+//! - With no byte free the store can be opened and read.
 //! - An artifact is either whole under its digest or not there.
 //! - Nothing here reads arguments, the environment or the terminal: paths and names come in as
 //!   values.
@@ -38,12 +40,14 @@ mod patience;
 mod process;
 mod releases;
 mod reservations;
+mod reserve;
 mod schema;
 mod scopes;
 mod store;
 mod target_locks;
 mod trail;
 mod unwritten;
+mod unwritten_leases;
 
 #[cfg(test)]
 mod other_process;
@@ -54,6 +58,6 @@ pub use artifacts::{ImportError, Pruned};
 pub use blocker::stopped_blocker;
 pub use database::OpenError;
 pub use directory::{DirectoryError, Origin, StateDirectory, StateInputs};
-pub use process::{kill_stopped, this_process};
+pub use process::{kill_stopped, tell_to_take_back, this_process};
 pub use reservations::ReservationTurn;
 pub use store::EmbeddedStore;

@@ -23,42 +23,19 @@ impl Mailbox for EmbeddedStore {
         let kind = serde_json::to_string(&decision).map_err(|error| {
             Fault::new(FaultKind::Internal, "a decision can't be written as JSON").because(&error)
         })?;
-        let (id, by, reason) = (deployment.clone(), by.to_owned(), reason.map(str::to_owned));
-        let written = self.database.write(move |connection| {
-            Box::pin(async move {
-                let row: Option<(Option<i64>,)> =
-                    sqlx::query_as("SELECT closed FROM deployment WHERE id = ?")
-                        .bind(&id.0)
-                        .fetch_optional(&mut *connection)
-                        .await?;
-                match row {
-                    None => {
-                        return Err(Problem::Fault(Fault::new(
-                            FaultKind::Conflict,
-                            format!("there is no deployment `{id}` in this store"),
-                        )));
-                    }
-                    Some((Some(_),)) => {
-                        return Err(Problem::Fault(Fault::new(
-                            FaultKind::Conflict,
-                            format!("the deployment `{id}` has ended already"),
-                        )));
-                    }
-                    Some((None,)) => {}
-                }
-                let put = "INSERT INTO decision (deployment, decision, by, reason, at) VALUES (?, \
-                           ?, ?, ?, ?) RETURNING id";
-                let put = sqlx::query_as(put)
-                    .bind(&id.0)
-                    .bind(kind)
-                    .bind(by)
-                    .bind(reason)
-                    .bind(to_sql(clock::now().0));
-                let (number,): (i64,) = put.fetch_one(connection).await?;
-                Ok(from_sql(number))
-            })
-        });
-        written.await.map_err(|problem| {
+        let left = self.leave_once(deployment, &kind, by, reason).await;
+        let left = match left {
+            // Whoever takes back what is bad may use what is kept for that.
+            Err(Problem::Sql(error))
+                if decision == DecisionKind::Abort
+                    && faults::is_full(&error)
+                    && self.give_up_reserve() =>
+            {
+                self.leave_once(deployment, &kind, by, reason).await
+            }
+            left => left,
+        };
+        left.map_err(|problem| {
             self.database.unwritable(
                 &format!("the decision on deployment `{deployment}` was not left"),
                 problem,
@@ -95,6 +72,54 @@ impl Mailbox for EmbeddedStore {
             Ok(Decision { id: from_sql(id), decision, by, reason, at: Timestamp(from_sql(at)) })
         });
         read.collect()
+    }
+}
+
+impl EmbeddedStore {
+    async fn leave_once(
+        &self,
+        deployment: &DeploymentId,
+        kind: &str,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<u64, Problem> {
+        let (id, kind) = (deployment.clone(), kind.to_owned());
+        let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
+        let written = self.database.write(move |connection| {
+            Box::pin(async move {
+                let row: Option<(Option<i64>,)> =
+                    sqlx::query_as("SELECT closed FROM deployment WHERE id = ?")
+                        .bind(&id.0)
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                match row {
+                    None => {
+                        return Err(Problem::Fault(Fault::new(
+                            FaultKind::Conflict,
+                            format!("there is no deployment `{id}` in this store"),
+                        )));
+                    }
+                    Some((Some(_),)) => {
+                        return Err(Problem::Fault(Fault::new(
+                            FaultKind::Conflict,
+                            format!("the deployment `{id}` has ended already"),
+                        )));
+                    }
+                    Some((None,)) => {}
+                }
+                let put = "INSERT INTO decision (deployment, decision, by, reason, at) VALUES (?, \
+                           ?, ?, ?, ?) RETURNING id";
+                let put = sqlx::query_as(put)
+                    .bind(&id.0)
+                    .bind(kind)
+                    .bind(by)
+                    .bind(reason)
+                    .bind(to_sql(clock::now().0));
+                let (number,): (i64,) = put.fetch_one(connection).await?;
+                Ok(from_sql(number))
+            })
+        });
+        written.await
     }
 }
 

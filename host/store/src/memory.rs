@@ -51,6 +51,21 @@ impl Memory for EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    /// Writes the values that the file did not take before; called when it takes something again.
+    /// One that somebody has written since is newer.
+    pub(crate) async fn write_what_is_held(&self) {
+        for (place, value, over) in self.unwritten.held() {
+            let (plugin, scope, key) = &place;
+            let Ok(there) = self.read_value(plugin, scope, key).await else { return };
+            if there == over
+                && self.write_value(plugin, scope, key, value.as_deref()).await.is_err()
+            {
+                return;
+            }
+            self.unwritten.drop_if(&place, value.as_deref());
+        }
+    }
+
     async fn read_value(
         &self,
         plugin: &str,

@@ -71,6 +71,27 @@ pub fn kill_stopped(holder: &Holder) -> bool {
     state_of(holder) == ProcessState::Stopped && pidfd_send_signal(handle, Signal::KILL).is_ok()
 }
 
+/// Tells a holder's process by SIGUSR1 that its deployment is to be taken back, for when that can't
+/// be written down. Says whether it will be heard: a process that does not listen to the signal is
+/// not sent it, because it would end by it.
+pub fn tell_to_take_back(holder: &Holder) -> bool {
+    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
+    // The handle is of one process, whoever gets its number next.
+    let Some(handle) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+        return false;
+    };
+    state_of(holder) == ProcessState::Running
+        && listens_to(holder.pid, Signal::USR1)
+        && pidfd_send_signal(handle, Signal::USR1).is_ok()
+}
+
+/// Whether a process catches a signal.
+fn listens_to(pid: u32, signal: Signal) -> bool {
+    let status = i32::try_from(pid).ok().and_then(|pid| Process::new(pid).ok()?.status().ok());
+    let bit = u32::try_from(signal.as_raw() - 1).unwrap_or_default();
+    status.is_some_and(|status| status.sigcgt.checked_shr(bit).unwrap_or_default() & 1 == 1)
+}
+
 /// The state letter and start time of a process.
 fn look_at(pid: u32) -> Option<(char, u64)> {
     let stat = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
@@ -115,6 +136,16 @@ mod tests {
         assert_eq!(child.wait().unwrap().signal(), Some(9));
         assert_eq!(state_of(&holder), ProcessState::Gone);
         assert!(!kill_stopped(&holder));
+    }
+
+    #[test]
+    fn a_process_that_does_not_listen_to_a_signal_is_not_sent_it() {
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let started = look_at(child.id()).unwrap().1;
+        let holder = Holder { pid: child.id(), started, ..this_process("ann", "sleep 60") };
+        assert!(!tell_to_take_back(&holder));
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "it lived until it was killed");
     }
 
     #[test]

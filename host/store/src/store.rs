@@ -1,8 +1,10 @@
 //! The store as a whole. Each port of the engine that it fills has a file of its own.
 
-use crate::database::{Database, OpenError};
+use crate::database::{Database, Index, OpenError};
 use crate::directory::{Access, StateDirectory};
+use crate::reserve;
 use crate::unwritten::Unwritten;
+use crate::unwritten_leases::UnwrittenLeases;
 use agente_engine::ports::Store;
 
 /// The embedded store. Cheap to clone; all clones share their connections.
@@ -11,20 +13,44 @@ pub struct EmbeddedStore {
     pub(crate) directory: StateDirectory,
     pub(crate) database: Database,
     pub(crate) unwritten: Unwritten,
+    pub(crate) unwritten_leases: UnwrittenLeases,
     id: String,
 }
 
 impl EmbeddedStore {
     /// Opens the store of a state directory, making both where they are missing.
+    ///
+    /// On a full disk there may be no room for the index of the database's log. It is lent from the
+    /// reserve then; where that is gone, the index is kept in memory and nobody else can open the
+    /// store meanwhile. Where a host is at work the index is there, and none of this is needed.
     pub async fn open(directory: StateDirectory) -> Result<Self, OpenError> {
-        let database = Database::open(&directory).await?;
+        match Self::open_with(&directory, Index::Shared).await {
+            Err(_) if reserve::has_no_room_for_index(&directory) => {}
+            opened => return opened,
+        }
+        if reserve::lend_index(&directory).unwrap_or_default()
+            && let Ok(store) = Self::open_with(&directory, Index::Shared).await
+        {
+            return Ok(store);
+        }
+        Self::open_with(&directory, Index::OfOneConnection).await
+    }
+
+    async fn open_with(directory: &StateDirectory, index: Index) -> Result<Self, OpenError> {
+        let database = Database::open(directory, index).await?;
         let found: Result<Option<(String,)>, _> =
             database.fetch_optional(sqlx::query_as("SELECT store FROM identity")).await;
         let (id,) =
             found.and_then(|found| found.ok_or(sqlx::Error::RowNotFound)).map_err(|error| {
                 OpenError::Unavailable(database.unreadable("the store's id can't be read", &error))
             })?;
-        Ok(Self { directory, database, unwritten: Unwritten::default(), id })
+        Ok(Self {
+            directory: directory.clone(),
+            database,
+            unwritten: Unwritten::default(),
+            unwritten_leases: UnwrittenLeases::default(),
+            id,
+        })
     }
 
     /// Opens the store of a state directory if there is one. For commands that only look: they make
@@ -42,6 +68,15 @@ impl EmbeddedStore {
     pub(crate) fn access(&self) -> Access {
         // Where the folder can't be looked at, taking the lock says so.
         self.directory.access().unwrap_or(Access::PRIVATE)
+    }
+
+    /// Gives up the space that is kept for taking a release back, where the disk is full. Tells
+    /// whether that made room.
+    pub(crate) fn give_up_reserve(&self) -> bool {
+        reserve::give_up(&self.directory).unwrap_or_else(|error| {
+            tracing::warn!("the space kept for taking back can't be given up: {error}");
+            false
+        })
     }
 
     /// Waits for the writes that have begun and closes the file. Optional: a store that is just

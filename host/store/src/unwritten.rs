@@ -40,6 +40,22 @@ impl Unwritten {
         }
     }
 
+    /// Everything that is kept: its place, the value, and what the database had then.
+    pub(crate) fn held(&self) -> Vec<(Place, Option<Vec<u8>>, Option<Vec<u8>>)> {
+        let all = self.all();
+        all.iter()
+            .map(|(place, held)| (place.clone(), held.value.clone(), held.over.clone()))
+            .collect()
+    }
+
+    /// Forgets a value, unless another one has taken its place meanwhile.
+    pub(crate) fn drop_if(&self, place: &Place, value: Option<&[u8]>) {
+        let mut all = self.all();
+        if all.get(place).is_some_and(|held| held.value.as_deref() == value) {
+            all.remove(place);
+        }
+    }
+
     /// Keeps a value. Tells whether it is the first of its place; none where it would be too much.
     pub(crate) fn keep(&self, place: Place, held: Held) -> Option<bool> {
         let mut all = self.all();

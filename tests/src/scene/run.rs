@@ -101,6 +101,15 @@ impl Run {
         }
     }
 
+    /// Whether such an event was told so far.
+    pub fn has_told(&self, wanted: impl Fn(&Value) -> bool) -> bool {
+        let seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.lines
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .any(|event| wanted(&event))
+    }
+
     /// The plan, once it is written.
     pub fn plan(&self) -> Value {
         let opened = self.wait_event(|event| {

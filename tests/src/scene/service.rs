@@ -1,8 +1,8 @@
 //! A service behind the scene's NGINX: its folder, its manifest, and the host's runs for it.
 
 use super::{
-    Answer, Ended, Nginx, Ports, Run, Unprivileged, Unread, built, get, processes, run, shipped,
-    wait_for,
+    Answer, Ended, Nginx, Ports, Run, SmallDisk, Unprivileged, Unread, built, get, processes, run,
+    shipped, wait_for,
 };
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -129,6 +129,11 @@ impl Service {
     /// Lets another user run the host from now on; what the first one made stays the first one's.
     pub fn hand_to(&mut self, user: &Unprivileged) {
         self.user = Some(user.clone());
+    }
+
+    /// Puts the host's state on a small disk of its own, before there is any.
+    pub fn on_small_disk(&self) -> SmallDisk {
+        SmallDisk::at(&self.state)
     }
 
     /// Shares store and ports with another service, as two services of one machine do that were

@@ -16,6 +16,7 @@ mod deploy;
 mod docker;
 mod drain;
 mod frozen;
+mod full_disk;
 mod measured;
 mod metrics;
 mod monitoring_examples;

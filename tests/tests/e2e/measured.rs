@@ -1,6 +1,8 @@
 //! A service whose new releases are measured by a real Prometheus.
 
-use agente_tests::scene::{Monitor, Run, Scene, Service, Setup, Traffic, shipped, wait_for};
+use agente_tests::scene::{
+    Monitor, Run, Scene, Service, Setup, SmallDisk, Traffic, shipped, wait_for,
+};
 use serde_json::Value;
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -30,14 +32,29 @@ impl Measured {
         Self::looking_at(instances, &[])
     }
 
+    /// `v1` serves on one backend, with the host's state on a small disk.
+    pub(crate) fn on_small_disk() -> (Self, SmallDisk) {
+        let (measured, disk) = Self::made(1, &[], |shop| Some(shop.on_small_disk()));
+        (measured, disk.expect("a disk"))
+    }
+
     /// `v1` serves, and Prometheus looks at these addresses too.
     pub(crate) fn scraping(more: &[String]) -> Self {
         Self::looking_at(1, more)
     }
 
     fn looking_at(instances: u16, more: &[String]) -> Self {
+        Self::made(instances, more, |_| None).0
+    }
+
+    fn made(
+        instances: u16,
+        more: &[String],
+        disk: impl FnOnce(&Service) -> Option<SmallDisk>,
+    ) -> (Self, Option<SmallDisk>) {
         let mut scene = Scene::new();
         let shop = scene.service("shop");
+        let disk = disk(&shop);
         scene.first_release(&shop, &Setup { instances, ..Setup::version("v1") });
         let folder = scene.path().join("prometheus");
         std::fs::create_dir(&folder).expect("a folder");
@@ -63,7 +80,7 @@ impl Measured {
         measured.shop.write(&measured.canary("v1"));
         shipped("prometheus-health");
         measured.shop.host(&["plugin", "add", "prometheus-health", "--yes"]).expect_code(0);
-        measured
+        (measured, disk)
     }
 
     /// A canary under this name by way of 20 and 50 percent, each for two seconds at least.

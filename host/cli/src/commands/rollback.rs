@@ -6,19 +6,22 @@ use crate::drive::{self, Driver, Work};
 use crate::error::CliError;
 use crate::open;
 use crate::output::{Output, say};
+use crate::owner;
 use crate::planning;
 use crate::session::{About, Base, Session};
 use crate::signals::Signals;
+use crate::store;
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::Outcome;
-use agente_engine::names::ReleaseNumber;
+use agente_engine::names::{ReleaseNumber, Scope};
 use agente_engine::planner;
 use agente_engine::policy::{OnDrainTimeout, Policy};
-use agente_engine::ports::{BackendState, Runtime};
+use agente_engine::ports::{BackendState, Lease, Runtime, Store};
 use agente_engine::release::{Artifact, Release};
 use agente_engine::standing::Kept;
 use agente_engine::state::ServiceState;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// How far back an earlier release is looked for.
 const HISTORY: u32 = 1000;
@@ -28,6 +31,7 @@ pub(crate) async fn run(
     options: &RollbackOptions,
     signals: &Signals,
 ) -> Result<ExitCode, CliError> {
+    store::clear_of_stopped_host(global).await?;
     let base = Base::look(global, About::Standing(&options.components)).await?;
     if base.store().open_deployment(base.scope()).await?.is_none()
         && base.store().state(base.scope()).await?.stable.is_none()
@@ -44,7 +48,7 @@ pub(crate) async fn run(
         };
         return decide::abort_session(global, &session, &options).await;
     }
-    let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
+    let lease = lease(store, session.base.scope(), options.lock_wait).await?;
     let state = store.state(session.base.scope()).await?;
     let output = Output::new(global.output);
     let driver = Driver {
@@ -56,6 +60,18 @@ pub(crate) async fn run(
     let outcome = back(&driver, options, state).await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
+}
+
+/// Takes the lease; from a host that is stopped, too, which would keep it for ever.
+async fn lease(
+    store: &dyn Store,
+    scope: &Scope,
+    wait: Option<Duration>,
+) -> Result<Box<dyn Lease>, CliError> {
+    match open::lease_to_take_back(store, scope, wait).await {
+        Err(_) if owner::is_stopped(store, scope).await => owner::pass_over(store, scope).await,
+        lease => lease,
+    }
 }
 
 /// Goes back from what is stable, by the fastest way there is. `state` is that under the lease.

@@ -288,7 +288,7 @@ async fn take_back_under_lease(
     {
         return Ok(TakingBack::Overtaken);
     }
-    let lease = open::lease(store, scope, None).await?;
+    let lease = open::lease_to_take_back(store, scope, None).await?;
     let state = store.state(scope).await?;
     if state.open.is_some() || state.stable.as_ref() != Some(judged) {
         return Ok(TakingBack::Overtaken);

@@ -30,9 +30,14 @@ impl RunKeeper<'_> {
     /// Keeps the figures again and again; runs beside the deployment and never ends by itself.
     pub(crate) async fn while_running(&self) -> Infallible {
         let figures = async {
+            let mut said = false;
             loop {
                 tokio::time::sleep(EVERY).await;
-                self.keep(None).await;
+                if let Err(fault) = self.keep(None).await
+                    && !std::mem::replace(&mut said, true)
+                {
+                    lacking(&fault);
+                }
             }
         };
         let effects = async {
@@ -62,7 +67,9 @@ impl RunKeeper<'_> {
             }
             _ => None,
         };
-        self.keep(stuck_at).await;
+        if let Err(fault) = self.keep(stuck_at).await {
+            lacking(&fault);
+        }
         if let Err(fault) = self.keep_effects().await {
             let lost = self.calls.take_effects(&self.deployment);
             let count = lost.kept.len() as u64 + lost.lost;
@@ -84,14 +91,16 @@ impl RunKeeper<'_> {
         Ok(())
     }
 
-    async fn keep(&self, stuck_at: Option<u64>) {
+    async fn keep(&self, stuck_at: Option<u64>) -> Result<(), Fault> {
         let probe = self.prober.map(Prober::report).filter(|report| report.sent > 0);
         let figures = RunFigures { probe, calls: self.calls.of(&self.deployment), stuck_at };
-        // A number is no reason to disturb a deployment.
-        if let Err(fault) = self.store.keep_figures(&self.deployment, self.fence, &figures).await {
-            tracing::warn!("{fault}; `agente-host metrics` will lack them");
-        }
+        self.store.keep_figures(&self.deployment, self.fence, &figures).await
     }
+}
+
+/// A number is no reason to disturb a deployment.
+fn lacking(fault: &Fault) {
+    tracing::warn!("{fault}; `agente-host metrics` will lack them");
 }
 
 /// Effects that are being written.

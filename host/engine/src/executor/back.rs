@@ -73,7 +73,7 @@ impl Run<'_> {
         pin_mut!(work);
         let context = self.context.clone();
         let mut listener = Listener::new(self, &context);
-        listener.ignore_budget();
+        listener.turns_back_no_more();
         loop {
             let signal = {
                 let next = listener.next().fuse();
@@ -90,7 +90,7 @@ impl Run<'_> {
                         listener.again(decision);
                     }
                 }
-                Signal::OverBudget(_) => {}
+                Signal::TurnBack(_) => {}
             }
         }
     }

@@ -45,7 +45,8 @@ impl Run<'_> {
         // Decisions that came while nobody listened come before the next step, and before the end.
         if !self.attempt.past_point_of_no_return() {
             let asked = self.attempt.abort.as_ref().map(aborted);
-            let fault = match asked.or_else(|| self.overdue.take()) {
+            let interrupted = || self.world.interrupted.get().cloned();
+            let fault = match asked.or_else(|| self.overdue.take()).or_else(interrupted) {
                 Some(fault) => Some(fault),
                 None => self.hear().await?,
             };
@@ -135,7 +136,8 @@ impl Run<'_> {
             if !self.attempt.paused || self.attempt.past_point_of_no_return() {
                 return Ok(None);
             }
-            if let Some(fault) = context.over_budget() {
+            let interrupted = self.world.interrupted.get().cloned();
+            if let Some(fault) = interrupted.or_else(|| context.over_budget()) {
                 return Ok(Some(fault));
             }
             if !told {
@@ -210,10 +212,10 @@ impl Run<'_> {
                             (Ok(Err(_)), Some(end)) => break Ok((end, Some(decision))),
                         }
                     }
-                    Signal::OverBudget(fault) if !one_way => {
+                    Signal::TurnBack(fault) if !one_way => {
                         break Ok((Err(Failure::Unknown { fault }), None));
                     }
-                    Signal::OverBudget(_) => listener.ignore_budget(),
+                    Signal::TurnBack(_) => listener.turns_back_no_more(),
                 }
             };
             // What is wanted no more may end by itself; then it is dropped, whatever it was doing.

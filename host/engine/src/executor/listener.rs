@@ -10,6 +10,7 @@ use crate::ports::Progress;
 use futures_util::future::{BoxFuture, Fuse};
 use futures_util::{FutureExt, pin_mut, select_biased};
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How often is looked: an abort must be heard within 250 ms.
@@ -24,8 +25,8 @@ pub(super) enum Signal {
     LeaseLost(Fault),
     /// An operator decided something.
     Decision(Decision),
-    /// Too many of our own requests failed.
-    OverBudget(Fault),
+    /// Too many of our own requests failed, or somebody asked to stop past the mailbox.
+    TurnBack(Fault),
 }
 
 /// Listens, from the last decision that was folded in.
@@ -36,7 +37,8 @@ pub(super) struct Listener<'a> {
     last_decision: u64,
     waiting: VecDeque<Decision>,
     unwritten: VecDeque<Decision>,
-    budget: bool,
+    interrupted: &'a OnceLock<Fault>,
+    may_turn_back: bool,
     looks: u32,
 }
 
@@ -50,14 +52,15 @@ impl<'a> Listener<'a> {
             last_decision: run.attempt.last_decision,
             waiting: VecDeque::new(),
             unwritten: VecDeque::new(),
-            budget: true,
+            interrupted: run.world.interrupted,
+            may_turn_back: true,
             looks: 0,
         }
     }
 
-    /// Past the point of no return the budget is reported, not acted on.
-    pub(super) fn ignore_budget(&mut self) {
-        self.budget = false;
+    /// Past the point of no return, and on the way back, only decisions are listened for.
+    pub(super) fn turns_back_no_more(&mut self) {
+        self.may_turn_back = false;
     }
 
     /// Takes a decision back that could not be written down; it comes again after a while.
@@ -85,10 +88,11 @@ impl<'a> Listener<'a> {
             }
             self.waiting.append(&mut self.unwritten);
             if self.waiting.is_empty()
-                && self.budget
-                && let Some(fault) = self.context.over_budget()
+                && self.may_turn_back
+                && let Some(fault) =
+                    self.interrupted.get().cloned().or_else(|| self.context.over_budget())
             {
-                return Signal::OverBudget(fault);
+                return Signal::TurnBack(fault);
             }
             self.looks += 1;
             if self.looks.is_multiple_of(LOOKS_PER_REPORT)

@@ -28,27 +28,48 @@ const TELL: Duration = Duration::from_mins(1);
 const ABORTED: Duration = Duration::from_secs(10);
 
 impl Run<'_> {
-    /// Returns when the journal has taken the addition.
+    /// Returns when the journal has taken the addition; false when it is not to take it any more,
+    /// because the candidate turned bad before its promotion was written.
     pub(super) async fn outlast(
         &mut self,
         addition: &Addition,
         mut fault: Fault,
-    ) -> Result<(), Halt> {
+    ) -> Result<bool, Halt> {
         let after = &addition.after;
         let clock = self.world.clock;
         let at_stake = after.shift_began() && !after.past_point_of_no_return();
         let mut against = spoken_against(after);
-        let mut asked_to_stop = stopped(after).then(|| clock.elapsed());
+        if against.is_none() && !after.past_point_of_no_return() {
+            against.clone_from(&self.overdue);
+        }
+        let mut asked_to_stop = is_asked_to_stop(after, against.as_ref()).then(|| clock.elapsed());
         let context = self.context_at(after.next_step().unwrap_or_default());
         let mut looking = (at_stake && against.is_none())
             .then(|| Box::pin(context.look_while_paused(POLL)).fuse());
-        let mut in_force = self.put_routes(addition, against.is_some()).await;
+        let mut in_force = None;
         let mut told = None;
+        // Whether what speaks against the candidate has been there since the last look.
+        let mut turns = against.is_some();
         loop {
+            // With room that is kept the way back is written as always, and goes on at once.
+            if std::mem::take(&mut turns) && self.world.journal.make_room().await {
+                match self.offer(addition).await? {
+                    Ok(()) => break,
+                    Err(again) => fault = again,
+                }
+            }
+            if in_force.is_none() {
+                in_force = self.put_routes(addition, against.is_some()).await;
+            }
             if told.is_none_or(|told| clock.elapsed().saturating_sub(told) >= TELL) {
                 told = Some(clock.elapsed());
+                let back = against
+                    .as_ref()
+                    .map(|against| format!(", because the candidate is taken back ({against})"))
+                    .unwrap_or_default();
                 let message = format!(
-                    "the journal can't be written, nothing goes on until it can; {}: {fault}",
+                    "the journal can't be written, nothing else goes on until it can; {}{back}: \
+                     {fault}",
                     where_requests_go(in_force.as_ref())
                 );
                 self.world.observer.tell(Progress::Waiting { step: after.next_step(), message });
@@ -65,7 +86,7 @@ impl Run<'_> {
                 pause.await;
             }
             if asked_to_stop.is_none()
-                && let Some(abort) = self.abort_in_the_mailbox().await
+                && let Some(abort) = self.asked_to_stop().await
             {
                 asked_to_stop = Some(clock.elapsed());
                 turned = turned.or(Some(abort)).filter(|_| !after.past_point_of_no_return());
@@ -73,13 +94,16 @@ impl Run<'_> {
             if let Some(turned) = turned
                 && against.is_none()
             {
+                if after.outcome.is_some() {
+                    self.overdue = Some(turned);
+                    return Ok(false);
+                }
                 against = Some(turned);
                 looking = None;
                 in_force = None;
                 told = None;
-            }
-            if in_force.is_none() {
-                in_force = self.put_routes(addition, against.is_some()).await;
+                turns = true;
+                continue;
             }
             match self.offer(addition).await? {
                 Ok(()) => break,
@@ -93,11 +117,14 @@ impl Run<'_> {
         if after.direction == Direction::Forward {
             self.overdue = against;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// The abort that lies in the mailbox, as a fault.
-    async fn abort_in_the_mailbox(&self) -> Option<Fault> {
+    /// Who asked to stop, in the mailbox or past it, as a fault.
+    async fn asked_to_stop(&self) -> Option<Fault> {
+        if let Some(fault) = self.world.interrupted.get() {
+            return Some(fault.clone());
+        }
         let (id, last) = (&self.attempt.plan.id, self.attempt.last_decision);
         let decisions = self.world.mailbox.decisions(id, last).await.ok()?;
         decisions.iter().find(|decision| decision.decision == DecisionKind::Abort).map(aborted)
@@ -163,10 +190,8 @@ fn spoken_against(after: &Attempt) -> Option<Fault> {
 }
 
 /// Whether somebody has asked to stop.
-fn stopped(after: &Attempt) -> bool {
-    let back_for_somebody =
-        matches!(&after.direction, Direction::Back(Fault { kind: FaultKind::Aborted, .. }));
-    after.abort.is_some() || back_for_somebody
+fn is_asked_to_stop(after: &Attempt, against: Option<&Fault>) -> bool {
+    after.abort.is_some() || against.is_some_and(|fault| fault.kind == FaultKind::Aborted)
 }
 
 /// Where requests go, in words.

@@ -16,13 +16,16 @@ pub(super) struct Addition {
 
 impl Run<'_> {
     /// Makes an event durable, however long that takes, then folds it. No call to the target is
-    /// under way.
+    /// under way. A promotion is given up if the candidate turns bad before it is written.
     pub(super) async fn write(&mut self, event: Event) -> Result<(), Halt> {
         let addition = self.addition(event)?;
-        if let Err(fault) = self.offer(&addition).await? {
-            self.outlast(&addition, fault).await?;
+        let taken = match self.offer(&addition).await? {
+            Ok(()) => true,
+            Err(fault) => self.outlast(&addition, fault).await?,
+        };
+        if taken {
+            self.fold(addition);
         }
-        self.fold(addition);
         Ok(())
     }
 

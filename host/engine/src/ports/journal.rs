@@ -41,6 +41,13 @@ pub trait Journal: Send + Sync {
         state: &ServiceState,
     ) -> Result<(), AppendError>;
 
+    /// Makes room for taking a release back, by giving up space that is kept for just that. Called
+    /// when an entry could not be written and what is to be written takes something back; as often
+    /// as needed. Tells whether there is more room now; never where nothing is kept.
+    async fn make_room(&self) -> bool {
+        false
+    }
+
     /// The entries of a deployment beyond a sequence number, in order; all of them without one;
     /// none of a deployment that is not known. Cheap enough to ask several times a second.
     async fn entries_after(

@@ -122,6 +122,10 @@ pub struct Inner {
     pub apply_takes: u64,
     pub abort_at_entry: Option<u64>,
     pub abort_heard: Option<(u64, u64)>,
+    /// When somebody asks to stop who can't leave that in the mailbox.
+    pub interrupt_at: Option<u64>,
+    /// Whether room is kept for the way back, which the journal then has although it is full.
+    pub room_is_kept: bool,
     /// A decision that is left at this time.
     pub decide_at: Option<(u64, DecisionKind)>,
     /// What the target can do.
@@ -220,6 +224,8 @@ impl Sim {
             apply_takes: 0,
             abort_at_entry: None,
             abort_heard: None,
+            interrupt_at: None,
+            room_is_kept: false,
             decide_at: None,
             features: vec!["weights".into()],
             passed_over: None,
@@ -258,6 +264,7 @@ impl Sim {
             mailbox: self,
             targets: self,
             cancelled: &self.host.cancelled,
+            interrupted: &self.host.interrupted,
             clock: self,
             observer: self,
         }

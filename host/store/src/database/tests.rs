@@ -133,7 +133,7 @@ async fn a_full_disk_is_told_in_words_and_passes() {
     assert_eq!(fault.kind, FaultKind::JournalUnavailable);
     assert!(
         fault.message.contains("the entry of deployment `d-1` was not written: the disk")
-            && fault.message.ends_with("is full"),
+            && fault.message.ends_with("is full (8 MiB are needed)"),
         "{fault}"
     );
     assert!(fault.retryable && fault.hint.as_ref().unwrap().contains("df -h"), "{fault:?}");

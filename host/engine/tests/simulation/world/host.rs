@@ -2,8 +2,10 @@
 
 use super::Sim;
 use crate::time::Time;
+use agente_engine::fault::Fault;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,6 +17,8 @@ pub struct Host {
     number: AtomicU64,
     /// What the engine sets while what a step does is wanted no more.
     pub cancelled: AtomicBool,
+    /// Why somebody wants it to stop who can't say so in the mailbox.
+    pub interrupted: OnceLock<Fault>,
     dead: AtomicBool,
     /// Until when it is stopped; 0 where it never was.
     frozen_until: AtomicU64,

@@ -1,7 +1,7 @@
 //! The store of the simulation: the one in memory, with what goes wrong between it and a host.
 
 use super::{Sim, fault};
-use agente_engine::fault::Fault;
+use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Decision, DecisionKind, Entry, Event};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::ports::*;
@@ -102,6 +102,15 @@ impl Journal for Sim {
         Ok(())
     }
 
+    async fn make_room(&self) -> bool {
+        let mut inner = self.inner();
+        let kept = std::mem::take(&mut inner.room_is_kept);
+        if kept {
+            inner.journal_fails_from = None;
+        }
+        kept
+    }
+
     async fn entries_after(
         &self,
         deployment: &DeploymentId,
@@ -141,6 +150,9 @@ impl Mailbox for Sim {
             let mut inner = self.inner();
             if let Some((_, decision)) = inner.decide_at.take_if(|(at, _)| *at <= now.0) {
                 inner.leave(decision);
+            }
+            if inner.interrupt_at.take_if(|at| *at <= now.0).is_some() {
+                let _ = self.host.interrupted.set(Fault::new(FaultKind::Aborted, "SIGTERM"));
             }
             inner.mailbox_fails.is_some_and(|(from, until)| (from..until).contains(&now.0))
         };
