@@ -179,9 +179,9 @@ impl Plugin {
         &self,
         operation: &Arc<Operation>,
         exports: &E,
-        function: impl for<'a> FnOnce(&'a E::Functions, &'a mut Store<Guest>) -> Running<'a, R> + Send,
+        call: impl for<'a> FnOnce(&'a E::Functions, &'a mut Store<Guest>) -> Running<'a, R> + Send,
     ) -> Result<R, Fault> {
-        running::run(&self.0.shared, operation, exports, function).await
+        running::run(&self.0.shared, operation, exports, call).await
     }
 
     /// As [`Self::run`], for a function that may say no.

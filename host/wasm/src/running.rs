@@ -119,7 +119,12 @@ pub(crate) async fn bounded<R>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(told_apart(operation, &error)),
         Err(_) => {
-            tracing::debug!(plugin = %operation.household.plugin, operation = operation.call.name, elapsed = ?started.elapsed(), "a plugin took too long");
+            tracing::debug!(
+                plugin = %operation.household.plugin,
+                operation = operation.call.name,
+                elapsed = ?started.elapsed(),
+                "a plugin took too long"
+            );
             Err(CallError::TimedOut {
                 limit: Span::from(Duration::from_millis(
                     u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1),

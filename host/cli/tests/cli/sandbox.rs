@@ -226,9 +226,15 @@ pub(crate) fn filters() -> Vec<(&'static str, &'static str)> {
 /// A snapshot with what differs taken out.
 macro_rules! snapshot {
     ($name:expr, $text:expr) => {
-        insta::with_settings!({ filters => crate::sandbox::filters(), omit_expression => true, prepend_module_to_snapshot => false, snapshot_path => "snapshots" }, {
-            insta::assert_snapshot!($name, $text);
-        });
+        insta::with_settings!(
+            {
+                filters => crate::sandbox::filters(),
+                omit_expression => true,
+                prepend_module_to_snapshot => false,
+                snapshot_path => "snapshots",
+            },
+            { insta::assert_snapshot!($name, $text) }
+        );
     };
 }
 pub(crate) use snapshot;

@@ -38,8 +38,14 @@ pub(super) fn holder(port: u16) -> String {
         .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
         .map(|entry| entry.inode)
         .collect();
+    let listens = |target| match target {
+        FDTarget::Socket(inode) => inodes.contains(&inode),
+        _ => false,
+    };
     let holds = |process: &procfs::process::Process| {
-        process.fd().is_ok_and(|mut open| open.any(|file| matches!(file.map(|file| file.target), Ok(FDTarget::Socket(inode)) if inodes.contains(&inode))))
+        process
+            .fd()
+            .is_ok_and(|mut open| open.any(|file| file.is_ok_and(|file| listens(file.target))))
     };
     let found = all_processes().ok().and_then(|mut all| {
         all.find_map(|process| process.ok().filter(|process| !inodes.is_empty() && holds(process)))

@@ -63,7 +63,8 @@ impl ProcessRuntime {
             None => self.stop_supervised(&directory, grace).await.map_err(unknown)?,
         };
         let ended = directory.status().ok().flatten();
-        let killed = matches!(&ended, Some(status) if matches!(status.phase, RunPhase::Ended { killed: true, .. }));
+        let killed = ended
+            .is_some_and(|status| matches!(status.phase, RunPhase::Ended { killed: true, .. }));
         let orphans = self
             .stop_orphans(&traces(&directory, &backend.id.0), grace.saturating_sub(began.elapsed()))
             .await

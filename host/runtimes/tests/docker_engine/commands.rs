@@ -43,8 +43,7 @@ fn image(scene: &Scene) -> CommandPlace {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_in_a_container_gets_its_input_environment_and_folder_and_gives_its_outputs_and_status()
- {
+async fn a_program_in_a_container_gets_input_environment_and_folder_and_gives_outputs_and_status() {
     let scene = Scene::new("execed").await;
     let (_, place, _) = running(&scene).await;
     let commands = scene.commands();
@@ -320,9 +319,10 @@ async fn a_signal_reaches_process_1_and_the_log_since_a_mark_shows_it() {
     })
     .await;
     assert_eq!(commands.log_since(&log, 0, 4).await.unwrap(), b" up\n");
-    assert!(
-        matches!(commands.signal(&target, "hup; rm").await, Err(ProcessError::Other(fault)) if fault.kind == FaultKind::InvalidConfig)
-    );
+    let Err(ProcessError::Other(fault)) = commands.signal(&target, "hup; rm").await else {
+        panic!("`hup; rm` is no signal");
+    };
+    assert_eq!(fault.kind, FaultKind::InvalidConfig);
     assert_eq!(
         commands.log_mark("container:signalled-nobody").await.unwrap_err().kind,
         FaultKind::Unavailable

@@ -41,16 +41,23 @@ async fn a_launch_that_dies_at_any_call_is_resumed_to_exactly_one_container() {
         let proxy = Proxy::before(Daemon::shared().socket.clone(), loss);
         let died = scene.runtime_through(&proxy.socket).ensure(&launch).await;
         if let Err(failure) = &died {
-            assert!(matches!(failure, Failure::Unknown { fault } if fault.kind == FaultKind::Unavailable && fault.retryable), "{failure:?}");
+            assert!(matches!(failure, Failure::Unknown { .. }), "{failure:?}");
+            assert_eq!(failure.fault().kind, FaultKind::Unavailable);
+            assert!(failure.fault().retryable, "{failure:?}");
         }
         let made = scene.containers().await.into_iter().next().and_then(|container| container.id);
         scene.runtime.ensure(&launch).await.expect("the next attempt goes through");
         let standing = scene.containers().await;
         assert_eq!(standing.len(), 1, "after {loss:?}");
         if let Some(made) = made {
-            assert_eq!(standing[0].id, Some(made), "what the first attempt made was adopted after {loss:?}");
+            assert_eq!(
+                standing[0].id,
+                Some(made),
+                "what the first attempt made was adopted after {loss:?}"
+            );
         }
-        assert_eq!(answer(&scene.runtime.reachable_address(&launch.backend).await.unwrap()).await, format!("blue-{number}"));
+        let address = scene.runtime.reachable_address(&launch.backend).await.unwrap();
+        assert_eq!(answer(&address).await, format!("blue-{number}"));
         assert_eq!(scene.inspect(&launch.backend.id.0).await.restart_count, Some(0));
         scene.runtime.retire(&launch.backend, Duration::from_secs(2)).await.unwrap();
         if network {

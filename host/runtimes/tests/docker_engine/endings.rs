@@ -107,10 +107,8 @@ async fn a_crash_loop_is_seen_by_its_restarts() {
             |state| matches!(state, BackendState::Starting { restarts, .. } if *restarts >= 2),
         )
         .await;
-    assert!(
-        matches!(&state, BackendState::Starting { detail, .. } if detail.contains("crashed") && detail.contains("exit code 3")),
-        "{state:?}"
-    );
+    let BackendState::Starting { detail, .. } = &state else { panic!("{state:?}") };
+    assert!(detail.contains("crashed") && detail.contains("exit code 3"), "{detail}");
     assert!(scene.runtime.log_tail(&launch.backend, 1).await.unwrap() == ["about to crash"]);
     scene.runtime.retire(&launch.backend, std::time::Duration::from_secs(1)).await.unwrap();
     assert!(scene.containers().await.is_empty());

@@ -287,9 +287,10 @@ async fn a_signal_goes_to_the_process_of_the_pid_file() {
     let target = ProcessTarget::PidFile(file.display().to_string());
     let mut process = Bystander::sleeping();
     fs::write(&file, process.0.id().to_string()).unwrap();
-    assert!(
-        matches!(host().signal(&target, "SIGHUP").await, Err(ProcessError::Other(fault)) if fault.kind == FaultKind::InvalidConfig)
-    );
+    let Err(ProcessError::Other(fault)) = host().signal(&target, "SIGHUP").await else {
+        panic!("signals are named without `SIG`");
+    };
+    assert_eq!(fault.kind, FaultKind::InvalidConfig);
     host().signal(&target, "USR1").await.unwrap();
     assert_eq!(process.0.wait().unwrap().signal(), Some(10));
     assert!(matches!(host().signal(&target, "USR1").await, Err(ProcessError::NotRunning(_))));
@@ -298,9 +299,11 @@ async fn a_signal_goes_to_the_process_of_the_pid_file() {
 #[tokio::test]
 async fn without_a_container_engine_containers_are_unsupported() {
     let target = ProcessTarget::Container("shop".to_owned());
-    assert!(
-        matches!(host().tree(&target).await, Err(ProcessError::Other(fault)) if fault.kind == FaultKind::Unsupported && fault.message.contains("`shop`"))
-    );
+    let Err(ProcessError::Other(fault)) = host().tree(&target).await else {
+        panic!("there is no engine that knows containers");
+    };
+    assert_eq!(fault.kind, FaultKind::Unsupported);
+    assert!(fault.message.contains("`shop`"), "{fault}");
     let mut spec = command(&["/bin/true"]);
     spec.place = CommandPlace::Image("shop:2".to_owned());
     assert_eq!(host().run(&spec).await.unwrap_err().kind, FaultKind::Unsupported);

@@ -87,7 +87,10 @@ const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\
 #[tokio::test]
 async fn a_loopback_address_is_reached_only_if_it_was_written_down() {
     let server = Server::start("hi").await;
-    let connect = |host: &str, may: serde_json::Value| json!({ "act": "connect", "host": host, "port": server.port, "send": "\r\n\r\n", "may": may });
+    let connect = |host: &str, may: serde_json::Value| {
+        let port = server.port;
+        json!({ "act": "connect", "host": host, "port": port, "send": "\r\n\r\n", "may": may })
+    };
     let world = World::default();
     let fault = world.look(connect("127.0.0.1", json!({}))).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Denied);

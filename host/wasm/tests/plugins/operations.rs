@@ -108,7 +108,9 @@ async fn a_failed_apply_is_a_refusal_only_where_nothing_was_allowed_to_change() 
     assert!(matches!(refused, Failure::Refused { .. }), "{refused:?}");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
-    let unknown = World::default().change(json!({ "act": "replace-and-fail", "path": path, "text": "x", "may": { "write": path } })).await.unwrap_err();
+    let act =
+        json!({ "act": "replace-and-fail", "path": path, "text": "x", "may": { "write": path } });
+    let unknown = World::default().change(act).await.unwrap_err();
     assert!(matches!(unknown, Failure::Unknown { .. }), "{unknown:?}");
     assert_eq!(unknown.fault().kind, FaultKind::Rejected);
 }

@@ -52,11 +52,20 @@ fn number(settings: &Value, key: &str, default: u64) -> u64 {
 }
 
 fn texts(settings: &Value, key: &str) -> Vec<String> {
-    settings[key].as_array().map(|all| all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()).unwrap_or_default()
+    settings[key]
+        .as_array()
+        .map(|all| all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect())
+        .unwrap_or_default()
 }
 
 fn failed(message: impl Into<String>) -> Failure {
-    Failure { code: "failed".into(), retryable: false, message: message.into(), hint: None, labels: Vec::new() }
+    Failure {
+        code: "failed".into(),
+        retryable: false,
+        message: message.into(),
+        hint: None,
+        labels: Vec::new(),
+    }
 }
 
 fn lossy(bytes: Vec<u8>) -> String {
@@ -71,7 +80,8 @@ fn act(settings: &Value) -> Result<String, Failure> {
             std::hint::black_box(0);
         },
         "compute" => {
-            let sum = (0..number(settings, "count", 0)).fold(0_u64, |sum, part| std::hint::black_box(sum ^ part));
+            let sum = (0..number(settings, "count", 0))
+                .fold(0_u64, |sum, part| std::hint::black_box(sum ^ part));
             Ok(format!("computed {sum}"))
         }
         "hog" => {
@@ -91,22 +101,43 @@ fn act(settings: &Value) -> Result<String, Failure> {
                 all.push(secrets::open(text(settings, "secret"))?);
             }
         }
-        "fail" => Err(Failure { code: text(settings, "code").into(), hint: Some("try harder".into()), ..failed("the target said no") }),
+        "fail" => Err(Failure {
+            code: text(settings, "code").into(),
+            hint: Some("try harder".into()),
+            ..failed("the target said no")
+        }),
         "replace-and-fail" => {
             files::replace(path, text(settings, "text").as_bytes(), 0o644)?;
             Err(Failure { code: "rejected".into(), ..failed("the target said no") })
         }
         "read" => Ok(files::read(path)?.map_or_else(|| "(absent)".into(), lossy)),
-        "stat" => Ok(files::stat(path)?.map_or_else(|| "(absent)".into(), |entry| {
-            format!("{} {} {:?} {:?}", entry.name, entry.kind, entry.labels.first(), entry.labels.last())
-        })),
-        "list" => Ok(files::list(path)?.into_iter().map(|entry| entry.name).collect::<Vec<_>>().join(",")),
-        "replace" => files::replace(path, text(settings, "text").as_bytes(), number(settings, "mode", 0o644) as u32).map(|()| "replaced".into()),
+        "stat" => Ok(files::stat(path)?.map_or_else(
+            || "(absent)".into(),
+            |entry| {
+                format!(
+                    "{} {} {:?} {:?}",
+                    entry.name,
+                    entry.kind,
+                    entry.labels.first(),
+                    entry.labels.last()
+                )
+            },
+        )),
+        "list" => {
+            Ok(files::list(path)?.into_iter().map(|entry| entry.name).collect::<Vec<_>>().join(","))
+        }
+        "replace" => files::replace(
+            path,
+            text(settings, "text").as_bytes(),
+            number(settings, "mode", 0o644) as u32,
+        )
+        .map(|()| "replaced".into()),
         "read-often-and-replace" => {
             for _ in 0..number(settings, "count", 0) {
                 let _ = files::read(text(settings, "other"));
             }
-            files::replace(path, text(settings, "text").as_bytes(), 0o644).map(|()| "replaced".into())
+            files::replace(path, text(settings, "text").as_bytes(), 0o644)
+                .map(|()| "replaced".into())
         }
         "remove" => Ok(files::remove(path)?.to_string()),
         "run" => {
@@ -123,21 +154,32 @@ fn act(settings: &Value) -> Result<String, Failure> {
             let output = exec::run(&command)?;
             Ok(format!("{:?} {}", output.status, lossy(output.stdout)))
         }
-        "tree" => Ok(process::tree(text(settings, "of"))?.iter().map(|info| info.pid.to_string()).collect::<Vec<_>>().join(",")),
-        "signal" => process::signal(text(settings, "of"), text(settings, "signal")).map(|()| "sent".into()),
+        "tree" => Ok(process::tree(text(settings, "of"))?
+            .iter()
+            .map(|info| info.pid.to_string())
+            .collect::<Vec<_>>()
+            .join(",")),
+        "signal" => {
+            process::signal(text(settings, "of"), text(settings, "signal")).map(|()| "sent".into())
+        }
         "log-since" => {
             let mark = process::log_mark(path)?;
             Ok(lossy(process::log_since(path, mark, 1000)?))
         }
         "connect" => {
-            let connection = tcp::connect(text(settings, "host"), number(settings, "port", 0) as u16, 60_000)?;
+            let connection =
+                tcp::connect(text(settings, "host"), number(settings, "port", 0) as u16, 60_000)?;
             connection.write(text(settings, "send").as_bytes(), 60_000)?;
             Ok(lossy(connection.read(1000, 60_000)?))
         }
         "connect-often" => {
             let mut all = Vec::new();
             for _ in 0..number(settings, "count", 0) {
-                all.push(tcp::connect(text(settings, "host"), number(settings, "port", 0) as u16, 1000)?);
+                all.push(tcp::connect(
+                    text(settings, "host"),
+                    number(settings, "port", 0) as u16,
+                    1000,
+                )?);
             }
             Ok("connected".into())
         }
@@ -168,13 +210,22 @@ fn act(settings: &Value) -> Result<String, Failure> {
         }
         #[cfg(feature = "reveal")]
         "reveal" => {
-            let value = bindings::agente::host::reveal::reveal(&secrets::open(text(settings, "secret"))?)?;
+            let value =
+                bindings::agente::host::reveal::reveal(&secrets::open(text(settings, "secret"))?)?;
             log::log("info", &format!("the value is {value}"), &[]);
             Ok(format!("{} characters, {value}", value.len()))
         }
         "context" => {
             let info = context::get();
-            Ok(format!("{} {} {} {} {:?} {}", info.deployment, info.service, info.environment, info.phase, info.labels, context::cancelled()))
+            Ok(format!(
+                "{} {} {} {} {:?} {}",
+                info.deployment,
+                info.service,
+                info.environment,
+                info.phase,
+                info.labels,
+                context::cancelled()
+            ))
         }
         "until-cancelled" => {
             log::log("info", "waiting", &[]);
@@ -222,7 +273,10 @@ impl meta::Guest for Guest {
     fn check_config(config_json: String) -> Vec<Problem> {
         let settings: Value = serde_json::from_str(&config_json).unwrap_or_default();
         match text(&settings, "admission") {
-            "refuse" => vec![Problem { path: "upstream.keepalive".into(), message: "must be a number".into() }],
+            "refuse" => vec![Problem {
+                path: "upstream.keepalive".into(),
+                message: "must be a number".into(),
+            }],
             "read" => match files::read("/etc/hostname") {
                 Ok(_) => Vec::new(),
                 Err(failure) => vec![Problem { path: String::new(), message: failure.message }],
@@ -240,7 +294,12 @@ impl switcher::Guest for Guest {
     fn features() -> Result<Abilities, Failure> {
         let message = act(&settings())?;
         let labels = vec![("public-identity-header".into(), "x-slot".into())];
-        Ok(Abilities { names: vec!["weights".into()], lock_key: "test".into(), warnings: vec![message], labels })
+        Ok(Abilities {
+            names: vec!["weights".into()],
+            lock_key: "test".into(),
+            warnings: vec![message],
+            labels,
+        })
     }
 
     fn plan(_wanted: Desired) -> Result<String, Failure> {
@@ -257,15 +316,33 @@ impl switcher::Guest for Guest {
         let message = act(&settings)?;
         let slot = settings["slot"].as_str().unwrap_or("blue").to_owned();
         let weight = number(&settings, "weight", 10_000) as u32;
-        Ok(observed(message, &settings, vec![Route { slot, weight, backends: Vec::new(), labels: vec![("release".into(), "3".into())] }]))
+        Ok(observed(
+            message,
+            &settings,
+            vec![Route {
+                slot,
+                weight,
+                backends: Vec::new(),
+                labels: vec![("release".into(), "3".into())],
+            }],
+        ))
     }
 
     fn drain(_op_id: String, slot: String, backends: Vec<Backend>) -> Result<Drained, Failure> {
         let settings = settings();
         let state = settings["state"].as_str().unwrap_or("drained").to_owned();
-        let asked: Vec<String> = backends.into_iter().map(|backend| format!("{} {}", backend.id, backend.address)).collect();
+        let asked: Vec<String> = backends
+            .into_iter()
+            .map(|backend| format!("{} {}", backend.id, backend.address))
+            .collect();
         let message = format!("{}: {slot} [{}]", act(&settings)?, asked.join(", "));
-        Ok(Drained { state, remaining: u32::try_from(asked.len()).unwrap_or(u32::MAX), evidence: "workers-gone".into(), message, labels: Vec::new() })
+        Ok(Drained {
+            state,
+            remaining: u32::try_from(asked.len()).unwrap_or(u32::MAX),
+            evidence: "workers-gone".into(),
+            message,
+            labels: Vec::new(),
+        })
     }
 }
 

@@ -22,7 +22,13 @@ use crate::{Guest, act, number, settings, text};
 use bindings::exports::agente::health::metrics::{self, Reading, Series};
 
 impl metrics::Guest for Guest {
-    fn query(about: Subject, spec_json: String, wanted: String, start_ms: u64, end_ms: u64) -> Result<Reading, Failure> {
+    fn query(
+        about: Subject,
+        spec_json: String,
+        wanted: String,
+        start_ms: u64,
+        end_ms: u64,
+    ) -> Result<Reading, Failure> {
         let settings = settings();
         let said = act(&settings)?;
         let count = number(&settings, "count", 1);
@@ -45,7 +51,11 @@ impl metrics::Guest for Guest {
     }
 
     fn check_query(spec_json: String, wanted: String) -> Vec<(String, String)> {
-        if spec_json == "{}" { vec![("query".into(), format!("is missing for {wanted}"))] } else { Vec::new() }
+        if spec_json == "{}" {
+            vec![("query".into(), format!("is missing for {wanted}"))]
+        } else {
+            Vec::new()
+        }
     }
 }
 
