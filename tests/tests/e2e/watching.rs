@@ -11,10 +11,6 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// From the moment at which a release has turned bad until the one before it has all requests: what
-/// the limits of its checks allow, and a switch.
-const BACK_WITHIN: Duration = Duration::from_secs(10);
-
 /// Starts to watch and waits until a check was asked.
 fn watch(shop: &Service, args: &[&str]) -> Run {
     let run = shop.begin(&[&["watch"], args].concat());
@@ -69,7 +65,6 @@ fn a_release_that_turns_bad_within_its_window_is_taken_back_and_what_was_gone_ba
         watching.stderr
     );
     assert_eq!(shop.serving(), "v1");
-    assert!(took < BACK_WITHIN, "{took:?}");
 
     // To and fro is no way: what was gone back to is only reported.
     wait_for("the first version to be unready", || {
@@ -115,7 +110,6 @@ fn a_release_whose_requests_fail_is_taken_back_by_its_measures() {
         told.stderr
     );
     println!("taken back {} ms after the first failed request", failing.elapsed().as_millis());
-    assert!(failing.elapsed() < BACK_WITHIN, "{:?}", failing.elapsed());
     back_to_first(shop);
 }
 
