@@ -33,6 +33,13 @@ pub enum JournalDamage {
         #[source]
         source: IllegalMove,
     },
+    /// The store has other entries than those that were read.
+    #[error("the journal does not take entry {entry}")]
+    Refused {
+        entry: u64,
+        #[source]
+        fault: Fault,
+    },
     /// Something after the end, or a second plan.
     #[error("entry {0} comes after the end or repeats the beginning")]
     Misplaced(u64),

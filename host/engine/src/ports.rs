@@ -30,9 +30,11 @@ pub use health::HealthCheck;
 pub use history::History;
 pub use journal::{AppendError, Journal};
 pub use journal_observer::JournalObserver;
-pub use leases::{Fence, Holder, Holding, Lease, LeaseError, Leases, Liveness};
+pub use leases::{
+    BELIEF, Fence, HEARTBEAT, Holder, Holding, Lease, LeaseError, Leases, Liveness, SILENCE,
+};
 pub use mailbox::Mailbox;
-pub use memory::Memory;
+pub use memory::{MEMORY_BYTES, Memory};
 pub use metrics::{MetricQuery, MetricSource, Reading, Series, Wanted};
 pub use observer::{Observer, Progress};
 pub use plugins::{
@@ -47,4 +49,4 @@ pub use runtime::{
 pub use store::Store;
 pub use targets::{TargetLock, TargetLocks};
 pub use traffic::{Desired, Drained, Features, Observed, ObservedState, TrafficSwitcher};
-pub use trail::{PluginEffect, PluginEffects, Trail};
+pub use trail::{KEPT_EFFECTS, PluginEffect, PluginEffects, Trail};

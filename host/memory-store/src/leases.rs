@@ -1,19 +1,18 @@
-//! Leases in memory. A holder that is dropped has died; one that was passed over hears of it at its
-//! next heartbeat.
+//! Leases in memory. A holder that is dropped has died.
 
 use crate::store::{Kept, MemoryStore};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{Scope, Timestamp};
-use agente_engine::ports::{Fence, Holder, Holding, Lease, LeaseError, Leases, Liveness};
+use agente_engine::ports::{
+    BELIEF, Fence, HEARTBEAT, Holder, Holding, Lease, LeaseError, Leases, Liveness,
+};
 use async_trait::async_trait;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a holder asks whether its lease is its own still.
-pub const HEARTBEAT: Duration = Duration::from_secs(2);
-
 /// How often is looked whether a lease is free.
-const POLL: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The lease of one scope.
 #[derive(Clone, Default)]
@@ -37,18 +36,27 @@ struct MemoryLease {
     store: MemoryStore,
     scope: Scope,
     fence: u64,
+    /// When it was last seen to be ours, by the time that passes.
+    confirmed: Mutex<Duration>,
+}
+
+impl Seat {
+    fn living(&self) -> Option<&Taken> {
+        self.taken.as_ref().filter(|taken| !taken.died)
+    }
 }
 
 impl Kept {
     fn holding(&self, scope: &Scope, now: Timestamp) -> Option<Holding> {
-        let taken = self.seats.get(scope)?.taken.as_ref()?;
+        let seat = self.seats.get(scope)?;
+        let taken = seat.taken.as_ref()?;
         Some(Holding {
             scope: scope.clone(),
             holder: taken.holder.clone(),
-            fence: Fence(taken.fence),
+            fence: Fence(seat.fence),
             acquired: taken.acquired,
             heartbeat: now,
-            deployment: self.states.get(scope).and_then(|state| state.open.clone()),
+            deployment: self.open_deployment(scope),
             liveness: if taken.died { Liveness::Gone } else { Liveness::Alive },
             seen: now,
         })
@@ -56,20 +64,25 @@ impl Kept {
 }
 
 impl MemoryStore {
-    /// Sits down if nobody lives there; `fence`: the token that was taken beforehand.
-    fn sit(&self, scope: &Scope, holder: &Holder, fence: Option<u64>) -> Option<MemoryLease> {
-        let now = self.clock.now();
-        let mut kept = self.kept();
+    /// Sits down if nobody lives there; else tells who does.
+    fn sit(
+        &self,
+        scope: &Scope,
+        holder: &Holder,
+    ) -> Result<Result<MemoryLease, Holding>, LeaseError> {
+        let (now, confirmed) = (self.clock.now(), self.clock.elapsed());
+        let mut kept = self.usable().map_err(LeaseError::Unavailable)?;
+        if kept.seats.get(scope).is_some_and(|seat| seat.living().is_some())
+            && let Some(holding) = kept.holding(scope, now)
+        {
+            return Ok(Err(holding));
+        }
         let seat = kept.seats.entry(scope.clone()).or_default();
-        if seat.taken.as_ref().is_some_and(|taken| !taken.died) {
-            return None;
-        }
-        if fence.is_none() {
-            seat.fence += 1;
-        }
-        let fence = fence.unwrap_or(seat.fence);
+        seat.fence += 1;
+        let fence = seat.fence;
         seat.taken = Some(Taken { holder: holder.clone(), fence, acquired: now, died: false });
-        Some(MemoryLease { store: self.clone(), scope: scope.clone(), fence })
+        let (store, scope, confirmed) = (self.clone(), scope.clone(), Mutex::new(confirmed));
+        Ok(Ok(MemoryLease { store, scope, fence, confirmed }))
     }
 
     /// Takes whoever sits there for dead: no sign of life has come for too long.
@@ -85,20 +98,17 @@ impl MemoryStore {
         &self,
         scope: &Scope,
         holder: &Holder,
-        fence: Option<u64>,
         wait: Duration,
-    ) -> Result<MemoryLease, Box<Holding>> {
+    ) -> Result<Result<MemoryLease, Box<Holding>>, LeaseError> {
         let began = self.clock.elapsed();
         loop {
-            if let Some(lease) = self.sit(scope, holder, fence) {
-                return Ok(lease);
+            match self.sit(scope, holder)? {
+                Ok(lease) => return Ok(Ok(lease)),
+                Err(holding) if self.clock.elapsed().saturating_sub(began) >= wait => {
+                    return Ok(Err(Box::new(holding)));
+                }
+                Err(_) => self.clock.sleep(PAUSE).await,
             }
-            if self.clock.elapsed().saturating_sub(began) >= wait
-                && let Some(holding) = self.kept().holding(scope, self.clock.now())
-            {
-                return Err(Box::new(holding));
-            }
-            self.clock.sleep(POLL).await;
         }
     }
 }
@@ -111,7 +121,7 @@ impl Leases for MemoryStore {
         holder: Holder,
         wait: Option<Duration>,
     ) -> Result<Box<dyn Lease>, LeaseError> {
-        match self.wait_for(scope, &holder, None, wait.unwrap_or_default()).await {
+        match self.wait_for(scope, &holder, wait.unwrap_or_default()).await? {
             Ok(lease) => Ok(Box::new(lease)),
             Err(holding) => Err(LeaseError::Held(holding)),
         }
@@ -123,20 +133,27 @@ impl Leases for MemoryStore {
         holder: Holder,
         wait: Duration,
     ) -> Result<Box<dyn Lease>, LeaseError> {
-        let fence = {
-            let mut kept = self.kept();
-            let seat = kept.seats.entry(scope.clone()).or_default();
-            seat.fence += 1;
-            seat.fence
+        let living = |kept: &Kept| kept.seats.get(scope)?.living().map(|taken| taken.fence);
+        let old = {
+            let mut kept = self.usable().map_err(LeaseError::Unavailable)?;
+            let old = living(&kept);
+            if old.is_some() {
+                kept.seats.entry(scope.clone()).or_default().fence += 1;
+            }
+            old
         };
-        match self.wait_for(scope, &holder, Some(fence), wait).await {
+        match self.wait_for(scope, &holder, wait).await? {
             Ok(lease) => Ok(Box::new(lease)),
-            Err(holding) => Err(LeaseError::StillRuns { holding, waited: wait }),
+            Err(holding) if living(&self.kept()) == old => {
+                Err(LeaseError::StillRuns { holding, waited: wait })
+            }
+            // Somebody else took over at the same time, and was quicker.
+            Err(holding) => Err(LeaseError::Held(holding)),
         }
     }
 
     async fn holding(&self, scope: &Scope) -> Result<Option<Holding>, Fault> {
-        Ok(self.kept().holding(scope, self.clock.now()))
+        Ok(self.usable()?.holding(scope, self.clock.now()))
     }
 }
 
@@ -147,8 +164,7 @@ impl fmt::Debug for MemoryLease {
 }
 
 impl MemoryLease {
-    fn leave(&self, died: bool) {
-        let mut kept = self.store.kept();
+    fn leave(&self, kept: &mut Kept, died: bool) {
         let Some(seat) = kept.seats.get_mut(&self.scope) else { return };
         match &mut seat.taken {
             Some(taken) if taken.fence == self.fence && died => taken.died = true,
@@ -156,11 +172,34 @@ impl MemoryLease {
             Some(_) | None => {}
         }
     }
+
+    /// How it was lost; else how long it may be believed without another look.
+    fn look(&self) -> Result<Duration, Fault> {
+        let now = self.store.clock.elapsed();
+        let newest =
+            self.store.usable().map(|kept| kept.seats.get(&self.scope).map(|seat| seat.fence));
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = |message| Err(Fault::new(FaultKind::LeaseLost, message));
+        match newest {
+            Ok(newest) if newest == Some(self.fence) => {
+                *confirmed = now;
+                Ok(BELIEF)
+            }
+            Ok(_) => lost(format!("another host has the lease of {}", self.scope)),
+            Err(fault) => match BELIEF.checked_sub(now.saturating_sub(*confirmed)) {
+                Some(left) if !left.is_zero() => Ok(left),
+                _ => lost(format!(
+                    "whether the lease of {} is still held can't be told: {fault}",
+                    self.scope
+                )),
+            },
+        }
+    }
 }
 
 impl Drop for MemoryLease {
     fn drop(&mut self) {
-        self.leave(true);
+        self.leave(&mut self.store.kept(), true);
     }
 }
 
@@ -175,14 +214,16 @@ impl Lease for MemoryLease {
     }
 
     async fn lost(&self) -> Fault {
-        while self.store.fence_now(&self.scope).0 == self.fence {
-            self.store.clock.sleep(HEARTBEAT).await;
+        loop {
+            match self.look() {
+                Ok(believed) => self.store.clock.sleep(HEARTBEAT.min(believed)).await,
+                Err(fault) => return fault,
+            }
         }
-        Fault::new(FaultKind::LeaseLost, format!("another host has the lease of {}", self.scope))
     }
 
     async fn release(self: Box<Self>) -> Result<(), Fault> {
-        self.leave(false);
+        self.leave(&mut *self.store.usable()?, false);
         Ok(())
     }
 }

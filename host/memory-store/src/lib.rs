@@ -1,10 +1,14 @@
 //! A store in memory, for tests: what the ports of the engine promise and no more, for any number
 //! of scopes and hosts. It ends with the process.
 
+mod evidence;
+mod history;
 mod journal;
 mod leases;
 mod mailbox;
+mod memory;
+mod releases;
 mod store;
+mod target_locks;
 
-pub use leases::HEARTBEAT;
 pub use store::MemoryStore;

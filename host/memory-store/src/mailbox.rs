@@ -2,7 +2,7 @@
 
 use crate::store::MemoryStore;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::journal::{Decision, DecisionKind, Event};
+use agente_engine::journal::{Decision, DecisionKind};
 use agente_engine::names::DeploymentId;
 use agente_engine::ports::Mailbox;
 use async_trait::async_trait;
@@ -17,11 +17,10 @@ impl Mailbox for MemoryStore {
         reason: Option<&str>,
     ) -> Result<u64, Fault> {
         let at = self.clock.now();
-        let mut kept = self.kept();
-        let last = kept.deployments.get(deployment).map(|written| written.entries.last());
-        let gone = match last {
+        let mut kept = self.usable()?;
+        let gone = match kept.deployments.get(deployment) {
             None => Some(format!("there is no deployment `{deployment}` in this store")),
-            Some(Some(entry)) if matches!(entry.event, Event::Closed { .. }) => {
+            Some(written) if written.has_ended() => {
                 Some(format!("the deployment `{deployment}` has ended already"))
             }
             Some(_) => None,
@@ -40,7 +39,7 @@ impl Mailbox for MemoryStore {
         deployment: &DeploymentId,
         after: u64,
     ) -> Result<Vec<Decision>, Fault> {
-        let kept = self.kept();
+        let kept = self.usable()?;
         let left = kept.decisions.iter().filter(|(of, left)| of == deployment && left.id > after);
         Ok(left.map(|(_, left)| left.clone()).collect())
     }

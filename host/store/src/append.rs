@@ -39,7 +39,11 @@ struct Addition {
 /// Why an entry was not written.
 enum Refusal {
     Fenced(Scope),
-    OutOfOrder { expected: u64 },
+    OutOfOrder {
+        expected: u64,
+    },
+    /// It contradicts what is there.
+    Contradiction(Fault),
     Problem(Problem),
 }
 
@@ -66,7 +70,7 @@ impl EmbeddedStore {
         if let Event::Opened { plan } = &entry.event {
             self.can_be_taken_back(plan).map_err(AppendError::Unavailable)?;
         }
-        let mut addition = Addition::new(fence, entry, state).map_err(AppendError::Unavailable)?;
+        let mut addition = Addition::new(fence, entry, state).map_err(AppendError::Refused)?;
         addition.unwritten_leases = self.unwritten_leases.clone();
         let written = self
             .database
@@ -80,6 +84,7 @@ impl EmbeddedStore {
             Refusal::OutOfOrder { expected } => {
                 AppendError::OutOfOrder { expected, found: entry.sequence }
             }
+            Refusal::Contradiction(fault) => AppendError::Refused(fault),
             Refusal::Problem(problem) => {
                 let attempted =
                     format!("the entry of deployment `{}` was not written", entry.deployment);
@@ -160,12 +165,12 @@ impl Addition {
                 // Nobody ever held a lease of a scope without a row.
                 (row.ok_or_else(|| Refusal::Fenced(plan.scope.clone()))?, plan.scope.clone())
             }
+            (None, None) if self.sequence > 0 => return Err(Refusal::OutOfOrder { expected: 0 }),
             (None, None) => {
-                return Err(internal(format!(
+                return Err(contradiction(format!(
                     "deployment `{}` was never opened in this store",
                     self.deployment
-                ))
-                .into());
+                )));
             }
         };
 
@@ -196,19 +201,17 @@ impl Addition {
 
         match (known, &self.opening) {
             (None, Some(plan)) => self.open(connection, row, plan).await?,
-            (Some(_), Some(_)) => {
-                return Err(internal(format!(
-                    "deployment `{}` was opened before",
-                    self.deployment
-                ))
-                .into());
-            }
-            (Some(known), None) if known.closed => {
-                return Err(internal(format!(
+            (Some(known), _) if known.closed => {
+                return Err(contradiction(format!(
                     "deployment `{}` has ended and takes no more entries",
                     self.deployment
-                ))
-                .into());
+                )));
+            }
+            (Some(_), Some(_)) => {
+                return Err(contradiction(format!(
+                    "deployment `{}` was opened before",
+                    self.deployment
+                )));
             }
             (Some(_) | None, None) => {}
         }
@@ -321,7 +324,8 @@ impl Addition {
                 self.deployment, plan.scope
             );
             let hint = "`agente-host resume` goes on with it, `agente-host abort` unwinds it";
-            return Err(Fault::new(FaultKind::Conflict, message).hint(hint).into());
+            let fault = Fault::new(FaultKind::Conflict, message).hint(hint);
+            return Err(Refusal::Contradiction(fault));
         }
         let kind = serde_json::to_string(&plan.kind).map_err(|error| {
             internal("a kind of deployment can't be written as JSON").because(&error)
@@ -348,6 +352,10 @@ struct Known {
     scope_row: i64,
     scope: Scope,
     closed: bool,
+}
+
+fn contradiction(message: String) -> Refusal {
+    Refusal::Contradiction(internal(message))
 }
 
 fn internal(message: impl Into<String>) -> Fault {

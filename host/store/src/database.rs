@@ -196,6 +196,16 @@ impl Database {
         &self.writer
     }
 
+    /// All connections for reading: while somebody has them every other read hangs.
+    #[cfg(test)]
+    pub(crate) async fn take_all_readers(&self) -> Vec<sqlx::pool::PoolConnection<Sqlite>> {
+        let mut all = Vec::new();
+        for _ in 0..READERS {
+            all.push(self.readers.acquire().await.unwrap());
+        }
+        all
+    }
+
     /// Does some work in one transaction that nobody else writes beside; undone if the work fails.
     ///
     /// Calls have their turns in the order in which they were made. One whose caller stops waiting

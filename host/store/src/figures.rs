@@ -5,7 +5,6 @@
 //! again adds nothing, and a deployment that another host took over has a row of each. The journal
 //! stays what decides; these numbers are only for people and metrics.
 
-use crate::clock;
 use crate::database::Problem;
 use crate::faults;
 use crate::numbers::{from_sql, to_sql};
@@ -26,7 +25,7 @@ impl Figures for EmbeddedStore {
         let body = serde_json::to_string(figures).map_err(|error| {
             Fault::new(FaultKind::Internal, "figures can't be written as JSON").because(&error)
         })?;
-        let of = deployment.0.clone();
+        let (of, now) = (deployment.0.clone(), to_sql(self.clock.now().0));
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let put = "INSERT INTO run (deployment, fence, figures, written) SELECT id, ?, ?, \
@@ -36,7 +35,7 @@ impl Figures for EmbeddedStore {
                 sqlx::query(put)
                     .bind(to_sql(fence.0))
                     .bind(body)
-                    .bind(to_sql(clock::now().0))
+                    .bind(now)
                     .bind(of)
                     .execute(connection)
                     .await?;
@@ -78,52 +77,5 @@ impl Figures for EmbeddedStore {
             })
         });
         read.collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample;
-    use agente_engine::ports::{PluginCalls, ProbeReport};
-
-    fn figures(answered: u64) -> RunFigures {
-        let calls = PluginCalls {
-            plugin: "nginx-switch".into(),
-            operation: "apply".into(),
-            results: [("answered".into(), answered)].into(),
-            ..PluginCalls::default()
-        };
-        RunFigures {
-            probe: Some(ProbeReport { sent: answered, ..ProbeReport::default() }),
-            calls: vec![calls],
-            stuck_at: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_run_replaces_its_own_figures_and_no_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = sample::store(folder.path()).await;
-        let open = sample::open_deployment(&store, "shop").await;
-        store.keep_figures(&open.deployment, Fence(1), &figures(1)).await.unwrap();
-        store.keep_figures(&open.deployment, Fence(1), &figures(2)).await.unwrap();
-        store.keep_figures(&open.deployment, Fence(2), &figures(5)).await.unwrap();
-        let row = |fence, answered| RunRow {
-            deployment: open.deployment.clone(),
-            fence: Fence(fence),
-            figures: figures(answered),
-        };
-        assert_eq!(store.figures(&sample::scope("shop")).await.unwrap(), [row(1, 2), row(2, 5)]);
-        assert_eq!(store.figures(&sample::scope("cart")).await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn figures_of_a_deployment_that_was_never_opened_are_not_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = sample::store(folder.path()).await;
-        sample::open_deployment(&store, "shop").await;
-        store.keep_figures(&DeploymentId("d-none".into()), Fence(1), &figures(1)).await.unwrap();
-        assert_eq!(store.figures(&sample::scope("shop")).await.unwrap(), []);
     }
 }

@@ -1,17 +1,15 @@
 //! Looking at who holds a lease. Changes nothing.
 
 use crate::blocker;
-use crate::clock;
 use crate::faults;
 use crate::file_lock::FileLock;
 use crate::numbers::from_sql;
-use crate::patience;
 use crate::process::{self, ProcessState};
 use crate::reserve;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
 use agente_engine::names::{DeploymentId, Scope, Timestamp};
-use agente_engine::ports::{Fence, Holder, Holding, Liveness};
+use agente_engine::ports::{Fence, Holder, Holding, Liveness, SILENCE};
 use std::path::PathBuf;
 
 impl EmbeddedStore {
@@ -45,7 +43,7 @@ impl EmbeddedStore {
         let row = row.map_err(|error| {
             self.database.unreadable(&format!("the lease of {scope} can't be read"), &error)
         })?;
-        let seen = clock::now();
+        let seen = self.clock.now();
         let Some((fence, holder, acquired, heartbeat, released, deployment)) = row else {
             return Ok(if locked { self.nameless_holding(scope, seen) } else { None });
         };
@@ -101,7 +99,7 @@ impl EmbeddedStore {
 
 fn liveness(holder: &Holder, locked: bool, heartbeat: Timestamp, seen: Timestamp) -> Liveness {
     // A clock that was set back must not keep a lease alive.
-    let fresh = seen.since(heartbeat).max(heartbeat.since(seen)) < patience::SILENCE;
+    let fresh = seen.since(heartbeat).max(heartbeat.since(seen)) < SILENCE;
     match (locked, fresh) {
         (true, _) if process::state_of(holder) == ProcessState::Stopped => Liveness::Stopped,
         (true, true) => Liveness::Alive,

@@ -3,24 +3,25 @@
 //! Two things make it. A lock of the operating system on a file says that the holder lives: death
 //! frees it at once, and while it is held no clock can take it away. A row says who the holder is
 //! and carries the fence, which `append` compares: a holder that was passed over is refused for
-//! ever. Between machines, where locks on files are not seen, a heartbeat stands in for the lock.
+//! ever. Between machines, where locks on files are not seen, a heartbeat stands in for the lock; it
+//! is read by the clock on the wall, so theirs have to agree.
 
-use crate::clock;
 use crate::file_lock::FileLock;
 use crate::numbers::{from_sql, to_sql};
-use crate::patience;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Scope;
-use agente_engine::ports::{Fence, Lease};
+use agente_engine::ports::{BELIEF, Fence, HEARTBEAT, Lease};
 use async_trait::async_trait;
-use std::sync::{Mutex, PoisonError};
+use futures_util::future::{Either, select};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-/// How often a holder says that it lives, and asks whether it still is the holder.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long a look may take of a holder that comes late, when what it knows is too old to go by:
+/// longer than any look takes that gets an answer at all.
+const LATE_LOOK: Duration = Duration::from_secs(4);
 
 /// The embedded store's lease.
 #[derive(Debug)]
@@ -29,20 +30,21 @@ pub(crate) struct HeldLease {
     row: i64,
     fence: Fence,
     store: EmbeddedStore,
-    /// When the row last said that it is ours.
-    confirmed: Mutex<Instant>,
+    /// When the row last said that it is ours, by the time that passes.
+    confirmed: Mutex<Duration>,
     heart: JoinHandle<()>,
     /// Freed last, so that the next holder finds the row given back.
     lock: Option<FileLock>,
 }
 
 impl HeldLease {
-    /// Begins to hold what the row says is ours now, and starts its heart.
+    /// Begins to hold what was asked for at `taken` and is ours by the row now, and starts its heart.
     pub(crate) fn begin(
         store: &EmbeddedStore,
         scope: &Scope,
         row: i64,
         fence: Fence,
+        taken: Duration,
         lock: FileLock,
     ) -> Self {
         Self {
@@ -50,7 +52,7 @@ impl HeldLease {
             row,
             fence,
             store: store.clone(),
-            confirmed: Mutex::new(Instant::now()),
+            confirmed: Mutex::new(taken),
             heart: tokio::spawn(beat(store.clone(), row, fence)),
             lock: Some(lock),
         }
@@ -65,35 +67,50 @@ impl HeldLease {
         newest == self.fence || unwritten.is_some_and(|lease| newest == lease.over)
     }
 
-    /// Asks the row; none while it is ours, or while that can't be told but was not long ago.
-    async fn loss(&self) -> Option<Fault> {
-        let asked = Instant::now();
-        let read = tokio::time::timeout(HEARTBEAT, newest_fence(&self.store, self.row)).await;
-        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = match read {
-            Ok(Ok(newest)) if newest.is_some_and(|newest| self.is_ours(newest)) => {
-                *confirmed = asked;
-                return None;
+    /// Asks the row, and says how the lease was lost; else when to ask again, by the time that
+    /// passes.
+    async fn look(&self) -> Result<Duration, Fault> {
+        let clock = &self.store.clock;
+        let asked = clock.elapsed();
+        let believed_until = *self.confirmed() + BELIEF;
+        let limit = match believed_until.saturating_sub(asked) {
+            Duration::ZERO => LATE_LOOK,
+            left => left,
+        };
+        let read = pin!(newest_fence(&self.store, self.row));
+        let why = match select(read, clock.sleep(limit)).await {
+            Either::Left((Ok(newest), _)) if newest.is_some_and(|newest| self.is_ours(newest)) => {
+                let mut confirmed = self.confirmed();
+                *confirmed = (*confirmed).max(asked);
+                return Ok(asked + HEARTBEAT);
             }
-            Ok(Ok(_)) => {
+            Either::Left((Ok(_), _)) => {
                 let message = format!("another host has taken over the lease of {}", self.scope);
-                return Some(Fault::new(FaultKind::LeaseLost, message));
+                return Err(Fault::new(FaultKind::LeaseLost, message));
             }
-            Ok(Err(error)) => self.store.database.unreadable("its row can't be read", &error),
-            Err(_) => {
-                let message = format!("its row was not read within {} s", HEARTBEAT.as_secs());
+            Either::Left((Err(error), _)) => {
+                self.store.database.unreadable("its row can't be read", &error)
+            }
+            Either::Right(_) => {
+                let message = format!("its row was not read within {} s", limit.as_secs());
                 Fault::new(FaultKind::Unavailable, message)
             }
         };
-        if confirmed.elapsed() < patience::UNCONFIRMED {
-            return None;
+        // Another who asks may have been told meanwhile.
+        let (now, believed_until) = (clock.elapsed(), *self.confirmed() + BELIEF);
+        if now < believed_until {
+            return Ok((asked + HEARTBEAT).min(believed_until));
         }
         let message = format!(
             "whether the lease of {} is still held can't be told for {} s: {why}",
             self.scope,
-            confirmed.elapsed().as_secs()
+            (now + BELIEF).saturating_sub(believed_until).as_secs()
         );
-        Some(Fault { kind: FaultKind::LeaseLost, message, ..why })
+        Err(Fault { kind: FaultKind::LeaseLost, message, ..why })
+    }
+
+    fn confirmed(&self) -> MutexGuard<'_, Duration> {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,11 +125,13 @@ impl Lease for HeldLease {
     }
 
     async fn lost(&self) -> Fault {
+        let clock = &self.store.clock;
         loop {
-            if let Some(fault) = self.loss().await {
-                return fault;
+            match self.look().await {
+                // From when it was asked: the answer may have been slow.
+                Ok(next) => clock.sleep(next.saturating_sub(clock.elapsed())).await,
+                Err(fault) => return fault,
             }
-            tokio::time::sleep(HEARTBEAT).await;
         }
     }
 
@@ -154,9 +173,9 @@ async fn newest_fence(store: &EmbeddedStore, row: i64) -> Result<Option<Fence>, 
 }
 
 async fn give_back(store: &EmbeddedStore, row: i64, fence: Fence) -> Result<(), sqlx::Error> {
+    let now = to_sql(store.clock.now().0);
     let work = store.database.write(move |connection| {
         Box::pin(async move {
-            let now = to_sql(clock::now().0);
             let give = sqlx::query("UPDATE lease SET released = ? WHERE scope = ? AND fence = ?")
                 .bind(now)
                 .bind(row)
@@ -171,10 +190,10 @@ async fn give_back(store: &EmbeddedStore, row: i64, fence: Fence) -> Result<(), 
 async fn beat(store: EmbeddedStore, row: i64, fence: Fence) {
     let mut told = false;
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
+        store.clock.sleep(HEARTBEAT).await;
+        let now = to_sql(store.clock.now().0);
         let work = store.database.write(move |connection| {
             Box::pin(async move {
-                let now = to_sql(clock::now().0);
                 let beat =
                     sqlx::query("UPDATE lease SET heartbeat = ? WHERE scope = ? AND fence = ?")
                         .bind(now)

@@ -1,6 +1,5 @@
 //! Giving leases: to who finds one free, waits for it, or takes it away.
 
-use crate::clock;
 use crate::database::Problem;
 use crate::faults;
 use crate::file_lock::FileLock;
@@ -14,7 +13,6 @@ use agente_engine::names::Scope;
 use agente_engine::ports::{Fence, Holder, Holding, Lease, LeaseError, Leases, Liveness};
 use async_trait::async_trait;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -30,7 +28,7 @@ impl Leases for EmbeddedStore {
         holder: Holder,
         wait: Option<Duration>,
     ) -> Result<Box<dyn Lease>, LeaseError> {
-        let begun = Instant::now();
+        let begun = self.clock.elapsed();
         let wait = wait.unwrap_or_default();
         let mut nameless_since = None;
         loop {
@@ -45,25 +43,25 @@ impl Leases for EmbeddedStore {
             match (lock, named) {
                 // Not seen from here, but alive elsewhere.
                 (Some(_), Some(holding)) if holding.liveness != Liveness::Gone => {
-                    if begun.elapsed() >= wait {
+                    if self.since(begun) >= wait {
                         return Err(LeaseError::Held(Box::new(holding)));
                     }
                 }
                 (Some(lock), _) => return self.seize(scope, &holder, lock).await,
                 // Tried twice at least: somebody may have looked at the lock just then.
                 (None, Some(holding)) => {
-                    if begun.elapsed() >= wait.max(PAUSE) {
+                    if self.since(begun) >= wait.max(PAUSE) {
                         return Err(LeaseError::Held(Box::new(holding)));
                     }
                 }
                 (None, None) => {
-                    let since = *nameless_since.get_or_insert_with(Instant::now);
-                    if begun.elapsed() >= wait && since.elapsed() >= SETTLING {
+                    let since = *nameless_since.get_or_insert_with(|| self.clock.elapsed());
+                    if self.since(begun) >= wait && self.since(since) >= SETTLING {
                         return Err(self.nameless(scope));
                     }
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            self.clock.sleep(PAUSE).await;
         }
     }
 
@@ -80,7 +78,7 @@ impl Leases for EmbeddedStore {
         // everybody else from writing.
         let old = self.read_holding(scope, true).await.map_err(LeaseError::Unavailable)?;
         let killed = old.as_ref().is_some_and(|old| process::kill_stopped(&old.holder));
-        match self.revoke(scope).await {
+        match self.revoke(scope, old.as_ref().map(|old| old.fence)).await {
             // Who is dead needs no higher fence.
             Err(problem) if killed && is_full(&problem) => {}
             Err(problem) => {
@@ -89,20 +87,25 @@ impl Leases for EmbeddedStore {
             }
             Ok(()) => {}
         }
-        let begun = Instant::now();
+        let begun = self.clock.elapsed();
         loop {
             if let Some(lock) = self.try_lease_lock(scope)? {
                 return self.seize(scope, &holder, lock).await;
             }
-            if begun.elapsed() >= wait {
-                return Err(match old {
-                    Some(holding) => {
-                        LeaseError::StillRuns { holding: Box::new(holding), waited: wait }
+            if self.since(begun) >= wait {
+                let now = self.read_holding(scope, true).await.map_err(LeaseError::Unavailable)?;
+                return Err(match (old, now) {
+                    // Somebody else took over at the same time, and was quicker.
+                    (Some(old), Some(now)) if is_later(&now, &old) => {
+                        LeaseError::Held(Box::new(now))
                     }
-                    None => self.nameless(scope),
+                    (Some(old), _) => {
+                        LeaseError::StillRuns { holding: Box::new(old), waited: wait }
+                    }
+                    (None, _) => self.nameless(scope),
                 });
             }
-            tokio::time::sleep(PAUSE).await;
+            self.clock.sleep(PAUSE).await;
         }
     }
 
@@ -112,7 +115,18 @@ impl Leases for EmbeddedStore {
     }
 }
 
+/// Whether a lease is not the one any more that was passed over: its holder has it under a token
+/// that was taken, not only raised.
+fn is_later(now: &Holding, old: &Holding) -> bool {
+    now.fence > old.fence && (&now.holder, now.acquired) != (&old.holder, old.acquired)
+}
+
 impl EmbeddedStore {
+    /// The time since a moment.
+    fn since(&self, moment: Duration) -> Duration {
+        self.clock.elapsed().saturating_sub(moment)
+    }
+
     /// Takes the lock of a lease if nobody holds it.
     fn try_lease_lock(&self, scope: &Scope) -> Result<Option<FileLock>, LeaseError> {
         let tried = FileLock::try_take(&self.lease_lock(scope), self.access());
@@ -156,10 +170,10 @@ impl EmbeddedStore {
             LeaseError::Unavailable(fault)
         })?;
         let (of_scope, name) = (scope.clone(), holder.clone());
+        let (now, taken) = (to_sql(self.clock.now().0), self.clock.elapsed());
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let row = scopes::ensure(connection, &of_scope).await?;
-                let now = to_sql(clock::now().0);
                 let (fence,): (i64,) = sqlx::query_as(
                     "INSERT INTO lease (scope, fence, holder, acquired, heartbeat) VALUES (?1, 1, \
                      ?2, ?3, ?3)
@@ -181,7 +195,7 @@ impl EmbeddedStore {
             written => written,
         };
         let (row, fence) = written.map_err(unavailable)?;
-        Ok(Box::new(HeldLease::begin(self, scope, row, fence, lock)))
+        Ok(Box::new(HeldLease::begin(self, scope, row, fence, taken, lock)))
     }
 
     /// Holds a lease by its lock alone, where it was held before. The caller has the lock.
@@ -199,18 +213,22 @@ impl EmbeddedStore {
             .await
             .ok()?;
         let (row, over) = row?;
-        let (over, now) = (Fence(from_sql(over)), to_sql(clock::now().0));
+        let (over, now) = (Fence(from_sql(over)), to_sql(self.clock.now().0));
         Some((row, self.unwritten_leases.keep(row, over, holder, now)))
     }
 
-    /// Raises the fence above the present holder's and leaves their name.
-    async fn revoke(&self, scope: &Scope) -> Result<(), Problem> {
-        let of_scope = scope.clone();
+    /// Raises the fence above the holder's and leaves their name; not above that of whoever was
+    /// quicker to take over from the holder of fence `seen`.
+    pub(crate) async fn revoke(&self, scope: &Scope, seen: Option<Fence>) -> Result<(), Problem> {
+        let (of_scope, seen) = (scope.clone(), seen.map(|fence| to_sql(fence.0)));
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let row = scopes::ensure(connection, &of_scope).await?;
-                sqlx::query("UPDATE lease SET fence = fence + 1 WHERE scope = ?")
+                let raise = "UPDATE lease SET fence = fence + 1 WHERE scope = ?1 AND (?2 IS NULL OR \
+                             fence = ?2)";
+                sqlx::query(raise)
                     .bind(row)
+                    .bind(seen)
                     .execute(connection)
                     .await?;
                 Ok(())

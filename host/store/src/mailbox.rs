@@ -1,6 +1,5 @@
 //! The mailbox: where operators leave decisions for the lease's holder. Leaving one needs no lease.
 
-use crate::clock;
 use crate::database::Problem;
 use crate::faults;
 use crate::numbers::{from_sql, to_sql};
@@ -85,6 +84,7 @@ impl EmbeddedStore {
     ) -> Result<u64, Problem> {
         let (id, kind) = (deployment.clone(), kind.to_owned());
         let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
+        let now = to_sql(self.clock.now().0);
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let row: Option<(Option<i64>,)> =
@@ -109,122 +109,12 @@ impl EmbeddedStore {
                 }
                 let put = "INSERT INTO decision (deployment, decision, by, reason, at) VALUES (?, \
                            ?, ?, ?, ?) RETURNING id";
-                let put = sqlx::query_as(put)
-                    .bind(&id.0)
-                    .bind(kind)
-                    .bind(by)
-                    .bind(reason)
-                    .bind(to_sql(clock::now().0));
+                let put =
+                    sqlx::query_as(put).bind(&id.0).bind(kind).bind(by).bind(reason).bind(now);
                 let (number,): (i64,) = put.fetch_one(connection).await?;
                 Ok(from_sql(number))
             })
         });
         written.await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::sample;
-    use agente_engine::fault::FaultKind;
-    use agente_engine::journal::{DecisionKind, Event};
-    use agente_engine::names::DeploymentId;
-    use agente_engine::ports::Mailbox;
-    use std::collections::BTreeSet;
-    use std::time::{Duration, Instant};
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_hundred_writers_at_once_lose_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        // Ten stores, as ten processes have them, with ten writers each.
-        let mut stores = Vec::new();
-        for _ in 0..10 {
-            stores.push(sample::store(folder.path()).await);
-        }
-        let open = sample::open_deployment(&stores[0], "shop").await;
-        let tasks: Vec<_> = (0..100)
-            .map(|number| {
-                let (store, deployment) = (stores[number % 10].clone(), open.deployment.clone());
-                tokio::spawn(async move {
-                    store
-                        .leave(
-                            &deployment,
-                            DecisionKind::Pause,
-                            &format!("user{number}@host"),
-                            Some("why"),
-                        )
-                        .await
-                        .unwrap()
-                })
-            })
-            .collect();
-        let mut numbers = BTreeSet::new();
-        for task in tasks {
-            numbers.insert(task.await.unwrap());
-        }
-        let decisions = stores[3].decisions(&open.deployment, 0).await.unwrap();
-        assert_eq!(decisions.iter().map(|decision| decision.id).collect::<BTreeSet<_>>(), numbers);
-        assert_eq!(
-            decisions.iter().map(|decision| decision.by.clone()).collect::<BTreeSet<_>>().len(),
-            100
-        );
-        assert!(decisions.is_sorted_by_key(|decision| decision.id));
-        let late = stores[3].decisions(&open.deployment, decisions[97].id).await.unwrap();
-        assert_eq!(late, decisions[98..]);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_decision_left_by_another_process_is_seen_within_250_ms() {
-        let folder = tempfile::tempdir().unwrap();
-        let (holder, operator) =
-            (sample::store(folder.path()).await, sample::store(folder.path()).await);
-        let open = sample::open_deployment(&holder, "shop").await;
-        let deployment = open.deployment.clone();
-        let seen = tokio::spawn(async move {
-            loop {
-                if let Some(decision) = holder.decisions(&deployment, 0).await.unwrap().pop() {
-                    return (Instant::now(), decision);
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        });
-        operator
-            .leave(&open.deployment, DecisionKind::Abort, "ann@desk", Some("it burns"))
-            .await
-            .unwrap();
-        let left = Instant::now();
-        let (when, decision) = seen.await.unwrap();
-        assert_eq!(
-            (decision.decision, decision.by.as_str(), decision.reason.as_deref()),
-            (DecisionKind::Abort, "ann@desk", Some("it burns"))
-        );
-        assert!(
-            when.saturating_duration_since(left) < Duration::from_millis(250),
-            "seen after {:?}",
-            when.saturating_duration_since(left)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_decision_on_nothing_or_on_what_has_ended_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = sample::store(folder.path()).await;
-        let fault = store
-            .leave(&DeploymentId("d-none".into()), DecisionKind::Abort, "ann", None)
-            .await
-            .unwrap_err();
-        assert!(
-            fault.kind == FaultKind::Conflict && fault.message.contains("no deployment `d-none`"),
-            "{fault}"
-        );
-
-        let open = sample::open_deployment(&store, "shop").await;
-        open.append(&Event::Closed { outcome: sample::promoted() }, &sample::closed_state())
-            .await
-            .unwrap();
-        let fault =
-            store.leave(&open.deployment, DecisionKind::Abort, "ann", None).await.unwrap_err();
-        assert!(fault.message.contains("has ended already"), "{fault}");
-        assert_eq!(store.decisions(&open.deployment, 0).await.unwrap(), []);
     }
 }

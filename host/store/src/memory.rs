@@ -8,10 +8,10 @@ use crate::database::Problem;
 use crate::numbers::from_sql;
 use crate::scopes;
 use crate::store::EmbeddedStore;
-use crate::unwritten::{Held, LIMIT_BYTES};
+use crate::unwritten::Held;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Scope;
-use agente_engine::ports::Memory;
+use agente_engine::ports::{MEMORY_BYTES, Memory};
 use async_trait::async_trait;
 
 #[async_trait]
@@ -116,10 +116,10 @@ impl EmbeddedStore {
                     .fetch_one(&mut *connection)
                     .await?;
                 let total = from_sql(others) + (of_key.len() + new.len()) as u64;
-                if total > LIMIT_BYTES {
+                if total > MEMORY_BYTES {
                     let message = format!(
                         "plugin `{of_plugin}` may not remember `{of_key}` in {of_scope}: it would \
-                         take {total} of {LIMIT_BYTES} bytes"
+                         take {total} of {MEMORY_BYTES} bytes"
                     );
                     return Err(Problem::Fault(
                         Fault::new(FaultKind::Rejected, message)
@@ -215,47 +215,5 @@ mod tests {
         let fault = store.set("p", &shop, "b", Some(&vec![7; 40_000])).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::JournalUnavailable);
         assert_eq!(store.get("p", &shop, "b").await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn values_are_kept_apart_by_plugin_scope_and_key_and_survive_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let (shop, other) = (sample::scope("shop"), sample::scope("other"));
-        let store = sample::store(folder.path()).await;
-        assert_eq!(store.get("nginx-switch", &shop, "since").await.unwrap(), None);
-        store.set("nginx-switch", &shop, "since", Some(b"1")).await.unwrap();
-        store.set("nginx-switch", &other, "since", Some(b"2")).await.unwrap();
-        store.set("alb-switch", &shop, "since", Some(b"\0\xff")).await.unwrap();
-        store.set("nginx-switch", &shop, "since", Some(b"3")).await.unwrap();
-        store.set("nginx-switch", &other, "since", None).await.unwrap();
-        store.set("nginx-switch", &other, "never", None).await.unwrap();
-        store.close().await;
-
-        let store = sample::store(folder.path()).await;
-        assert_eq!(
-            store.get("nginx-switch", &shop, "since").await.unwrap().as_deref(),
-            Some(b"3".as_slice())
-        );
-        assert_eq!(store.get("nginx-switch", &other, "since").await.unwrap(), None);
-        assert_eq!(
-            store.get("alb-switch", &shop, "since").await.unwrap().as_deref(),
-            Some(b"\0\xff".as_slice())
-        );
-    }
-
-    #[tokio::test]
-    async fn a_plugin_may_remember_exactly_64_kib_per_scope() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = sample::store(folder.path()).await;
-        let (shop, other) = (sample::scope("shop"), sample::scope("other"));
-        store.set("p", &shop, "a", Some(&vec![0; 40_000])).await.unwrap();
-        store.set("p", &shop, "é", Some(&vec![0; 65_536 - 40_001 - 2])).await.unwrap();
-        let refused = store.set("p", &shop, "c", Some(b"")).await.unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Rejected);
-        assert!(refused.message.contains("65537 of 65536"), "{refused}");
-        assert_eq!(store.get("p", &shop, "c").await.unwrap(), None);
-        // A key's old value doesn't count against its new one.
-        store.set("p", &shop, "a", Some(&vec![1; 40_000])).await.unwrap();
-        store.set("p", &other, "a", Some(&vec![1; 40_000])).await.unwrap();
     }
 }

@@ -8,12 +8,6 @@ pub(crate) const BUSY: Duration = Duration::from_secs(10);
 /// For a connection of this process: longer than one statement may wait, so that a lock is told as
 /// a lock.
 pub(crate) const TURN: Duration = Duration::from_secs(30);
-/// For a sign of life of a holder whose lock can't be seen: several heartbeats, and longer than a
-/// write may wait for the disk.
-pub(crate) const SILENCE: Duration = Duration::from_secs(15);
-/// For the lease's row to be read again by its holder: shorter than [`SILENCE`], so that it stops
-/// believing before anybody else does.
-pub(crate) const UNCONFIRMED: Duration = Duration::from_secs(10);
 /// For another host to choose addresses: nobody takes longer than an engine or a plugin takes to
 /// answer.
 pub(crate) const RESERVATION: Duration = Duration::from_mins(1);

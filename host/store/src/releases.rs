@@ -1,12 +1,11 @@
 //! Releases: immutable, numbered from 1 within their scope, never renumbered and never removed.
 
-use crate::clock;
 use crate::faults;
 use crate::numbers::{from_sql, to_sql};
 use crate::scopes;
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
-use agente_engine::names::{ReleaseNumber, Scope, Timestamp};
+use agente_engine::names::{ReleaseNumber, Scope};
 use agente_engine::ports::Releases;
 use agente_engine::release::{Artifact, Release, RuntimeSpec};
 use async_trait::async_trait;
@@ -19,7 +18,7 @@ impl Releases for EmbeddedStore {
         artifact: Artifact,
         runtime: RuntimeSpec,
     ) -> Result<Release, Fault> {
-        let of_scope = scope.clone();
+        let (of_scope, created) = (scope.clone(), self.clock.now());
         let written = self.database.write(move |connection| {
             Box::pin(async move {
                 let row = scopes::ensure(connection, &of_scope).await?;
@@ -29,7 +28,6 @@ impl Releases for EmbeddedStore {
                 .bind(row)
                 .fetch_one(&mut *connection)
                 .await?;
-                let created = Timestamp(clock::now().0);
                 let release = Release {
                     scope: of_scope,
                     number: ReleaseNumber(from_sql(number)),
@@ -102,70 +100,4 @@ impl Releases for EmbeddedStore {
 fn read(scope: &Scope, body: &str) -> Result<Release, Fault> {
     serde_json::from_str(body)
         .map_err(|error| faults::unreadable_row(&format!("a release of {scope}"), &error))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::sample;
-    use agente_engine::names::ReleaseNumber;
-    use agente_engine::ports::Releases;
-    use agente_engine::release::Artifact;
-    use std::collections::BTreeSet;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn releases_made_at_once_get_numbers_without_gaps_or_repeats() {
-        let folder = tempfile::tempdir().unwrap();
-        let stores = [sample::store(folder.path()).await, sample::store(folder.path()).await];
-        let tasks: Vec<_> = (0..20)
-            .map(|number| {
-                let store = stores[number % 2].clone();
-                tokio::spawn(async move {
-                    store
-                        .create_release(
-                            &sample::scope("shop"),
-                            Artifact::Adopted,
-                            sample::runtime(),
-                        )
-                        .await
-                        .unwrap()
-                        .number
-                        .0
-                })
-            })
-            .collect();
-        let mut numbers = BTreeSet::new();
-        for task in tasks {
-            numbers.insert(task.await.unwrap());
-        }
-        assert_eq!(numbers, (1..=20).collect());
-        let other = stores[0]
-            .create_release(&sample::scope("other"), Artifact::Adopted, sample::runtime())
-            .await
-            .unwrap();
-        assert_eq!(other.number, ReleaseNumber(1), "each scope counts for itself");
-    }
-
-    #[tokio::test]
-    async fn a_release_is_read_back_as_it_was_made() {
-        let folder = tempfile::tempdir().unwrap();
-        let scope = sample::scope("shop");
-        let store = sample::store(folder.path()).await;
-        let first = store
-            .create_release(&scope, sample::file_artifact('a'), sample::runtime())
-            .await
-            .unwrap();
-        let second = store
-            .create_release(&scope, sample::file_artifact('a'), sample::runtime())
-            .await
-            .unwrap();
-        assert_eq!(second.number, ReleaseNumber(2), "the same artifact still makes a new release");
-        store.close().await;
-
-        let store = sample::store(folder.path()).await;
-        assert_eq!(store.release(&scope, ReleaseNumber(1)).await.unwrap(), Some(first.clone()));
-        assert_eq!(store.release(&scope, ReleaseNumber(3)).await.unwrap(), None);
-        assert_eq!(store.release(&sample::scope("other"), ReleaseNumber(1)).await.unwrap(), None);
-        assert_eq!(store.releases(&scope, 10).await.unwrap(), [second.clone(), first]);
-        assert_eq!(store.releases(&scope, 1).await.unwrap(), [second]);
-    }
 }

@@ -1,35 +1,17 @@
-//! What the tests of this crate deploy.
+//! What the tests of this crate deploy: the same as those of the contract, in a store of this crate.
 
-use crate::clock;
 use crate::directory::{StateDirectory, StateInputs};
 use crate::process::this_process;
 use crate::store::EmbeddedStore;
-use agente_engine::deployment::{Deployment, DeploymentKind};
-use agente_engine::journal::{Entry, Event, Outcome};
-use agente_engine::names::{
-    BackendId, DeploymentId, Digest, EnvironmentName, ReleaseNumber, Scope, ServiceName, Timestamp,
-};
-use agente_engine::placement::Placement;
-use agente_engine::plan::Plan;
-use agente_engine::policy::{
-    DrainPolicy, KeepPrevious, OnDrainTimeout, OnOpen, Policy, Strategy, Timeouts,
-};
-use agente_engine::ports::{AppendError, Fence, Holder, Journal, Lease, Leases};
-use agente_engine::release::{Artifact, EnvValue, PortRange, ProcessSpec, Release, RuntimeSpec};
-use agente_engine::route::{Backend, Routes, Slot};
-use agente_engine::standing::Standing;
+use agente_engine::journal::Event;
+use agente_engine::names::DeploymentId;
+use agente_engine::ports::{AppendError, Fence, Holder};
 use agente_engine::state::ServiceState;
-use agente_engine::steps::{Launch, Preflight, Promote, Shift, Step, StepKind};
-use std::collections::BTreeMap;
+use agente_store_contract::sample::{self as shared, Opened};
+pub(crate) use agente_store_contract::sample::{
+    closed_state, open_state, plan, promoted, runtime, scope, started,
+};
 use std::path::Path;
-use std::time::Duration;
-
-pub(crate) fn scope(service: &str) -> Scope {
-    Scope {
-        service: ServiceName::new(service).unwrap(),
-        environment: EnvironmentName::new("production").unwrap(),
-    }
-}
 
 pub(crate) fn directory(root: &Path) -> StateDirectory {
     StateDirectory::resolve(&StateInputs {
@@ -57,159 +39,6 @@ pub(crate) fn holder() -> Holder {
     this_process("ann", "agente-host deploy")
 }
 
-pub(crate) fn file_artifact(digit: char) -> Artifact {
-    Artifact::File {
-        digest: Digest::new(format!("sha256:{}", digit.to_string().repeat(64))).unwrap(),
-        name: "shop".into(),
-    }
-}
-
-pub(crate) fn runtime() -> RuntimeSpec {
-    RuntimeSpec::Process(ProcessSpec {
-        command: vec!["./shop".into(), "127.0.0.1:{port}".into()],
-        instances: 1,
-        ports: PortRange { first: 18_100, last: 18_199 },
-        env: BTreeMap::from([
-            ("DB".to_owned(), EnvValue::Secret("db".into())),
-            ("MODE".to_owned(), EnvValue::Plain("“fast”\n".into())),
-        ]),
-        stop_grace: Duration::from_millis(1_500),
-    })
-}
-
-pub(crate) fn plan(id: &str, scope: &Scope, number: u64) -> Plan {
-    let backends = vec![Backend {
-        id: BackendId(format!("{}-blue-r{number}-0", scope.service)),
-        address: "127.0.0.1:18100".into(),
-        placement: Placement::Process,
-    }];
-    let release = Release {
-        scope: scope.clone(),
-        number: ReleaseNumber(number),
-        artifact: file_artifact('a'),
-        runtime: runtime(),
-        created: Timestamp(1_700_000_000_000),
-    };
-    let minute = Duration::from_mins(1);
-    let timeouts = Timeouts {
-        preflight: minute,
-        launch: minute,
-        healthy: minute,
-        shift: minute,
-        validate: minute,
-        undo: minute,
-        decide: minute,
-    };
-    let policy = Policy {
-        strategy: Strategy::BlueGreen,
-        analysis: None,
-        on_open: OnOpen::Refuse,
-        checks: Vec::new(),
-        probe: None,
-        bake: Duration::ZERO,
-        drain: DrainPolicy {
-            timeout: minute,
-            on_timeout: OnDrainTimeout::Keep,
-            accept_weak_evidence: false,
-        },
-        keep_previous: KeepPrevious::UntilNext,
-        timeouts,
-        candidate_overrides: Vec::new(),
-        min_free_disk_bytes: 0,
-    };
-    let after = Routes::all_to(Slot::Blue, ReleaseNumber(number), backends.clone(), None);
-    let steps = [
-        StepKind::Preflight(Preflight { splits: false }),
-        StepKind::Launch(Launch { slot: Slot::Blue, backends: backends.clone() }),
-        StepKind::Shift(Shift { before: None, after }),
-        StepKind::Promote(Promote {}),
-    ]
-    .map(|kind| Step::new(kind, &policy));
-    let deployment = Deployment {
-        id: DeploymentId(id.into()),
-        scope: scope.clone(),
-        store: "store".into(),
-        kind: DeploymentKind::Rollback { fast: true },
-        by: "ann@desk".into(),
-        created: Timestamp(1_700_000_000_001),
-        release,
-        slot: Slot::Blue,
-        backends,
-        stable: None,
-        stable_release: None,
-        kept: None,
-        routes_before: None,
-        policy,
-        plugins: Vec::new(),
-        force: false,
-    };
-    let warnings = vec!["outside proof: none".into()];
-    Plan { deployment, steps: steps.to_vec(), warnings }
-}
-
-pub(crate) fn open_state(deployment: &DeploymentId) -> ServiceState {
-    ServiceState { open: Some(deployment.clone()), ..ServiceState::default() }
-}
-
-pub(crate) fn closed_state() -> ServiceState {
-    let backends = plan("d-none", &scope("shop"), 1).deployment.backends;
-    let standing = Standing {
-        release: ReleaseNumber(1),
-        slot: Slot::Blue,
-        backends,
-        adopted: false,
-        stop_grace: Duration::from_secs(10),
-        since: Timestamp(5),
-    };
-    ServiceState { stable: Some(standing), ..ServiceState::default() }
-}
-
-pub(crate) fn promoted() -> Outcome {
-    Outcome::Promoted { notes: vec!["a note".into()] }
-}
-
-/// An entry of that number.
-pub(crate) fn entry(deployment: &DeploymentId, sequence: u64, event: Event) -> Entry {
-    Entry { sequence, at: clock::now(), deployment: deployment.clone(), event }
-}
-
-/// The first entry of a deployment.
-pub(crate) fn opened(id: &str, scope: &Scope, number: u64) -> Entry {
-    let event = Event::Opened { plan: Box::new(plan(id, scope, number)) };
-    entry(&DeploymentId(id.into()), 0, event)
-}
-
-/// An open deployment and the lease that it is written under.
-pub(crate) struct Opened {
-    pub(crate) store: EmbeddedStore,
-    pub(crate) lease: Box<dyn Lease>,
-    pub(crate) deployment: DeploymentId,
-}
-
-impl Opened {
-    pub(crate) fn fence(&self) -> Fence {
-        self.lease.fence()
-    }
-
-    /// Appends what comes next.
-    pub(crate) async fn append(
-        &self,
-        event: &Event,
-        state: &ServiceState,
-    ) -> Result<(), AppendError> {
-        append(&self.store, self.fence(), &self.deployment, event, state).await
-    }
-
-    /// Ends the deployment and opens the next one.
-    pub(crate) async fn next(&self, id: &str, number: u64) -> DeploymentId {
-        self.append(&Event::Closed { outcome: promoted() }, &closed_state()).await.unwrap();
-        let opened = opened(id, self.lease.scope(), number);
-        let state = open_state(&opened.deployment);
-        self.store.append(self.fence(), &opened, &state).await.unwrap();
-        opened.deployment
-    }
-}
-
 /// Appends what comes next.
 pub(crate) async fn append(
     store: &EmbeddedStore,
@@ -218,16 +47,10 @@ pub(crate) async fn append(
     event: &Event,
     state: &ServiceState,
 ) -> Result<(), AppendError> {
-    let sequence = store.entries(deployment).await.unwrap().len() as u64;
-    store.append(fence, &entry(deployment, sequence, event.clone()), state).await
+    shared::append(store, fence, deployment, event, state).await
 }
 
 /// Takes the lease and opens a first deployment, `d-1`.
-pub(crate) async fn open_deployment(store: &EmbeddedStore, service: &str) -> Opened {
-    let scope = scope(service);
-    let lease = store.acquire(&scope, holder(), None).await.unwrap();
-    let opened = opened("d-1", &scope, 1);
-    let deployment = opened.deployment.clone();
-    store.append(lease.fence(), &opened, &open_state(&deployment)).await.unwrap();
-    Opened { store: store.clone(), lease, deployment }
+pub(crate) async fn open_deployment(store: &EmbeddedStore, service: &str) -> Opened<EmbeddedStore> {
+    Opened::first(store, holder(), service).await
 }

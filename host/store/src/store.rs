@@ -1,20 +1,31 @@
 //! The store as a whole. Each port of the engine that it fills has a file of its own.
 
+use crate::clock::SystemClock;
 use crate::database::{Database, Index, OpenError};
 use crate::directory::{Access, StateDirectory};
 use crate::reserve;
 use crate::unwritten::Unwritten;
 use crate::unwritten_leases::UnwrittenLeases;
-use agente_engine::ports::Store;
+use agente_engine::ports::{Clock, Store};
+use std::fmt;
+use std::sync::Arc;
 
 /// The embedded store. Cheap to clone; all clones share their connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EmbeddedStore {
     pub(crate) directory: StateDirectory,
     pub(crate) database: Database,
     pub(crate) unwritten: Unwritten,
     pub(crate) unwritten_leases: UnwrittenLeases,
+    /// What everything is dated by, and what leases wait by.
+    pub(crate) clock: Arc<dyn Clock>,
     id: String,
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "store {} in `{}`", self.id, self.directory.root().display())
+    }
 }
 
 impl EmbeddedStore {
@@ -24,19 +35,32 @@ impl EmbeddedStore {
     /// reserve then; where that is gone, the index is kept in memory and nobody else can open the
     /// store meanwhile. Where a host is at work the index is there, and none of this is needed.
     pub async fn open(directory: StateDirectory) -> Result<Self, OpenError> {
-        match Self::open_with(&directory, Index::Shared).await {
+        Self::open_with_clock(directory, Arc::new(SystemClock)).await
+    }
+
+    /// The same with another clock than the system's.
+    pub async fn open_with_clock(
+        directory: StateDirectory,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let open = |index| Self::open_with(&directory, index, Arc::clone(&clock));
+        match open(Index::Shared).await {
             Err(_) if reserve::has_no_room_for_index(&directory) => {}
             opened => return opened,
         }
         if reserve::lend_index(&directory).unwrap_or_default()
-            && let Ok(store) = Self::open_with(&directory, Index::Shared).await
+            && let Ok(store) = open(Index::Shared).await
         {
             return Ok(store);
         }
-        Self::open_with(&directory, Index::OfOneConnection).await
+        open(Index::OfOneConnection).await
     }
 
-    async fn open_with(directory: &StateDirectory, index: Index) -> Result<Self, OpenError> {
+    async fn open_with(
+        directory: &StateDirectory,
+        index: Index,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let database = Database::open(directory, index).await?;
         let found: Result<Option<(String,)>, _> =
             database.fetch_optional(sqlx::query_as("SELECT store FROM identity")).await;
@@ -49,6 +73,7 @@ impl EmbeddedStore {
             database,
             unwritten: Unwritten::default(),
             unwritten_leases: UnwrittenLeases::default(),
+            clock,
             id,
         })
     }

@@ -6,12 +6,8 @@ use crate::numbers::{from_sql, to_sql};
 use crate::store::EmbeddedStore;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::DeploymentId;
-use agente_engine::ports::{PluginEffects, Trail};
+use agente_engine::ports::{KEPT_EFFECTS, PluginEffects, Trail};
 use async_trait::async_trait;
-
-/// How many effects of one deployment are kept; a check that is asked every second for an hour has
-/// a third of that.
-const MAX_KEPT: usize = 10_000;
 
 #[async_trait]
 impl Trail for EmbeddedStore {
@@ -41,8 +37,8 @@ impl Trail for EmbeddedStore {
                         .bind(&of)
                         .fetch_one(&mut *connection)
                         .await?;
-                let there = usize::try_from(there).unwrap_or(MAX_KEPT);
-                let room = MAX_KEPT.saturating_sub(there);
+                let there = usize::try_from(there).unwrap_or(KEPT_EFFECTS);
+                let room = KEPT_EFFECTS.saturating_sub(there);
                 for body in bodies.iter().take(room) {
                     sqlx::query("INSERT INTO effect (deployment, body) VALUES (?, ?)")
                         .bind(&of)
@@ -93,48 +89,5 @@ impl Trail for EmbeddedStore {
             kept: rows.into_iter().map(read).collect::<Result<_, _>>()?,
             lost: lost.map_or(0, |(count,)| from_sql(count)),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample;
-    use agente_engine::names::Timestamp;
-    use agente_engine::ports::PluginEffect;
-
-    fn effects(count: usize, lost: u64) -> PluginEffects {
-        let one = |number| PluginEffect {
-            at: Timestamp(number as u64),
-            plugin: "nginx-switch".into(),
-            version: "0.1.0".into(),
-            operation: "apply".into(),
-            phase: "write".into(),
-            effect: format!("replace the file `/etc/nginx/{number}`"),
-            denied: None,
-        };
-        PluginEffects { kept: (0..count).map(one).collect(), lost }
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_is_read_again_in_order_and_what_is_lost_is_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = sample::store(folder.path()).await;
-        let open = sample::open_deployment(&store, "shop").await.deployment;
-        assert!(store.keep_effects(&open, &effects(2, 0)).await.unwrap());
-        assert!(store.keep_effects(&open, &effects(1, 3)).await.unwrap());
-        assert!(store.keep_effects(&open, &effects(MAX_KEPT, 1)).await.unwrap());
-        let found = store.effects(&open).await.unwrap();
-        assert_eq!((found.kept.len(), found.lost), (MAX_KEPT, 3 + 1 + 3));
-        assert_eq!(found.kept[..2], effects(2, 0).kept);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_kept_of_a_deployment_that_was_never_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = sample::store(folder.path()).await;
-        let none = DeploymentId("d-none".into());
-        assert!(!store.keep_effects(&none, &effects(1, 1)).await.unwrap());
-        assert_eq!(store.effects(&none).await.unwrap(), PluginEffects::default());
     }
 }

@@ -1,11 +1,9 @@
 //! The values of plugins that the file did not take.
 
 use agente_engine::names::Scope;
+use agente_engine::ports::MEMORY_BYTES;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What all keys and values of a plugin in a scope may take together: the contract's limit.
-pub(crate) const LIMIT_BYTES: u64 = 64 * 1024;
 
 /// A value's place: plugin, scope and key.
 pub(crate) type Place = (String, Scope, String);
@@ -66,6 +64,6 @@ impl Unwritten {
             .filter(|(other, _)| other.0 == place.0 && other.1 == place.1 && other.2 != place.2);
         let total =
             others.map(|(other, held)| size(&other.2, held)).sum::<usize>() + size(&place.2, &held);
-        (total as u64 <= LIMIT_BYTES).then(|| all.insert(place, held).is_none())
+        (total as u64 <= MEMORY_BYTES).then(|| all.insert(place, held).is_none())
     }
 }

@@ -74,6 +74,11 @@ impl Run<'_> {
             Ok(()) => Ok(Ok(())),
             Err(AppendError::Unavailable(_)) if self.is_written(entry).await => Ok(Ok(())),
             Err(AppendError::Unavailable(fault)) => Ok(Err(fault)),
+            // The plan, which may have come too late: another deployment is open.
+            Err(AppendError::Refused(fault)) if entry.sequence == 0 => Ok(Err(fault)),
+            Err(AppendError::Refused(fault)) => {
+                Err(JournalDamage::Refused { entry: entry.sequence, fault }.into())
+            }
             Err(AppendError::OutOfOrder { expected, found }) => {
                 Err(JournalDamage::Sequence { expected, found }.into())
             }

@@ -49,8 +49,9 @@ pub struct RunRow {
 /// Keeps the figures of runs.
 #[async_trait]
 pub trait Figures: Send + Sync {
-    /// Keeps what a run has counted so far, over what the same run said before. Nothing is kept of
-    /// a deployment that was never opened.
+    /// Keeps what a run has counted so far, over what the same run said before. A run is known by
+    /// its deployment and its token. Nothing is kept of a deployment that was never opened, which is
+    /// no fault.
     async fn keep_figures(
         &self,
         deployment: &DeploymentId,
@@ -58,6 +59,6 @@ pub trait Figures: Send + Sync {
         figures: &RunFigures,
     ) -> Result<(), Fault>;
 
-    /// What all runs of a scope have counted, oldest deployment first.
+    /// What all runs of a scope have counted, oldest deployment first, within it by token.
     async fn figures(&self, scope: &Scope) -> Result<Vec<RunRow>, Fault>;
 }

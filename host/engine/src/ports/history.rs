@@ -9,18 +9,20 @@ use async_trait::async_trait;
 #[async_trait]
 pub trait History: Send + Sync {
     /// All entries of all deployments of a scope, in the order in which they were written: what
-    /// [`crate::state::ServiceState::fold`] needs.
+    /// [`crate::state::ServiceState::fold`] needs. None of a scope that is not known.
     async fn entries_of_scope(&self, scope: &Scope) -> Result<Vec<Entry>, Fault>;
 
     /// One deployment; none if it was never opened here.
     async fn deployment(&self, deployment: &DeploymentId) -> Result<Option<HistoryRow>, Fault>;
 
-    /// The deployments of a scope, newest first, at most `limit`.
+    /// The deployments of a scope, the one that was opened last first, at most `limit`.
     async fn history(&self, scope: &Scope, limit: u32) -> Result<Vec<HistoryRow>, Fault>;
 
-    /// All services and environments that ever had a deployment or a release, by name.
+    /// All services and environments that ever had a deployment or a release, ordered by service,
+    /// then environment. A lease or a plugin's memory alone makes none.
     async fn scopes(&self) -> Result<Vec<Scope>, Fault>;
 
-    /// Walks along the chain of a scope and reports the first entry that doesn't fit.
+    /// Walks along the chain of a scope and reports the first entry that doesn't fit. The hash of
+    /// the newest entry is another after each entry, and the same until then.
     async fn verify_chain(&self, scope: &Scope) -> Result<ChainState, Fault>;
 }

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
+/// How often a holder says that it lives, and asks whether it still is the holder.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long a holder goes on believing without being told that it still is the holder: shorter than
+/// [`SILENCE`], so that it stops before anybody takes it for dead.
+pub const BELIEF: Duration = Duration::from_secs(10);
+/// After how long without a sign of life a holder counts as silent: several heartbeats, and longer
+/// than a write may wait for the disk.
+pub const SILENCE: Duration = Duration::from_secs(15);
+
 /// The proof of holding the lease: grows with each holder of a scope.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
@@ -59,7 +68,7 @@ pub enum Liveness {
 pub struct Holding {
     pub scope: Scope,
     pub holder: Holder,
-    /// Their token.
+    /// The newest token: theirs, or the one that they were passed over with.
     pub fence: Fence,
     pub acquired: Timestamp,
     /// Their last sign of life.
@@ -147,19 +156,26 @@ pub trait Lease: fmt::Debug + Send + Sync {
     fn scope(&self) -> &Scope;
 
     /// Waits until the lease is lost, and says how; for ever while it is held. Known within one
-    /// heartbeat of somebody's taking it over, and when the holder can't tell for so long that it
-    /// must not go on believing. May be asked by several at once, before and after.
+    /// [`HEARTBEAT`] of somebody's taking it over; at the first look where nobody looked for longer
+    /// than that; and as soon as the holder has not been able to tell for [`BELIEF`]. By the time
+    /// that passes, whatever the clock on the wall is set to. May be asked by several at once,
+    /// before and after; asking keeps nobody from anything when it is dropped.
     async fn lost(&self) -> Fault;
 
-    /// Gives the lease back, so that nobody need wonder what became of its holder.
+    /// Gives the lease back, so that nobody need wonder what became of its holder. A lease that was
+    /// taken over meanwhile stays its new holder's.
     async fn release(self: Box<Self>) -> Result<(), Fault>;
 }
 
-/// Gives leases.
+/// Gives leases, one of each scope at a time: nobody gets one before the last holder has let go or
+/// died, and each holder's token is newer than every token before.
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// Takes the lease of a scope: at once if it is free or its holder has died, else when it gets
-    /// free within `wait`. A holder that lives keeps it, however silent it is.
+    /// free within `wait`. A holder that lives keeps it, however silent it is and whatever the clock
+    /// on the wall is set to, and so does the caller itself if it has it already. Where nobody can
+    /// see whether it lives, it keeps it until it has been silent for [`SILENCE`]: by then it has
+    /// stopped. A call that is dropped leaves the lease free.
     async fn acquire(
         &self,
         scope: &Scope,
@@ -169,7 +185,9 @@ pub trait Leases: Send + Sync {
 
     /// Takes the lease of a scope away from an owner that does not answer. From the first moment on
     /// nothing more is written under the old token. One that is stopped on this machine is killed;
-    /// any other then has `wait` to let go, and hears of it within one heartbeat.
+    /// any other then has `wait` to let go, and hears of it within one heartbeat. Of several that
+    /// take over at once one gets the lease, and its token counts. A call that is dropped, or whose
+    /// `wait` ends, leaves the old owner passed over all the same.
     async fn take_over(
         &self,
         scope: &Scope,
@@ -177,7 +195,7 @@ pub trait Leases: Send + Sync {
         wait: Duration,
     ) -> Result<Box<dyn Lease>, LeaseError>;
 
-    /// Who holds the lease of a scope, or held it when they died; none if it was given back.
-    /// Changes nothing.
+    /// Who holds the lease of a scope, or held it when they died; none if it was given back or
+    /// never taken. A lease that was dropped counts as the one or the other. Changes nothing.
     async fn holding(&self, scope: &Scope) -> Result<Option<Holding>, Fault>;
 }

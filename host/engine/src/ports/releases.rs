@@ -6,9 +6,13 @@ use crate::release::{Artifact, Release, RuntimeSpec};
 use async_trait::async_trait;
 
 /// Keeps releases. None is ever changed, renumbered or removed.
+///
+/// Whoever reads, in whichever process, sees a release as soon as it is made.
 #[async_trait]
 pub trait Releases: Send + Sync {
-    /// Makes the next release of a scope. Always a new number; two calls at once get two.
+    /// Makes the next release of a scope, dated by the store. Always a new number, also for an
+    /// artifact that has one; two calls at once get two. A call that is dropped may have made one
+    /// that nobody ever deploys.
     async fn create_release(
         &self,
         scope: &Scope,
@@ -16,7 +20,7 @@ pub trait Releases: Send + Sync {
         runtime: RuntimeSpec,
     ) -> Result<Release, Fault>;
 
-    /// A release by its number.
+    /// A release by its number; none where there is no such number in the scope.
     async fn release(&self, scope: &Scope, number: ReleaseNumber)
     -> Result<Option<Release>, Fault>;
 

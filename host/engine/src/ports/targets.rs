@@ -36,6 +36,7 @@ impl Eq for TargetLock {}
 /// share one.
 #[async_trait]
 pub trait TargetLocks: Send + Sync {
-    /// Takes the lock of a target, waiting its turn. Freed by drop and by death.
+    /// Takes the lock of a target, waiting its turn, also behind the caller's own. Freed when its
+    /// last copy is dropped, and by death. A call that is dropped takes none.
     async fn lock_target(&self, key: &str) -> Result<TargetLock, Fault>;
 }

@@ -33,18 +33,22 @@ pub struct PluginEffects {
     pub lost: u64,
 }
 
+/// How many effects of a deployment are kept: a check that is asked every second for an hour has a
+/// third of that.
+pub const KEPT_EFFECTS: usize = 10_000;
+
 /// Keeps the effects of plugins.
 #[async_trait]
 pub trait Trail: Send + Sync {
-    /// Adds effects to those of a deployment, and to the number of those that were lost. Says
-    /// whether there is such a deployment; nothing is kept of one that was never opened. What is
-    /// beyond the number that is kept of a deployment counts as lost.
+    /// Adds effects to those of a deployment, and to the number of those that were lost; the same
+    /// again is added again. Says whether there is such a deployment; nothing is kept of one that
+    /// was never opened. What is beyond [`KEPT_EFFECTS`] counts as lost.
     async fn keep_effects(
         &self,
         deployment: &DeploymentId,
         effects: &PluginEffects,
     ) -> Result<bool, Fault>;
 
-    /// What is kept of a deployment.
+    /// What is kept of a deployment, in the order in which it was added.
     async fn effects(&self, deployment: &DeploymentId) -> Result<PluginEffects, Fault>;
 }

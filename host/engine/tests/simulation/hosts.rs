@@ -10,9 +10,9 @@ use agente_engine::executor::{self, Halt};
 use agente_engine::journal::{Event, Outcome};
 use agente_engine::plan::Plan;
 use agente_engine::policy::{KeepPrevious, OnDrainTimeout, Policy};
+use agente_engine::ports::HEARTBEAT;
 use agente_engine::ports::Leases;
 use agente_engine::step::{StepEvent, StepState};
-use agente_memory_store::HEARTBEAT;
 use std::time::Duration;
 
 /// Runs a plan beside something that happens at a time of its own.

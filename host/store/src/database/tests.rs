@@ -210,7 +210,9 @@ async fn calls_that_nobody_polls_any_more_hold_up_no_others() {
     .await
     .unwrap();
     let locked = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    // The first waits for the file, the others for it; then whoever made them looks away.
+    let busy = store.database.take_all_readers().await;
+    // The first waits for the file, the others for it or for a connection; then whoever made them
+    // looks away.
     let mut writes: Vec<_> =
         ["a", "b"].map(|key| store.set("p", &shop, key, Some(b"1"))).into_iter().collect();
     let mut reads: Vec<_> = (0..2 * READERS).map(|_| store.get("p", &shop, "a")).collect();
@@ -221,12 +223,13 @@ async fn calls_that_nobody_polls_any_more_hold_up_no_others() {
         assert!(poll!(read).is_pending());
     }
     locked.rollback().await.unwrap();
+    drop(busy);
 
     let goes_on = async {
         store.state(&shop).await.unwrap();
         open.append(&STARTED, &state).await.unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(20), goes_on).await.expect("held up");
+    tokio::time::timeout(Duration::from_mins(5), goes_on).await.expect("held up");
     for write in writes {
         write.await.unwrap();
     }

@@ -5,8 +5,7 @@ use super::host::Host;
 use super::{Inner, Sim, fault};
 use agente_engine::fault::{Failure, Fault};
 use agente_engine::names::BackendId;
-use agente_engine::ports::TargetLock;
-use agente_memory_store::HEARTBEAT;
+use agente_engine::ports::{HEARTBEAT, TargetLock};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
