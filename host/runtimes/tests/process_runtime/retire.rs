@@ -12,12 +12,11 @@ async fn a_polite_backend_ends_at_once_and_retiring_again_finds_nothing() {
     host.ensure(&launch).await.unwrap();
     until("an answer", || ask(&launch.backend)).await;
     until("both grandchildren", || (stage.processes().1.len() >= 3).then_some(())).await;
-    let began = Instant::now();
+    // At once: nobody sees this test end who waits the grace out.
     assert_eq!(
-        host.retire(&launch.backend, Duration::from_mins(1)).await.unwrap(),
+        host.retire(&launch.backend, Duration::from_hours(10)).await.unwrap(),
         Retired { found: true, killed: false }
     );
-    assert!(began.elapsed() < Duration::from_secs(30));
     assert_eq!(
         stage.processes(),
         (Vec::new(), Vec::new()),
@@ -76,16 +75,14 @@ async fn a_retire_that_is_given_up_goes_on_and_a_less_patient_one_ends_it() {
     let host = stage.host();
     let dropped = tokio::time::timeout(
         Duration::from_millis(300),
-        host.retire(&launch.backend, Duration::from_mins(10)),
+        host.retire(&launch.backend, Duration::from_hours(10)),
     )
     .await;
     assert!(dropped.is_err());
-    let began = Instant::now();
     assert_eq!(
         host.retire(&launch.backend, Duration::from_millis(100)).await.unwrap(),
         Retired { found: true, killed: true }
     );
-    assert!(began.elapsed() < Duration::from_secs(20));
     assert_eq!(stage.processes(), (Vec::new(), Vec::new()));
 }
 

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is waited for: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Secrets that a test can change, counting how often it was asked.
 #[derive(Default)]
@@ -238,7 +238,7 @@ impl Drop for Bystander {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let (supervisors, backends) = self.processes();
             if supervisors.is_empty() && backends.is_empty() {
