@@ -27,6 +27,7 @@ mod directory;
 mod faults;
 mod figures;
 mod file_lock;
+mod held_file;
 mod history;
 mod holding;
 mod journal;

@@ -1,10 +1,12 @@
 //! The small memory of plugins: a few values per plugin and scope.
 //!
 //! Invariant: a database that can't be written stops no plugin. Routes are put back even then, and
-//! a switcher remembers what it is about to do. This process keeps the value instead, until it is
-//! written or somebody else has written another; it ends with the process.
+//! a switcher remembers what it is about to do. The value is kept beside the database instead, or in
+//! this process where even that is impossible, until it is written or somebody else has written
+//! another.
 
 use crate::database::Problem;
+use crate::held_file;
 use crate::numbers::from_sql;
 use crate::scopes;
 use crate::store::EmbeddedStore;
@@ -13,6 +15,7 @@ use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::Scope;
 use agente_engine::ports::{MEMORY_BYTES, Memory};
 use async_trait::async_trait;
+use std::io;
 
 #[async_trait]
 impl Memory for EmbeddedStore {
@@ -32,7 +35,10 @@ impl Memory for EmbeddedStore {
         let attempted = format!("the memory of plugin `{plugin}` can't be written");
         let fault = match self.write_value(plugin, scope, key, value).await {
             Ok(()) => {
-                self.unwritten.all().remove(&place);
+                let held = self.unwritten.all().remove(&place);
+                if held.is_some() {
+                    let _ = self.save_held();
+                }
                 return Ok(());
             }
             Err(refused @ Problem::Fault(_)) => {
@@ -43,8 +49,13 @@ impl Memory for EmbeddedStore {
         let Ok(over) = self.read_value(plugin, scope, key).await else { return Err(fault) };
         match self.unwritten.keep(place, Held { value: value.map(<[u8]>::to_vec), over }) {
             None => return Err(fault),
-            Some(false) => {}
-            Some(true) => tracing::warn!("{fault}; it is kept until this process ends"),
+            Some(first) => {
+                if let Err(error) = self.save_held()
+                    && first
+                {
+                    tracing::warn!("{fault}; it is kept until this process ends: {error}");
+                }
+            }
         }
         Ok(())
     }
@@ -54,7 +65,11 @@ impl EmbeddedStore {
     /// Writes the values that the file did not take before; called when it takes something again.
     /// One that somebody has written since is newer.
     pub(crate) async fn write_what_is_held(&self) {
-        for (place, value, over) in self.unwritten.held() {
+        let held = self.unwritten.held();
+        if held.is_empty() {
+            return;
+        }
+        for (place, Held { value, over }) in held {
             let (plugin, scope, key) = &place;
             let Ok(there) = self.read_value(plugin, scope, key).await else { return };
             if there == over
@@ -64,6 +79,12 @@ impl EmbeddedStore {
             }
             self.unwritten.drop_if(&place, value.as_deref());
         }
+        let _ = self.save_held();
+    }
+
+    /// Writes the values that are held where they outlive this process.
+    fn save_held(&self) -> io::Result<()> {
+        held_file::save(&self.directory, &self.unwritten.all())
     }
 
     async fn read_value(
@@ -147,8 +168,12 @@ mod tests {
     use crate::sample;
     use crate::store::EmbeddedStore;
     use agente_engine::fault::FaultKind;
+    use agente_engine::journal::Event;
     use agente_engine::ports::Memory;
+    use agente_engine::step::StepEvent;
     use sqlx::AssertSqlSafe;
+
+    const STARTED: Event = Event::Step { step: 0, event: StepEvent::Started };
 
     async fn pragma(store: &EmbeddedStore, pragma: &str) {
         sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA {pragma}")))
@@ -185,6 +210,32 @@ mod tests {
         store.set("p", &shop, "a", Some(b"5")).await.unwrap();
         assert_eq!(elsewhere.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"5".as_slice()));
         assert_eq!(store.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"5".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_written_outlives_the_process_beside_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let shop = sample::scope("shop");
+        let store = sample::store(folder.path()).await;
+        // Whoever opens a deployment keeps space for it.
+        let open = sample::open_deployment(&store, "shop").await;
+        store.set("p", &shop, "a", Some(b"1")).await.unwrap();
+        for (key, value) in [("a", b"2"), ("b", b"3")] {
+            // Of the connection, which is replaced after it has refused.
+            pragma(&store, "query_only = ON").await;
+            store.set("p", &shop, key, Some(value)).await.unwrap();
+        }
+        let next = sample::store(folder.path()).await;
+        assert_eq!(next.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"2".as_slice()));
+        assert_eq!(next.get("p", &shop, "b").await.unwrap().as_deref(), Some(b"3".as_slice()));
+
+        // The next entry that is written takes them along, and nobody has them twice.
+        open.append(&STARTED, &sample::open_state(&open.deployment)).await.unwrap();
+        store.set("p", &shop, "a", Some(b"4")).await.unwrap();
+        let last = sample::store(folder.path()).await;
+        assert_eq!(last.get("p", &shop, "a").await.unwrap().as_deref(), Some(b"4".as_slice()));
+        assert_eq!(last.get("p", &shop, "b").await.unwrap().as_deref(), Some(b"3".as_slice()));
+        assert!(last.unwritten.held().is_empty());
     }
 
     #[tokio::test]

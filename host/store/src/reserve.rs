@@ -9,13 +9,17 @@ use crate::directory::{Access, StateDirectory};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// How much is kept: five times what a canary of nineteen weights was measured to write on its way
 /// back (0.8 MiB).
 pub(crate) const BYTES: u64 = 4 << 20;
+
+/// The head of the reserve, which is never given up: what plugins remember while the disk is full is
+/// written there. Far more than a switcher remembers, which is a few KiB.
+pub(crate) const HEAD_BYTES: u64 = 256 << 10;
 
 /// The index that `SQLite` keeps beside its log: what it takes to open the database at all.
 const INDEX_BYTES: u64 = 64 << 10;
@@ -75,20 +79,26 @@ fn shrink(directory: &StateDirectory, bytes: u64, least: u64) -> io::Result<bool
         other => other?,
     };
     let there = file.metadata()?.len();
-    file.set_len(there.saturating_sub(bytes))?;
-    Ok(there > 0)
+    let left = there.saturating_sub(bytes).max(HEAD_BYTES);
+    if left >= there {
+        return Ok(false);
+    }
+    file.set_len(left)?;
+    Ok(true)
 }
 
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     OpenOptions::new().read(true).write(true).custom_flags(no_link).open(path)
 }
 
 /// For file systems that allocate nothing ahead.
-fn write_out(mut file: &File) -> io::Result<()> {
-    let zeros = [0; 64 << 10];
-    for _ in 0..BYTES / zeros.len() as u64 {
-        file.write_all(&zeros)?;
+fn write_out(file: &File) -> io::Result<()> {
+    let zeros = vec![0; 64 << 10];
+    let mut there = file.metadata()?.len();
+    while there < BYTES {
+        file.write_all_at(&zeros, there)?;
+        there += zeros.len() as u64;
     }
     file.sync_all()
 }

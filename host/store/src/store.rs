@@ -3,6 +3,7 @@
 use crate::clock::SystemClock;
 use crate::database::{Database, Index, OpenError};
 use crate::directory::{Access, StateDirectory};
+use crate::held_file;
 use crate::reserve;
 use crate::unwritten::Unwritten;
 use crate::unwritten_leases::UnwrittenLeases;
@@ -71,7 +72,7 @@ impl EmbeddedStore {
         Ok(Self {
             directory: directory.clone(),
             database,
-            unwritten: Unwritten::default(),
+            unwritten: Unwritten::of(held_file::load(directory)),
             unwritten_leases: UnwrittenLeases::default(),
             clock,
             id,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) type Place = (String, Scope, String);
 
 /// A value that the database did not take.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) value: Option<Vec<u8>>,
     /// What the database had then. Once it has something else, that is newer.
@@ -21,6 +21,11 @@ pub(crate) struct Held {
 pub(crate) struct Unwritten(Arc<Mutex<BTreeMap<Place, Held>>>);
 
 impl Unwritten {
+    /// Those that an earlier process left.
+    pub(crate) fn of(all: BTreeMap<Place, Held>) -> Self {
+        Self(Arc::new(Mutex::new(all)))
+    }
+
     pub(crate) fn all(&self) -> MutexGuard<'_, BTreeMap<Place, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -38,12 +43,9 @@ impl Unwritten {
         }
     }
 
-    /// Everything that is kept: its place, the value, and what the database had then.
-    pub(crate) fn held(&self) -> Vec<(Place, Option<Vec<u8>>, Option<Vec<u8>>)> {
-        let all = self.all();
-        all.iter()
-            .map(|(place, held)| (place.clone(), held.value.clone(), held.over.clone()))
-            .collect()
+    /// Everything that is kept.
+    pub(crate) fn held(&self) -> BTreeMap<Place, Held> {
+        self.all().clone()
     }
 
     /// Forgets a value, unless another one has taken its place meanwhile.

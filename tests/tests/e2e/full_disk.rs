@@ -47,9 +47,7 @@ fn all_back(shop: &Service, what: &str) {
 /// Begins a deployment that is at its `step` with good requests when the disk gets full.
 fn begin_full(shop: &Service, disk: &SmallDisk, setup: &Setup, step: &str) -> Run {
     let run = shop.begin_deploy(setup);
-    if !run.wait_step(step, "started") {
-        panic!("{step}: {:#?}", run.wait());
-    }
+    assert!(run.wait_step(step, "started"), "{step}");
     wait_for("requests at the candidate", || shop.serving().contains("v2").then_some(()));
     disk.fill();
     assert!(disk.free() < 64 << 10, "{} bytes are free", disk.free());
@@ -61,7 +59,7 @@ fn begin_full(shop: &Service, disk: &SmallDisk, setup: &Setup, step: &str) -> Ru
 #[track_caller]
 fn taken_back_by_itself(setup: &Setup, flag: &str, at: impl Fn(&Service, &Run)) -> Ended {
     // However slow the machine is.
-    for seconds in [6, 20, 60] {
+    let ended = [6, 20, 60].into_iter().find_map(|seconds| {
         let (scene, shop, disk) = Scene::deployed_on_small_disk();
         let run = shop.begin_deploy(&setup.clone().flag(&format!("{flag} {seconds}")));
         at(&shop, &run);
@@ -70,11 +68,9 @@ fn taken_back_by_itself(setup: &Setup, flag: &str, at: impl Fn(&Service, &Run)) 
         let ended = run.wait().expect_code(1);
         all_back(&shop, &ended.said());
         drop(scene);
-        if !too_early {
-            return ended;
-        }
-    }
-    panic!("the candidate was always bad before the disk was full");
+        (!too_early).then_some(ended)
+    });
+    ended.expect("a candidate that turns bad after the disk was full")
 }
 
 fn baking_now(_: &Service, run: &Run) {
@@ -217,6 +213,9 @@ fn a_signal_to_a_host_that_gets_no_byte_takes_the_candidate_back() {
     let ended = run.wait().expect_code(3);
     assert!(ended.said().contains("requests go to blue 100 %, green 0 %"), "{}", ended.said());
     assert_eq!(shop.serving(), "v1");
+    disk.make_room(NEEDED);
+    let abort = shop.host(&["abort"]).expect_code(0);
+    all_back(&shop, &abort.said());
     drop(scene);
 }
 
