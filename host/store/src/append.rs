@@ -3,7 +3,7 @@
 //! All of it is one transaction: the fence and the entry's number are compared, the entry is
 //! chained and inserted, the deployment's row opened or closed, the state replaced.
 
-use crate::database::Problem;
+use crate::database::WriteError;
 use crate::faults;
 use crate::link::{self, Link};
 use crate::numbers::{from_sql, to_sql};
@@ -44,18 +44,18 @@ enum Refusal {
     },
     /// It contradicts what is there.
     Contradiction(Fault),
-    Problem(Problem),
+    Write(WriteError),
 }
 
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
-        Self::Problem(error.into())
+        Self::Write(error.into())
     }
 }
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        Self::Problem(fault.into())
+        Self::Write(fault.into())
     }
 }
 
@@ -85,10 +85,10 @@ impl EmbeddedStore {
                 AppendError::OutOfOrder { expected, found: entry.sequence }
             }
             Refusal::Contradiction(fault) => AppendError::Refused(fault),
-            Refusal::Problem(problem) => {
+            Refusal::Write(error) => {
                 let attempted =
                     format!("the entry of deployment `{}` was not written", entry.deployment);
-                AppendError::Unavailable(self.database.unwritable(&attempted, problem))
+                AppendError::Unavailable(self.database.unwritable(&attempted, error))
             }
         })
     }

@@ -257,10 +257,10 @@ impl Database {
     }
 
     /// Says in words why a write failed.
-    pub(crate) fn unwritable(&self, attempted: &str, problem: Problem) -> Fault {
-        match problem {
-            Problem::Fault(fault) => fault,
-            Problem::Sql(error) => {
+    pub(crate) fn unwritable(&self, attempted: &str, error: WriteError) -> Fault {
+        match error {
+            WriteError::Fault(fault) => fault,
+            WriteError::Sql(error) => {
                 faults::sql(FaultKind::JournalUnavailable, attempted, &self.path, &error)
             }
         }
@@ -321,20 +321,20 @@ where
 
 /// Why a write failed.
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub(crate) enum WriteError {
     /// `SQLite` said no.
     Sql(sqlx::Error),
     /// We did.
     Fault(Fault),
 }
 
-impl From<sqlx::Error> for Problem {
+impl From<sqlx::Error> for WriteError {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<Fault> for Problem {
+impl From<Fault> for WriteError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }

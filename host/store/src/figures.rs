@@ -5,7 +5,7 @@
 //! again adds nothing, and a deployment that another host took over has a row of each. The journal
 //! stays what decides; these numbers are only for people and metrics.
 
-use crate::database::Problem;
+use crate::database::WriteError;
 use crate::faults;
 use crate::numbers::{from_sql, to_sql};
 use crate::store::EmbeddedStore;
@@ -39,13 +39,13 @@ impl Figures for EmbeddedStore {
                     .bind(of)
                     .execute(connection)
                     .await?;
-                Ok::<(), Problem>(())
+                Ok::<(), WriteError>(())
             })
         });
-        written.await.map_err(|problem| {
+        written.await.map_err(|error| {
             self.database.unwritable(
                 &format!("the figures of deployment `{deployment}` were not kept"),
-                problem,
+                error,
             )
         })
     }

@@ -1,6 +1,6 @@
 //! Giving leases: to who finds one free, waits for it, or takes it away.
 
-use crate::database::Problem;
+use crate::database::WriteError;
 use crate::faults;
 use crate::file_lock::FileLock;
 use crate::lease::HeldLease;
@@ -80,10 +80,10 @@ impl Leases for EmbeddedStore {
         let killed = old.as_ref().is_some_and(|old| process::kill_stopped(&old.holder));
         match self.revoke(scope, old.as_ref().map(|old| old.fence)).await {
             // Who is dead needs no higher fence.
-            Err(problem) if killed && is_full(&problem) => {}
-            Err(problem) => {
+            Err(error) if killed && is_full(&error) => {}
+            Err(error) => {
                 let attempted = format!("the lease of {scope} was not taken over");
-                return Err(LeaseError::Unavailable(self.database.unwritable(&attempted, problem)));
+                return Err(LeaseError::Unavailable(self.database.unwritable(&attempted, error)));
             }
             Ok(()) => {}
         }
@@ -158,9 +158,9 @@ impl EmbeddedStore {
         holder: &Holder,
         lock: FileLock,
     ) -> Result<Box<dyn Lease>, LeaseError> {
-        let unavailable = |problem| {
+        let unavailable = |error| {
             LeaseError::Unavailable(
-                self.database.unwritable(&format!("the lease of {scope} was not taken"), problem),
+                self.database.unwritable(&format!("the lease of {scope} was not taken"), error),
             )
         };
         let holder = serde_json::to_string(holder).map_err(|error| {
@@ -189,9 +189,7 @@ impl EmbeddedStore {
             })
         });
         let written = match written.await {
-            Err(problem) if is_full(&problem) => {
-                self.hold_unwritten(scope, holder).await.ok_or(problem)
-            }
+            Err(error) if is_full(&error) => self.hold_unwritten(scope, holder).await.ok_or(error),
             written => written,
         };
         let (row, fence) = written.map_err(unavailable)?;
@@ -219,7 +217,11 @@ impl EmbeddedStore {
 
     /// Raises the fence above the holder's and leaves their name; not above that of whoever was
     /// quicker to take over from the holder of fence `seen`.
-    pub(crate) async fn revoke(&self, scope: &Scope, seen: Option<Fence>) -> Result<(), Problem> {
+    pub(crate) async fn revoke(
+        &self,
+        scope: &Scope,
+        seen: Option<Fence>,
+    ) -> Result<(), WriteError> {
         let (of_scope, seen) = (scope.clone(), seen.map(|fence| to_sql(fence.0)));
         let written = self.database.write(move |connection| {
             Box::pin(async move {
@@ -238,6 +240,6 @@ impl EmbeddedStore {
     }
 }
 
-fn is_full(problem: &Problem) -> bool {
-    matches!(problem, Problem::Sql(error) if faults::is_full(error))
+fn is_full(error: &WriteError) -> bool {
+    matches!(error, WriteError::Sql(error) if faults::is_full(error))
 }

@@ -1,6 +1,6 @@
 //! The mailbox: where operators leave decisions for the lease's holder. Leaving one needs no lease.
 
-use crate::database::Problem;
+use crate::database::WriteError;
 use crate::faults;
 use crate::numbers::{from_sql, to_sql};
 use crate::store::EmbeddedStore;
@@ -25,7 +25,7 @@ impl Mailbox for EmbeddedStore {
         let left = self.leave_once(deployment, &kind, by, reason).await;
         let left = match left {
             // Whoever takes back what is bad may use what is kept for that.
-            Err(Problem::Sql(error))
+            Err(WriteError::Sql(error))
                 if decision == DecisionKind::Abort
                     && faults::is_full(&error)
                     && self.give_up_reserve() =>
@@ -34,10 +34,10 @@ impl Mailbox for EmbeddedStore {
             }
             left => left,
         };
-        left.map_err(|problem| {
+        left.map_err(|error| {
             self.database.unwritable(
                 &format!("the decision on deployment `{deployment}` was not left"),
-                problem,
+                error,
             )
         })
     }
@@ -81,7 +81,7 @@ impl EmbeddedStore {
         kind: &str,
         by: &str,
         reason: Option<&str>,
-    ) -> Result<u64, Problem> {
+    ) -> Result<u64, WriteError> {
         let (id, kind) = (deployment.clone(), kind.to_owned());
         let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
         let now = to_sql(self.clock.now().0);
@@ -94,13 +94,13 @@ impl EmbeddedStore {
                         .await?;
                 match row {
                     None => {
-                        return Err(Problem::Fault(Fault::new(
+                        return Err(WriteError::Fault(Fault::new(
                             FaultKind::Conflict,
                             format!("there is no deployment `{id}` in this store"),
                         )));
                     }
                     Some((Some(_),)) => {
-                        return Err(Problem::Fault(Fault::new(
+                        return Err(WriteError::Fault(Fault::new(
                             FaultKind::Conflict,
                             format!("the deployment `{id}` has ended already"),
                         )));

@@ -5,7 +5,7 @@
 //! this process where even that is impossible, until it is written or somebody else has written
 //! another.
 
-use crate::database::Problem;
+use crate::database::WriteError;
 use crate::held_file;
 use crate::numbers::from_sql;
 use crate::scopes;
@@ -41,10 +41,10 @@ impl Memory for EmbeddedStore {
                 }
                 return Ok(());
             }
-            Err(refused @ Problem::Fault(_)) => {
+            Err(refused @ WriteError::Fault(_)) => {
                 return Err(self.database.unwritable(&attempted, refused));
             }
-            Err(problem @ Problem::Sql(_)) => self.database.unwritable(&attempted, problem),
+            Err(error @ WriteError::Sql(_)) => self.database.unwritable(&attempted, error),
         };
         let Ok(over) = self.read_value(plugin, scope, key).await else { return Err(fault) };
         match self.unwritten.keep(place, Held { value: value.map(<[u8]>::to_vec), over }) {
@@ -115,7 +115,7 @@ impl EmbeddedStore {
         scope: &Scope,
         key: &str,
         value: Option<&[u8]>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), WriteError> {
         let (of_plugin, of_scope, of_key, new) =
             (plugin.to_owned(), scope.clone(), key.to_owned(), value.map(<[u8]>::to_vec));
         let written = self.database.write(move |connection| {
@@ -142,7 +142,7 @@ impl EmbeddedStore {
                         "plugin `{of_plugin}` may not remember `{of_key}` in {of_scope}: it would \
                          take {total} of {MEMORY_BYTES} bytes"
                     );
-                    return Err(Problem::Fault(
+                    return Err(WriteError::Fault(
                         Fault::new(FaultKind::Rejected, message)
                             .hint("the plugin has to remember less, or remove keys first"),
                     ));

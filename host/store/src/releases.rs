@@ -57,8 +57,8 @@ impl Releases for EmbeddedStore {
                 Ok(release)
             })
         });
-        written.await.map_err(|problem| {
-            self.database.unwritable(&format!("the release of {scope} was not made"), problem)
+        written.await.map_err(|error| {
+            self.database.unwritable(&format!("the release of {scope} was not made"), error)
         })
     }
 

@@ -1,6 +1,6 @@
 //! What plugins did, kept with the journal of the deployment that they did it for.
 
-use crate::database::Problem;
+use crate::database::WriteError;
 use crate::faults;
 use crate::numbers::{from_sql, to_sql};
 use crate::store::EmbeddedStore;
@@ -52,13 +52,13 @@ impl Trail for EmbeddedStore {
                                CONFLICT DO UPDATE SET count = count + excluded.count";
                     sqlx::query(add).bind(&of).bind(to_sql(lost)).execute(connection).await?;
                 }
-                Ok::<bool, Problem>(true)
+                Ok::<bool, WriteError>(true)
             })
         });
-        written.await.map_err(|problem| {
+        written.await.map_err(|error| {
             let attempted =
                 format!("effects of plugins in deployment `{deployment}` were not kept");
-            self.database.unwritable(&attempted, problem)
+            self.database.unwritable(&attempted, error)
         })
     }
 
