@@ -85,7 +85,6 @@ impl Deployment {
             release: self.release.number,
             slot: self.slot,
             backends: self.backends.clone(),
-            adopted: self.adopts(),
             stop_grace: self.release.runtime.stop_grace(),
             since,
         }

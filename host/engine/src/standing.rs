@@ -1,6 +1,7 @@
 //! What stands: releases in their slots.
 
 use crate::names::{ReleaseNumber, Timestamp};
+use crate::placement::Placement;
 use crate::route::{Backend, Slot};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,6 @@ pub struct Standing {
     pub slot: Slot,
     /// Its instances.
     pub backends: Vec<Backend>,
-    /// Whether it ran before us: never stopped by us.
-    pub adopted: bool,
     /// How long each of its backends may take to stop: its own release's, whatever release comes
     /// after it.
     pub stop_grace: Duration,
@@ -37,6 +36,11 @@ pub struct Kept {
 }
 
 impl Standing {
+    /// Whether it ran before us: never stopped by us. All backends of a release are placed alike.
+    pub fn is_adopted(&self) -> bool {
+        self.backends.iter().any(|backend| backend.placement == Placement::Adopted)
+    }
+
     /// The longest that stopping all of it one by one may take.
     pub fn stop_time(&self) -> Duration {
         self.stop_grace.saturating_mul(u32::try_from(self.backends.len()).unwrap_or(u32::MAX))

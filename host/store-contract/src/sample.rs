@@ -134,7 +134,6 @@ pub fn closed_state() -> ServiceState {
         release: ReleaseNumber(1),
         slot: Slot::Blue,
         backends,
-        adopted: false,
         stop_grace: Duration::from_secs(10),
         since: Timestamp(5),
     };

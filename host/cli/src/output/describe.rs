@@ -48,7 +48,7 @@ fn addresses_of(backends: &[Backend]) -> String {
 
 /// `r3 on blue (127.0.0.1:18100), since …`.
 pub(crate) fn standing_line(standing: &Standing) -> String {
-    let adopted = if standing.adopted { ", adopted" } else { "" };
+    let adopted = if standing.is_adopted() { ", adopted" } else { "" };
     format!(
         "{} on {} ({}{adopted}) since {}",
         standing.release,

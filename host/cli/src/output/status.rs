@@ -81,7 +81,7 @@ fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
         kept.standing.backends.iter().any(|backend| backend.id == seen.id)
             && !matches!(seen.state, None | Some(BackendState::Running { .. }))
     };
-    let down = match (seen.iter().filter(is_down).count(), kept.standing.adopted) {
+    let down = match (seen.iter().filter(is_down).count(), kept.standing.is_adopted()) {
         (0, _) => String::new(),
         (down, false) => format!(
             "; {down} of {} down, so a rollback launches it again",
@@ -169,14 +169,13 @@ mod tests {
         let backend = |name: &str| Backend {
             id: BackendId(name.to_owned()),
             address: "127.0.0.1:1".to_owned(),
-            placement: Placement::Process,
+            placement: if adopted { Placement::Adopted } else { Placement::Process },
         };
         let backends = vec![backend("one"), backend("two")];
         let standing = Standing {
             release: ReleaseNumber(4),
             slot: Slot::Blue,
             backends,
-            adopted,
             stop_grace: Duration::ZERO,
             since: Timestamp(0),
         };

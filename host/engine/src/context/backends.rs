@@ -55,7 +55,7 @@ impl StepContext<'_> {
 
     /// Stops and removes all of a release that stands, unless its lifecycle is not ours.
     pub(crate) async fn remove(&self, standing: &Standing) -> Result<StepOutput, Failure> {
-        if standing.adopted {
+        if standing.is_adopted() {
             return Ok(StepOutput::note(format!(
                 "the adopted backends of release {} are left running: their lifecycle is not ours",
                 standing.release
@@ -121,7 +121,7 @@ impl StepContext<'_> {
     /// Says what all of a release that stands is for after a reboot. What returns then must not
     /// hold up where requests go now; `up` starts what the journal says in any case.
     pub(crate) async fn assign(&self, standing: &Standing, role: BackendRole) {
-        if standing.adopted {
+        if standing.is_adopted() {
             return;
         }
         for backend in &standing.backends {

@@ -45,7 +45,7 @@ impl Climb<'_> {
             }
             self.share_with(stable, staying, up, pause);
             // Backends that were adopted are never stopped by us; they only lose their requests.
-            if !leaving.is_empty() && !stable.adopted {
+            if !leaving.is_empty() && !stable.is_adopted() {
                 let leaving = stable.with_backends(leaving.to_vec());
                 self.push(StepKind::Shrink(Shrink { leaving }));
             }

@@ -7,8 +7,9 @@ use crate::world::{self, Candidate, Sim, Wrong};
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::fault::FaultKind;
 use agente_engine::journal::Outcome;
+use agente_engine::placement::Placement;
 use agente_engine::planner;
-use agente_engine::route::Slot;
+use agente_engine::route::{Backend, Slot};
 use agente_engine::state::ServiceState;
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ fn nothing_is_touched_when_preflight_says_no() {
     assert!(fault.message.contains("another store"), "{fault}");
     assert_eq!(sim.inner().loaded, before);
     assert_eq!(sim.inner().backends.len(), 2);
+}
+
+/// What ran before us.
+fn adopted_backends() -> Vec<Backend> {
+    let adopted = |backend| Backend { placement: Placement::Adopted, ..backend };
+    backends(Slot::Blue, 1).into_iter().map(adopted).collect()
 }
 
 #[test]
@@ -50,7 +57,7 @@ fn an_adopted_service_gets_its_second_release_and_can_go_back() {
     let plan_adopt = planner::adopt(
         inputs(Default::default(), policy(), "adopt"),
         adopted.clone(),
-        backends(Slot::Blue, 1),
+        adopted_backends(),
     )
     .unwrap();
     let outcome = run(&sim, &plan_adopt).unwrap();
@@ -59,7 +66,7 @@ fn an_adopted_service_gets_its_second_release_and_can_go_back() {
         "{outcome:?}\n{}",
         sim.inner().log.join("\n")
     );
-    assert!(sim.inner().state().stable.as_ref().unwrap().adopted);
+    assert!(sim.inner().state().stable.as_ref().unwrap().is_adopted());
 
     run(&sim, &plan(&sim, 2, policy())).unwrap();
     let back =
@@ -131,7 +138,7 @@ fn taking_over_a_foreign_target_that_fails_anywhere_leaves_its_traffic_as_it_was
             };
             let inputs =
                 planner::Inputs { force: true, ..inputs(inner.state(), policy(), "take-over") };
-            let mut running = backends(Slot::Blue, 1);
+            let mut running = adopted_backends();
             for one in &mut running {
                 one.address.clone_from(&inner.backends[&one.id].address);
             }
