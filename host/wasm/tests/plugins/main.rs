@@ -7,6 +7,7 @@
     reason = "in tests, also outside test functions"
 )]
 
+mod aborted;
 mod admission;
 mod budgets;
 mod cached;

@@ -232,6 +232,7 @@ fn act(settings: &Value) -> Result<String, Failure> {
             while !context::cancelled() {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
+            log::log("info", "stopped early", &[]);
             Ok("stopped early".into())
         }
         "speak" => {
@@ -290,9 +291,17 @@ impl meta::Guest for Guest {
     }
 }
 
+/// Acts, unless that is for another operation only.
+fn act_in(operation: &str, settings: &Value) -> Result<String, Failure> {
+    match settings["only"].as_str() {
+        Some(only) if only != operation => Ok("done".into()),
+        _ => act(settings),
+    }
+}
+
 impl switcher::Guest for Guest {
     fn features() -> Result<Abilities, Failure> {
-        let message = act(&settings())?;
+        let message = act_in("features", &settings())?;
         let labels = vec![("public-identity-header".into(), "x-slot".into())];
         Ok(Abilities {
             names: vec!["weights".into()],
@@ -308,12 +317,12 @@ impl switcher::Guest for Guest {
 
     fn apply(_op_id: String, wanted: Desired) -> Result<Observed, Failure> {
         let settings = settings();
-        Ok(observed(act(&settings)?, &settings, wanted.routes))
+        Ok(observed(act_in("apply", &settings)?, &settings, wanted.routes))
     }
 
     fn observe() -> Result<Observed, Failure> {
         let settings = settings();
-        let message = act(&settings)?;
+        let message = act_in("observe", &settings)?;
         let slot = settings["slot"].as_str().unwrap_or("blue").to_owned();
         let weight = number(&settings, "weight", 10_000) as u32;
         Ok(observed(
