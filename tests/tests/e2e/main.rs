@@ -27,6 +27,7 @@ mod rollbacks;
 mod rolling;
 mod stages;
 mod store_rules;
+mod stuck;
 mod third_version;
 mod two_services;
 mod unprivileged;
