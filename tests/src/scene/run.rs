@@ -75,8 +75,21 @@ impl Run {
 
     /// Waits for an event; none when the run ended without it.
     pub fn wait_event(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.wait_event_after(0, wanted)
+    }
+
+    /// How many events there are now.
+    pub fn events_so_far(&self) -> usize {
+        self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines.len()
+    }
+
+    /// Waits for an event beyond the first `looked`; none when the run ended without it.
+    pub fn wait_event_after(
+        &self,
+        mut looked: usize,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Option<Value> {
         let until = Instant::now() + PATIENCE;
-        let mut looked = 0;
         let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             while let Some(line) = seen.lines.get(looked) {

@@ -114,33 +114,6 @@ fn a_release_whose_requests_fail_is_taken_back_by_its_measures() {
 }
 
 #[test]
-fn a_deployment_that_begins_between_verdict_and_way_back_is_left_alone() {
-    let (scene, shop) = Scene::deployed();
-    shop.deploy(&Setup::version("v2").flag("--unready-after 6")).expect_code(0);
-    let component = shop.path("http-health.wasm");
-    std::fs::copy(shipped("http-health"), &component).expect("a component is copied");
-    let watching = watch(&shop, &["--plugin", &component.display().to_string()]);
-    // From now on whoever reads the component waits for us, and to go back it is read anew.
-    std::fs::remove_file(&component).expect("the component goes");
-    let made = Command::new("mkfifo").arg(&component).status().expect("mkfifo starts");
-    assert!(made.success());
-    let mut wanted = File::options().write(true).open(&component).expect("it turns bad");
-    let run = shop.begin_deploy(&Setup { bake: "8s".to_owned(), ..Setup::version("v3") });
-    assert!(run.wait_step("bake", "started"));
-    // The next reader finds a file again; this one gets what it waits for.
-    let again = shop.path("again.wasm");
-    std::fs::copy(shipped("http-health"), &again).expect("a component is copied");
-    std::fs::rename(&again, &component).expect("the component is back");
-    wanted.write_all(&std::fs::read(&component).expect("it is read")).expect("it is read");
-    drop(wanted);
-    run.wait().expect_code(0);
-    assert_eq!(shop.serving(), "v3");
-    watching.signal(Signal::KILL);
-    watching.wait();
-    drop(scene);
-}
-
-#[test]
 fn after_its_window_a_bad_release_is_only_reported() {
     let (scene, shop) = Scene::deployed();
     shop.deploy(&Setup::version("v2").flag("--unready-after 5")).expect_code(0);
@@ -276,4 +249,70 @@ fn the_numbers_of_a_watch_are_scraped() {
     });
     assert_eq!(stable["metric"]["release"], "1", "{stable}");
     ended(run);
+}
+
+/// Watches a release that turns bad, and lets something happen between the verdict and the way back:
+/// a component is read anew there, and is a pipe that waits.
+fn between_verdict_and_way_back(shop: &Service, happens: impl FnOnce()) -> Ended {
+    let component = shop.path("http-health.wasm");
+    std::fs::copy(shipped("http-health"), &component).expect("a component is copied");
+    let watching = watch(shop, &["--plugin", &component.display().to_string()]);
+    std::fs::remove_file(&component).expect("the component goes");
+    let made = Command::new("mkfifo").arg(&component).status().expect("mkfifo starts");
+    assert!(made.success());
+    // Opens once somebody reads.
+    let mut wanted = File::options().write(true).open(&component).expect("it turns bad");
+    happens();
+    // The next reader finds a file again; this one gets what it waits for.
+    let again = shop.path("again.wasm");
+    std::fs::copy(shipped("http-health"), &again).expect("a component is copied");
+    std::fs::rename(&again, &component).expect("the component is back");
+    wanted.write_all(&std::fs::read(&component).expect("it is read")).expect("it is read");
+    drop(wanted);
+    let seen = watching.events_so_far();
+    let went_on = watching.wait_event_after(seen, |event| {
+        event.pointer("/progress/progress").is_some_and(|kind| kind == "checked")
+    });
+    assert!(went_on.is_some(), "watching ended");
+    ended(watching)
+}
+
+#[test]
+fn a_deployment_that_has_begun_since_the_verdict_is_not_aborted_and_not_taken_back() {
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    scene.first_release(&shop, &Setup::version("v1"));
+    shop.deploy(&Setup::version("v2").flag("--unready-after 6")).expect_code(0);
+    let mut deploying = None;
+    let watching = between_verdict_and_way_back(&shop, || {
+        let setup = Setup { bake: "20s".to_owned(), ..Setup::version("v3") };
+        let run = shop.begin_deploy(&setup);
+        assert!(run.wait_step("bake", "started"));
+        deploying = Some(run);
+    });
+    let ended = deploying.expect("a deployment").wait().expect_code(0);
+    assert_eq!(ended.outcome()["outcome"], "promoted");
+    assert_eq!(shop.serving(), "v3");
+    assert!(watching.stderr.contains("has turned bad"), "{}", watching.stderr);
+    assert!(
+        watching.stderr.contains("a deployment has started since then, so it is not rolled back"),
+        "{}",
+        watching.stderr
+    );
+    drop(scene);
+}
+
+#[test]
+fn a_release_that_was_promoted_since_the_verdict_is_not_taken_back_for_it() {
+    let mut scene = Scene::new();
+    let shop = scene.service("shop");
+    scene.first_release(&shop, &Setup::version("v1"));
+    shop.deploy(&Setup::version("v2").flag("--unready-after 6")).expect_code(0);
+    let watching = between_verdict_and_way_back(&shop, || {
+        shop.deploy(&Setup::version("v3")).expect_code(0);
+    });
+    assert_eq!(shop.serving(), "v3");
+    assert_eq!(shop.status()["state"]["stable"]["release"], 3);
+    assert!(watching.stderr.contains("has turned bad"), "{}", watching.stderr);
+    drop(scene);
 }
