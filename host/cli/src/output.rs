@@ -10,10 +10,10 @@ mod table;
 mod terminal;
 mod writer;
 
-pub(crate) use describe::plan_lines;
+pub(crate) use describe::{plan_lines, routes_line};
 pub(crate) use events::{
-    Change, Component, GrantState, ListedPlugin, OutputEvent, SeenBackend, SeenTarget, Status,
-    emit, schema,
+    Change, Component, Doubt, Doubtful, GrantState, ListedPlugin, OutputEvent, SeenBackend,
+    SeenTarget, Status, emit, schema,
 };
 pub(crate) use human::event_line;
 pub(crate) use shown::shown;

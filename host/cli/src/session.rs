@@ -4,7 +4,7 @@ use crate::adapters::{AnyRuntime, CallCounter, Checks, ManifestSecrets, Measures
 use crate::arguments::{Components, Global, Replace};
 use crate::error::CliError;
 use crate::plugins::{self, Loaded};
-use crate::store::{Opened, open_existing_store, open_store, scratch_store};
+use crate::store::{Opened, StoreFound, find_store, open_store, scratch_store, state_directory};
 use agente_engine::deployment::PluginInUse;
 use agente_engine::fault::Fault;
 use agente_engine::names::{DeploymentId, Scope};
@@ -61,6 +61,10 @@ pub(crate) fn manifest(global: &Global, about: About<'_>) -> Result<Manifest, Cl
 pub(crate) struct Base {
     /// Holds the folder of an empty store; none where the store is the real one.
     scratch: Option<TempDir>,
+    /// Why the real store can't be opened, where it is there, or was.
+    pub(crate) unusable: Option<CliError>,
+    /// The state directory, whether there is a store in it or not.
+    pub(crate) root: PathBuf,
     pub(crate) manifest: Manifest,
     store: Arc<dyn Store>,
     /// What is this machine's alone.
@@ -75,6 +79,7 @@ pub(crate) struct Base {
 fn runtimes(
     manifest: &mut Manifest,
     store: &EmbeddedStore,
+    root: PathBuf,
     secrets: Arc<dyn Secrets>,
 ) -> Result<AnyRuntime, CliError> {
     let program = crate::program::path()
@@ -82,7 +87,7 @@ fn runtimes(
         .to_owned();
     let artifacts_of = store.clone();
     let process = Arc::new(ProcessRuntime::new(ProcessConfig {
-        state: store.directory().root().to_owned(),
+        state: root,
         supervisor: SupervisorCommand { program, args: vec!["supervise".to_owned()] },
         artifacts: Arc::new(move |digest, name| {
             artifacts_of.artifact_path(digest, name).unwrap_or_default()
@@ -113,29 +118,33 @@ fn runtimes(
 }
 
 impl Base {
-    /// Wires manifest, store and runtimes. Where nothing was ever deployed, the store is an empty
-    /// one for the moment: nothing is made.
-    pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
+    /// Wires manifest, store and runtimes. Where nothing was ever deployed, or the store can't be
+    /// used, the store is an empty one for the moment: nothing is made.
+    pub(crate) async fn look_unjudged(global: &Global, about: About<'_>) -> Result<Self, CliError> {
         let manifest = manifest(global, about)?;
-        if let Some(store) = open_existing_store(global).await? {
-            return Self::with(manifest, store, None);
-        }
+        let unusable = match find_store(global).await? {
+            StoreFound::Open(store) => return Self::with(manifest, store),
+            StoreFound::Nothing => None,
+            StoreFound::Unusable(error) => Some(error),
+        };
         let (store, scratch) = scratch_store().await?;
-        Self::with(manifest, store, Some(scratch))
+        let root = state_directory(global)?.root().to_owned();
+        Ok(Self { unusable, scratch: Some(scratch), ..Self::at(manifest, store, root)? })
     }
 
     /// Wires a manifest with an open store.
-    pub(crate) fn with(
-        mut manifest: Manifest,
-        opened: Opened,
-        scratch: Option<TempDir>,
-    ) -> Result<Self, CliError> {
+    pub(crate) fn with(manifest: Manifest, opened: Opened) -> Result<Self, CliError> {
+        let root = opened.machine.directory().root().to_owned();
+        Self::at(manifest, opened, root)
+    }
+
+    fn at(mut manifest: Manifest, opened: Opened, root: PathBuf) -> Result<Self, CliError> {
         let Opened { store, machine } = opened;
         let secrets: Arc<dyn Secrets> = Arc::new(ManifestSecrets {
             sources: manifest.secrets.clone(),
             directory: manifest.directory.clone(),
         });
-        let runtime = runtimes(&mut manifest, &machine, Arc::clone(&secrets))?;
+        let runtime = runtimes(&mut manifest, &machine, root.clone(), Arc::clone(&secrets))?;
         let in_containers = runtime
             .docker_for_launch()
             .ok()
@@ -153,7 +162,17 @@ impl Base {
             variables: plugins::variables(),
             seam: None,
         };
-        Ok(Self { scratch, manifest, store, machine, runtime, ports, calls })
+        Ok(Self {
+            scratch: None,
+            unusable: None,
+            root,
+            manifest,
+            store,
+            machine,
+            runtime,
+            ports,
+            calls,
+        })
     }
 
     pub(crate) fn scope(&self) -> &Scope {
@@ -162,6 +181,11 @@ impl Base {
 
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// Whether there is no store yet.
+    pub(crate) fn is_scratch(&self) -> bool {
+        self.scratch.is_some()
     }
 }
 
@@ -197,20 +221,13 @@ impl Session {
         Ok(Self { base, loaded, cancelled: Arc::default(), interrupted: OnceLock::new() })
     }
 
-    /// Wires everything, for a command that makes nothing.
-    pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
-        Self::load(Base::look(global, about).await?).await
-    }
-
-    /// Wires everything, and makes the store on first use: after manifest, plugins and grants were
-    /// judged, so that a mistake leaves nothing behind.
-    pub(crate) async fn open(global: &Global, about: About<'_>) -> Result<Self, CliError> {
-        let session = Self::look(global, about).await?;
-        if session.base.scratch.is_none() {
-            return Ok(session);
+    /// Makes the store where there is none yet.
+    pub(crate) async fn made(self, global: &Global) -> Result<Self, CliError> {
+        if !self.base.is_scratch() {
+            return Ok(self);
         }
-        let manifest = session.base.manifest;
-        Self::load(Base::with(manifest, open_store(global).await?, None)?).await
+        let manifest = self.base.manifest;
+        Self::load(Base::with(manifest, open_store(global).await?)?).await
     }
 
     /// On whose behalf plugins are asked.

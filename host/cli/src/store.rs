@@ -3,7 +3,7 @@
 use crate::arguments::Global;
 use crate::error::{CliError, Exit};
 use crate::output::say;
-use agente_engine::fault::Fault;
+use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::ports::Store;
 use agente_store::{EmbeddedStore, OpenError, StateDirectory, StateInputs};
 use std::path::PathBuf;
@@ -47,15 +47,39 @@ pub(crate) async fn open_store(global: &Global) -> Result<Opened, CliError> {
     opened.map(Opened::from).map_err(store_error)
 }
 
-/// Opens the store if there is one; makes nothing.
-pub(crate) async fn open_existing_store(global: &Global) -> Result<Option<Opened>, CliError> {
-    open_existing(state_directory(global)?).await
-}
-
-/// The same in a state directory.
+/// Opens the store of a state directory if there is one; makes nothing.
 pub(crate) async fn open_existing(directory: StateDirectory) -> Result<Option<Opened>, CliError> {
     let opened = EmbeddedStore::open_existing(directory).await;
     opened.map(|store| store.map(Opened::from)).map_err(store_error)
+}
+
+/// What is in a state directory.
+pub(crate) enum StoreFound {
+    Open(Opened),
+    /// Nothing was ever kept there.
+    Nothing,
+    /// A store that can't be used as it is, or what is left of one.
+    Unusable(CliError),
+}
+
+/// Opens the store if there is one; makes nothing. What passes by itself (a full disk, a lock) and
+/// what a newer host can open are errors.
+pub(crate) async fn find_store(global: &Global) -> Result<StoreFound, CliError> {
+    match EmbeddedStore::open_existing(state_directory(global)?).await {
+        Ok(Some(store)) => Ok(StoreFound::Open(store.into())),
+        Ok(None) => Ok(StoreFound::Nothing),
+        Err(error) => {
+            let passes = match &error {
+                OpenError::Newer { .. } => true,
+                OpenError::Unavailable(fault) => fault.retryable,
+                OpenError::Directory(_) | OpenError::Foreign { .. } | OpenError::Lost { .. } => {
+                    false
+                }
+            };
+            let error = store_error(error);
+            if passes { Err(error) } else { Ok(StoreFound::Unusable(error)) }
+        }
+    }
 }
 
 /// How long a process has to be seen stopped: a tracer stops it for moments, too.
@@ -77,7 +101,13 @@ pub(crate) async fn clear_of_stopped_host(global: &Global) -> Result<(), CliErro
 }
 
 fn store_error(error: OpenError) -> CliError {
-    CliError { exit: Exit::Usage, ..CliError::from(Fault::from(error)) }
+    let fault = Fault::from(error);
+    // One that is lost or damaged needs a person; all else is a matter of arguments and rights.
+    let exit = match fault.kind {
+        FaultKind::JournalUnavailable => Exit::Stuck,
+        _ => Exit::Usage,
+    };
+    CliError { exit, ..CliError::from(fault) }
 }
 
 /// A store for commands that only look where there is none: empty, in a folder of its own that goes

@@ -4,7 +4,7 @@ use crate::store::{MemoryStore, Written};
 use agente_engine::fault::Fault;
 use agente_engine::journal::{ChainState, Entry, Event, HistoryRow};
 use agente_engine::names::{DeploymentId, Scope};
-use agente_engine::ports::History;
+use agente_engine::ports::{Fence, History};
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -56,6 +56,11 @@ impl History for MemoryStore {
         let deployed = kept.deployments.values().map(|written| &written.scope);
         let all: BTreeSet<_> = deployed.chain(kept.releases.keys()).cloned().collect();
         Ok(all.into_iter().collect())
+    }
+
+    async fn newest_fence(&self, scope: &Scope) -> Result<Option<Fence>, Fault> {
+        let kept = self.usable()?;
+        Ok(kept.of_scope(scope).flat_map(|written| &written.beside).last().map(|(fence, _)| *fence))
     }
 
     async fn verify_chain(&self, scope: &Scope) -> Result<ChainState, Fault> {

@@ -6,3 +6,6 @@ pub mod commands;
 pub mod docker;
 mod findings;
 pub mod process;
+mod running;
+
+pub use running::{Running, RunningBy};

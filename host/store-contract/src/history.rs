@@ -16,6 +16,7 @@ crate::promises!("history":
     each_deployment_has_a_row_that_says_what_its_entries_say,
     what_was_opened_last_comes_first_whatever_its_name,
     scopes_with_a_deployment_or_a_release_are_known_by_name,
+    the_newest_entry_of_a_scope_tells_its_token,
     an_untouched_chain_is_intact_and_its_head_is_another_after_each_entry,
 );
 
@@ -33,6 +34,16 @@ async fn entries_of_a_scope_come_in_the_order_in_which_they_were_written<S: Stor
     assert_eq!(expected.len(), 5);
     assert_eq!(store.entries_of_scope(&scope("shop")).await.unwrap(), expected);
     assert_eq!(store.entries_of_scope(&scope("cart")).await.unwrap(), []);
+}
+
+async fn the_newest_entry_of_a_scope_tells_its_token<S: Stores>(Scene { stores, .. }: Scene<S>) {
+    let store = stores.open().await;
+    assert_eq!(store.newest_fence(&scope("shop")).await.unwrap(), None);
+    let open = Opened::first(&store, stores.holder(), "shop").await;
+    assert_eq!(store.newest_fence(&scope("shop")).await.unwrap(), Some(open.fence()));
+    // A lease alone writes nothing.
+    let _cart = store.acquire(&scope("cart"), stores.holder(), None).await.unwrap();
+    assert_eq!(store.newest_fence(&scope("cart")).await.unwrap(), None);
 }
 
 async fn each_deployment_has_a_row_that_says_what_its_entries_say<S: Stores>(

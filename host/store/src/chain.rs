@@ -6,6 +6,7 @@
 
 mod rows;
 
+use crate::faults;
 use crate::link::{self, Link, Linked};
 use crate::numbers::from_sql;
 use crate::scopes;
@@ -24,8 +25,15 @@ impl EmbeddedStore {
             let mut connection = readers.acquire().await?;
             // One view of all of it, whoever appends meanwhile.
             let mut view = connection.begin().await?;
-            let Some(row) = scopes::find(&mut view, &of_scope).await? else { return Ok(None) };
-            let head: (Option<String>, i64, Vec<u8>) =
+            let (sound,): (String,) =
+                sqlx::query_as("PRAGMA quick_check(1)").fetch_one(&mut *view).await?;
+            if sound != "ok" {
+                return Ok(Walked::Damaged(sound));
+            }
+            let Some(row) = scopes::find(&mut view, &of_scope).await? else {
+                return Ok(Walked::Nothing);
+            };
+            let head: Head =
                 sqlx::query_as("SELECT state, head_position, head_hash FROM scope WHERE id = ?")
                     .bind(row)
                     .fetch_one(&mut *view)
@@ -36,13 +44,14 @@ impl EmbeddedStore {
                 sqlx::query_as(columns).bind(row).fetch_all(&mut *view).await?;
             let deployments = rows::read(&mut view, row).await?;
             view.commit().await?;
-            Ok(Some((head, entries, deployments)))
+            Ok(Walked::Scope(Box::new((head, entries, deployments))))
         });
         let walked = walked.await.map_err(|error| {
             self.database.unreadable(&format!("the journal of {scope} can't be read"), &error)
         })?;
         Ok(match walked {
-            Some(((state, position, hash), entries, deployments)) => {
+            Walked::Scope(found) => {
+                let ((state, position, hash), entries, deployments) = *found;
                 match walk(scope, &entries, state.as_deref(), from_sql(position), &hash) {
                     ChainState::Intact { entries: count, head } => {
                         rows::compare(&entries, &deployments)
@@ -51,9 +60,24 @@ impl EmbeddedStore {
                     broken @ ChainState::Broken { .. } => broken,
                 }
             }
-            None => ChainState::Intact { entries: 0, head: hex::encode([0; 32]) },
+            Walked::Nothing => ChainState::Intact { entries: 0, head: hex::encode([0; 32]) },
+            Walked::Damaged(what) => {
+                return Err(faults::damaged(self.directory.database().as_path(), &what));
+            }
         })
     }
+}
+
+/// The head that a scope's row tells: state, position, hash.
+type Head = (Option<String>, i64, Vec<u8>);
+
+/// What there is to walk along.
+enum Walked {
+    /// `SQLite` itself finds the file damaged.
+    Damaged(String),
+    /// The scope was never deployed here.
+    Nothing,
+    Scope(Box<(Head, Vec<Linked>, Vec<rows::DeploymentRow>)>),
 }
 
 fn walk(

@@ -52,6 +52,16 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// It is gone, and what is left of the directory says that it was there.
+    #[error("the database `{}` is {lost}, and `{}` is still there", path.display(), remains.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// `missing` or `empty`.
+        lost: &'static str,
+        /// What is left.
+        remains: PathBuf,
+    },
     /// It can't be read or prepared.
     #[error("{0}")]
     Unavailable(Fault),
@@ -74,6 +84,9 @@ impl From<OpenError> for Fault {
                 "name another state directory, or move `{}` away; nothing was changed",
                 path.display()
             )),
+            OpenError::Lost { path, .. } => {
+                Fault::new(FaultKind::JournalUnavailable, message).hint(faults::restore(&path))
+            }
             OpenError::Unavailable(fault) => fault,
         }
     }

@@ -175,6 +175,21 @@ impl StateDirectory {
         self.root.join("cache")
     }
 
+    /// A path that only a store leaves behind; none in a directory that never had one.
+    pub(crate) fn remains(&self) -> io::Result<Option<PathBuf>> {
+        for part in [self.backends(), self.artifacts()] {
+            let mut entries = match std::fs::read_dir(&part) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if let Some(first) = entries.next() {
+                return first.map(|first| Some(first.path()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Lock files. They stay; only the locks on them come and go.
     pub fn locks(&self) -> PathBuf {
         self.root.join("locks")

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::Error) -> Fault {
     let file = path.display();
     let folder = path.parent().unwrap_or(path).display();
+    let mut kind = kind;
     let (words, hint, retryable) = match error {
         sqlx::Error::Database(found) => match primary_code(found.code().as_deref()) {
             Some(13) => full(path),
@@ -40,14 +41,11 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
                     .to_owned(),
                 false,
             ),
-            Some(11 | 26) => (
-                format!("`{file}` is damaged, or not a SQLite file"),
-                format!(
-                    "restore `{folder}` from a backup; don't remove it, because it knows what is \
-                     live"
-                ),
-                false,
-            ),
+            Some(11 | 26) => {
+                // Whatever was asked of it: nothing that it says counts any more.
+                kind = FaultKind::JournalUnavailable;
+                (format!("`{file}` is damaged, or not a SQLite file"), restore(path), false)
+            }
             _ => (
                 format!("`{file}` did not take it"),
                 "this is a bug; the journal is unchanged".to_owned(),
@@ -92,6 +90,20 @@ pub(crate) fn is_full(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(found) = error else { return false };
     let code = found.code();
     primary_code(code.as_deref()) == Some(13) || code.as_deref() == Some(NO_ROOM_FOR_INDEX)
+}
+
+/// Says what `SQLite` found when it looked through the whole file.
+pub(crate) fn damaged(path: &Path, found: &str) -> Fault {
+    let message = format!("`{}` is damaged: {found}", path.display());
+    Fault::new(FaultKind::JournalUnavailable, message).hint(restore(path))
+}
+
+/// What to do about a database that is lost.
+pub(crate) fn restore(path: &Path) -> String {
+    format!(
+        "restore `{}` from a backup; don't remove it, because it knows what is live",
+        path.parent().unwrap_or(path).display()
+    )
 }
 
 /// Says who has kept the store from being used, for how long, and what to do.

@@ -8,7 +8,7 @@ use crate::store::EmbeddedStore;
 use agente_engine::fault::Fault;
 use agente_engine::journal::{ChainState, Entry, HistoryRow};
 use agente_engine::names::{DeploymentId, ReleaseNumber, Scope, Timestamp};
-use agente_engine::ports::History;
+use agente_engine::ports::{Fence, History};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
@@ -133,6 +133,24 @@ impl History for EmbeddedStore {
             self.database.unreadable("the services in the store can't be read", &error)
         })?;
         rows.into_iter().map(|(service, environment)| scopes::parse(service, environment)).collect()
+    }
+
+    async fn newest_fence(&self, scope: &Scope) -> Result<Option<Fence>, Fault> {
+        let row: Result<Option<(i64,)>, _> = self
+            .database
+            .fetch_optional(
+                sqlx::query_as(
+                    "SELECT fence FROM entry JOIN scope ON scope.id = entry.scope WHERE service = \
+                     ? AND environment = ? ORDER BY position DESC LIMIT 1",
+                )
+                .bind(scope.service.as_str())
+                .bind(scope.environment.as_str()),
+            )
+            .await;
+        let row = row.map_err(|error| {
+            self.database.unreadable(&format!("the journal of {scope} can't be read"), &error)
+        })?;
+        Ok(row.map(|(fence,)| Fence(from_sql(fence))))
     }
 
     async fn verify_chain(&self, scope: &Scope) -> Result<ChainState, Fault> {

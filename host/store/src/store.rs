@@ -2,13 +2,14 @@
 
 use crate::clock::SystemClock;
 use crate::database::{Database, Index, OpenError};
-use crate::directory::{Access, StateDirectory};
+use crate::directory::{Access, DirectoryError, StateDirectory};
 use crate::held_file;
 use crate::reserve;
 use crate::unwritten::Unwritten;
 use crate::unwritten_leases::UnwrittenLeases;
 use agente_engine::ports::{Clock, Store};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// The embedded store. Cheap to clone; all clones share their connections.
@@ -80,9 +81,20 @@ impl EmbeddedStore {
     }
 
     /// Opens the store of a state directory if there is one. For commands that only look: they make
-    /// nothing.
+    /// nothing. A database that is missing or empty is an error where the rest of the directory says
+    /// that there was a store.
     pub async fn open_existing(directory: StateDirectory) -> Result<Option<Self>, OpenError> {
-        if directory.database().exists() { Self::open(directory).await.map(Some) } else { Ok(None) }
+        let path = directory.database();
+        let lost = match std::fs::metadata(&path) {
+            Ok(found) if found.len() > 0 => return Self::open(directory).await.map(Some),
+            Ok(_) => "empty",
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "missing",
+            Err(source) => return Err(DirectoryError::Unusable { path, source }.into()),
+        };
+        match directory.remains().map_err(|source| DirectoryError::Unusable { path, source })? {
+            Some(remains) => Err(OpenError::Lost { path: directory.database(), lost, remains }),
+            None => Ok(None),
+        }
     }
 
     /// The folder that the store is in.

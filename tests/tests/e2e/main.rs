@@ -17,6 +17,7 @@ mod docker;
 mod drain;
 mod frozen;
 mod full_disk;
+mod lost_store;
 mod measured;
 mod metrics;
 mod monitoring_examples;

@@ -9,11 +9,13 @@ fn another_store_that_meets_the_live_service_refuses() {
     let (file, backends) = (shop.nginx_file(), shop.backends());
     shop.write(&Setup::version("v2"));
     let fresh = shop.path("another-state");
-    let ended = shop.host_with(&fresh, &["deploy"]).expect_code(4);
-    assert!(ended.said().contains("another store"), "{}", ended.said());
-    assert!(ended.said().contains("adopt --force"), "{}", ended.said());
-    let ended = shop.host_with(&fresh, &["adopt", "--backend", &backends[0].0]).expect_code(4);
-    assert!(ended.said().contains("another store"), "{}", ended.said());
+    let adopt = ["adopt", "--backend", &backends[0].0];
+    for command in [&["deploy"][..], &adopt] {
+        let ended = shop.host_with(&fresh, command).expect_code(3);
+        assert!(ended.said().contains("it belongs to the store"), "{}", ended.said());
+        assert!(ended.said().contains("adopt --force"), "{}", ended.said());
+        assert!(!fresh.exists(), "no new store is made");
+    }
     assert_eq!((shop.nginx_file(), shop.backends()), (file, backends));
     assert_eq!(shop.serving(), "v1");
     drop(scene);
@@ -38,6 +40,10 @@ fn another_stores_service_is_taken_by_force_without_loss_and_left_alone_where_th
     shop.write(&Setup::version("v2"));
     let ended = shop.host(&["deploy"]).expect_code(4);
     assert!(ended.said().contains("another store"), "{}", ended.said());
+    // Looking says the same, and that a person is needed.
+    let ended = shop.host(&["status"]).expect_code(3);
+    assert_eq!(ended.events[0]["doubt"]["doubt"], "foreign", "{}", ended.events[0]);
+    shop.host(&["up"]).expect_code(3);
     load.nothing_lost();
     drop(scene);
 }

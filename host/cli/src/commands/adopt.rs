@@ -30,7 +30,12 @@ pub(crate) async fn run(
                 .hint("write it as `127.0.0.1:9000`"));
         }
     }
-    let session = Session::open(global, About::Standing(&options.components)).await?;
+    let about = About::Standing(&options.components);
+    let session = if options.force {
+        Session::open_by_force(global, about).await?
+    } else {
+        Session::open(global, about).await?
+    };
     let store = session.base.store();
     let lease = open::lease(store, session.base.scope(), options.lock_wait).await?;
     let mut state = store.state(session.base.scope()).await?;

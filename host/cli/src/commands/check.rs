@@ -70,7 +70,7 @@ impl Findings {
 }
 
 pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitCode, CliError> {
-    let session = Session::look(global, About::Next(&options.replace)).await?;
+    let session = Session::look_forward(global, About::Next(&options.replace)).await?;
     let manifest = &session.base.manifest;
     let mut findings = Findings { kind: global.output, exit: Exit::Done };
     findings.line(

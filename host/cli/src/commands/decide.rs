@@ -4,14 +4,15 @@
 use crate::arguments::{DecideOptions, Global, PromoteOptions};
 use crate::drive::{self, Driver, Work};
 use crate::error::{CliError, Exit};
+use crate::evidence;
 use crate::identity;
 use crate::open;
 use crate::output::{Output, say};
 use crate::owner::{self, Answer, HEARD_WITHIN};
-use crate::session::{About, Base, Session};
+use crate::session::{self, About, Base, Session};
 use crate::signals::Signals;
 use crate::store;
-use agente_engine::attempt::Attempt;
+use agente_engine::attempt::{Attempt, Direction};
 use agente_engine::executor::Halt;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{DecisionKind, Event, Outcome};
@@ -134,6 +135,9 @@ pub(crate) async fn resume(
 ) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&options.components)).await?;
     let id = open_id(&base).await?;
+    if !holder_lives(&base).await? {
+        may_resume(&base, &id).await?;
+    }
     base.store()
         .leave(&id, DecisionKind::Resume, &identity::who(), options.reason.as_deref())
         .await?;
@@ -155,6 +159,16 @@ pub(crate) async fn resume(
     let outcome = driver.run(&attempt.plan, Work::Resume(entries), state).await?;
     let _ = lease.release().await;
     Ok(drive::exit(&outcome, false))
+}
+
+/// Stops a deployment that would go forward on a store that is not to be believed.
+async fn may_resume(base: &Base, id: &DeploymentId) -> Result<(), CliError> {
+    let (attempt, _) = folded(base.store(), id).await?;
+    let switcher = session::only_switcher(base).await?;
+    match attempt.direction {
+        Direction::Forward => evidence::forward(base, &switcher).await,
+        Direction::Back(_) => evidence::backward(base, &switcher).await,
+    }
 }
 
 async fn open_id(base: &Base) -> Result<DeploymentId, CliError> {
@@ -216,6 +230,10 @@ async fn take_and_unwind(
         Driver { session, lease: lease.as_ref(), output: &output, signals: Some(&signals) };
     let outcome = driver.run(&attempt.plan, Work::Unwind(entries, fault), state).await?;
     let _ = lease.release().await;
+    // Afterwards: nothing holds up an abort.
+    if let Ok(Some(changed)) = evidence::changed(&session.base).await {
+        changed.tell();
+    }
     if let Outcome::Promoted { .. } = outcome {
         say("it was past the point of no return, so it was finished instead of unwound");
     }

@@ -3,8 +3,7 @@
 use crate::arguments::{Components, Global, HistoryOptions, OutputKind};
 use crate::error::{CliError, Exit};
 use crate::output::{self, OutputEvent, data, emit, event_line, table};
-use crate::session::{self, About};
-use crate::store::{self, Opened};
+use crate::session::{About, Base};
 use crate::times;
 use agente_engine::deployment::DeploymentKind;
 use agente_engine::journal::Outcome;
@@ -13,18 +12,12 @@ use agente_engine::ports::PluginEffects;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<ExitCode, CliError> {
-    let manifest = session::manifest(global, About::Standing(&Components::default()))?;
+    let base = Base::look(global, About::Standing(&Components::default())).await?;
     let absent = |id: &str| {
         CliError::usage(format!("there is no deployment `{id}`"))
             .hint("`agente-host history` lists them")
     };
-    let Some(Opened { store, .. }) = store::open_existing_store(global).await? else {
-        if let Some(id) = &options.deployment {
-            return Err(absent(id));
-        }
-        output::say(&format!("{} has never been deployed from here", manifest.scope));
-        return Ok(Exit::Done.into());
-    };
+    let store = base.store();
     if let Some(id) = &options.deployment {
         let entries = store.entries(&DeploymentId(id.clone())).await?;
         if entries.is_empty() {
@@ -44,7 +37,11 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
         }
         return Ok(Exit::Done.into());
     }
-    let rows = store.history(&manifest.scope, options.limit).await?;
+    let rows = store.history(base.scope(), options.limit).await?;
+    if base.is_scratch() {
+        output::say(&format!("{} has never been deployed from here", base.scope()));
+        return Ok(Exit::Done.into());
+    }
     if global.output == OutputKind::Json {
         for row in &rows {
             emit(&OutputEvent::Deployment { deployment: row });

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCode, CliError> {
-    let session = Session::look(global, About::Next(&options.replace)).await?;
+    let session = Session::look_forward(global, About::Next(&options.replace)).await?;
     let state = session.base.store().state(session.base.scope()).await?;
     let release = Release {
         scope: session.base.scope().clone(),

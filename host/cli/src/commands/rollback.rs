@@ -4,6 +4,7 @@ use super::decide;
 use crate::arguments::{DecideOptions, Global, RollbackOptions};
 use crate::drive::{self, Driver, Work};
 use crate::error::CliError;
+use crate::evidence;
 use crate::open;
 use crate::output::{Output, say};
 use crate::owner;
@@ -48,6 +49,8 @@ pub(crate) async fn run(
         };
         return decide::abort_session(global, &session, &options).await;
     }
+    let switcher = session.switcher(session.context(None, &[], None))?;
+    evidence::backward(&session.base, &switcher).await?;
     let lease = lease(store, session.base.scope(), options.lock_wait).await?;
     let state = store.state(session.base.scope()).await?;
     let output = Output::new(global.output);

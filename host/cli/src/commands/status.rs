@@ -3,46 +3,29 @@
 use crate::arguments::{Global, OutputKind, StatusOptions};
 use crate::drive;
 use crate::error::{CliError, Exit};
+use crate::evidence::{self, Doubted};
 use crate::output::{
     OutputEvent, SeenBackend, SeenTarget, Status, data, emit, event_line, say, status_lines,
 };
 use crate::session::{self, About, Base};
-use crate::{store, times};
+use crate::times;
 use agente_engine::attempt::Attempt;
 use agente_engine::journal::{ChainState, Event};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::ports::{Liveness, Runtime, Store, TrafficSwitcher};
 use agente_engine::standing::Standing;
 use agente_engine::state::ServiceState;
+use agente_wasm::WasmSwitcher;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long the look at the running world may take.
-const LOOK: Duration = Duration::from_secs(5);
-
 pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<ExitCode, CliError> {
-    let manifest = session::manifest(global, About::Standing(&options.components))?;
-    let scope = manifest.scope.clone();
-    let directory = store::state_directory(global)?;
-    let root = directory.root().display().to_string();
-    let Some(opened) = store::open_existing_store(global).await? else {
-        let status = Status {
-            scope: &scope,
-            state_directory: &root,
-            managed: false,
-            store: None,
-            state: None,
-            open: None,
-            lease: None,
-            backends: &[],
-            target: None,
-        };
-        tell(status, None, global.output);
-        return Ok(Exit::Done.into());
-    };
-    let store = &*opened.store;
-    if options.verify {
-        return verify(store, &scope, global.output).await;
+    let base = Base::look_unjudged(global, About::Standing(&options.components)).await?;
+    let (store, scope) = (base.store(), base.scope().clone());
+    let root = base.root.display().to_string();
+    let there = !base.is_scratch();
+    if options.verify && there {
+        return verify(&base, global.output).await;
     }
     let state = store.state(&scope).await?;
     let holding = store.holding(&scope).await?;
@@ -53,24 +36,30 @@ pub(crate) async fn run(global: &Global, options: &StatusOptions) -> Result<Exit
         ),
         None => None,
     };
-    let base = Base::with(manifest, opened.clone(), None)?;
-    let (backends, target) = if options.offline {
-        (Vec::new(), None)
+    let (backends, target, doubted) = if options.offline {
+        (Vec::new(), None, evidence::offline(&base).await?)
     } else {
-        look(base, &state, attempt.as_ref()).await
+        let switcher = session::only_switcher(&base).await;
+        let (backends, target) = look(&base, switcher.as_ref(), &state, attempt.as_ref()).await;
+        let doubted = evidence::doubt(&base, switcher.as_ref().ok()).await?;
+        (backends, Some(target), doubted)
     };
     let status = Status {
         scope: &scope,
         state_directory: &root,
         managed: state.stable.is_some(),
-        store: Some(store.id()),
-        state: Some(&state),
+        store: there.then(|| store.id()),
+        state: there.then_some(&state),
         open: attempt.as_ref().map(Into::into),
         lease: holding.as_ref(),
         backends: &backends,
         target: target.as_ref(),
+        doubt: doubted.as_ref().map(Doubted::told),
     };
     tell(status, attempt.as_ref(), global.output);
+    if let Some(doubted) = doubted {
+        return Err(doubted.into_error());
+    }
     match (&state.open, options.follow) {
         (Some(id), true) => follow(store, &scope, id, global).await,
         (None, true) => {
@@ -95,35 +84,28 @@ fn tell(status: Status<'_>, attempt: Option<&Attempt>, kind: OutputKind) {
     }
 }
 
-async fn verify(store: &dyn Store, scope: &Scope, kind: OutputKind) -> Result<ExitCode, CliError> {
-    let found = store.verify_chain(scope).await?;
+async fn verify(base: &Base, kind: OutputKind) -> Result<ExitCode, CliError> {
+    let scope = base.scope();
+    let found = base.store().verify_chain(scope).await?;
     if kind == OutputKind::Json {
         let intact = matches!(found, ChainState::Intact { .. });
         emit(&OutputEvent::Verified { scope, intact, chain: &found });
+    } else if let ChainState::Intact { entries, head } = &found {
+        data(&format!("the journal of {scope} is intact: {entries} entries, newest {head}"));
     }
-    match found {
-        ChainState::Intact { .. } if kind == OutputKind::Json => Ok(Exit::Done.into()),
-        ChainState::Intact { entries, head } => {
-            data(&format!("the journal of {scope} is intact: {entries} entries, newest {head}"));
-            Ok(Exit::Done.into())
-        }
-        ChainState::Broken { position, deployment, message } => {
-            let of = deployment.map(|id| format!(" of deployment {id}")).unwrap_or_default();
-            Err(CliError::new(
-                Exit::Stuck,
-                format!("the journal of {scope} was changed at entry {position}{of}: {message}"),
-            )
-            .hint("restore the state directory from a backup, or find out who wrote to it"))
-        }
+    match evidence::broken(base, found) {
+        Some(doubted) => Err(doubted.into_error()),
+        None => Ok(Exit::Done.into()),
     }
 }
 
 /// Looks at backends and target; what can't be looked at is said, not guessed.
 async fn look(
-    base: Base,
+    base: &Base,
+    switcher: Result<&WasmSwitcher, &CliError>,
     state: &ServiceState,
     attempt: Option<&Attempt>,
-) -> (Vec<SeenBackend>, Option<SeenTarget>) {
+) -> (Vec<SeenBackend>, SeenTarget) {
     let mut backends = Vec::new();
     let candidate = attempt.map(|attempt| attempt.plan.candidate(attempt.plan.created));
     let standings: Vec<&Standing> = state
@@ -136,10 +118,9 @@ async fn look(
         if backends.iter().any(|seen: &SeenBackend| seen.id == backend.id) {
             continue;
         }
-        let (state, error) = match tokio::time::timeout(LOOK, base.runtime.inspect(backend)).await {
-            Ok(Ok(state)) => (Some(state), None),
-            Ok(Err(fault)) => (None, Some(fault.message)),
-            Err(_) => (None, Some(format!("no answer within {} s", LOOK.as_secs()))),
+        let (state, error) = match evidence::look(base.runtime.inspect(backend)).await {
+            Ok(state) => (Some(state), None),
+            Err(error) => (None, Some(error)),
         };
         backends.push(SeenBackend {
             id: backend.id.clone(),
@@ -148,18 +129,15 @@ async fn look(
             error,
         });
     }
-    let target = async {
-        let switcher = session::only_switcher(&base).await.map_err(|error| error.message)?;
-        match tokio::time::timeout(LOOK, switcher.observe()).await {
-            Ok(observed) => observed.map_err(|fault| fault.message),
-            Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
-        }
+    let observed = match switcher {
+        Ok(switcher) => evidence::look(switcher.observe()).await,
+        Err(error) => Err(error.message.clone()),
     };
-    let target = match target.await {
+    let target = match observed {
         Ok(observed) => SeenTarget { observed: Some(observed), error: None },
         Err(error) => SeenTarget { observed: None, error: Some(error) },
     };
-    (backends, Some(target))
+    (backends, target)
 }
 
 /// Shows each entry as it is written, until the deployment ends.

@@ -2,8 +2,9 @@
 
 use crate::arguments::{Components, Global, UpOptions};
 use crate::error::{CliError, Exit};
+use crate::evidence;
 use crate::open;
-use crate::output::say;
+use crate::output::{Doubt, say};
 use crate::session::{About, Base};
 use agente_engine::names::{BackendId, DeploymentId};
 use agente_engine::ports::{BackendRole, Launch, Runtime};
@@ -14,6 +15,13 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliError> {
     let base = Base::look(global, About::Standing(&Components::default())).await?;
+    // Before anything is started by what the store says. A journal that was changed brings back
+    // what was live all the same, and is told.
+    let changed = match evidence::doubt(&base, None).await? {
+        Some(doubted) if doubted.doubt == Doubt::Changed => Some(doubted),
+        Some(doubted) => return Err(doubted.into_error()),
+        None => None,
+    };
     let state = base.store().state(base.scope()).await?;
     let mut launches = stable(&base, &state).await?;
     launches.extend(routed_candidates(&base, &state).await?);
@@ -42,7 +50,10 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
             "deployment {open} is open; continue it with `agente-host resume`, or unwind it with `agente-host abort`"
         ));
     }
-    Ok(if failed { Exit::Failed } else { Exit::Done }.into())
+    match changed {
+        Some(doubted) => Err(doubted.into_error()),
+        None => Ok(if failed { Exit::Failed } else { Exit::Done }.into()),
+    }
 }
 
 /// The backends of what is stable.

@@ -6,9 +6,10 @@ use crate::adapters::now;
 use crate::arguments::{Global, RollbackOptions, WatchOptions};
 use crate::drive::Driver;
 use crate::error::{CliError, Exit};
+use crate::evidence;
 use crate::metrics::{Ledger, Of, serve_metrics};
 use crate::open;
-use crate::output::{Output, say};
+use crate::output::{Doubt, Output, say};
 use crate::planning;
 use crate::session::{self, About, Session};
 use crate::signals::{asked_to_stop, ignore_hangup};
@@ -70,6 +71,11 @@ pub(crate) async fn run(global: &Global, options: &WatchOptions) -> Result<ExitC
             "{scope} has no live release, so there is nothing to watch"
         ))
         .hint("deploy a first release with `agente-host deploy`"));
+    }
+    match evidence::doubt(&base, None).await? {
+        Some(doubted) if doubted.doubt == Doubt::Changed => doubted.tell(),
+        Some(doubted) => return Err(doubted.into_error()),
+        None => {}
     }
     drop(base);
     let course = Course::default();

@@ -123,6 +123,8 @@ pub(crate) struct Status<'a> {
     pub(crate) backends: &'a [SeenBackend],
     /// The target as it was seen; null where it was not looked at.
     pub(crate) target: Option<&'a SeenTarget>,
+    /// Why the store is not to be believed, and the evidence; null where nothing speaks against it.
+    pub(crate) doubt: Option<Doubtful<'a>>,
 }
 
 /// A deployment that has not ended.
@@ -219,6 +221,34 @@ pub(crate) struct SeenTarget {
     pub(crate) observed: Option<Observed>,
     /// Why it can't be looked at.
     pub(crate) error: Option<String>,
+}
+
+/// Why a store is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Doubt {
+    /// It is gone, damaged, or may not be read.
+    Unusable,
+    /// It knows nothing of a service that is live.
+    Unknown,
+    /// The target says that the service belongs to another store.
+    Foreign,
+    /// The target, or a backend that runs, was changed by deployments that it does not have.
+    Behind,
+    /// Its journal was changed: the chain of hashes is broken.
+    Changed,
+}
+
+/// Why the store is not to be believed, and the evidence.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Doubtful<'a> {
+    pub(crate) doubt: Doubt,
+    /// In one sentence.
+    pub(crate) message: &'a str,
+    /// What was seen, and what could not be looked at, in words.
+    pub(crate) evidence: &'a [String],
+    /// What to do.
+    pub(crate) hint: Option<&'a str>,
 }
 
 /// A plugin of the manifest, where it can be loaded.

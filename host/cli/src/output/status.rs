@@ -13,10 +13,17 @@ use agente_engine::step::StepState;
 pub(crate) fn status_lines(status: &Status<'_>, attempt: Option<&Attempt>) -> Vec<String> {
     let root = status.state_directory;
     let (Some(state), Some(store)) = (status.state, status.store) else {
-        return vec![
-            format!("{}: not under management yet", status.scope),
-            format!("state: {root} (nothing there)"),
-        ];
+        let nothing = match status.doubt {
+            Some(_) => "the store can't tell what is live",
+            None => "not under management yet",
+        };
+        let mut lines = vec![format!("{}: {nothing}", status.scope)];
+        if let Some(error) = status.target.and_then(|target| target.error.as_ref()) {
+            let error = error.lines().next().unwrap_or_default();
+            lines.push(format!("target: can't be inspected: {error}"));
+        }
+        lines.push(format!("state: {root} (no store)"));
+        return lines;
     };
     let mut lines = vec![status.scope.to_string()];
     let mut line = |name: &str, words: &str| lines.push(format!("  {name:<9} {words}"));

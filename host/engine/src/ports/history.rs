@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::journal::{ChainState, Entry, HistoryRow};
 use crate::names::{DeploymentId, Scope};
+use crate::ports::Fence;
 use async_trait::async_trait;
 
 /// Tells what was. Changes nothing.
@@ -21,6 +22,10 @@ pub trait History: Send + Sync {
     /// All services and environments that ever had a deployment or a release, ordered by service,
     /// then environment. A lease or a plugin's memory alone makes none.
     async fn scopes(&self) -> Result<Vec<Scope>, Fault>;
+
+    /// The token of the newest entry of a scope; none without entries. A target that holds a higher
+    /// one of the same store was changed by deployments that are not in this journal.
+    async fn newest_fence(&self, scope: &Scope) -> Result<Option<Fence>, Fault>;
 
     /// Walks along the chain of a scope and reports the first entry that doesn't fit. The hash of
     /// the newest entry is another after each entry, and the same until then.

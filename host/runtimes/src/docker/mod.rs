@@ -20,6 +20,7 @@ mod network;
 mod preflight;
 mod reference;
 mod reserve;
+mod running;
 mod runtime;
 mod specification;
 mod state;

@@ -20,6 +20,7 @@ mod program;
 mod proven;
 mod record;
 mod retire;
+mod running;
 mod runtime;
 mod specify;
 mod supervisor;

@@ -24,8 +24,8 @@ use agente_memory_store::MemoryStore;
 use agente_wasm::OperationContext;
 use async_trait::async_trait;
 use serde_json::json;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A service that runs already and is well; everything but its target.
@@ -215,6 +215,7 @@ async fn a_plugin_that_applies_a_change_hears_of_an_abort_that_somebody_left_in_
         mailbox: &store,
         targets: &*standing,
         cancelled: &cancelled,
+        interrupted: &OnceLock::new(),
         clock: &*standing,
         observer: &*standing,
     };
