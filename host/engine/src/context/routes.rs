@@ -68,6 +68,8 @@ impl StepContext<'_> {
         let features = self.features().await.map_err(refused)?;
         let began = self.ports.clock.elapsed();
         let lock = self.ports.targets.lock_target(&features.lock_key).await.map_err(refused)?;
+        // It may have been a long wait.
+        self.still_wanted()?;
         let applied = self.ports.switcher.apply(op, &self.desired(routes), &lock).await?;
         let observed = self.settled(routes, applied).await?;
         drop(lock);

@@ -28,15 +28,30 @@ fn any_mixture_of_faults_deaths_and_aborts_keeps_the_invariants() {
                     Wrong::FailsAfter,
                     Wrong::HangsBefore,
                     Wrong::HangsAfter,
+                    Wrong::Slow(random(20_000)),
+                    Wrong::Overwritten,
+                    Wrong::Freezes(random(30_000)),
                     Wrong::DiesBefore,
                     Wrong::DiesAfter,
+                    Wrong::DiesMeanwhile(random(5_000)),
                 ];
-                let wrong = wrongs[usize::try_from(random(7)).unwrap()];
+                let wrong = wrongs[usize::try_from(random(wrongs.len() as u64)).unwrap()];
                 inner.wrong.insert(random(calls * 2) + 1, wrong);
             }
             if random(3) == 0 {
                 inner.abort_at_entry = Some(random(entries));
+                inner.deaf_for = random(2) * random(5_000);
             }
+            if random(4) == 0 {
+                inner.written_in_silence = Some(random(entries));
+            }
+            if random(4) == 0 {
+                inner.observed_late = random(3_000);
+            }
+            if random(4) == 0 {
+                inner.lock_theirs_at = Some((random(calls) + 1, random(30_000)));
+            }
+            inner.plans_are_refused = random(10) == 0;
             let candidates = [
                 Candidate::Good,
                 Candidate::Good,

@@ -85,8 +85,9 @@ pub struct Inner {
     /// From this entry on it refuses.
     pub target_refuses_from: Option<u64>,
     turns: Turns,
-    /// Until when somebody else works on the target.
-    pub locked_by_others_until: Option<u64>,
+    /// From a call for the lock on, somebody else works on the target for so long.
+    pub lock_theirs_at: Option<(u64, u64)>,
+    locked_by_others_until: Option<u64>,
     in_flight: Vec<InFlight>,
     /// What somebody has put into the target by hand.
     by_hand: Option<Desired>,
@@ -110,6 +111,8 @@ pub struct Inner {
     pub wrong: BTreeMap<u64, Wrong>,
     pub die_after_entry: Option<u64>,
     pub die_before_entry: Option<u64>,
+    /// At the end of the step before this one.
+    pub die_before_step: Option<usize>,
     pub journal_fails_from: Option<u64>,
     /// Until when; for ever without it.
     pub journal_fails_until: Option<u64>,
@@ -126,6 +129,8 @@ pub struct Inner {
     pub interrupt_at: Option<u64>,
     /// Whether room is kept for the way back, which the journal then has although it is full.
     pub room_is_kept: bool,
+    /// How long nothing can be read of the mailbox from that abort on.
+    pub deaf_for: u64,
     /// A decision that is left at this time.
     pub decide_at: Option<(u64, DecisionKind)>,
     /// What the target can do.
@@ -201,6 +206,7 @@ impl Sim {
             target_refuses: false,
             target_refuses_from: None,
             turns: Turns::default(),
+            lock_theirs_at: None,
             locked_by_others_until: None,
             in_flight: Vec::new(),
             by_hand: None,
@@ -216,6 +222,7 @@ impl Sim {
             wrong: BTreeMap::new(),
             die_after_entry: None,
             die_before_entry: None,
+            die_before_step: None,
             journal_fails_from: None,
             journal_fails_until: None,
             fenced_from: None,
@@ -226,6 +233,7 @@ impl Sim {
             abort_heard: None,
             interrupt_at: None,
             room_is_kept: false,
+            deaf_for: 0,
             decide_at: None,
             features: vec!["weights".into()],
             passed_over: None,
@@ -377,6 +385,12 @@ impl Inner {
     /// Whether something that a host asked of the target is on its way.
     fn is_in_flight(&self, host: u64) -> bool {
         self.in_flight.iter().any(|one| one.is_of_target(host))
+    }
+
+    /// What stands on a slot is watched like a candidate that has had its requests since now.
+    pub fn watches(&mut self, slot: Slot, now: u64) {
+        self.candidate_slot = Some(slot);
+        self.shifted_at = Some(now);
     }
 
     /// Leaves a decision, unless the deployment has ended.

@@ -56,6 +56,10 @@ impl TargetLocks for Sim {
             {
                 let mut inner = self.inner();
                 inner.settle(now);
+                let next = inner.calls + 1;
+                if let Some((_, theirs)) = inner.lock_theirs_at.take_if(|(call, _)| *call == next) {
+                    inner.locked_by_others_until = Some(now + theirs);
+                }
                 let theirs = inner.locked_by_others_until.is_some_and(|until| now < until);
                 if !theirs {
                     if !inner.turns.is_taken() {

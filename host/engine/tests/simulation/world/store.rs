@@ -7,6 +7,7 @@ use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::ports::*;
 use agente_engine::route::Backend;
 use agente_engine::state::ServiceState;
+use agente_engine::step::StepEvent;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
@@ -41,6 +42,9 @@ impl Journal for Sim {
                 if sequence == 0 {
                     inner.opened_in = inner.state();
                     inner.deployment = Some(entry.deployment.clone());
+                }
+                if let (Event::Step { step, event }, Some(before)) = (event, inner.attempt()) {
+                    crate::moves::assert_legal(&before.steps[*step], event);
                 }
                 let appended = self.store.append(fence, entry, state).now_or_never();
                 match appended.expect("nobody waits") {
@@ -82,12 +86,18 @@ impl Journal for Sim {
                     inner.abort_at_entry = None;
                     inner.leave(DecisionKind::Abort);
                     inner.abort_heard = Some((now.0, 0));
+                    inner.mailbox_fails = Some((now.0, now.0 + inner.deaf_for));
                 }
                 if let (Event::Decided(_), Some((left, 0))) = (event, inner.abort_heard) {
                     inner.abort_heard = Some((left, now.0.max(1)));
                 }
                 if inner.die_after_entry == Some(sequence) {
                     inner.die_after_entry = None;
+                    self.host.dies();
+                }
+                let at_end = matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if Some(step + 1) == inner.die_before_step);
+                if at_end {
+                    inner.die_before_step = None;
                     self.host.dies();
                 }
                 if inner.written_in_silence.take_if(|entry| *entry == sequence).is_some() {
