@@ -88,6 +88,7 @@ impl Sim {
         about: About,
         effect: impl FnOnce(&mut Inner, u64) -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        self.stays_dead().await;
         if let About::Backend(id) = &about {
             self.wait_for_in_flight(id).await;
         }
@@ -139,6 +140,7 @@ impl Sim {
         name: &str,
         look: impl FnOnce(&mut Inner, u64) -> T,
     ) -> Result<T, Fault> {
+        self.stays_dead().await;
         let course = {
             let now = self.now();
             let mut inner = self.inner();

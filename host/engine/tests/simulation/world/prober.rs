@@ -48,13 +48,15 @@ impl Prober for Sim {
     async fn identities(&self, count: usize) -> Result<Vec<String>, Fault> {
         self.look("identities", |inner, now| {
             inner.settle(now);
-            let routes = inner.loaded.as_ref().map(|loaded| loaded.routes.clone());
-            let serving = routes
-                .and_then(|routes| routes.routes.into_iter().find(|route| !route.weight.is_zero()));
-            let answered = serving.filter(|route| {
-                route.backends.iter().all(|backend| inner.answers(&backend.id, now))
-            });
-            vec![answered.map(|route| route.slot.to_string()).unwrap_or_default(); count]
+            // Each side that has requests answers some.
+            let routes = inner.loaded.iter().flat_map(|loaded| &loaded.routes.routes);
+            let serving: Vec<_> = routes.filter(|route| !route.weight.is_zero()).collect();
+            let answer = |number: usize| {
+                let route = serving.get(number % serving.len().max(1))?;
+                let answered = route.backends.iter().all(|one| inner.answers(&one.id, now));
+                answered.then(|| route.slot.to_string())
+            };
+            (0..count).map(|number| answer(number).unwrap_or_default()).collect()
         })
         .await
     }

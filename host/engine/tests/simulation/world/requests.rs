@@ -14,8 +14,11 @@ impl Inner {
     }
 
     pub(super) fn drained(&self, backends: &[BackendId], now: u64) -> bool {
+        let reached =
+            |id: &BackendId| self.loaded.as_ref().is_some_and(|loaded| loaded.routes.reaches(id));
         backends.iter().all(|id| {
-            self.unreached_since.get(id).is_none_or(|since| now >= since + self.drain_takes)
+            !reached(id)
+                && self.unreached_since.get(id).is_none_or(|since| now >= since + self.drain_takes)
         })
     }
 
