@@ -1,5 +1,6 @@
 //! Leases in memory. A holder that is dropped has died.
 
+use crate::seat::Taken;
 use crate::store::{Kept, MemoryStore};
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::names::{Scope, Timestamp};
@@ -14,23 +15,6 @@ use std::time::Duration;
 /// How often is looked whether a lease is free.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The lease of one scope.
-#[derive(Clone, Default)]
-pub(crate) struct Seat {
-    /// The newest token, which may be nobody's yet.
-    pub(crate) fence: u64,
-    /// Who sits there, or died there.
-    taken: Option<Taken>,
-}
-
-#[derive(Clone)]
-struct Taken {
-    holder: Holder,
-    fence: u64,
-    acquired: Timestamp,
-    died: bool,
-}
-
 /// A lease that somebody holds.
 struct MemoryLease {
     store: MemoryStore,
@@ -38,12 +22,6 @@ struct MemoryLease {
     fence: u64,
     /// When it was last seen to be ours, by the time that passes.
     confirmed: Mutex<Duration>,
-}
-
-impl Seat {
-    fn living(&self) -> Option<&Taken> {
-        self.taken.as_ref().filter(|taken| !taken.died)
-    }
 }
 
 impl Kept {

@@ -5,9 +5,11 @@ mod evidence;
 mod history;
 mod journal;
 mod leases;
+mod locks;
 mod mailbox;
 mod memory;
 mod releases;
+mod seat;
 mod store;
 mod target_locks;
 

@@ -1,7 +1,7 @@
 //! The store as a whole. Each port of the engine that it fills has a file of its own.
 
-use crate::leases::Seat;
-use crate::target_locks::Locks;
+use crate::locks::Locks;
+use crate::seat::Seat;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Decision, Entry, Event};
 use agente_engine::names::{DeploymentId, Scope};

@@ -4,17 +4,9 @@ use crate::store::MemoryStore;
 use agente_engine::fault::Fault;
 use agente_engine::ports::{TargetLock, TargetLocks};
 use async_trait::async_trait;
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::mem::take;
 use std::task::{Poll, Waker};
-
-/// The locks that are held, and who waits for any of them.
-#[derive(Clone, Default)]
-pub(crate) struct Locks {
-    held: BTreeSet<String>,
-    waiting: Vec<Waker>,
-}
 
 /// Frees a lock when it is dropped.
 struct Held {

@@ -184,6 +184,7 @@ impl<S: Journal + Leases + Clone> Opened<S> {
         Self { store: store.clone(), lease, deployment }
     }
 
+    /// The token of the lease.
     pub fn fence(&self) -> Fence {
         self.lease.fence()
     }
