@@ -142,7 +142,7 @@ async fn open_loop(
         if in_flight.len() >= MOST_IN_FLIGHT {
             sender.not_sent(&Loss::new(
                 Class::Overload,
-                format!("not sent: {} requests are in flight", in_flight.len()),
+                format!("not sent: {} requests are already in flight", in_flight.len()),
             ));
             continue;
         }

@@ -385,7 +385,7 @@ async fn a_silent_backend_is_the_plugins_own_verdict_within_the_checks_time() {
     let spec = json!({ "expect": "+PONG", "timeout": "1h" });
     asked("tcp-health", json!({}), spec.clone(), &subject(&[&nobody().await]), limit).await;
     let verdict = asked("tcp-health", json!({}), spec, &silent, limit).await;
-    assert_verdict(&verdict, VerdictKind::Unhealthy, &["no byte came within", "+PONG"]);
+    assert_verdict(&verdict, VerdictKind::Unhealthy, &["no byte arrived within", "+PONG"]);
     assert!(given(&verdict.reason) <= limit, "{}", verdict.reason);
 }
 

@@ -109,7 +109,7 @@ fn percent(text: &str) -> Result<f64, String> {
     if (0.0..=100.0).contains(&value) {
         Ok(value)
     } else {
-        Err(format!("`{text}` is not a share: 0 to 100 percent"))
+        Err(format!("`{text}` is not a percentage: 0 to 100 percent"))
     }
 }
 

@@ -56,7 +56,7 @@ impl CliError {
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(Exit::Bug, message)
-            .hint("this is a bug in agente-host; please report it with the command you ran")
+            .hint("this is a bug in agente-host; report it with the command you ran")
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -145,13 +145,13 @@ impl From<Halt> for CliError {
         match halt {
             Halt::LeaseLost { fault } => CliError::refused(message)
                 .because(&fault)
-                .hint("follow what the other host does with `agente-host status --follow`"),
+                .hint("follow the other host with `agente-host status --follow`"),
             Halt::JournalUnavailable { fault, .. } => CliError {
                 exit: Exit::Stuck,
                 message,
                 causes: std::iter::once(fault.message).chain(fault.causes).collect(),
                 hint: Some(format!(
-                    "{}`agente-host abort` then unwinds what is left",
+                    "{}`agente-host abort` then unwinds the rest",
                     fault.hint.map(|hint| format!("{hint}; ")).unwrap_or_default()
                 )),
             },

@@ -79,7 +79,8 @@ fn main() -> ExitCode {
 fn without_panic(work: impl FnOnce() -> Result<ExitCode, CliError>) -> Result<ExitCode, CliError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Err(CliError::internal("agente-host failed internally").hint(
-            "this is a bug in agente-host; please report it with the command you ran. Continue an open deployment with `agente-host resume`",
+            "this is a bug in agente-host; report it with the command you ran. Continue an open \
+            deployment with `agente-host resume`",
         ))
     })
 }

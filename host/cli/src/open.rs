@@ -44,7 +44,9 @@ fn held(error: LeaseError, scope: &Scope) -> CliError {
     };
     let mut error = CliError::from(agente_engine::fault::Fault::from(error));
     if let Some(since) = since {
-        error.causes.push(format!("another deployment of {scope} has been running since {since}"));
+        error
+            .causes
+            .push(format!("another deployment of {scope} has been in progress since {since}"));
     }
     error
 }

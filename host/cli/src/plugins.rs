@@ -54,7 +54,7 @@ pub(crate) fn find(name: &PluginName, path: Option<&Path>) -> Result<PathBuf, Cl
         "the plugin `{name}` was not found: there is no `{file}` in {}",
         looked.join(", ")
     ))
-    .hint(format!("set `path` in `[plugins.{name}]`, or give the component with `--plugin`")))
+    .hint(format!("set `path` in `[plugins.{name}]`, or pass the component with `--plugin`")))
 }
 
 /// Where the plugins that come with the program are.

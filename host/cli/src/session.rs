@@ -83,7 +83,7 @@ fn runtimes(
     secrets: Arc<dyn Secrets>,
 ) -> Result<AnyRuntime, CliError> {
     let program = crate::program::path()
-        .ok_or_else(|| CliError::internal("the path of this program is unknown"))?
+        .ok_or_else(|| CliError::internal("the path of this executable is unknown"))?
         .to_owned();
     let artifacts_of = store.clone();
     let process = Arc::new(ProcessRuntime::new(ProcessConfig {

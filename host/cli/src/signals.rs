@@ -58,7 +58,7 @@ impl Signals {
                 });
             }
             [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => {
-                tracing::warn!("signals can't be listened to: {error}");
+                tracing::warn!("can't listen for signals: {error}");
             }
         }
         Self { heard }
@@ -72,7 +72,7 @@ impl Signals {
         tokio::select! {
             biased;
             name = self.wait(|heard| !heard.driving && heard.newest.is_some()) => {
-                let message = format!("stopped by {name} before a deployment had begun");
+                let message = format!("stopped by {name} before a deployment was opened");
                 Err(CliError::new(Exit::Failed, message)
                     .hint("`agente-host status` shows what is live"))
             }

@@ -95,7 +95,7 @@ pub(crate) async fn clear_of_stopped_host(global: &Global) -> Result<(), CliErro
         && (still.pid, still.started) == (seen.pid, seen.started)
         && agente_store::kill_stopped(&still)
     {
-        say(&format!("ended {still}, which was stopped and kept the store locked"));
+        say(&format!("killed {still}, which was stopped and kept the store locked"));
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ fn store_error(error: OpenError) -> CliError {
 /// away with it.
 pub(crate) async fn scratch_store() -> Result<(Opened, TempDir), CliError> {
     let folder = tempfile::tempdir()
-        .map_err(|error| CliError::usage("a temporary folder can't be created").because(&error))?;
+        .map_err(|error| CliError::usage("can't create a temporary directory").because(&error))?;
     let inputs = StateInputs {
         explicit: Some(folder.path().to_owned()),
         machine_locks: None,

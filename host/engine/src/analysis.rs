@@ -285,12 +285,12 @@ impl Analysis {
                 (Some(fault), _) => verdict(
                     VerdictKind::Errored,
                     None,
-                    format!("the source can't be read: {fault}"),
+                    format!("the metrics source can't be read: {fault}"),
                 ),
                 (None, Some(doubt)) => verdict(
                     VerdictKind::Inconclusive,
                     None,
-                    format!("the numbers can't be relied on: {doubt}"),
+                    format!("the data is not reliable: {doubt}"),
                 ),
                 (None, None) => {
                     measured.read_until = now;
@@ -325,7 +325,7 @@ impl Analysis {
         for measured in &self.checks {
             let (check, tally) = (&measured.check, &measured.tally);
             let described = match &tally.last {
-                None => format!("check `{}` has not been read at this weight", check.name),
+                None => format!("check `{}` has not been evaluated at this weight yet", check.name),
                 Some(last) => format!("check `{}` is {}: {}", check.name, last.kind, last.reason),
             };
             if check.report_only {
@@ -348,7 +348,7 @@ impl Analysis {
                     OnOutage::Hold => {}
                     OnOutage::GoOn => {
                         let note = format!(
-                            "went on without check `{}`, whose source was away",
+                            "continued without check `{}`: its source was unavailable",
                             check.name
                         );
                         stand.notes.push(described);
@@ -362,8 +362,8 @@ impl Analysis {
                         match fallback_open {
                             Some([]) => {
                                 let note = format!(
-                                    "check `{}` was stood in for by {} (weaker), as its source \
-                                     was away",
+                                    "check `{}` was replaced by {} (weaker): its source was \
+                                    unavailable",
                                     check.name,
                                     self.policy.fallback.join(", ")
                                 );

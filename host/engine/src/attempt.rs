@@ -11,10 +11,10 @@ use crate::steps::Facts;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum JournalDamage {
     /// The first entry is not the plan.
-    #[error("the journal of the deployment does not begin with its plan")]
+    #[error("the deployment's journal does not begin with its plan")]
     NoPlan,
     /// A gap or a repetition.
-    #[error("entry {found} of the journal stands where {expected} should be")]
+    #[error("the journal has entry {found} where entry {expected} should be")]
     Sequence {
         /// What should be there.
         expected: u64,
@@ -22,10 +22,10 @@ pub enum JournalDamage {
         found: u64,
     },
     /// An entry about a step that the plan does not have.
-    #[error("entry {entry} is about step {step}, which the plan does not have")]
+    #[error("entry {entry} refers to step {step}, which is not in the plan")]
     NoSuchStep { entry: u64, step: usize },
     /// A move that the table does not allow.
-    #[error("entry {entry} about step {step} does not fit what came before")]
+    #[error("entry {entry} for step {step} contradicts the entries before it")]
     Illegal {
         entry: u64,
         step: usize,
@@ -41,7 +41,7 @@ pub enum JournalDamage {
         fault: Fault,
     },
     /// Something after the end, or a second plan.
-    #[error("entry {0} comes after the end or repeats the beginning")]
+    #[error("entry {0} follows the end of the deployment or repeats its start")]
     Misplaced(u64),
 }
 

@@ -155,7 +155,7 @@ impl<'a> StepContext<'a> {
     /// A failure once what is being done is wanted no more: for loops that would go on with it.
     pub(crate) fn still_wanted(&self) -> Result<(), Failure> {
         if self.ports.cancelled.load(Ordering::Relaxed) {
-            let fault = Fault::new(FaultKind::Aborted, "it was cancelled half-way");
+            let fault = Fault::new(FaultKind::Aborted, "it was cancelled midway");
             return Err(Failure::Unknown { fault });
         }
         Ok(())

@@ -44,7 +44,7 @@ pub enum Halt {
         in_force: Option<String>,
     },
     /// The journal did not take the plan.
-    #[error("the journal can't be written; nothing was touched")]
+    #[error("the journal can't be written; nothing was changed")]
     NothingBegan(#[source] Fault),
     /// What is in the journal can't have been written by us.
     #[error("the journal is damaged")]

@@ -57,7 +57,7 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
     },
-    /// Turned down before any effect began; nothing was touched.
+    /// Turned down before any effect began; nothing was changed.
     Refused { fault: Fault },
     /// An undo failed, or a step past the point of no return. A person decides.
     Stuck {

@@ -21,7 +21,7 @@ pub async fn watch(world: World<'_>, plan: Plan, promoted: Timestamp) -> Fault {
     let bake = StepKind::Bake(Bake { duration: Duration::MAX });
     bake.run(&context).await.map_or_else(
         |failure| failure.fault().clone(),
-        |_| Fault::new(FaultKind::Internal, "watching ended by itself"),
+        |_| Fault::new(FaultKind::Internal, "the watch ended unexpectedly"),
     )
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Nothing there.
-    #[error("a {what} name is empty")]
+    #[error("the {what} name is empty")]
     Empty {
         /// What the name was to be of.
         what: &'static str,
@@ -22,8 +22,8 @@ pub enum NameError {
     },
     /// A character outside the grammar.
     #[error(
-        "the {what} name `{name}` must start with a lower-case letter and hold only lower-case \
-         letters, digits and `-`"
+        "the {what} name `{name}` must start with a lower-case letter and contain only lower-case \
+        letters, digits and `-`"
     )]
     Grammar {
         /// What the name was to be of.
@@ -173,7 +173,7 @@ pub struct Digest(String);
 
 /// A text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a digest: `sha256:` and 64 hexadecimal digits")]
+#[error("`{0}` is not a digest: `sha256:` followed by 64 hexadecimal digits")]
 pub struct DigestError(pub String);
 
 impl Digest {

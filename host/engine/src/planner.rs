@@ -54,7 +54,7 @@ pub struct Inputs {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The release needs another number of backends than were reserved.
-    #[error("the release needs {needed} backends and {reserved} were reserved")]
+    #[error("the release needs {needed} backends, but only {reserved} addresses were reserved")]
     Backends {
         /// How many a slot has.
         needed: usize,
@@ -62,13 +62,13 @@ pub enum PlanError {
         reserved: usize,
     },
     /// Nothing to go back to.
-    #[error("{0} has no earlier release that still stands")]
+    #[error("{0} has no earlier release that is still deployed")]
     NothingKept(Scope),
     /// Nothing to put back.
     #[error("{0} is not under management")]
     NothingManaged(Scope),
     /// The service is managed already.
-    #[error("{scope} is under management already: release {release} is stable")]
+    #[error("{scope} is already under management: release {release} is stable")]
     AlreadyManaged {
         scope: Scope,
         /// What is stable.

@@ -15,13 +15,13 @@ pub struct Weight(u16);
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WeightError {
     /// Below 0 or above 100 %.
-    #[error("the weight {percent} % is outside 0 to 100")]
+    #[error("the weight {percent} % is not between 0 and 100")]
     OutOfRange {
         /// The value.
         percent: f64,
     },
     /// Finer than 0.01 %.
-    #[error("the weight {percent} % is finer than 0.01")]
+    #[error("the weight {percent} % has more than two decimals")]
     TooFine {
         /// The value.
         percent: f64,

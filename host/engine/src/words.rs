@@ -52,12 +52,19 @@ pub(crate) fn describe(state: &BackendState) -> String {
         BackendState::Absent => "not there".to_owned(),
         BackendState::Starting { detail, restarts: 0 } => format!("not running yet: {detail}"),
         BackendState::Starting { detail, restarts } => {
-            format!("not running after {restarts} restarts: {detail}")
+            format!("not running yet after {}: {detail}", times_restarted(*restarts))
         }
         BackendState::Running { restarts: 0, .. } => "running".to_owned(),
-        BackendState::Running { restarts, .. } => format!("running after {restarts} restarts"),
+        BackendState::Running { restarts, .. } => {
+            format!("running after {}", times_restarted(*restarts))
+        }
         BackendState::Ended { detail } => format!("ended: {detail}"),
     }
+}
+
+/// `1 restart`, `2 restarts`.
+fn times_restarted(restarts: u32) -> String {
+    count(usize::try_from(restarts).unwrap_or(usize::MAX), "restart")
 }
 
 /// What is waited for of a check.

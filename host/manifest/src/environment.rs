@@ -65,7 +65,7 @@ pub(crate) fn select(
         (None, [only]) => Some(*only),
         (Some(name), _) if overlays.contains_key(name) => Some(name),
         (Some(name), []) => {
-            let fix = format!("leave `--env` out, or add `[environments.{name}]` to the manifest");
+            let fix = format!("omit `--env`, or add `[environments.{name}]` to the manifest");
             findings.add(
                 &place,
                 "environments",
@@ -80,7 +80,7 @@ pub(crate) fn select(
             let meant =
                 nearest(name, all.iter().copied()).or(all.first().copied()).unwrap_or(DEFAULT);
             let message = format!(
-                "there is no environment `{name}`; declared here: {}",
+                "there is no environment `{name}`; declared are {}",
                 listed(all.iter().copied())
             );
             findings.add(
@@ -103,7 +103,7 @@ pub(crate) fn select(
             findings.add(
                 &place,
                 "environments",
-                Complaint::new(message, format!("say which one is meant: {}", flags.join(" or "))),
+                Complaint::new(message, format!("select one: {}", flags.join(" or "))),
             );
             None
         }
@@ -199,8 +199,8 @@ fn overlapping_ports(
                 "the ports {}-{} of environment `{name}` overlap those of `{other}`, {}-{}",
                 range.first, range.last, taken.first, taken.last
             );
-            let fix = "give each environment ports of its own, or all the same range if they live \
-                       on different machines";
+            let fix = "give each environment its own ports, or all of them the same range if they \
+            run on different machines";
             // Of a shared range and one of an environment's own, the latter is further down.
             let place = if place.start > other_place.start { &place } else { other_place };
             findings.add(place, path.to_string(), Complaint::new(message, fix));

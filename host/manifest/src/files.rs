@@ -25,22 +25,22 @@ pub(crate) fn is_file(
                 when_absent,
             ),
             ErrorKind::NotADirectory => Complaint::new(
-                format!("{what} `{written}` does not exist: a part of `{shown}` is not a folder"),
+                format!("{what} `{written}` does not exist: part of `{shown}` is not a directory"),
                 when_absent,
             ),
             ErrorKind::PermissionDenied => Complaint::new(
                 format!("{what} `{written}` can't be reached: no permission for `{shown}`"),
-                "give this user access to its folders",
+                "give this user access to its directories",
             ),
             _ => Complaint::new(
-                format!("{what} `{written}` can't be looked at: {error}"),
+                format!("{what} `{written}` can't be inspected: {error}"),
                 "correct the path",
             ),
         }
     })?;
     if metadata.is_dir() {
         return Err(Complaint::new(
-            format!("{what} `{written}` is a folder, not a file"),
+            format!("{what} `{written}` is a directory, not a file"),
             "name the file in it",
         ));
     }
@@ -67,7 +67,7 @@ pub(crate) fn is_program(
         let word = shlex::try_quote(&shown).unwrap_or(Cow::Borrowed(&shown));
         return Err(Complaint::new(
             format!("{what} `{written}` is not executable"),
-            format!("type `chmod +x {word}`"),
+            format!("run `chmod +x {word}`"),
         ));
     }
     Ok(())
@@ -90,7 +90,7 @@ pub(crate) fn holds_certificates(what: &str, written: &str, path: &Path) -> Resu
         what,
         written,
         path,
-        "correct the path, or leave `ca` out to trust the system's authorities",
+        "correct the path, or omit `ca` to trust the system's certificate authorities",
     )?;
     let mut bytes = Vec::new();
     File::open(path)
@@ -101,11 +101,15 @@ pub(crate) fn holds_certificates(what: &str, written: &str, path: &Path) -> Resu
         return Ok(());
     }
     Err(Complaint::new(
-        format!("{what} `{written}` holds no certificate in PEM form"),
-        "name a file with `-----BEGIN CERTIFICATE-----` in it",
+        format!("{what} `{written}` contains no PEM certificate"),
+        "name a file that contains `-----BEGIN CERTIFICATE-----`",
     ))
 }
 
 fn unreadable(what: &str, written: &str, error: &std::io::Error) -> Complaint {
-    Complaint::new(format!("{what} `{written}` can't be read: {error}"), "let this user read it")
+    Complaint::new(
+        format!("{what} `{written}` can't be read: {error}"),
+        "give this user \
+    permission to read it",
+    )
 }

@@ -25,7 +25,7 @@ pub(crate) fn parse_ports(text: &str) -> Result<PortRange, Complaint> {
     let usual = "write the first and the last port, such as `18100-18199`";
     let (first, last) = text
         .split_once('-')
-        .ok_or_else(|| Complaint::new(format!("`{text}` is not a range of ports"), usual))?;
+        .ok_or_else(|| Complaint::new(format!("`{text}` is not a port range"), usual))?;
     let port = |part: &str| -> Result<u16, Complaint> {
         let part = part.trim();
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -40,7 +40,7 @@ pub(crate) fn parse_ports(text: &str) -> Result<PortRange, Complaint> {
     let (first, last) = (port(first)?, port(last)?);
     if last < first {
         return Err(Complaint::new(
-            format!("the range of ports `{text}` is reversed"),
+            format!("the port range `{text}` is reversed"),
             format!("write `{last}-{first}`"),
         ));
     }
@@ -52,9 +52,9 @@ pub(crate) fn parse_ports(text: &str) -> Result<PortRange, Complaint> {
     }
     if first < 1024 {
         return Err(Complaint::new(
-            format!("the range of ports `{text}` begins below 1024, where only root may listen"),
-            "use ports from 1024 on, best between 10000 and 32767, where the system takes none by \
-             itself",
+            format!("the port range `{text}` starts below 1024, where only root can listen"),
+            "use ports from 1024 up, preferably between 10000 and 32767, outside the system's \
+            ephemeral ports",
         ));
     }
     Ok(PortRange { first, last })
@@ -74,7 +74,7 @@ pub(crate) fn parse_keep(text: &str) -> Result<KeepPrevious, Complaint> {
             Ok(Duration::ZERO) => Err(Complaint::new("`0s` keeps nothing", "write `none`")),
             Ok(duration) => Ok(KeepPrevious::For { duration }),
             Err(_) => Err(Complaint::new(
-                format!("`{text}` does not say how long the old side is kept"),
+                format!("`{text}` does not say how long to keep the old side"),
                 "write `until-next`, `none` or a duration such as `30m`",
             )),
         },
@@ -111,9 +111,9 @@ pub(crate) fn form_name(form: &str) -> Option<&'static str> {
     Some(match form {
         "duration" => "duration",
         "size" => "size",
-        "port-range" => "range of ports",
+        "port-range" => "port range",
         "keep-previous" => "`until-next`, `none` or duration",
-        "share" => "share in percent",
+        "share" => "percentage",
         _ => return None,
     })
 }

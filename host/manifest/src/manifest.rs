@@ -119,8 +119,8 @@ impl Manifest {
         findings.into_error()?;
         let Some((scope, environments, document, judged)) = judged else {
             let complaint = Complaint::new(
-                "the manifest could not be understood",
-                "this is a fault of agente-host; report it with the manifest",
+                "the manifest could not be parsed",
+                "this is a bug in agente-host; report it with the manifest",
             );
             return Err(ManifestError::of_file(path, complaint));
         };
@@ -155,8 +155,10 @@ impl Manifest {
         let at = self.config_path(plugin, dotted).unwrap_or_else(|| KeyPath::of("switch.plugin"));
         let key =
             join(&KeyPath::of("plugins").key(plugin.as_str()).key("config").to_string(), dotted);
-        let fix =
-            format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        let fix = format!(
+            "correct it; `agente-host plugin inspect {plugin}` lists the plugin's \
+            settings"
+        );
         self.mistake(&at, key, Complaint::new(format!("{plugin}: {message}"), fix))
     }
 
@@ -170,8 +172,10 @@ impl Manifest {
             .iter()
             .find(|policy| policy.name == check)
             .map_or("its plugin", |policy| policy.plugin.as_str());
-        let fix =
-            format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        let fix = format!(
+            "correct it; `agente-host plugin inspect {plugin}` lists the plugin's \
+            settings"
+        );
         self.mistake(
             &at,
             join(&base.to_string(), dotted),
@@ -215,8 +219,10 @@ impl Manifest {
         };
         let at = query.path.resolve(&self.document, dotted);
         let plugin = &query.query.plugin;
-        let fix =
-            format!("correct it; `agente-host plugin inspect {plugin}` shows what it understands");
+        let fix = format!(
+            "correct it; `agente-host plugin inspect {plugin}` lists the plugin's \
+            settings"
+        );
         let message = format!("check `{}`, `{}`: {message}", query.check, query.key);
         self.mistake(&at, join(&query.path.to_string(), dotted), Complaint::new(message, fix))
     }
@@ -318,7 +324,7 @@ fn judge_document(
                     &(0..0),
                     String::new(),
                     Complaint::new(
-                        format!("the manifest could not be understood: {error}"),
+                        format!("the manifest could not be parsed: {error}"),
                         "correct what the message names",
                     ),
                 );
@@ -335,14 +341,14 @@ fn judge_document(
 
 fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
     let shown = path.display();
-    let here = "name a manifest, or write a first one with `agente-host init`";
+    let here = "give the path of a manifest, or create one with `agente-host init`";
     let metadata = path.metadata().map_err(|error| match error.kind() {
         ErrorKind::NotFound => Complaint::new("there is no such file", here),
-        _ => Complaint::new(format!("it can't be looked at: {error}"), here),
+        _ => Complaint::new(format!("it can't be inspected: {error}"), here),
     })?;
     if metadata.is_dir() {
         return Err(Complaint::new(
-            "it is a folder, not a file",
+            "it is a directory, not a file",
             format!("name the file: `{}`", path.join("agente.toml").display()),
         ));
     }
@@ -355,11 +361,11 @@ fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
     file.map_err(|error| {
         Complaint::new(
             format!("it can't be read: {error}"),
-            format!("let this user read `{shown}`"),
+            format!("give this user permission to read `{shown}`"),
         )
     })?;
     if bytes.len() as u64 > LARGEST_BYTES {
-        return Err(Complaint::new("it is larger than 1MiB, which no manifest is", here));
+        return Err(Complaint::new("it is larger than 1MiB, the maximum for a manifest", here));
     }
     Ok(bytes)
 }
@@ -369,7 +375,7 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ManifestError {
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
     let source = SourceText::new(text);
     let complaint =
-        Complaint::new("this is not UTF-8, which TOML has to be", "save the file as UTF-8");
+        Complaint::new("this is not UTF-8, which TOML must be", "save the file as UTF-8");
     // Up to the first bad byte the lossy text has the same bytes.
     let mistake =
         located(path, &source, &(good..good + '\u{fffd}'.len_utf8()), String::new(), complaint);

@@ -157,7 +157,7 @@ fn at_most_one(choices: &[Json], node: &Node, path: &KeyPath, findings: &mut Fin
         .unwrap_or(node);
     let given = listed(given);
     let complaint = Complaint::new(
-        format!("`{path}` has {given} at once"),
+        format!("`{path}` has both {given}"),
         format!("keep one of {given} and remove the rest"),
     );
     findings.add(&last.name_place(), path.to_string(), complaint);

@@ -31,12 +31,12 @@ pub fn reference() -> String {
         "<!-- Written by agente-host from its own types. Don't edit: change the types. -->\n\n",
     );
     text.push_str(
-        "One file describes one service. Paths in it are relative to its folder. Unknown keys are \
-         mistakes, and every mistake is reported at once, with its line and a fix, before ",
+        "One file describes one service. Paths are relative to its directory. Unknown keys are \
+        errors, and all errors are reported at once, each with its line and a fix, before ",
     );
     text.push_str(
-        "anything is touched. `agente-host check` validates a manifest, `agente-host schema` prints \
-         its JSON Schema for editors, `agente-host init` writes a first one.\n\n",
+        "anything is changed. `agente-host check` validates a manifest, `agente-host schema` \
+        prints its JSON Schema for editors, `agente-host init` creates a starter manifest.\n\n",
     );
     text.push_str("The common case:\n\n```toml\n");
     text.push_str(&shortest(TemplateKind::Process, &Answers::default()));
@@ -49,14 +49,12 @@ pub fn reference() -> String {
     text.push_str(
         "| size | `\"64MiB\"` `\"1GiB\"` | whole numbers with `B`, `KiB`, `MiB`, `GiB`, `TiB` |\n",
     );
-    text.push_str("| range of ports | `\"18100-18199\"` | first and last, from 1024 on |\n");
-    text.push_str("| share of requests | `100` `12.5` | percent, at most two decimals |\n");
+    text.push_str("| port range | `\"18100-18199\"` | first and last, from 1024 up |\n");
+    text.push_str("| weight | `100` `12.5` | percent, at most two decimals |\n");
+    text.push_str("| percentage | `\"1%\"` `\"0.25%\"` | at most four decimals, up to `100%` |\n");
     text.push_str(
-        "| share in percent | `\"1%\"` `\"0.25%\"` | at most four decimals, up to `100%` |\n",
-    );
-    text.push_str(
-        "| name | `shop` `my-switch` | lower-case letters, digits and `-`, at most 31, beginning \
-         with a letter |\n\n",
+        "| name | `shop` `my-switch` | lower-case letters, digits and `-`, at most 31 characters, \
+        starting with a letter |\n\n",
     );
     section(&mut text, "", inner());
     text
@@ -213,7 +211,7 @@ fn kind(property: &Json) -> String {
     };
     match (schema.get("type").and_then(Json::as_str), form) {
         (Some("string"), Some(form)) => form.to_owned(),
-        (Some("string"), None) => "text".to_owned(),
+        (Some("string"), None) => "string".to_owned(),
         (Some("integer"), _) => format!("whole number{limits}"),
         (Some("number"), _) => format!("number{limits}"),
         (Some("boolean"), _) => "`true` or `false`".to_owned(),

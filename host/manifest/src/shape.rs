@@ -234,7 +234,7 @@ impl Pruner<'_, '_> {
                 format!("write it like `{} = {{ {choice} }}`", last_key(path))
             }
             None if wanted == "a table" => {
-                format!("write a table: `[{path}]` and its keys in lines below it")
+                format!("write a table: `[{path}]` with its keys on the lines below")
             }
             None => format!("write {wanted}"),
         }
@@ -255,7 +255,7 @@ impl Pruner<'_, '_> {
         let form = schema.get("x-form").and_then(Json::as_str).and_then(form_name);
         match (schema.get("type").and_then(Json::as_str), form) {
             (Some("string"), Some(form)) => format!("a {form} in quotes"),
-            (Some("string"), None) => "a text in quotes".to_owned(),
+            (Some("string"), None) => "a string".to_owned(),
             (Some("integer"), _) => "a whole number".to_owned(),
             (Some("number"), _) => "a number".to_owned(),
             (Some("boolean"), _) => "`true` or `false`".to_owned(),
@@ -279,7 +279,7 @@ impl Pruner<'_, '_> {
         }
         let most = limit("maxItems").filter(|&most| count > most)?;
         Some(Complaint::new(
-            format!("`{path}` has {count} elements, and {most} are the most"),
+            format!("`{path}` has {count} elements; the maximum is {most}"),
             format!("remove {} of them", count - most),
         ))
     }
@@ -329,7 +329,7 @@ pub(crate) fn fits(schema: &Json, value: &Value) -> bool {
 
 fn kind_found(value: &Value) -> &'static str {
     match value {
-        Value::Text(_) => "a text",
+        Value::Text(_) => "a string",
         Value::Integer(_) => "a whole number",
         Value::Float(_) => "a number with a fraction",
         Value::Boolean(_) => "`true` or `false`",

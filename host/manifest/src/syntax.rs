@@ -16,7 +16,7 @@ pub(crate) fn parse(findings: &mut Findings<'_>) -> Option<Node> {
         let (what, end) =
             if source.slice(stretch).starts_with('{') { ("table", '}') } else { ("list", ']') };
         let complaint = Complaint::new(
-            format!("this is not TOML: the {what} that begins here is not closed"),
+            format!("this is not TOML: the {what} that starts here is not closed"),
             format!("add `{end}` where it ends"),
         );
         findings.add(&(stretch.start..stretch.start + 1), String::new(), complaint);
@@ -149,7 +149,7 @@ fn explain(message: &str, written: &str, line: &str) -> Complaint {
         "string values must be quoted" => {
             let key = key.unwrap_or("key");
             Complaint::new(
-                wrong("a text must be in quotes"),
+                wrong("a string must be in quotes"),
                 format!("write `{key} = \"{}\"`", written.trim()),
             )
         }
@@ -171,42 +171,42 @@ fn explain(message: &str, written: &str, line: &str) -> Complaint {
         | "invalid literal string"
         | "invalid multi-line basic string"
         | "invalid multi-line literal string" => Complaint::new(
-            wrong("the text is not closed"),
-            "end it with the same quote as it begins with",
+            wrong("the string is not closed"),
+            "end it with the quote it starts with",
         ),
         "missing escaped value" => Complaint::new(
-            wrong("`\\` begins an escape that TOML does not know"),
-            "write `\\\\` for a backslash, or put the text in single quotes",
+            wrong("`\\` starts an escape that TOML does not know"),
+            "write `\\\\` for a backslash, or put the string in single quotes",
         ),
         "key with no value" => {
             Complaint::new(wrong("a key without a value"), "write `key = value`")
         }
         "missing comma between array elements" => Complaint::new(
-            wrong("two elements of a list without a comma between them"),
+            wrong("two list elements without a comma between them"),
             "put `,` between them",
         ),
         "missing comma between key-value pairs" => Complaint::new(
-            wrong("two entries of a table without a comma between them"),
+            wrong("two table entries without a comma between them"),
             "put `,` between them",
         ),
         "unexpected key or value" => Complaint::new(
             wrong("something follows the value"),
-            "put it in a line of its own, or behind `#`",
+            "put it on a line of its own, or make it a comment with `#`",
         ),
         "invalid boolean" => Complaint::new(
             wrong("neither a value nor a quoted text"),
-            "write `true` or `false`, or put the text in quotes",
+            "write `true` or `false`, or put the string in quotes",
         ),
         "unexpected leading zero" => Complaint::new(
-            wrong("a number must not begin with 0"),
+            wrong("a number must not start with 0"),
             "remove the leading zeros, or put it in quotes",
         ),
         "recursion limit" | "cannot recurse further; max recursion depth met" => {
-            Complaint::new(wrong("tables or lists are nested too deeply"), "nest them less deeply")
+            Complaint::new(wrong("tables or lists are nested too deeply"), "reduce the nesting")
         }
         other => Complaint::new(
             wrong(other),
-            "correct the marked place; the syntax is that of https://toml.io",
+            "correct the marked place; see https://toml.io for the syntax",
         ),
     }
 }

@@ -20,7 +20,7 @@ impl Kept {
         let scope = match (self.deployments.get(id), &entry.event) {
             (_, Event::Opened { plan }) if plan.id != *id => {
                 return refused(format!(
-                    "the plan of deployment `{}` was to open deployment `{id}`",
+                    "the plan of deployment `{}` was given to open deployment `{id}`",
                     plan.id
                 ));
             }
@@ -45,10 +45,10 @@ impl Kept {
         }
         match (written, &entry.event) {
             (Some(written), _) if written.has_ended() => {
-                return refused(format!("deployment `{id}` has ended and takes no more entries"));
+                return refused(format!("deployment `{id}` has ended and accepts no more entries"));
             }
             (Some(_), Event::Opened { .. }) => {
-                return refused(format!("deployment `{id}` was opened before"));
+                return refused(format!("deployment `{id}` was already opened"));
             }
             (Some(_), _) => {}
             (None, _) => {

@@ -21,7 +21,7 @@ impl Mailbox for MemoryStore {
         let gone = match kept.deployments.get(deployment) {
             None => Some(format!("there is no deployment `{deployment}` in this store")),
             Some(written) if written.has_ended() => {
-                Some(format!("the deployment `{deployment}` has ended already"))
+                Some(format!("deployment `{deployment}` has already ended"))
             }
             Some(_) => None,
         };

@@ -34,8 +34,8 @@ impl Memory for MemoryStore {
         let total = others + key.len() + value.len();
         if total as u64 > MEMORY_BYTES {
             let message = format!(
-                "plugin `{plugin}` may not remember `{key}` in {scope}: it would take {total} of \
-                 {MEMORY_BYTES} bytes"
+                "plugin `{plugin}` can't store `{key}` in {scope}: its memory would take {total} \
+                of {MEMORY_BYTES} bytes"
             );
             return Err(Fault::new(FaultKind::Rejected, message));
         }

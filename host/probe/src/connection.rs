@@ -149,13 +149,13 @@ impl Connection {
             Ok(Err(None)) if reused => {
                 return Err(Loss::new(
                     Class::IdleReset,
-                    "the server had closed the reused connection before the request went out",
+                    "the server closed the reused connection before the request was sent",
                 ));
             }
             Ok(Err(None)) => {
                 return Err(Loss::new(
                     Class::Reset,
-                    "the server closed the fresh connection before the request went out",
+                    "the server closed the fresh connection before the request was sent",
                 ));
             }
             Ok(Err(Some(error))) => {
@@ -244,7 +244,7 @@ async fn read(mut body: Incoming) -> Result<(Bytes, u64), (hyper::Error, u64)> {
 
 fn lost_header(error: &hyper::Error, reused: bool, bytes: u64) -> Loss {
     if error.is_parse() {
-        return Loss::new(Class::Protocol, format!("what came is not HTTP/1: {}", words(error)));
+        return Loss::new(Class::Protocol, format!("the answer is not HTTP/1: {}", words(error)));
     }
     match (reused, bytes) {
         (true, 0) => Loss::new(

@@ -74,11 +74,11 @@ impl HttpProber {
                 policy.rate
             );
             return Err(Fault::new(FaultKind::InvalidConfig, message)
-                .hint("Write it as in `rate = 50`, below `[probe]`."));
+                .hint("set for example `rate = 50` in `[probe]`"));
         };
         if policy.timeout.is_zero() {
             return Err(Fault::new(FaultKind::InvalidConfig, "the probe's timeout is zero")
-                .hint("Write it as in `timeout = \"5s\"`, below `[probe]`."));
+                .hint("set for example `timeout = \"5s\"` in `[probe]`"));
         }
         let post_path = policy.post_path.as_deref().map(Target::parse_path).transpose()?;
         let recorder = Recorder::new(policy.identity_header.is_some(), policy.count_idle_resets);
@@ -168,11 +168,11 @@ async fn next_identity(
 fn unanswered(cause: String) -> Fault {
     let mut fault = Fault::new(
         FaultKind::Unavailable,
-        "who answers at the service's public URL could not be asked",
+        "could not find out who answers at the service's public URL",
     )
     .retryable();
     fault.causes.push(cause);
-    fault.hint("Ask the URL of `[probe]` by hand: `curl --include`.")
+    fault.hint("try the URL of `[probe]` by hand: `curl --include`")
 }
 
 /// Sends what is due, for ever. Each request runs on its own; dropping this future ends them all.
@@ -190,7 +190,7 @@ async fn keep_sending(shared: Arc<Shared>, period: Duration) {
             tracing::warn!(
                 behind_ms = due.elapsed().as_millis(),
                 url = shared.target.url(),
-                "this machine did not let the prober run; it skips what it missed"
+                "the machine was too busy to run the prober on time; it skips the missed requests"
             );
             (begin, tick) = (Instant::now(), 0);
             due = begin;
@@ -199,7 +199,7 @@ async fn keep_sending(shared: Arc<Shared>, period: Duration) {
         if in_flight.len() >= MOST_IN_FLIGHT {
             let loss = Loss::new(
                 Class::Overload,
-                format!("not sent: {} requests are in flight", in_flight.len()),
+                format!("not sent: {} requests are already in flight", in_flight.len()),
             );
             shared.recorder.not_sent(ticket.describe(&shared, None), &loss);
         } else {

@@ -45,13 +45,13 @@ pub enum TargetError {
         host: String,
     },
     /// A path that does not begin with `/`, or has characters that a request line can't carry.
-    #[error("`{path}` is not the path of a request")]
+    #[error("`{path}` is not a request path")]
     Path {
         /// As it was given.
         path: String,
     },
     /// Not the name of a header.
-    #[error("`{name}` is not the name of a header")]
+    #[error("`{name}` is not a header name")]
     HeaderName {
         /// As it was given.
         name: String,
@@ -65,13 +65,13 @@ pub enum TargetError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file of certificate authorities has none.
-    #[error("there is no certificate in `{}`", path.display())]
+    #[error("`{}` contains no certificate", path.display())]
     NoAuthority {
         /// The file.
         path: PathBuf,
     },
     /// The system has no certificate authorities.
-    #[error("this machine has no certificate authorities that could vouch for `{url}`")]
+    #[error("this machine has no trusted certificate authorities to verify `{url}` with")]
     NoSystemAuthorities { url: String },
     /// TLS can't be set up.
     #[error("TLS can't be set up")]
@@ -82,27 +82,23 @@ impl From<TargetError> for Fault {
     fn from(error: TargetError) -> Self {
         let hint = match &error {
             TargetError::Url { .. } | TargetError::UnfitUrl { .. } => {
-                "Write it as in `url = \"http://127.0.0.1:8080/api/items\"`, below `[probe]`."
+                "set for example `url = \"http://127.0.0.1:8080/api/items\"` in `[probe]`"
             }
             TargetError::Connect { .. } => {
-                "Write it as in `connect = \"127.0.0.1:8443\"`, below `[probe]`."
+                "set for example `connect = \"127.0.0.1:8443\"` in `[probe]`"
             }
-            TargetError::Host { .. } => {
-                "Write it as in `host = \"shop.example\"`, below `[probe]`."
-            }
-            TargetError::Path { .. } => {
-                "Write it as in `post_path = \"/api/echo\"`, below `[probe]`."
-            }
+            TargetError::Host { .. } => "set for example `host = \"shop.example\"` in `[probe]`",
+            TargetError::Path { .. } => "set for example `post_path = \"/api/echo\"` in `[probe]`",
             TargetError::HeaderName { .. } => {
-                "Write it as in `identity_header = \"X-Agente-Slot\"`."
+                "set for example `identity = { header = \"X-Agente-Slot\" }` in `[probe]`"
             }
             TargetError::Authorities { .. } | TargetError::NoAuthority { .. } => {
-                "`ca` below `[probe]` is a file with certificates in PEM form."
+                "set `ca` in `[probe]` to a file with PEM certificates"
             }
             TargetError::NoSystemAuthorities { .. } => {
-                "Install `ca-certificates`, or name a file with `ca` below `[probe]`."
+                "install `ca-certificates`, or name a file with `ca` in `[probe]`"
             }
-            TargetError::Tls(_) => "Check `ca` below `[probe]`.",
+            TargetError::Tls(_) => "check `ca` in `[probe]`",
         };
         let mut fault = Fault::new(FaultKind::InvalidConfig, error.to_string()).hint(hint);
         if let Some(cause) = std::error::Error::source(&error) {
@@ -164,10 +160,10 @@ impl Target {
         let encrypted = match parsed.scheme() {
             "http" => false,
             "https" => true,
-            _ => return Err(unfit("begins with neither `http://` nor `https://`")),
+            _ => return Err(unfit("starts with neither `http://` nor `https://`")),
         };
         if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(unfit("has a user name in it"));
+            return Err(unfit("contains a user name"));
         }
         let (Some(url_host), Some(port)) = (parsed.host(), parsed.port_or_known_default()) else {
             return Err(unfit("names no host"));
@@ -338,14 +334,11 @@ mod tests {
         let cases = [
             (target("nonsense", None, None), "can't be read"),
             (target("ftp://shop.example/", None, None), "neither `http://` nor `https://`"),
-            (target("http://me:pw@shop.example/", None, None), "has a user name in it"),
+            (target("http://me:pw@shop.example/", None, None), "contains a user name"),
             (target("http://a/", Some("127.0.0.1"), None), "not `host:port`"),
             (target("http://a/", Some("127.0.0.1:99999"), None), "not `host:port`"),
             (target("http://a/", None, Some("a b")), "not a host name"),
-            (
-                Target::new("http://a/", None, None, None, Some("X Slot")),
-                "not the name of a header",
-            ),
+            (Target::new("http://a/", None, None, None, Some("X Slot")), "not a header name"),
             (
                 Target::new("https://a/", None, None, Some(Path::new("/nowhere/ca.pem")), None),
                 "can't be read",

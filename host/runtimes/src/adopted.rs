@@ -40,7 +40,7 @@ impl Runtime for AdoptedRuntime {
         let RuntimeSpec::Adopted { addresses } = &release.runtime else {
             return Err(Fault::new(
                 FaultKind::Internal,
-                format!("release {} of {} did not run before us", release.number, release.scope),
+                format!("release {} of {} was not adopted", release.number, release.scope),
             ));
         };
         let backend = |(index, address): (usize, &String)| Backend {
@@ -105,9 +105,14 @@ impl Runtime for AdoptedRuntime {
     }
 
     async fn log_tail(&self, backend: &Backend, _max_lines: usize) -> Result<Vec<String>, Fault> {
-        let message =
-            format!("the log of the adopted backend at `{}` is not ours", backend.address);
-        Err(Fault::new(FaultKind::Unsupported, message).hint("look where it writes its log"))
+        let message = format!(
+            "agente-host does not have the log of the adopted backend at `{}`",
+            backend.address
+        );
+        Err(Fault::new(FaultKind::Unsupported, message).hint(
+            "look for the log where the backend \
+        writes it",
+        ))
     }
 }
 

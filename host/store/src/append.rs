@@ -130,7 +130,7 @@ impl Addition {
         let (opening, closing) = match event {
             Event::Opened { plan } if plan.id != *deployment => {
                 return Err(internal(format!(
-                    "the plan of deployment `{}` was to open deployment `{deployment}`",
+                    "the plan of deployment `{}` was given to open deployment `{deployment}`",
                     plan.id
                 )));
             }
@@ -203,13 +203,13 @@ impl Addition {
             (None, Some(plan)) => self.open(connection, row, plan).await?,
             (Some(known), _) if known.closed => {
                 return Err(contradiction(format!(
-                    "deployment `{}` has ended and takes no more entries",
+                    "deployment `{}` has ended and accepts no more entries",
                     self.deployment
                 )));
             }
             (Some(_), Some(_)) => {
                 return Err(contradiction(format!(
-                    "deployment `{}` was opened before",
+                    "deployment `{}` was already opened",
                     self.deployment
                 )));
             }
@@ -323,7 +323,7 @@ impl Addition {
                 "deployment `{}` can't be opened: `{other}` of {} is still open",
                 self.deployment, plan.scope
             );
-            let hint = "`agente-host resume` goes on with it, `agente-host abort` unwinds it";
+            let hint = "`agente-host resume` continues it, `agente-host abort` unwinds it";
             let fault = Fault::new(FaultKind::Conflict, message).hint(hint);
             return Err(Refusal::Contradiction(fault));
         }

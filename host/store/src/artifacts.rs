@@ -35,7 +35,7 @@ const BUFFER_BYTES: usize = 128 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// There is nothing.
-    #[error("the artifact `{}` is not there", path.display())]
+    #[error("the artifact `{}` does not exist", path.display())]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
@@ -50,10 +50,10 @@ pub enum ImportError {
     #[error("the artifact `{}` is empty", path.display())]
     Empty { path: PathBuf },
     /// Its name is not text.
-    #[error("the artifact `{}` has a name that is not UTF-8", path.display())]
+    #[error("the name of the artifact `{}` is not UTF-8", path.display())]
     Name { path: PathBuf },
     /// Somebody wrote to it meanwhile.
-    #[error("the artifact `{}` changed while it was copied", path.display())]
+    #[error("the artifact `{}` changed while it was being copied", path.display())]
     Changed { path: PathBuf },
     /// It can't be read.
     #[error("the artifact `{}` can't be read", path.display())]
@@ -63,7 +63,7 @@ pub enum ImportError {
         source: io::Error,
     },
     /// The store can't take it.
-    #[error("the store can't keep the artifact at `{}`", path.display())]
+    #[error("the artifact can't be stored at `{}`", path.display())]
     Unwritable {
         /// Where it was to go.
         path: PathBuf,
@@ -82,7 +82,7 @@ impl From<ImportError> for Fault {
         match &error {
             ImportError::Missing { .. } => invalid("build it first, or correct `artifact`"),
             ImportError::Directory { .. } | ImportError::NotAFile { .. } => {
-                invalid("name the program file itself in `artifact`")
+                invalid("set `artifact` to the program file itself")
             }
             ImportError::Empty { .. } => invalid("build it again"),
             ImportError::Name { .. } => invalid("rename it"),
@@ -98,12 +98,9 @@ impl From<ImportError> for Fault {
                     source.kind(),
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 ) {
-                    format!(
-                        "free some space (`df -h {folder}` shows how much there is), then try \
-                         again"
-                    )
+                    format!("free some space (see `df -h {folder}`), then try again")
                 } else {
-                    format!("check with `ls -ld {folder}` that you may write there")
+                    format!("check with `ls -ld {folder}` that you can write there")
                 };
                 Fault::new(FaultKind::Unavailable, message).hint(hint).because(source)
             }
@@ -139,7 +136,12 @@ impl EmbeddedStore {
         });
         copied.await.map_err(|error| {
             ImportError::Unavailable(
-                Fault::new(FaultKind::Internal, "copying the artifact was cut off").because(&error),
+                Fault::new(
+                    FaultKind::Internal,
+                    "copying the artifact was \
+                interrupted",
+                )
+                .because(&error),
             )
         })?
     }
@@ -153,7 +155,7 @@ impl EmbeddedStore {
                 FaultKind::InvalidConfig,
                 format!("`{name}` is not a file name"),
             )
-            .hint("name a file, without any folder"));
+            .hint("give a file name without a directory"));
         }
         Ok(folder_of(&self.directory.artifacts(), digest).join(name))
     }
@@ -168,7 +170,7 @@ impl EmbeddedStore {
             Ok(found) if found == wanted => Ok(()),
             Ok(found) => {
                 let message = format!(
-                    "the artifact `{}` is damaged: its bytes are those of {}, not of {}",
+                    "the artifact `{}` is corrupt: its digest is {}, not {}",
                     path.display(),
                     found.short(),
                     wanted.short()
@@ -183,7 +185,7 @@ impl EmbeddedStore {
             .because(&error)),
         });
         read.await.map_err(|error| {
-            Fault::new(FaultKind::Internal, "reading the artifact was cut off").because(&error)
+            Fault::new(FaultKind::Internal, "reading the artifact was interrupted").because(&error)
         })?
     }
 
@@ -200,7 +202,7 @@ impl EmbeddedStore {
             prune(&folder, &needed)
         });
         let removed = removed.await.map_err(|error| {
-            Fault::new(FaultKind::Internal, "pruning artifacts was cut off").because(&error)
+            Fault::new(FaultKind::Internal, "pruning artifacts was interrupted").because(&error)
         })?;
         removed.map_err(|error| {
             let folder = self.directory.artifacts();

@@ -29,12 +29,12 @@ impl Blocker {
     pub(crate) fn hint(&self) -> String {
         if self.stopped {
             format!(
-                "`kill -CONT {0}` lets it go on, `kill -KILL {0}` ends it; then type the same \
-                 command again",
+                "`kill -CONT {0}` resumes it, `kill -KILL {0}` kills it; then run the same \
+                command again",
                 self.pid
             )
         } else {
-            "wait until it has finished, then type the same command again".to_owned()
+            "wait until it has finished, then run the same command again".to_owned()
         }
     }
 }

@@ -138,15 +138,15 @@ fn walk(
         return broken(
             expected,
             format!(
-                "the newest entries are missing: there were {head_position}, there are \
-                 {entries_found}"
+                "the newest entries are missing: there were {head_position}, now there are \
+                {entries_found}"
             ),
         );
     }
     if head_position < entries_found || head_hash != previous {
         return broken(
             head_position + 1,
-            format!("the journal should end at entry {head_position}, and doesn't"),
+            format!("the journal does not end at entry {head_position}, as it should"),
         );
     }
     if let Some(newest) = entries.last()
@@ -154,9 +154,7 @@ fn walk(
     {
         return broken(
             entries_found,
-            format!(
-                "the state of {scope} does not follow from entry {entries_found}: it was changed"
-            ),
+            format!("the state of {scope} does not match entry {entries_found}: it was changed"),
         );
     }
     ChainState::Intact { entries: entries_found, head: hex::encode(previous) }

@@ -47,7 +47,7 @@ pub enum OpenError {
         known: i32,
     },
     /// Another program has written it.
-    #[error("`{}` is not a store of agente-host", path.display())]
+    #[error("`{}` is not an agente-host store", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -81,7 +81,7 @@ impl From<OpenError> for Fault {
             OpenError::Newer { .. } => Fault::new(FaultKind::Unsupported, message)
                 .hint("use the newer agente-host; nothing was changed"),
             OpenError::Foreign { path } => Fault::new(FaultKind::Conflict, message).hint(format!(
-                "name another state directory, or move `{}` away; nothing was changed",
+                "use another state directory, or move `{}` away; nothing was changed",
                 path.display()
             )),
             OpenError::Lost { path, .. } => {

@@ -59,7 +59,8 @@ pub enum Origin {
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// No rule gave one.
-    #[error("there is nowhere to keep the state: `{}` is not there or not writable, and the home directory is not known", system.display())]
+    #[error("there is nowhere to keep the state: `{}` is missing or not writable, and the home \
+    directory is unknown", system.display())]
     Nowhere {
         /// The machine's folder.
         system: PathBuf,
@@ -81,14 +82,14 @@ impl DirectoryError {
     /// What to type or change.
     pub fn hint(&self) -> String {
         match self {
-            Self::Nowhere { .. } => "name a state directory, or set `HOME`".to_owned(),
+            Self::Nowhere { .. } => "set `--state`, or set `HOME`".to_owned(),
             Self::NotADirectory { path } => {
-                format!("move `{}` away, or name another state directory", path.display())
+                format!("move `{}` away, or use another state directory", path.display())
             }
             Self::Unusable { path, .. } => {
                 format!(
-                    "check with `ls -ld {}` that you may write there; a folder for a group: \
-                     `install -d -m 2770 -g <group> <folder>`",
+                    "check with `ls -ld {}` that you can write there; to share it with a group: \
+                     `install -d -m 2770 -g <group> <directory>`",
                     path.display()
                 )
             }

@@ -22,7 +22,7 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
                 format!("`{file}` can't be written to"),
                 format!(
                     "check with `ls -l {folder}` that it belongs to you or your group, and with \
-                     `findmnt -T {folder}` that the disk is not read-only"
+                    `findmnt -T {folder}` that the disk is not read-only"
                 ),
                 false,
             ),
@@ -37,7 +37,7 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
             ),
             Some(10) => (
                 format!("the disk that holds `{file}` reports an error"),
-                "look at `dmesg`, and restore the state directory from a backup if it is lost"
+                "check `dmesg`, and restore the state directory from a backup if it is lost"
                     .to_owned(),
                 false,
             ),
@@ -47,7 +47,7 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
                 (format!("`{file}` is damaged, or not a SQLite file"), restore(path), false)
             }
             _ => (
-                format!("`{file}` did not take it"),
+                format!("`{file}` rejected it"),
                 "this is a bug; the journal is unchanged".to_owned(),
                 false,
             ),
@@ -57,7 +57,7 @@ pub(crate) fn sql(kind: FaultKind, attempted: &str, path: &Path, error: &sqlx::E
             (words, hint, true)
         }
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-            (format!("`{file}` is being closed"), "type the same command again".to_owned(), true)
+            (format!("`{file}` is being closed"), "run the same command again".to_owned(), true)
         }
         _ => (format!("`{file}` could not be used"), format!("check `{folder}`"), false),
     };
@@ -78,8 +78,8 @@ pub(crate) fn full(path: &Path) -> (String, String, bool) {
     let words =
         format!("the disk that holds `{}` is full ({free}{needed} are needed)", path.display());
     let hint = format!(
-        "free at least {needed} (`df -h {}` shows how much there is), then type the same command \
-         again",
+        "free at least {needed} (`df -h {}` shows how much there is), then run the same command \
+        again",
         folder.display()
     );
     (words, hint, true)
@@ -116,7 +116,10 @@ fn locked(path: &Path, waited: Duration) -> (String, String) {
         }
         None => (
             format!("`{file}` was busy for {waited} s"),
-            format!("see who uses it with `fuser -v {file}`, then type the same command again"),
+            format!(
+                "find out what uses it with `fuser -v {file}`, then run the same command \
+            again"
+            ),
         ),
     }
 }
@@ -134,32 +137,32 @@ pub(crate) fn lock(attempted: &str, error: &FileLockError) -> Fault {
     };
     match error {
         FileLockError::Link { path } | FileLockError::NotAFile { path } => fault.hint(format!(
-            "somebody put it there: look with `ls -l {0}`, then remove `{0}`",
+            "agente-host did not create it: check with `ls -l {0}`, then remove `{0}`",
             path.display()
         )),
         FileLockError::Replaced { path } => {
             fault.hint(format!("find out what removes `{}`", path.display()))
         }
         FileLockError::NotOurs { .. } => fault.hint(
-            "whoever deploys to one target needs one group: keep the state in a folder of that \
-             group (`install -d -m 2770 -g <group> /var/lib/agente-host`), then remove the lock \
-             file",
+            "everyone who deploys to a target must share a group: keep the state in a directory \
+            of that group (`install -d -m 2770 -g <group> /var/lib/agente-host`), then remove the \
+            lock file",
         ),
         FileLockError::Busy { blocker: Some(blocker), .. } => {
             fault.hint(blocker.hint()).retryable()
         }
         FileLockError::Busy { path, blocker: None, .. } => fault
-            .hint(format!("see who has it open with `fuser -v {}`", path.display()))
+            .hint(format!("find out what has it open with `fuser -v {}`", path.display()))
             .retryable(),
         FileLockError::Io { path, .. } => {
-            fault.hint(format!("check with `ls -l {}` that you may use it", path.display()))
+            fault.hint(format!("check with `ls -l {}` that you can use it", path.display()))
         }
     }
 }
 
 /// Says that a row holds what this host can't read.
 pub(crate) fn unreadable_row(what: &str, error: &dyn std::error::Error) -> Fault {
-    Fault::new(FaultKind::Unavailable, format!("{what} can't be understood"))
+    Fault::new(FaultKind::Unavailable, format!("{what} can't be parsed"))
         .hint("a newer agente-host wrote it, or the store is damaged: use the newest agente-host")
         .because(error)
 }

@@ -64,11 +64,11 @@ impl Figures for EmbeddedStore {
             )
             .await;
         let rows = rows.map_err(|error| {
-            self.database.unreadable(&format!("the figures of {scope} can't be read"), &error)
+            self.database.unreadable(&format!("the metrics of {scope} can't be read"), &error)
         })?;
         let read = rows.into_iter().map(|(deployment, fence, body)| {
             let figures = serde_json::from_str(&body).map_err(|error| {
-                faults::unreadable_row(&format!("the figures of deployment `{deployment}`"), &error)
+                faults::unreadable_row(&format!("the metrics of deployment `{deployment}`"), &error)
             })?;
             Ok(RunRow {
                 deployment: DeploymentId(deployment),

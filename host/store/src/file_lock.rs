@@ -32,7 +32,7 @@ pub(crate) enum FileLockError {
     #[error("the lock file `{}` is not a regular file", path.display())]
     NotAFile { path: PathBuf },
     /// It keeps being replaced.
-    #[error("the lock file `{}` is replaced again and again", path.display())]
+    #[error("the lock file `{}` keeps being replaced", path.display())]
     Replaced { path: PathBuf },
     /// It belongs to somebody who does not share it with us.
     #[error("the lock file `{}` belongs to another user or group", path.display())]

@@ -21,7 +21,7 @@ impl EmbeddedStore {
     /// Whether somebody has the lock of a scope's lease.
     pub(crate) fn lease_is_locked(&self, scope: &Scope) -> Result<bool, Fault> {
         FileLock::is_held(&self.lease_lock(scope)).map_err(|error| {
-            faults::lock(&format!("the lease of {scope} can't be looked at"), &error)
+            faults::lock(&format!("the lease of {scope} can't be inspected"), &error)
         })
     }
 

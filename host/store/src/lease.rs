@@ -102,7 +102,7 @@ impl HeldLease {
             return Ok((asked + HEARTBEAT).min(believed_until));
         }
         let message = format!(
-            "whether the lease of {} is still held can't be told for {} s: {why}",
+            "for {} s it has been unknown whether the lease of {} is still held: {why}",
             self.scope,
             (now + BELIEF).saturating_sub(believed_until).as_secs()
         );
@@ -141,7 +141,7 @@ impl Lease for HeldLease {
         self.lock = None;
         given_back.map_err(|error| {
             self.store.database.unreadable(
-                &format!("the lease of {} was not given back in writing", self.scope),
+                &format!("the release of the lease of {} was not recorded", self.scope),
                 &error,
             )
         })
@@ -158,7 +158,7 @@ impl Drop for HeldLease {
         // The freed lock alone is enough; the row is for people.
         runtime.spawn(async move {
             if let Err(error) = give_back(&store, row, fence).await {
-                tracing::debug!(%error, "a dropped lease was not given back in writing");
+                tracing::debug!(%error, "the release of a dropped lease was not recorded");
             }
         });
     }

@@ -141,7 +141,7 @@ impl EmbeddedStore {
     fn nameless(&self, scope: &Scope) -> LeaseError {
         let path = self.lease_lock(scope);
         let message = format!(
-            "the lease of {scope} is locked by a process that has not said who it is: `{}`",
+            "the lease of {scope} is locked by an unidentified process: `{}`",
             path.display()
         );
         LeaseError::Unavailable(

@@ -102,7 +102,7 @@ impl EmbeddedStore {
                     Some((Some(_),)) => {
                         return Err(WriteError::Fault(Fault::new(
                             FaultKind::Conflict,
-                            format!("the deployment `{id}` has ended already"),
+                            format!("deployment `{id}` has already ended"),
                         )));
                     }
                     Some((None,)) => {}

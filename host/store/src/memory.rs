@@ -53,7 +53,7 @@ impl Memory for EmbeddedStore {
                 if let Err(error) = self.save_held()
                     && first
                 {
-                    tracing::warn!("{fault}; it is kept until this process ends: {error}");
+                    tracing::warn!("{fault}; it is kept until this process exits: {error}");
                 }
             }
         }
@@ -139,12 +139,12 @@ impl EmbeddedStore {
                 let total = from_sql(others) + (of_key.len() + new.len()) as u64;
                 if total > MEMORY_BYTES {
                     let message = format!(
-                        "plugin `{of_plugin}` may not remember `{of_key}` in {of_scope}: it would \
-                         take {total} of {MEMORY_BYTES} bytes"
+                        "plugin `{of_plugin}` can't store `{of_key}` in {of_scope}: its memory \
+                        would take {total} of {MEMORY_BYTES} bytes"
                     );
                     return Err(WriteError::Fault(
                         Fault::new(FaultKind::Rejected, message)
-                            .hint("the plugin has to remember less, or remove keys first"),
+                            .hint("the plugin must store less, or remove keys first"),
                     ));
                 }
                 let put = "INSERT INTO memory (plugin, scope, key, value) VALUES (?, ?, ?, ?) ON \

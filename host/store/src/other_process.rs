@@ -37,7 +37,7 @@ impl Other {
 
     /// What the child prints next after its mark, `child: `.
     pub(crate) fn says(&mut self) -> String {
-        self.heard().expect("the child ended without a word")
+        self.heard().expect("the child exited without an answer")
     }
 
     /// The same; none once the child has ended.

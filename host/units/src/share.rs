@@ -31,8 +31,10 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, Misread> {
         let misread = |why: &str| Misread {
-            message: format!("`{text}` is not a share: {why}"),
-            fix: "write percent with at most four decimals, such as `1%` or `0.25%`".to_owned(),
+            message: format!("`{text}` is not a percentage: {why}"),
+            fix: "write a percentage with at most four decimals, such as `1%` or \
+            `0.25%`"
+                .to_owned(),
         };
         let Some(number) = text.trim().strip_suffix('%') else {
             let no_sign = misread("it has no `%`");
@@ -51,7 +53,7 @@ impl FromStr for Share {
         let digits =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(decimals) {
-            return Err(misread("no number stands before the `%`"));
+            return Err(misread("there is no number before the `%`"));
         }
         if decimals.len() > 4 {
             return Err(misread("it has more than four decimals"));

@@ -48,7 +48,7 @@ impl FromStr for Size {
             fix,
         };
         let (number, unit) = split_number(text.trim())
-            .ok_or_else(|| misread("it must begin with a whole number", usual()))?;
+            .ok_or_else(|| misread("it must start with a whole number", usual()))?;
         let unit = unit.trim();
         let Some(&(_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             let meant = unit.chars().next().and_then(|first| {
@@ -57,7 +57,7 @@ impl FromStr for Size {
             return Err(match meant {
                 _ if unit.is_empty() => misread("the number has no unit", usual()),
                 Some((name, _)) => misread(
-                    &format!("the unit `{unit}` is not known"),
+                    &format!("the unit `{unit}` is unknown"),
                     format!("write `{number}{name}`"),
                 ),
                 None => misread("the units are `B`, `KiB`, `MiB`, `GiB`, `TiB`", usual()),

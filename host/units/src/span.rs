@@ -83,7 +83,7 @@ impl FromStr for Span {
             DurationError::NumberExpected(_) => misread("each unit needs a number before it"),
             DurationError::InvalidCharacter(at) => {
                 let odd = bare.get(at..).and_then(|rest| rest.chars().next()).unwrap_or(' ');
-                misread(&format!("`{odd}` has no meaning in it"))
+                misread(&format!("`{odd}` is not part of a duration"))
             }
             DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
                 misread("the number has no unit")

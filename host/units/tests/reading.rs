@@ -77,7 +77,7 @@ fn a_duration_that_is_none_is_told_what_it_lacks() {
          `500ms`, `10s`, `1m30s` or `2h`"
     );
     assert!(told("10 apples").contains("`apples` is not one of the units"));
-    assert!(told("1s-").contains("`-` has no meaning in it"));
+    assert!(told("1s-").contains("`-` is not part of a duration"));
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl fmt::Display for AddressClass {
             AddressClass::Private => "a private address",
             AddressClass::LinkLocal => "a link-local address",
             AddressClass::Metadata => "the address of a metadata service",
-            AddressClass::Unusable => "no address of a single machine",
+            AddressClass::Unusable => "not the address of a single machine",
         })
     }
 }

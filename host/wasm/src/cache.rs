@@ -61,7 +61,8 @@ impl Cache {
         match Self::try_open(folder) {
             Ok(cache) => Some(cache),
             Err(error) => {
-                tracing::warn!(folder = %folder.display(), %error, "the cache of compiled plugins can't be used; plugins are compiled each time");
+                tracing::warn!(folder = %folder.display(), %error, "the cache of compiled plugins \
+                can't be used; plugins are compiled on every run");
                 None
             }
         }
@@ -71,7 +72,7 @@ impl Cache {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let found = fs::symlink_metadata(folder)?;
         if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(std::io::Error::other("it is not a folder of this user"));
+            return Err(std::io::Error::other("it is not a directory owned by this user"));
         }
         if found.mode() & 0o077 != 0 {
             // Somebody could have written there: what is in it is not trusted.
@@ -107,13 +108,15 @@ impl Cache {
         let file = match proven {
             Ok(Some(file)) => file,
             Ok(None) => {
-                tracing::warn!(path = %code.display(), "a compiled plugin is damaged or not ours and is compiled again");
+                tracing::warn!(path = %code.display(), "a cached plugin is damaged or not ours; \
+                recompiling it");
                 forget(&code, &proof);
                 return None;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(path = %code.display(), %error, "a compiled plugin can't be read and is compiled again");
+                tracing::warn!(path = %code.display(), %error, "a cached plugin can't be read; \
+                recompiling it");
                 forget(&code, &proof);
                 return None;
             }
@@ -121,7 +124,8 @@ impl Cache {
         match deserialize(engine, &file) {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!(path = %code.display(), error = format!("{error:#}"), "a compiled plugin doesn't fit this host and is compiled again");
+                tracing::warn!(path = %code.display(), error = format!("{error:#}"), "a cached \
+                plugin doesn't match this host; recompiling it");
                 forget(&code, &proof);
                 None
             }
@@ -141,7 +145,8 @@ impl Cache {
         let text = format!("{digest} {}", self.proof_of_component(bytes, digest).to_hex());
         if let Err(error) = write_private(&self.folder, &self.memory_of(component), text.as_bytes())
         {
-            tracing::debug!(folder = %self.folder.display(), %error, "what was loaded could not be remembered");
+            tracing::debug!(folder = %self.folder.display(), %error, "the loaded plugins could \
+            not be recorded");
         }
     }
 
@@ -187,7 +192,8 @@ impl Cache {
             Ok(())
         };
         if let Err(error) = keep() {
-            tracing::warn!(folder = %self.folder.display(), %error, "a compiled plugin could not be kept");
+            tracing::warn!(folder = %self.folder.display(), %error, "a compiled plugin could not \
+            be cached");
         }
     }
 
@@ -246,7 +252,7 @@ fn open_private(path: &Path) -> std::io::Result<fs::File> {
         || found.uid() != rustix::process::geteuid().as_raw()
         || found.mode() & 0o077 != 0
     {
-        return Err(std::io::Error::other("it is not a file of this user alone"));
+        return Err(std::io::Error::other("it is not a file that only this user can access"));
     }
     Ok(file)
 }

@@ -252,7 +252,7 @@ impl Capabilities {
             lines.extend(rule.lines());
         }
         lines.extend(
-            self.logs.iter().map(|rule| format!("read the new lines of the log `{}`", rule.path)),
+            self.logs.iter().map(|rule| format!("read new lines of the log `{}`", rule.path)),
         );
         lines.extend(self.tcp.iter().map(ToString::to_string));
         for rule in &self.net {
@@ -285,7 +285,7 @@ impl fmt::Display for FilesRule {
         if let Some(folder) = self.path.strip_suffix("/**") {
             write!(f, "{verb} everything below `{folder}`")
         } else if let Some(folder) = self.path.strip_suffix("/*") {
-            write!(f, "{verb} the files of the folder `{folder}`")
+            write!(f, "{verb} the files in the directory `{folder}`")
         } else {
             write!(f, "{verb} `{}`", self.path)
         }
@@ -317,13 +317,13 @@ impl fmt::Display for ExecRule {
             place => write!(f, " in {}", place.replacen(':', " ", 1))?,
         }
         if let Some(folder) = &self.cwd {
-            write!(f, " in the folder `{folder}`")?;
+            write!(f, " in the directory `{folder}`")?;
         }
         if !self.env.is_empty() {
             write!(f, " with {} in its environment", self.env.join(", "))?;
         }
         match self.phase {
-            ExecPhase::Read => f.write_str(", also while only looking"),
+            ExecPhase::Read => f.write_str(", even in read-only operations"),
             ExecPhase::Write => Ok(()),
         }
     }
@@ -331,7 +331,7 @@ impl fmt::Display for ExecRule {
 
 impl ProcessRule {
     fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("look at the processes and connections of `{}`", self.of)];
+        let mut lines = vec![format!("list the processes and connections of `{}`", self.of)];
         lines.extend(
             self.signals
                 .iter()
@@ -347,9 +347,9 @@ impl fmt::Display for TcpRule {
             "@backends" => f.write_str("connect to the backends of the deployment"),
             address => write!(f, "connect to `{address}`"),
         }?;
-        f.write_str(if self.private { ", also at a private address," } else { "" })?;
+        f.write_str(if self.private { ", even at a private address," } else { "" })?;
         // Nobody knows what bytes mean to the other side, so no phase can hold them back.
-        f.write_str(" and send anything, also while only looking")
+        f.write_str(" and send anything, even in read-only operations")
     }
 }
 
@@ -361,13 +361,13 @@ impl NetRule {
             origin => format!("`{origin}`"),
         };
         if self.private {
-            whom.push_str(", also at a private address");
+            whom.push_str(", even at a private address");
         }
         if let Some(ca) = &self.ca {
             whom = format!("{whom}, trusting `{ca}`");
         }
         if let Some(own) = &self.client_certificate {
-            whom = format!("{whom}, showing the certificate in `{own}`");
+            whom = format!("{whom}, presenting the certificate in `{own}`");
         }
         self.methods.iter().map(|method| format!("send {method} to {whom}")).collect()
     }
@@ -396,9 +396,9 @@ impl LimitsRule {
     fn lines(&self) -> Vec<String> {
         [
             self.memory.map(|size| format!("use up to {size} of memory")),
-            self.cpu.map(|span| format!("compute up to {span} in an operation")),
-            self.wall.map(|span| format!("take up to {span} for an operation")),
-            self.hostcall.map(|size| format!("pass up to {size} in a call")),
+            self.cpu.map(|span| format!("use up to {span} of CPU time per operation")),
+            self.wall.map(|span| format!("take up to {span} per operation")),
+            self.hostcall.map(|size| format!("pass up to {size} per call")),
             self.connections.map(|count| format!("hold up to {count} connections")),
         ]
         .into_iter()
@@ -429,17 +429,17 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "connect to `db.internal:5432`, also at a private address, and send anything, \
-                 also while only looking",
-                "connect to the backends of the deployment and send anything, also while only \
-                 looking",
-                "look at the processes and connections of `pid-file:/run/nginx.pid`",
-                "read and write the files of the folder `/etc/nginx/conf.d`",
+                "connect to `db.internal:5432`, even at a private address, and send anything, \
+                even in read-only operations",
+                "connect to the backends of the deployment and send anything, even in read-only \
+                operations",
+                "list the processes and connections of `pid-file:/run/nginx.pid`",
+                "read and write the files in the directory `/etc/nginx/conf.d`",
                 "read the secret `lb-token` in clear text",
-                "run `/usr/sbin/nginx -t *`, also while only looking",
-                "send GET to `https://lb.internal`, also at a private address",
+                "run `/usr/sbin/nginx -t *`, even in read-only operations",
+                "send GET to `https://lb.internal`, even at a private address",
                 "send HUP to the process of `pid-file:/run/nginx.pid`",
-                "send PUT to `https://lb.internal`, also at a private address",
+                "send PUT to `https://lb.internal`, even at a private address",
                 "use the secret `lb-token` in headers toward lb.internal",
                 "use up to 128MiB of memory",
             ]

@@ -25,19 +25,19 @@ pub enum ComponentError {
     )]
     NotAComponent,
     /// They end too early.
-    #[error("the component is cut off; fetch or build it again")]
+    #[error("the component is truncated; download or build it again")]
     Cut,
     /// They are damaged.
     #[error("the component is damaged")]
     Damaged(#[source] wasmparser::BinaryReaderError),
     /// They carry no request.
     #[error(
-        "the component carries no request; embed its plugin.toml with `agente-host plugin pack \
-         <component> --request plugin.toml`"
+        "the component has no embedded request; embed its plugin.toml with `agente-host plugin \
+        pack <component> --request plugin.toml`"
     )]
     NoRequest,
     /// They carry a request that can't be read.
-    #[error("the request in the component can't be used")]
+    #[error("the request in the component is invalid")]
     BadRequest(#[source] RequestError),
 }
 

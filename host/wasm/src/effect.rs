@@ -162,8 +162,8 @@ impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Effect::ReadFile(path) => write!(f, "read the file `{path}`"),
-            Effect::LookAtFile(path) => write!(f, "look at `{path}`"),
-            Effect::ListFolder(path) => write!(f, "list the folder `{path}`"),
+            Effect::LookAtFile(path) => write!(f, "inspect `{path}`"),
+            Effect::ListFolder(path) => write!(f, "list the directory `{path}`"),
             Effect::ReplaceFile { path, .. } => write!(f, "replace the file `{path}`"),
             Effect::RemoveFile(path) => write!(f, "remove the file `{path}`"),
             Effect::Run(Program { program, args, place, .. }) => {
@@ -173,7 +173,7 @@ impl fmt::Display for Effect {
                 if place == "host" { Ok(()) } else { write!(f, " in {place}") }
             }
             Effect::ListProcesses(of) | Effect::ListConnections(of) => {
-                write!(f, "look at the processes of `{of}`")
+                write!(f, "list the processes of `{of}`")
             }
             Effect::Signal { of, signal } => write!(f, "send {signal} to the process of `{of}`"),
             Effect::MarkLog(path) | Effect::ReadLog { path, .. } => {
@@ -186,12 +186,12 @@ impl fmt::Display for Effect {
                 let HttpRequest { scheme, host, port, method, .. } = &**request;
                 write!(f, "send {method} to `{scheme}://{host}:{port}`")
             }
-            Effect::ReceiveBody(_) => f.write_str("read the body of an answer"),
+            Effect::ReceiveBody(_) => f.write_str("read a response body"),
             Effect::OpenSecret(name) => write!(f, "use the secret `{name}`"),
             Effect::SendSecret { name, way, host } => {
                 write!(f, "send the secret `{name}` in {way} to `{host}`")
             }
-            Effect::PassSecret(name) => write!(f, "give the secret `{name}` to a program"),
+            Effect::PassSecret(name) => write!(f, "pass the secret `{name}` to a program"),
             Effect::RevealSecret(name) => write!(f, "read the value of the secret `{name}`"),
             Effect::Recall(key) => write!(f, "read `{key}` of its memory"),
             Effect::Remember { key, .. } => write!(f, "set `{key}` of its memory"),

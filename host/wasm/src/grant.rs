@@ -105,7 +105,7 @@ impl Difference {
         let less = self.less.iter().map(|line| format!("- {line}"));
         let lines: Vec<String> = digest.chain(more).chain(less).collect();
         if lines.is_empty() {
-            vec!["only in what it asks for; it is granted all of that already".to_owned()]
+            vec!["only in what it requests; all of that is already granted".to_owned()]
         } else {
             lines
         }
@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(
             moved.lines(),
             [
-                "+ read and write the files of the folder `/srv/conf.d`",
-                "- read and write the files of the folder `/etc/nginx/conf.d`"
+                "+ read and write the files in the directory `/srv/conf.d`",
+                "- read and write the files in the directory `/etc/nginx/conf.d`"
             ]
         );
 
@@ -191,6 +191,6 @@ mod tests {
         other_request.tcp.clear();
         let asks_less = Grant::of_all("x.wasm", digest_of(b"a"), other_request);
         let lines = narrowed.replaced_by(&asks_less).unwrap().lines();
-        assert_eq!(lines, ["only in what it asks for; it is granted all of that already"]);
+        assert_eq!(lines, ["only in what it requests; all of that is already granted"]);
     }
 }

@@ -30,7 +30,7 @@ pub enum HostError {
     #[error("the WebAssembly engine could not be set up: {0}")]
     Engine(String),
     /// The thread that counts time could not be started.
-    #[error("the thread that counts the time of plugins could not be started")]
+    #[error("the thread that measures plugins' time could not be started")]
     Ticker(#[source] std::io::Error),
 }
 

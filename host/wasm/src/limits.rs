@@ -79,12 +79,12 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OverBudget {
     /// Computing time.
-    #[error("it computed for more than {0}")]
+    #[error("it used more than {0} of CPU time")]
     Cpu(Span),
     #[error("it needs more than {0} of memory")]
     Memory(Size),
     /// Entries of tables.
-    #[error("it needs more than {MAX_TABLE_ELEMENTS} entries of tables")]
+    #[error("it needs more than {MAX_TABLE_ELEMENTS} table entries")]
     Tables,
     /// Bytes of one call.
     #[error("it passed more than {0} in one call")]
@@ -107,8 +107,8 @@ impl OverBudget {
             OverBudget::Tables | OverBudget::Handles => return None,
         };
         Some(format!(
-            "if the plugin needs more, `limits = {{ {key} = \"{value}\" }}` in plugin.toml and in \
-             the grant gives it"
+            "if the plugin needs more, set `limits = {{ {key} = \"{value}\" }}` in plugin.toml \
+            and in its grant"
         ))
     }
 }

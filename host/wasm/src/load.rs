@@ -122,8 +122,8 @@ impl PluginHost {
         if !broker.reveals()
             && inspection.imports.iter().any(|name| name.starts_with("agente:host/reveal@"))
         {
-            let why = "it imports `agente:host/reveal`, which is there only for a plugin that is \
-                       granted a secret with `use = [\"reveal\"]`"
+            let why = "it imports `agente:host/reveal`, which is available only to a plugin that \
+            is granted a secret with `use = [\"reveal\"]`"
                 .to_owned();
             return Err(LoadError::WrongContract { plugin, why });
         }
@@ -216,15 +216,15 @@ async fn admit(admitted: &Admitted, judge_config: bool) -> Result<Description, L
     let description: Description =
         serde_json::from_str(&text).map_err(|error| LoadError::WrongContract {
             plugin: plugin.clone(),
-            why: format!("its description is not what the contract asks for: {error}"),
+            why: format!("its description does not follow the contract: {error}"),
         })?;
     let header = &admitted.header;
     if (&description.name, &description.version, description.kind)
         != (&header.name, &header.version, header.kind)
     {
         let why = format!(
-            "it describes itself as {} {} ({}), and its request says {} {} ({}); pack it with its \
-             own plugin.toml",
+            "it describes itself as {} {} ({}), but its request says {} {} ({}); pack it with its \
+            own plugin.toml",
             description.name,
             description.version,
             description.kind,

@@ -45,7 +45,8 @@ pub enum LockFileError {
         source: Box<toml::de::Error>,
     },
     /// A later host wrote it.
-    #[error("the lock file `{}` has version {found}; this host knows version {VERSION}: use the host that wrote it", path.display())]
+    #[error("the lock file `{}` has version {found}, but this host supports version {VERSION}: \
+    use the host that wrote it", path.display())]
     Version {
         path: PathBuf,
         /// Its version.
@@ -59,14 +60,15 @@ pub enum LockFileError {
         source: std::io::Error,
     },
     /// It could not be locked.
-    #[error("the folder of the lock file `{}` can't be locked", path.display())]
+    #[error("the directory of the lock file `{}` can't be locked", path.display())]
     Lock {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
     /// Somebody else was faster.
-    #[error("the grant of `{plugin}` for {environment} in `{}` was changed meanwhile; nothing was written", path.display())]
+    #[error("the grant of `{plugin}` for {environment} in `{}` was changed in the meantime; \
+    nothing was written", path.display())]
     Changed {
         path: PathBuf,
         /// Whose grant.
@@ -75,7 +77,7 @@ pub enum LockFileError {
         environment: EnvironmentName,
     },
     /// It could not be put into its form.
-    #[error("the lock file `{}` can't be put into words", path.display())]
+    #[error("the lock file `{}` can't be serialized", path.display())]
     Form {
         path: PathBuf,
         #[source]

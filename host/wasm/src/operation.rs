@@ -224,7 +224,7 @@ impl Operation {
         if let Some(rest) = rest(&self.denied_seen) {
             self.record(
                 format!("{rest} more effects"),
-                Some(format!("only the first {MAX_EFFECTS} of an operation are told one by one")),
+                Some(format!("only the first {MAX_EFFECTS} of an operation are listed")),
             );
         }
     }

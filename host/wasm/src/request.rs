@@ -63,15 +63,15 @@ pub struct PluginRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// It is not TOML, or has keys or values that a request has not.
-    #[error("the request of the plugin can't be read")]
+    #[error("the plugin's request can't be read")]
     Syntax(#[source] Box<toml::de::Error>),
     /// It doesn't say who asks.
     #[error("the request has no table `[plugin]` with `name`, `version`, `kind` and `contract`")]
     NoHeader,
     /// A `${…}` that is not closed or names nothing that can be named.
     #[error(
-        "`{text}` in the request names a value in a way the host does not know; write \
-         `${{config.<path>}}` or `${{config.<path>:-<default>}}`"
+        "`{text}` in the request is not a valid reference; write `${{config.<path>}}` or \
+        `${{config.<path>:-<default>}}`"
     )]
     BadReference {
         /// The text of the rule.
@@ -79,8 +79,8 @@ pub enum RequestError {
     },
     /// A value that a rule names is a table.
     #[error(
-        "`{text}` in the request names `{path}`, which is a table in the manifest; it must be a \
-         text, a number or a list of them"
+        "`{text}` in the request refers to `{path}`, which is a table in the manifest; it must be \
+        a string, a number or a list of these"
     )]
     NotAText {
         /// The text of the rule.
@@ -92,12 +92,12 @@ pub enum RequestError {
     #[error("the request asks for `{path}`, which is not an absolute path without `..`")]
     NotAbsolute { path: String },
     /// A rule that could never match.
-    #[error("the request has a rule that means nothing: {0}")]
+    #[error("the request has an invalid rule: {0}")]
     Meaningless(String),
     /// A text that a terminal would not show as it is.
     #[error(
-        "the request has a control character in {text:?}, which could make a terminal show \
-         something else; remove it"
+        "the request has a control character in {text:?}, which could disguise it on a terminal; \
+        remove it"
     )]
     ControlCharacter { text: String },
 }

@@ -34,7 +34,7 @@ pub enum CallError {
     #[error("it did not answer within {limit}")]
     TimedOut { limit: Span },
     /// It, or an answer of it, doesn't fit the contract.
-    #[error("it does not fit the contract: {0}")]
+    #[error("it violates the contract: {0}")]
     Unfit(String),
     /// The host could not run it.
     #[error("the host could not run it: {0}")]
@@ -73,8 +73,8 @@ impl CallError {
             CallError::TimedOut { .. } => {
                 fault = fault
                     .hint(
-                        "see whether its target answers; `limits = { wall = … }` in plugin.toml \
-                         and in the grant gives it more time",
+                        "check whether its target answers; `limits = { wall = … }` in plugin.toml \
+                        and in the grant allows more time",
                     )
                     .retryable();
             }
@@ -90,9 +90,7 @@ pub(crate) fn store(
     operation: &Arc<Operation>,
 ) -> Result<Store<Guest>, CallError> {
     if !shared.is_ticking() {
-        return Err(CallError::Host(
-            "the thread that counts the time of plugins has ended".to_owned(),
-        ));
+        return Err(CallError::Host("the thread that measures plugins' time has ended".to_owned()));
     }
     let mut store = Store::new(&shared.engine, Guest::new(Arc::clone(operation)));
     store.limiter(|guest| &mut guest.memory);
@@ -249,10 +247,10 @@ fn said_no(operation: &Operation, failure: wit::Failure) -> Fault {
 pub(crate) fn unfit(operation: &Operation, what: &str) -> Fault {
     operation.note_end(CallEnd::Faulted(CallFault::Unfit));
     let message = format!(
-        "the plugin {} answered `{}` with something that the contract does not know: {what}",
+        "the plugin {} answered `{}` with something outside the contract: {what}",
         operation.whose(),
         operation.call.name
     );
     Fault::new(FaultKind::PluginCrashed, operation.redact(message))
-        .hint("this is a defect of the plugin; tell its author")
+        .hint("this is a bug in the plugin; report it to its author")
 }

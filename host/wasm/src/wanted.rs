@@ -33,7 +33,7 @@ impl Wanted {
         if *wanted {
             commit()
         } else {
-            Err(EffectError::new(FaultKind::Aborted, "the call was given up; nothing was changed"))
+            Err(EffectError::new(FaultKind::Aborted, "the call was cancelled; nothing was changed"))
         }
     }
 }

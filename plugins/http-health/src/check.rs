@@ -59,8 +59,8 @@ pub fn check_within<H: Host>(
         return Ok(Verdict::new(
             Outcome::Errored,
             format!(
-                "`release_header` wants the number of a release in `{header}`, but this check is \
-                 of no release"
+                "`release_header` expects a release number in `{header}`, but this check is not \
+                about a release"
             ),
         ));
     }
@@ -71,8 +71,8 @@ pub fn check_within<H: Host>(
     if spec.host.is_some() && !config.secrets.is_empty() {
         return Ok(Verdict::new(
             Outcome::Errored,
-            "a check with `host` goes over a plain connection, where no secret can be put into a \
-             header; take `host` out",
+            "a check with `host` uses a plain connection, on which headers can't carry secrets; \
+            remove `host`",
         ));
     }
     let headers = config.headers(host)?;
@@ -97,7 +97,7 @@ fn ask<H: Host>(
 ) -> Asked {
     if limit.is_zero() {
         return Asked::Unaskable(
-            "no time was left to ask it; give the check a longer `timeout`".to_owned(),
+            "no time was left for the request; give the check a longer `timeout`".to_owned(),
         );
     }
     let request = Request {
@@ -125,18 +125,18 @@ fn ask<H: Host>(
             Asked::Unaskable(error.to_string())
         }
         Err(HttpError::Timeout { phase, limit, .. }) => Asked::Silent(format!(
-            "it did not {phase} within {}, the time this check had for it",
+            "it did not {phase} within {}, the time left for this check",
             milliseconds(limit)
         )),
         Err(HttpError::Connect { detail, .. }) => {
-            Asked::Silent(format!("it can't be connected to: {}", plain(&detail)))
+            Asked::Silent(format!("no connection: {}", plain(&detail)))
         }
         Err(HttpError::Ended { detail, .. }) => Asked::Silent(format!(
-            "it ended the connection before the answer was complete: {}",
+            "it closed the connection before the answer was complete: {}",
             plain(&detail)
         )),
         Err(HttpError::Protocol { detail, .. }) => {
-            Asked::Silent(format!("it did not answer in HTTP: {}", plain(&detail)))
+            Asked::Silent(format!("its answer is not HTTP: {}", plain(&detail)))
         }
     }
 }

@@ -71,8 +71,7 @@ impl Config {
         if let Some(agent) = &self.user_agent
             && (agent.is_empty() || !is_header_value(agent))
         {
-            problems
-                .push(Problem::new("user_agent", "must be a text of one line that is not empty"));
+            problems.push(Problem::new("user_agent", "must be a non-empty string on one line"));
         }
         if let Some(path) = &self.ca
             && !path.starts_with('/')
@@ -90,8 +89,8 @@ impl Config {
                 problems.push(Problem::new(
                     format!("secrets.{index}"),
                     format!(
-                        "no header uses it; write `{{{secret}}}` where its value belongs, or take \
-                         it out"
+                        "no header uses it; write `{{{secret}}}` where its value belongs, or \
+                        remove it"
                     ),
                 ));
             }
@@ -101,24 +100,24 @@ impl Config {
 
     fn header_problem(&self, name: &str, value: &str) -> Option<String> {
         if !is_header_name(name) {
-            return Some(format!("`{name}` is not the name of a header"));
+            return Some(format!("`{name}` is not a header name"));
         }
         match name.to_ascii_lowercase().as_str() {
             "host" => {
-                return Some("can't be set here; use `host` in the table of the check".to_owned());
+                return Some("can't be set here; use `host` in the check's table".to_owned());
             }
             "user-agent" => return Some("can't be set here; use `user_agent`".to_owned()),
             lower if RESERVED.contains(&lower) => {
-                return Some("can't be set: it belongs to the connection".to_owned());
+                return Some("can't be set: it is managed by the connection".to_owned());
             }
             _ => {}
         }
         if !is_header_value(value) {
-            return Some("must be one line without spaces at its ends".to_owned());
+            return Some("must be one line without leading or trailing spaces".to_owned());
         }
         parts(value).into_iter().find_map(|part| match part {
             Part::Secret(secret) if !self.secrets.iter().any(|listed| listed == secret) => {
-                Some(format!("`{{{secret}}}` names no entry of `secrets`"))
+                Some(format!("`{{{secret}}}` is not an entry of `secrets`"))
             }
             Part::Secret(_) | Part::Text(_) => None,
         })

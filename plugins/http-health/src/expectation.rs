@@ -36,14 +36,14 @@ pub fn unmet(spec: &Spec, release: u64, answer: &Response) -> Vec<String> {
             unmet.push(unmet_header(
                 name,
                 seen.as_deref(),
-                &format!("`{release}`, the number of the release"),
+                &format!("`{release}`, the release number"),
             ));
         }
     }
     unmet.extend(unmet_body(spec, answer));
     if let Some(limit) = spec.max_latency.filter(|limit| answer.elapsed > *limit) {
         unmet.push(format!(
-            "the answer took {}, the limit is {}",
+            "the answer took {}; the limit is {}",
             milliseconds(answer.elapsed),
             milliseconds(limit)
         ));
@@ -52,7 +52,7 @@ pub fn unmet(spec: &Spec, release: u64, answer: &Response) -> Vec<String> {
 }
 
 fn unmet_status(spec: &Spec, answer: &Response) -> String {
-    let seen = format!("the status is {}, wanted is {}", answer.status, spec.status);
+    let seen = format!("the status is {}, expected {}", answer.status, spec.status);
     match header(answer, "location") {
         Some(location) if (300..400).contains(&answer.status) => {
             format!("{seen} (it points to {}; redirects are not followed)", quoted(&location))
@@ -63,8 +63,8 @@ fn unmet_status(spec: &Spec, answer: &Response) -> String {
 
 fn unmet_header(name: &str, seen: Option<&str>, wanted: &str) -> String {
     match seen {
-        Some(seen) => format!("the header `{name}` is {}, wanted is {wanted}", quoted(seen)),
-        None => format!("the header `{name}` is absent, wanted is {wanted}"),
+        Some(seen) => format!("the header `{name}` is {}, expected {wanted}", quoted(seen)),
+        None => format!("the header `{name}` is missing, expected {wanted}"),
     }
 }
 
@@ -88,7 +88,8 @@ fn unmet_body(spec: &Spec, answer: &Response) -> Vec<String> {
     }
     if answer.truncated {
         unmet.push(format!(
-            "the body is longer than {} bytes, the most that is read, so it can't be read as JSON",
+            "the body is longer than {} bytes, the maximum that is read, so it can't be parsed as \
+            JSON",
             answer.body.len()
         ));
         return unmet;
@@ -104,18 +105,18 @@ fn unmet_body(spec: &Spec, answer: &Response) -> Vec<String> {
                 match body.pointer(&expected.pointer) {
                     Some(seen) if same(seen, &expected.value) => {}
                     Some(seen) => unmet.push(format!(
-                        "{place} is {}, wanted is `{}`",
+                        "{place} is {}, expected `{}`",
                         quoted(&seen.to_string()),
                         expected.value
                     )),
                     None => {
-                        unmet.push(format!("{place} is absent, wanted is `{}`", expected.value));
+                        unmet.push(format!("{place} is missing, expected `{}`", expected.value));
                     }
                 }
             }
         }
         Err(_) if answer.body.is_empty() => {
-            unmet.push("the body is empty, wanted is JSON".to_owned());
+            unmet.push("the body is empty, expected JSON".to_owned());
         }
         Err(error) => unmet.push(format!(
             "the body is not JSON ({error}); it begins with {}",
@@ -211,13 +212,13 @@ mod tests {
         let spec = r#"{"headers": {"x-version": "2", "x-mode": {"contains": "live"}}, "release_header": "X-Release", "json": {"/ok": true, "/load": 1}, "max_latency": "5ms"}"#;
         let bad = answer(503, &[("x-version", "1"), ("x-release", "6")], r#"{"ok": "true"}"#);
         let wanted = [
-            "the status is 503, wanted is 200 to 299",
-            "the header `x-mode` is absent, wanted is `live` in it",
-            "the header `x-version` is `1`, wanted is `2`",
-            "the header `x-release` is `6`, wanted is `7`, the number of the release",
-            "the field `/load` is absent, wanted is `1`",
-            "the field `/ok` is `\"true\"`, wanted is `true`",
-            "the answer took 12 ms, the limit is 5 ms",
+            "the status is 503, expected 200 to 299",
+            "the header `x-mode` is missing, expected `live` in it",
+            "the header `x-version` is `1`, expected `2`",
+            "the header `x-release` is `6`, expected `7`, the release number",
+            "the field `/load` is missing, expected `1`",
+            "the field `/ok` is `\"true\"`, expected `true`",
+            "the answer took 12 ms; the limit is 5 ms",
         ];
         assert_eq!(judged(spec, &bad), wanted);
     }
@@ -227,7 +228,7 @@ mod tests {
         let told = judged("{}", &answer(302, &[("location", "https://login/")], ""));
         assert_eq!(
             told,
-            ["the status is 302, wanted is 200 to 299 (it points to `https://login/`; redirects \
+            ["the status is 302, expected 200 to 299 (it points to `https://login/`; redirects \
               are not followed)"]
         );
     }
@@ -240,7 +241,7 @@ mod tests {
                 .iter()
                 .any(|told| told.contains("not JSON") && told.contains("`<html>"))
         );
-        assert_eq!(judged(spec, &answer(200, &[], "")), ["the body is empty, wanted is JSON"]);
+        assert_eq!(judged(spec, &answer(200, &[], "")), ["the body is empty, expected JSON"]);
         let cut = Response { truncated: true, ..answer(200, &[], r#"{"ok": true}"#) };
         assert!(judged(spec, &cut).iter().any(|told| told.contains("longer than 12 bytes")));
         assert!(
@@ -256,10 +257,7 @@ mod tests {
             r#"{"release_header": "X-Release"}"#,
             &answer(200, &[("x-release", "6"), ("x-release", "7")], ""),
         );
-        assert_eq!(
-            told,
-            ["the header `x-release` is `6, 7`, wanted is `7`, the number of the release"]
-        );
+        assert_eq!(told, ["the header `x-release` is `6, 7`, expected `7`, the release number"]);
     }
 
     #[test]

@@ -30,8 +30,8 @@ impl Plugin for HttpHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        let summary = "Asks backends or a URL over HTTP and compares status, headers, JSON \
-                       fields, text and latency with what is expected.";
+        let summary = "Sends HTTP requests to backends or a URL and compares status, headers, \
+        JSON fields, body text and latency with what is expected.";
         Description::new::<Config>(
             env!("CARGO_PKG_NAME"),
             env!("CARGO_PKG_VERSION"),
@@ -72,7 +72,7 @@ impl HealthCheck for HttpHealth {
                     .collect();
                 Ok(Verdict::new(
                     Outcome::Errored,
-                    format!("the check's table is wrong at {}", told.join("; ")),
+                    format!("the check's table is invalid at {}", told.join("; ")),
                 ))
             }
         }

@@ -151,7 +151,7 @@ impl Spec {
                 table.path.as_deref(),
                 "path",
                 is_path,
-                "it begins with `/` and has no space, `#` or non-ASCII character",
+                "it starts with `/` and contains no space, `#` or non-ASCII character",
                 &mut problems,
             ),
             method: table.method,
@@ -162,7 +162,7 @@ impl Spec {
                 table.body_contains.as_deref(),
                 "body_contains",
                 |text| !text.is_empty(),
-                "an empty text is in every body",
+                "an empty string is in every body",
                 &mut problems,
             ),
             max_latency: read_duration(table.max_latency.as_deref(), "max_latency", &mut problems),
@@ -177,7 +177,7 @@ impl Spec {
                 table.release_header.as_deref(),
                 "release_header",
                 is_header_name,
-                "it must be the name of a header",
+                "it must be a header name",
                 &mut problems,
             )
             .map(|name| name.to_ascii_lowercase()),
@@ -203,11 +203,11 @@ fn contradictions(table: &SpecTable) -> Vec<Problem> {
         if table.path.is_some() {
             problems.push(Problem::new(
                 "path",
-                "`url` holds the path already; take out `path` or `url`",
+                "`url` already contains the path; remove `path` or `url`",
             ));
         }
         if table.host.is_some() {
-            problems.push(Problem::new("host", "is for backends; `url` has a name of its own"));
+            problems.push(Problem::new("host", "is for backends; `url` names its own host"));
         }
     }
     if table.method == Method::Head {
@@ -252,7 +252,7 @@ fn read_headers(
     for (name, value) in table {
         let place = format!("headers.{name}");
         if !is_header_name(name) {
-            problems.push(Problem::new(place, format!("`{name}` is not the name of a header")));
+            problems.push(Problem::new(place, format!("`{name}` is not a header name")));
             continue;
         }
         match read_text(value) {
@@ -265,7 +265,7 @@ fn read_headers(
 
 /// A text that must be equal, or `{"contains": …}`.
 fn read_text(value: &Value) -> Result<Text, String> {
-    let what = "the exact value as a text, or {\"contains\": \"…\"}";
+    let what = "the exact value as a string, or {\"contains\": \"…\"}";
     match value {
         Value::String(text) => Ok(Text::Equals(text.clone())),
         Value::Object(object) => {

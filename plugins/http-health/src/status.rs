@@ -67,7 +67,7 @@ pub(crate) fn read(value: Option<&Value>, problems: &mut Vec<Problem>) -> Status
     let read = match value {
         None => return Statuses::default(),
         Some(Value::Array(list)) if list.is_empty() => {
-            Err("the list is empty; no status would be good".to_owned())
+            Err("the list is empty, so no status would pass".to_owned())
         }
         Some(Value::Array(list)) => list.iter().map(status_range).collect(),
         Some(single) => status_range(single).map(|range| vec![range]),

@@ -59,7 +59,7 @@ pub fn parse_url(url: &str) -> Result<Target, String> {
         Some(("https", rest)) => (Scheme::Https, rest),
         _ => {
             return Err(format!(
-                "`{url}` is not a URL of a check; it begins with `http://` or `https://`"
+                "`{url}` is not a URL for a check; it must start with `http://` or `https://`"
             ));
         }
     };
@@ -70,8 +70,8 @@ pub fn parse_url(url: &str) -> Result<Target, String> {
     let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
     if authority.contains('@') {
         return Err(format!(
-            "`{}://…@…` holds a user name or password; put them into a header of the plugin's \
-             section, as a secret",
+            "`{}://…@…` contains a user name or password; put them in a header in the plugin's \
+            section, as a secret",
             scheme.as_str()
         ));
     }
@@ -80,7 +80,8 @@ pub fn parse_url(url: &str) -> Result<Target, String> {
     }
     if !is_path(&path) {
         return Err(format!(
-            "`{path}` in `{url}` is not a path; it has no space, `#` or non-ASCII character"
+            "`{path}` in `{url}` is not a valid path; it must not contain spaces, `#` or \
+            non-ASCII characters"
         ));
     }
     Ok(Target { label: String::new(), scheme, authority: authority.to_owned(), path })

@@ -8,7 +8,7 @@ use agente_plugin_sdk::{Backend, Subject, label};
 ///
 /// # Errors
 ///
-/// A sentence that says why there is nobody to ask.
+/// A sentence that says why there is nothing to check.
 pub fn targets(spec: &Spec, subject: &Subject) -> Result<Vec<Target>, String> {
     if let Some(url) = &spec.url {
         return Ok(vec![Target { label: format!("`{url}`"), ..parse_url(url)? }]);
@@ -16,8 +16,8 @@ pub fn targets(spec: &Spec, subject: &Subject) -> Result<Vec<Target>, String> {
     if let Some(url) = label(&subject.labels, "url") {
         if let Some(host) = &spec.host {
             return Err(format!(
-                "`host = \"{host}\"` is for backends, and this check asks the public URL, which \
-                 has a name of its own"
+                "`host = \"{host}\"` is for backends, but this check uses the public URL, which \
+                names its own host"
             ));
         }
         let public =
@@ -27,8 +27,8 @@ pub fn targets(spec: &Spec, subject: &Subject) -> Result<Vec<Target>, String> {
         return Ok(vec![Target { label, path, ..public }]);
     }
     if subject.backends.is_empty() {
-        return Err("there is nobody to ask: no backend, no public URL, and no `url` in the \
-                    check's table"
+        return Err("there is nothing to check: no backend, no public URL, and no `url` in the \
+        check's table"
             .to_owned());
     }
     subject.backends.iter().map(|asked| backend(spec, asked)).collect()
@@ -101,6 +101,6 @@ mod tests {
     #[test]
     fn nobody_to_ask_is_said() {
         let error = targets(&spec("{}"), &Subject::default()).unwrap_err();
-        assert!(error.contains("nobody to ask"), "{error}");
+        assert!(error.contains("nothing to check"), "{error}");
     }
 }

@@ -101,9 +101,9 @@ fn a_real_server_that_answers_as_expected_is_healthy() {
         &[
             "`b0`",
             &nginx.address,
-            "503, wanted is 200 to 299",
+            "503, expected 200 to 299",
             "`maintenance`",
-            "`x-version` is absent",
+            "`x-version` is missing",
         ],
     );
 }
@@ -127,29 +127,25 @@ fn the_old_release_that_answers_for_the_new_one_is_unhealthy() {
     assert_verdict(
         &asked(&[&old.address], r#"{"release_header": "X-Release"}"#),
         Outcome::Unhealthy,
-        &["`6`, wanted is `7`"],
+        &["`6`, expected `7`"],
     );
     let none = Subject { release: 0, ..subject(&[&old.address]) };
     assert_verdict(
         &asked_within(AMPLE, &none, "{}", r#"{"release_header": "X-Release"}"#),
         Outcome::Errored,
-        &["of no release"],
+        &["is not about a release"],
     );
 }
 
 #[test]
 fn nobody_there_is_unhealthy_because_it_was_asked() {
-    assert_verdict(
-        &asked(&[&nobody()], "{}"),
-        Outcome::Unhealthy,
-        &["can't be connected to", "efused"],
-    );
+    assert_verdict(&asked(&[&nobody()], "{}"), Outcome::Unhealthy, &["no connection", "efused"]);
 }
 
 #[test]
 fn what_can_not_be_asked_is_errored_unless_something_else_is_proven_bad() {
     assert_verdict(&asked(&["no port"], "{}"), Outcome::Errored, &["`no port`"]);
-    assert_verdict(&asked(&[], "{}"), Outcome::Errored, &["nobody to ask"]);
+    assert_verdict(&asked(&[], "{}"), Outcome::Errored, &["nothing to check"]);
     let public =
         Subject { labels: vec![("url".to_owned(), "shop.example".to_owned())], ..subject(&[]) };
     assert_verdict(
@@ -177,7 +173,7 @@ fn a_server_that_never_answers_costs_its_share_of_the_time_and_no_more() {
     assert_verdict(
         &verdict,
         Outcome::Unhealthy,
-        &["`b0`", "did not answer within", "the time this check had for it"],
+        &["`b0`", "did not answer within", "the time left for this check"],
     );
     assert_eq!(good.connections(), 1, "the second backend was not asked");
 }
@@ -205,7 +201,7 @@ fn an_answer_that_is_cut_short_is_not_an_answer() {
             "chunked body ended",
         ),
         ("HTTP/1.1 200 OK\r\ncontent-le", "bytes of the head"),
-        ("", "no byte came"),
+        ("", "no byte arrived"),
     ];
     for (bytes, told) in cases {
         let cut = Crafted::writing(bytes);
@@ -235,7 +231,7 @@ fn a_reset_is_unhealthy() {
 fn what_is_not_http_is_unhealthy_and_quoted_harmlessly() {
     let chatty = Crafted::writing("SSH-2.0-OpenSSH\x1b[2J\r\n\r\n");
     let verdict = asked(&[&chatty.address], "{}");
-    assert_verdict(&verdict, Outcome::Unhealthy, &["did not answer in HTTP", "SSH-2.0"]);
+    assert_verdict(&verdict, Outcome::Unhealthy, &["is not HTTP", "SSH-2.0"]);
     assert!(!verdict.reason.contains('\x1b'));
 }
 
@@ -342,7 +338,7 @@ fn a_secret_travels_as_its_placeholder_and_never_over_a_plain_connection_of_our_
     assert_verdict(&sent, Outcome::Healthy, &[]);
     let refused =
         asked_within(AMPLE, &subject(&[&echoing.address]), config, r#"{"host": "shop.example"}"#);
-    assert_verdict(&refused, Outcome::Errored, &["`host`", "no secret"]);
+    assert_verdict(&refused, Outcome::Errored, &["`host`", "can't carry secrets"]);
     assert_eq!(echoing.connections(), 1);
 }
 

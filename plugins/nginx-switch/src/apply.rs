@@ -106,7 +106,7 @@ fn write<H: Host>(
             host.log(
                 Level::Warn,
                 &format!(
-                    "if NGINX refuses to load a generation, its reason will not be known: {failure}"
+                    "if NGINX refuses to load a generation, the reason can't be read: {failure}"
                 ),
                 &[],
             );
@@ -142,8 +142,8 @@ fn write<H: Host>(
                 host.log(
                     Level::Warn,
                     &format!(
-                        "the reload could not be recorded, so NGINX may be told to reload once \
-                         more: {failure}"
+                        "the reload could not be recorded, so NGINX may be reloaded once more: \
+                        {failure}"
                     ),
                     &[],
                 );
@@ -184,7 +184,8 @@ fn put<H: Host>(target: &Target<'_, H>, bytes: Option<&[u8]>) -> Result<(), Fail
         let failure = failure.while_doing(format_args!("writing `{path}`"));
         if failure.hint.is_none() && failure.code == Code::Denied {
             return failure.hint(format!(
-                "let the user that runs agente-host write into `{}`, for example by its group",
+                "give the user that runs agente-host write access to `{}`, for example through \
+                its group",
                 target.config.directory
             ));
         }
@@ -238,7 +239,7 @@ fn restore<H: Host>(
 ) -> Failure {
     if let Err(second) = put(target, before) {
         let message =
-            format!("{}; and the earlier file could not be put back: {second}", failure.message);
+            format!("{}; and the previous file could not be restored: {second}", failure.message);
         return Failure { message, ..failure }
             .hint(format!("fix `{}` before anything reloads NGINX", target.path))
             .label("restored", "false");
@@ -254,7 +255,7 @@ fn restore<H: Host>(
         && let Ok(Err(message)) = nginx::test(target.host, target.config)
     {
         let message =
-            format!("NGINX's configuration is not valid without our change either: {message}");
+            format!("NGINX's configuration is invalid even without our change: {message}");
         return Failure { message, ..failure }.hint(format!(
             "`{} -t -c {}` shows it; nothing was changed",
             target.config.nginx, target.config.conf

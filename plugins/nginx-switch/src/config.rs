@@ -205,7 +205,7 @@ impl Config {
                     key,
                     format!(
                         "`{}` is not an absolute path of letters, digits and `/ . _ - + @`, \
-                         without `..`",
+                        without `..`",
                         path.escape_debug()
                     ),
                 );
@@ -234,7 +234,7 @@ impl Config {
             if self.container_directory.is_none() {
                 wrong(
                     "container_directory",
-                    "is needed with `container`: what `directory` is called inside the container"
+                    "is required with `container`: the path of `directory` inside the container"
                         .into(),
                 );
             }
@@ -247,7 +247,7 @@ impl Config {
             wrong(
                 "sticky.cookie",
                 format!(
-                    "`{}` is not a name that NGINX can read: use letters, digits and `_`",
+                    "`{}` is not a valid name in NGINX: use letters, digits and `_`",
                     name.escape_debug()
                 ),
             );

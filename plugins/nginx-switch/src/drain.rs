@@ -22,7 +22,7 @@ pub fn drain<H: Host>(
 ) -> Result<Drained, Failure> {
     if !crate::snapshot::SLOTS.contains(&slot) {
         return Err(Failure::invalid_config(format!(
-            "`{}` is not a slot: there are `blue` and `green`",
+            "`{}` is not a slot; the slots are `blue` and `green`",
             slot.escape_debug()
         )));
     }
@@ -59,7 +59,7 @@ pub fn drain<H: Host>(
     if old.is_empty() {
         return Ok(drained(
             "workers-gone",
-            format!("no worker is left that sent requests to {whom}"),
+            format!("every worker that sent requests to {whom} has exited"),
         ));
     }
     let count = u32::try_from(old.len()).unwrap_or(u32::MAX);
@@ -103,7 +103,7 @@ pub fn drain<H: Host>(
             "no-connections",
             format!(
                 "no connection to {whom} for {} s; {pinned}, of other services as far as their \
-                 connections show",
+                connections show",
                 quiet / 1000
             ),
         )),
@@ -183,11 +183,9 @@ fn open_connections<H: Host>(
     }
     let mut wanted = Vec::new();
     for address in addresses {
-        wanted.push(
-            resolve(address).ok_or_else(|| {
-                format!("`{address}` is a name, and connections have only numbers")
-            })?,
-        );
+        wanted.push(resolve(address).ok_or_else(|| {
+            format!("`{address}` is a name, but connections show only IP addresses")
+        })?);
     }
     let connections =
         target.host.connections(&target.config.target()).map_err(|failure| failure.message)?;

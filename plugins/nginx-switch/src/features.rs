@@ -17,7 +17,7 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
     let version = nginx::version(target.host, config)?;
     if version < OLDEST {
         return Err(Failure::unsupported(format!(
-            "NGINX {version} is too old; {OLDEST} is the oldest that is supported"
+            "NGINX {version} is too old; the oldest supported version is {OLDEST}"
         ))
         .hint("install a newer NGINX"));
     }
@@ -26,8 +26,8 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
         && label(&running.master.labels, "signalable") == Some("false")
     {
         let message = format!(
-            "the user that runs agente-host may not send signals to NGINX's master (process {}), \
-             and `reload` is `signal`",
+            "the user that runs agente-host can't send signals to NGINX's master (process {}), \
+            but `reload` is `signal`",
             running.master.pid
         );
         return Err(Failure::new(Code::Denied, message)
@@ -38,15 +38,15 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
         Dumped::Whole(dump) => Some(dump),
         Dumped::TooLong => {
             warnings.push(
-                "NGINX's configuration is too long to search: whether our file is \
-                 included will be seen when it is written"
+                "NGINX's configuration is too long to search: whether it includes our file will \
+                only show when the file is written"
                     .into(),
             );
             None
         }
         // Our own file is replaced as a whole by the next change.
         Dumped::Invalid(message) if message.contains(&target.seen_path) => {
-            warnings.push(format!("`nginx -t` rejects our file as it stands: {message}"));
+            warnings.push(format!("`nginx -t` rejects our file: {message}"));
             None
         }
         // The operator's server was changed before our file was there to define what it uses.
@@ -62,8 +62,7 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
                 return Err(failure);
             }
             warnings.push(format!(
-                "NGINX's configuration is not valid before the first routes are in force: \
-                 {message}"
+                "NGINX's configuration is not valid until the first routes are in force: {message}"
             ));
             None
         }
@@ -89,8 +88,8 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
     }
     if let Err(failure) = target.host.log_mark(&config.log()) {
         warnings.push(format!(
-            "the error log can't be read, so a reload that NGINX refuses is noticed only by its \
-             time limit: {failure}"
+            "the error log can't be read, so a reload that NGINX refuses is noticed only when it \
+            times out: {failure}"
         ));
     }
 
@@ -111,7 +110,7 @@ pub fn features<H: Host>(target: &Target<'_, H>) -> Result<Features, Failure> {
 
 fn invalid<H: Host>(target: &Target<'_, H>, message: &str) -> Failure {
     let failure = Failure::rejected(format!(
-        "NGINX's configuration `{}` is not valid as it stands: {message}",
+        "NGINX's configuration `{}` is already invalid: {message}",
         target.config.conf
     ));
     failure.hint(nginx::hint(message).unwrap_or_else(|| "fix it first; nothing was changed".into()))
@@ -135,20 +134,21 @@ fn folder<H: Host>(target: &Target<'_, H>) -> Result<(), Failure> {
     let folder = target.config.directory.trim_end_matches('/');
     let wrong = |message: String| {
         Err(Failure::invalid_config(message).hint(format!(
-            "`install -d -m 2775 -g <group> {folder}`, the group one that runs agente-host"
+            "`install -d -m 2775 -g <group> {folder}`, with a group of the user that runs \
+            agente-host"
         )))
     };
     match target.host.stat(folder)? {
-        None => wrong(format!("the folder `{folder}` does not exist")),
+        None => wrong(format!("the directory `{folder}` does not exist")),
         Some(entry) if entry.kind == "file" || entry.kind == "other" => {
-            wrong(format!("`{folder}` is not a folder"))
+            wrong(format!("`{folder}` is not a directory"))
         }
         Some(entry) if label(&entry.labels, "writable") == Some("false") => Err(Failure::new(
             Code::Denied,
-            format!("the user that runs agente-host may not write into `{folder}`"),
+            format!("the user that runs agente-host can't write to `{folder}`"),
         )
         .hint(format!(
-            "give the folder to its group: `chgrp <group> {folder} && chmod 2775 {folder}`"
+            "give it to a group of that user: `chgrp <group> {folder} && chmod 2775 {folder}`"
         ))),
         Some(_) => Ok(()),
     }
@@ -171,8 +171,8 @@ fn same_instance<H: Host>(target: &Target<'_, H>, dump: &Dump) -> Result<(), Fai
             if said.trim_start_matches("/var") != config.pid_file.trim_start_matches("/var") =>
         {
             Err(Failure::conflict(format!(
-                "`{}` writes its pid to `{said}`, and `pid_file` is `{}`: that may be another \
-                 NGINX",
+                "`{}` writes its pid to `{said}`, but `pid_file` is `{}`: that may be another \
+                NGINX",
                 config.conf, config.pid_file
             ))
             .hint(format!("set `pid_file = \"{said}\"`"))
@@ -185,8 +185,8 @@ fn same_instance<H: Host>(target: &Target<'_, H>, dump: &Dump) -> Result<(), Fai
 fn version_warnings(version: Version, dump: &Dump, warnings: &mut Vec<String>) {
     if version < WHOLE_ANSWERS {
         warnings.push(format!(
-            "NGINX {version} may cut a proxied answer at a reload; {WHOLE_ANSWERS} and later do \
-             not"
+            "NGINX {version} may truncate a proxied response at a reload; {WHOLE_ANSWERS} and \
+            later do not"
         ));
     }
     if version < KEEPALIVE_MIN_TIMEOUT {
@@ -197,8 +197,8 @@ fn version_warnings(version: Version, dump: &Dump, warnings: &mut Vec<String>) {
         ));
     } else if dump.all("keepalive_min_timeout").next().is_none() {
         warnings.push(
-            "keep-alive clients may see resets at each switch: put `keepalive_min_timeout 5s;` \
-             into the `http` block"
+            "keep-alive clients may see resets at each switch: put `keepalive_min_timeout 5s;` in \
+            the `http` block"
                 .into(),
         );
     }
@@ -210,10 +210,10 @@ fn shutdown_warnings(dump: &Dump, warnings: &mut Vec<String>) {
         // NGINX takes a number without a unit as seconds.
         let limit_seconds = limit.parse().ok().or_else(|| seconds(limit));
         let short = limit_seconds.is_none_or(|seconds| seconds < 60);
-        let short = if short { ", which is shorter than a usual drain" } else { "" };
+        let short = if short { ", which is shorter than a typical drain" } else { "" };
         warnings.push(format!(
             "`worker_shutdown_timeout {limit}` cuts requests that are still open {limit} after a \
-             switch{short}"
+            switch{short}"
         ));
     }
 }
@@ -229,8 +229,8 @@ fn log_warnings<H: Host>(target: &Target<'_, H>, dump: &Dump, warnings: &mut Vec
         .filter(|path| path.starts_with('/'));
     if let Some(path) = main.filter(|path| *path != target.config.error_log) {
         warnings.push(format!(
-            "NGINX writes its errors to `{path}`, and `error_log` is `{}`: why a reload fails \
-             would not be known",
+            "NGINX writes its errors to `{path}`, but `error_log` is `{}`: the reason for a \
+            failed reload could not be read",
             target.config.error_log
         ));
     }
@@ -255,8 +255,8 @@ fn routing<H: Host>(
     labels.push(("routed".into(), routed.to_string()));
     if !routed {
         warnings.push(format!(
-            "no server sends requests to the slots yet: `proxy_pass http://${pool};` does, once \
-             the first routes are in force"
+            "no server sends requests to the slots yet: add `proxy_pass http://${pool};` once the \
+            first routes are in force"
         ));
     }
     let header = theirs()
@@ -264,8 +264,8 @@ fn routing<H: Host>(
     match header {
         Some(header) => labels.push(("public-identity-header".into(), header.word(1).to_owned())),
         None => warnings.push(format!(
-            "answers don't tell their slot: `add_header X-Agente-Slot ${slot} always;` beside the \
-             `proxy_pass` makes them"
+            "responses don't identify their slot: add `add_header X-Agente-Slot ${slot} always;` \
+            next to the `proxy_pass`"
         )),
     }
     let hidden = theirs().any(|directive| {
@@ -277,8 +277,8 @@ fn routing<H: Host>(
     });
     if hidden {
         warnings.push(format!(
-            "a `proxy_pass` names an upstream of {} itself and so does not follow the weights: \
-             use `${pool}`",
+            "a `proxy_pass` names an upstream of {} directly and so ignores the weights: use \
+            `${pool}`",
             target.names.scope()
         ));
     }

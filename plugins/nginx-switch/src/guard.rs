@@ -28,7 +28,7 @@ pub fn file<H: Host>(
             target.names.scope()
         );
         return Err(Failure::conflict(message)
-            .hint("give one of them another name, or a folder of its own")
+            .hint("give one of them another name, or its own directory")
             .label("drift", "foreign"));
     }
     if let Some(known) = on_disk.snapshot() {
@@ -42,7 +42,7 @@ pub fn file<H: Host>(
             Err(drifted(&format!("`{path}` was not written by agente-host"), "foreign"))
         }
         OnDisk::Edited(_) => {
-            Err(drifted(&format!("`{path}` was edited since it was written"), "edited"))
+            Err(drifted(&format!("`{path}` was edited after it was written"), "edited"))
         }
         OnDisk::Ours { digest, .. } if !record.knows(digest) => {
             Err(drifted(&format!("`{path}` is not the file that was last written"), "edited"))
@@ -78,7 +78,7 @@ pub fn loaded<H: Host>(
     match said {
         Said::Loaded(loaded) if loaded.snapshot.generation != generation => Err(drifted(
             &format!(
-                "NGINX has loaded the generation {}, and `{path}` is {generation}",
+                "NGINX has loaded generation {}, but `{path}` is {generation}",
                 loaded.snapshot.generation
             ),
             "not-loaded",
@@ -88,8 +88,8 @@ pub fn loaded<H: Host>(
             workers::find(target.host, target.config)?;
             Err(drifted(
                 &format!(
-                    "the generation {generation} of `{path}` is no longer loaded: {why}; was \
-                     its `include` removed?"
+                    "generation {generation} of `{path}` is no longer loaded: {why}; check \
+                    whether its `include` was removed"
                 ),
                 "not-included",
             ))
@@ -109,11 +109,11 @@ fn owner<H>(
     let store = Snapshot::wanted(&target.names, wanted).store;
     if known.store == store && known.fence > wanted.fence {
         let message = format!(
-            "{place} holds the token {} of a newer host; ours is {}",
+            "{place} holds the fencing token {} of a newer host; ours is {}",
             known.fence, wanted.fence
         );
         return Err(Failure::conflict(message)
-            .hint("another host has taken over: `agente-host status` there shows what it does")
+            .hint("another host has taken over: `agente-host status` there shows what it is doing")
             .label("drift", "fenced"));
     }
     if known.store != store && !is_forced(wanted) {
@@ -123,7 +123,7 @@ fn owner<H>(
             known.store
         );
         let hint =
-            "use that store, restore it, or take the service over with `agente-host adopt --force`";
+            "use or restore that store, or take the service over with `agente-host adopt --force`";
         return Err(Failure::conflict(message).hint(hint).label("drift", "foreign"));
     }
     Ok(())
@@ -134,7 +134,6 @@ fn is_forced(wanted: &Desired) -> bool {
 }
 
 fn drifted(message: &str, drift: &str) -> Failure {
-    let hint = "revert what was changed by hand, or take the target over with `agente-host \
-                adopt --force`";
+    let hint = "revert the manual change, or take the target over with `agente-host adopt --force`";
     Failure::conflict(format!("drifted: {message}")).hint(hint).label("drift", drift)
 }

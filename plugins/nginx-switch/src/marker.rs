@@ -56,7 +56,10 @@ pub fn ask<H: Host>(host: &H, config: &Config, names: &Names) -> Result<Said, Fa
             }
             (_, Some(now)) => generation = Some(now.to_owned()),
             (_, None) => {
-                return Ok(Said::Other(format!("`{}` does not answer as a marker", config.marker)));
+                return Ok(Said::Other(format!(
+                    "`{}` does not answer like a marker",
+                    config.marker
+                )));
             }
         }
         parts = said_parts.unwrap_or(1).min(64);
@@ -65,7 +68,7 @@ pub fn ask<H: Host>(host: &H, config: &Config, names: &Names) -> Result<Said, Fa
         index += 1;
     }
     let Some(snapshot) = Snapshot::read(lines.iter().map(String::as_str)) else {
-        return Ok(Said::Other(format!("what `{}` answers can't be read", config.marker)));
+        return Ok(Said::Other(format!("the answer of `{}` can't be parsed", config.marker)));
     };
     if snapshot.service != names.service || snapshot.environment != names.environment {
         return Ok(Said::Other(format!(

@@ -32,7 +32,7 @@ impl Names {
                 Ok(text.to_owned())
             } else {
                 Err(Failure::invalid_config(format!(
-                    "the {what} `{}` is not a name: `[a-z][a-z0-9-]*`, 31 characters at most",
+                    "the {what} `{}` is not a valid name: `[a-z][a-z0-9-]*`, at most 31 characters",
                     text.escape_debug()
                 )))
             }
@@ -42,7 +42,7 @@ impl Names {
         let store = label(&context.labels, "store").unwrap_or_default().to_owned();
         if !store.is_empty() && !is_word(&store, "._:-", 128) {
             return Err(Failure::invalid_config(format!(
-                "`{}` is not the id of a store",
+                "`{}` is not a store id",
                 store.escape_debug()
             )));
         }

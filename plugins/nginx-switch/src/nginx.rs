@@ -11,9 +11,8 @@ use std::time::Duration;
 const TEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// What lets a host that runs as another user than NGINX's master test and reload it.
-pub const AS_THE_MASTER: &str = "let the grant run NGINX as its master runs: `agente-host plugin \
-                                 add nginx-switch --exec-prefix 'sudo -n'`, with a fixed rule in \
-                                 sudoers";
+pub const AS_THE_MASTER: &str = "let the grant run NGINX as the user of its master: `agente-host \
+plugin add nginx-switch --exec-prefix 'sudo -n'`, with a fixed rule in sudoers";
 
 /// A version of NGINX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +51,7 @@ fn run<H: Host>(host: &H, config: &Config, args: Vec<String>) -> Result<Output, 
     let output = host.run(&command)?;
     if label(&output.labels, "timed-out").is_some() {
         return Err(Failure::unavailable(format!(
-            "`{}` did not end within {TEST_LIMIT:?}",
+            "`{}` did not finish within {TEST_LIMIT:?}",
             spell(config, &command.args)
         )));
     }
@@ -80,14 +79,14 @@ pub fn version<H: Host>(host: &H, config: &Config) -> Result<Version, Failure> {
     let text = output.text();
     if output.status != Some(0) {
         return Err(Failure::unavailable(format!(
-            "`{}` did not say its version: {}",
+            "`{}` did not print its version: {}",
             spell(config, &["-v".into()]),
             text.trim()
         )));
     }
     Version::read(&text).ok_or_else(|| {
         Failure::unsupported(format!(
-            "`{}` does not answer as NGINX: {}",
+            "`{}` does not behave like NGINX: {}",
             spell(config, &["-v".into()]),
             text.trim()
         ))
@@ -187,14 +186,14 @@ pub fn hint(message: &str) -> Option<String> {
     .into_iter()
     .find(|directive| message.contains(directive));
     if let Some(directive) = directive {
-        return Some(format!("put `{directive} 128;` into the `http` block"));
+        return Some(format!("put `{directive} 128;` in the `http` block"));
     }
     if message.contains("Permission denied") {
         return Some(AS_THE_MASTER.into());
     }
     message
         .contains("host not found in upstream")
-        .then(|| "use addresses, or names that the machine of NGINX can look up".into())
+        .then(|| "use addresses, or names that NGINX's machine can resolve".into())
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ fn judge<H: Host>(
     {
         return Ok(finding(
             ObservedState::Pending,
-            format!("NGINX may have been told to load the generation {}", spell(&lost.generation)),
+            format!("NGINX may have been told to load generation {}", spell(&lost.generation)),
         ));
     }
     let accepting = change
@@ -127,12 +127,12 @@ fn judge<H: Host>(
         if let Some(words) = reload_failure(target, change, Some(running.master.pid)) {
             return Ok(drifted(
                 "not-loaded",
-                format!("NGINX did not load the generation {}: {words}", spell(generation)),
+                format!("NGINX did not load generation {}: {words}", spell(generation)),
             ));
         }
         let message = if agreeing == all.len() {
             format!(
-                "generation {} answers, and {accepting} earlier workers still take connections",
+                "generation {} answers, but {accepting} earlier workers still accept connections",
                 spell(generation)
             )
         } else {
@@ -161,7 +161,7 @@ fn of_the_file<H: Host>(
             Some(drifted("foreign", format!("`{path}` was not written by agente-host")))
         }
         OnDisk::Edited(_) => {
-            Some(drifted("edited", format!("`{path}` was edited since it was written")))
+            Some(drifted("edited", format!("`{path}` was edited after it was written")))
         }
         OnDisk::Ours { snapshot, .. }
             if snapshot.service != *service || snapshot.environment != *environment =>
@@ -196,12 +196,15 @@ fn of_the_file<H: Host>(
                     "edited",
                     format!(
                         "`{path}` was removed{}",
-                        if loaded { ", and NGINX still has it loaded" } else { "" }
+                        if loaded { ", but NGINX still has it loaded" } else { "" }
                     ),
                 )),
                 _ => Some(finding(
                     ObservedState::Absent,
-                    format!("there is no `{path}`, and NGINX tells of no {}", target.names.scope()),
+                    format!(
+                        "there is no `{path}`, and NGINX has nothing of {} loaded",
+                        target.names.scope()
+                    ),
                 )),
             }
         }
@@ -225,12 +228,12 @@ fn stranger<H: Host>(target: &Target<'_, H>, all: &[Said], running: &Running) ->
     let said = target.said().ok()?;
     let pid = strange(&said, &workers::find(target.host, target.config).ok()?)?;
     let message = format!(
-        "the marker at `{}` is answered by process {pid}, which is no worker of the NGINX of `{}` \
-         (master {})",
+        "the marker at `{}` is answered by process {pid}, which is not a worker of the NGINX of \
+        `{}` (master {})",
         target.config.marker, target.config.pid_file, running.master.pid
     );
-    let hint = "two NGINX share the marker's address: give each its own `marker`, or set \
-                `pid_file` and `conf` to the one that was meant";
+    let hint = "two NGINX instances share the marker's address: give each its own `marker`, or \
+    set `pid_file` and `conf` to the intended one";
     Some(Failure::conflict(message).hint(hint).label("reason", "other-instance"))
 }
 
@@ -249,7 +252,7 @@ fn settled<H: Host>(
     let leaving = if leaving == 0 {
         String::new()
     } else {
-        format!("; {leaving} earlier workers finish their requests")
+        format!("; {leaving} earlier workers are finishing their requests")
     };
     Ok(match wanted {
         Some(snapshot) => finding(
@@ -262,7 +265,7 @@ fn settled<H: Host>(
         ),
         None => finding(
             ObservedState::Absent,
-            format!("NGINX tells of no {} any more{leaving}", target.names.scope()),
+            format!("NGINX has nothing of {} loaded any more{leaving}", target.names.scope()),
         ),
     })
 }
@@ -277,7 +280,7 @@ fn not_loaded<H: Host>(
     let Some(wanted) = wanted else {
         return Ok(drifted(
             "not-loaded",
-            format!("`{}` is gone, and NGINX still has it loaded", target.path),
+            format!("`{}` is gone, but NGINX still has it loaded", target.path),
         ));
     };
     let said = all.iter().find(|said| generation_of(said) != wanted.generation);
@@ -287,13 +290,13 @@ fn not_loaded<H: Host>(
             return Ok(drifted(
                 "not-loaded",
                 format!(
-                    "NGINX has loaded the generation {generation}, and `{}` is {}",
+                    "NGINX has loaded generation {generation}, but `{}` is {}",
                     target.path, wanted.generation
                 ),
             ));
         }
         Some(Said::Nobody(why) | Said::Other(why)) => why.as_str(),
-        None => "earlier workers still take connections",
+        None => "earlier workers still accept connections",
     };
     let inclusion = match target.dump()? {
         Dumped::Whole(dump) => target.inclusion(&dump, bytes.and_then(first_line)),

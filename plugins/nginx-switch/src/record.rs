@@ -56,8 +56,12 @@ impl Record {
     /// left the routes.
     pub fn save<H: Host>(&self, host: &H) -> Result<(), Failure> {
         let json = |record: &Self| {
-            serde_json::to_vec(record)
-                .map_err(|error| Failure::failed(format!("the record has no JSON form: {error}")))
+            serde_json::to_vec(record).map_err(|error| {
+                Failure::failed(format!(
+                    "the record can't be written as JSON: \
+                {error}"
+                ))
+            })
         };
         let mut bytes = json(self)?;
         if bytes.len() > MOST_BYTES {

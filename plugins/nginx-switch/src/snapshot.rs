@@ -187,7 +187,7 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
         let slot = route.slot.as_str();
         if !SLOTS.contains(&slot) {
             return wrong(format!(
-                "`{}` is not a slot: there are `blue` and `green`",
+                "`{}` is not a slot; the slots are `blue` and `green`",
                 slot.escape_debug()
             ));
         }
@@ -196,7 +196,7 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
         }
         if route.weight > 0 && route.backends.is_empty() {
             return wrong(format!(
-                "the slot `{slot}` has weight {} % and no backends",
+                "the slot `{slot}` has weight {} % but no backends",
                 percent(route.weight)
             ));
         }
@@ -214,10 +214,7 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
                 ));
             }
             if !is_word(&backend.id, "._:@/-", 200) {
-                return wrong(format!(
-                    "`{}` is not the id of a backend",
-                    backend.id.escape_debug()
-                ));
+                return wrong(format!("`{}` is not a backend id", backend.id.escape_debug()));
             }
             if !addresses.insert(backend.address.as_str()) {
                 return wrong(format!("the address `{}` is used by two backends", backend.address));
@@ -230,7 +227,10 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
         return wrong(format!("the weights sum to {sum} basis points instead of {FULL}"));
     }
     if wanted.overrides.len() > 64 {
-        return wrong(format!("{} overrides are too many; 64 at most", wanted.overrides.len()));
+        return wrong(format!(
+            "{} overrides are too many; the maximum is 64",
+            wanted.overrides.len()
+        ));
     }
     for rule in &wanted.overrides {
         if !wanted.routes.iter().any(|route| route.slot == rule.slot && !route.backends.is_empty())
@@ -242,20 +242,20 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
         }
         if rule.by != "header" && rule.by != "cookie" {
             return wrong(format!(
-                "an override looks at `{}`; it can look at `header` or `cookie`",
+                "an override is by `{}`; it must be by `header` or `cookie`",
                 rule.by.escape_debug()
             ));
         }
         if !is_word(&rule.name, "-_", 64) {
             return wrong(format!(
-                "`{}` is not the name of a {}: use letters, digits, `-` and `_`",
+                "`{}` is not a valid {} name: use letters, digits, `-` and `_`",
                 rule.name.escape_debug(),
                 rule.by
             ));
         }
         if !is_word(&rule.value, "-_.", 128) {
             return wrong(format!(
-                "`{}` is not the value of an override: use letters, digits, `-`, `_` and `.`",
+                "`{}` is not a valid override value: use letters, digits, `-`, `_` and `.`",
                 rule.value.escape_debug()
             ));
         }
@@ -263,7 +263,7 @@ pub fn check(wanted: &Desired) -> Result<(), Failure> {
     match label(&wanted.labels, "store")
         .filter(|store| !store.is_empty() && !is_word(store, "._:-", 128))
     {
-        Some(store) => wrong(format!("`{}` is not the id of a store", store.escape_debug())),
+        Some(store) => wrong(format!("`{}` is not a store id", store.escape_debug())),
         None => Ok(()),
     }
 }

@@ -93,8 +93,8 @@ impl<'a, H: Host> Target<'a, H> {
             Inclusion::NotIncluded => (
                 format!("`{conf}` does not include `{}`", self.seen_path),
                 format!(
-                    "put `include {seen}/*.conf;` into its `http` block, the folder written as in \
-                     `directory`"
+                    "put `include {seen}/*.conf;` in its `http` block, with the path written as \
+                    in `directory`"
                 ),
                 "not-included",
             ),
@@ -106,15 +106,15 @@ impl<'a, H: Host> Target<'a, H> {
             Inclusion::NotSeen => (
                 format!(
                     "NGINX in the container `{container}` does not see `{}` although `{}` was \
-                     written: `{folder}` is not mounted at `{seen}`",
+                    written: `{folder}` is not mounted at `{seen}`",
                     self.seen_path, self.path
                 ),
-                format!("mount the whole folder: `--volume {folder}:{seen}`"),
+                format!("mount the whole directory: `--volume {folder}:{seen}`"),
                 "not-seen",
             ),
             Inclusion::OtherBytes if container.is_empty() => (
                 format!(
-                    "NGINX sees another file at `{}` than the one that was written",
+                    "NGINX sees a different file at `{}` than the one that was written",
                     self.seen_path
                 ),
                 "check that NGINX and this plugin see the same file system".into(),
@@ -122,12 +122,12 @@ impl<'a, H: Host> Target<'a, H> {
             ),
             Inclusion::OtherBytes => (
                 format!(
-                    "NGINX in the container `{container}` sees another file at `{}` than the one \
-                     that stands at `{}`: a bind mount of a single file keeps the old file when \
-                     it is replaced",
+                    "NGINX in the container `{container}` sees a different file at `{}` than the \
+                    one at `{}`: a bind mount of a single file keeps showing the old file after \
+                    it is replaced",
                     self.seen_path, self.path
                 ),
-                format!("mount the folder, not the file: `--volume {folder}:{seen}`"),
+                format!("mount the directory, not the file: `--volume {folder}:{seen}`"),
                 "single-file-mount",
             ),
         };
@@ -176,11 +176,11 @@ impl<'a, H: Host> Target<'a, H> {
             );
         taken.map(|(what, directive)| {
             Failure::conflict(format!(
-                "{what} of {} is defined by `{}`, too",
+                "{what} of {} is also defined by `{}`",
                 self.names.scope(),
                 directive.file
             ))
-            .hint("rename the service or environment, or what the other file defines")
+            .hint("rename the service or environment, or rename it in the other file")
             .label("reason", "names-taken")
         })
     }

@@ -100,12 +100,12 @@ pub fn find<H: Host>(host: &H, config: &Config) -> Result<Running, Failure> {
     };
     if let Some(other) = other_conf(&master.title, config) {
         let message = format!(
-            "the NGINX that runs as process {} was started with `-c {other}`, not with `{}`: a \
-             test or reload with `{}` would be of another configuration",
+            "the NGINX running as process {} was started with `-c {other}`, not with `{}`: a test \
+            or reload with `{}` would use another configuration",
             master.pid, config.conf, config.conf
         );
         return Err(Failure::conflict(message)
-            .hint(format!("set `conf = \"{other}\"`, or `pid_file` to the NGINX that was meant"))
+            .hint(format!("set `conf = \"{other}\"`, or set `pid_file` to the intended NGINX"))
             .label("reason", "other-conf"));
     }
     let workers = tree
@@ -146,41 +146,42 @@ fn missing<H: Host>(host: &H, config: &Config, failure: &Failure) -> Failure {
     let (message, hint) = match (reason.as_str(), answers) {
         ("no-pid-file", false) => (
             format!(
-                "NGINX does not run: there is no pid file `{path}` and nothing answers at `{}`",
+                "NGINX is not running: there is no pid file `{path}` and nothing answers at `{}`",
                 config.marker
             ),
             "start NGINX".to_owned(),
         ),
         ("no-pid-file", true) => (
             format!(
-                "NGINX's pid file `{path}` is missing, though NGINX answers at `{}`",
+                "NGINX's pid file `{path}` is missing, although NGINX answers at `{}`",
                 config.marker
             ),
             format!(
-                "set `pid_file` to what `pid` says in `{}`; if the file was removed, restart NGINX",
+                "set `pid_file` to the value of `pid` in `{}`; if the file was removed, restart \
+                NGINX",
                 config.conf
             ),
         ),
         ("bad-pid-file", _) => (
-            format!("the pid file `{path}` holds no pid: {}", failure.message),
+            format!("the pid file `{path}` contains no pid: {}", failure.message),
             "restart NGINX, so that it writes the file again".to_owned(),
         ),
         ("not-running", false) if config.container.is_none() => (
             format!(
-                "the pid file `{path}` is stale: the process in it does not run, and nothing \
-                 answers at `{}`",
+                "the pid file `{path}` is stale: its process is not running, and nothing answers \
+                at `{}`",
                 config.marker
             ),
             "start NGINX".to_owned(),
         ),
         ("not-running", true) if config.container.is_none() => (
             format!(
-                "NGINX's master is dead (the pid file `{path}` is stale), and workers without a \
-                 master still serve what they had loaded"
+                "NGINX's master is dead (the pid file `{path}` is stale), but orphaned workers \
+                still serve what they had loaded"
             ),
             format!(
-                "end the workers that are left, then start NGINX; whoever listens at `{}` is one \
-                 of them",
+                "kill the remaining workers, then start NGINX; the process that listens at `{}` \
+                is one of them",
                 config.marker
             ),
         ),

@@ -108,16 +108,16 @@ impl<'h, H: Host> Api<'h, H> {
         }
         if url.len() > MAX_URL_BYTES {
             let message = format!(
-                "the request to `{base}` would be {} bytes long, and {MAX_URL_BYTES} is the most \
-                 that servers and proxies take",
+                "the request to `{base}` would be {} bytes long; servers and proxies accept at \
+                most {MAX_URL_BYTES}",
                 url.len()
             );
             return Err(Failure::invalid_config(message)
-                .hint("shorten the query: a recording rule in Prometheus gives it a name"));
+                .hint("shorten the query, for example with a recording rule in Prometheus"));
         }
         let limit = self.left();
         if limit.is_zero() {
-            return Err(Failure::unavailable(format!("no time was left to ask `{base}`"))
+            return Err(Failure::unavailable(format!("no time was left to query `{base}`"))
                 .hint("give the check or query a longer `timeout`"));
         }
         let mut request = Request::get(&url)
@@ -137,11 +137,11 @@ impl<'h, H: Host> Api<'h, H> {
         let status = response.status;
         if status == 200 && response.truncated {
             let message = format!(
-                "the answer of `{base}` is longer than {} MiB",
+                "the answer of `{base}` is larger than {} MiB",
                 MAX_BODY_BYTES / 1024 / 1024
             );
             return Err(Failure::failed(message)
-                .hint("narrow the query: fewer series by its labels, or a shorter window"));
+                .hint("narrow the query: select fewer series, or use a shorter window"));
         }
         let parsed = answer::read::<T>(&response.body);
         if let (200, Ok(answer)) = (status, &parsed)
@@ -149,7 +149,7 @@ impl<'h, H: Host> Api<'h, H> {
         {
             return parsed.map_err(|error| Failure::failed(error.to_string())).and_then(|answer| {
                 answer.complete().ok_or_else(|| {
-                    Failure::failed(format!("`{base}` said `success` and gave no data"))
+                    Failure::failed(format!("`{base}` answered `success`, but without data"))
                 })
             });
         }
@@ -164,40 +164,45 @@ impl<'h, H: Host> Api<'h, H> {
             200 => match parsed {
                 Err(error) if response.body.trim_ascii_start().starts_with(b"{") => {
                     Failure::failed(format!(
-                        "`{base}` answered in a form that is not known ({error}): {said}"
+                        "`{base}` answered in an unknown format ({error}): {said}"
                     ))
                 }
-                Err(_) => Failure::failed(format!("`{base}` did not answer in JSON: {said}")).hint(
-                    "see whether `url` leads to Prometheus, and not to a log-in page or another \
+                Err(_) => Failure::failed(format!(
+                    "`{base}` did not answer with JSON: \
+                {said}"
+                ))
+                .hint(
+                    "check that `url` leads to Prometheus, and not to a login page or another \
                      server",
                 ),
-                Ok(_) => Failure::failed(told("refused the query")),
+                Ok(_) => Failure::failed(told("rejected the query")),
             },
             301..=308 => Failure::invalid_config(format!(
-                "`{base}` redirects to `{}`, and redirects are not followed",
+                "`{base}` redirects to `{}`; redirects are not followed",
                 quoted(response.header("location").unwrap_or_default()).trim_matches('`')
             ))
             .hint(
-                "put the address it redirects to into `url`; a log-in page there means that \
-                 credentials are missing",
+                "set `url` to the address it redirects to; a login page there means that \
+                credentials are missing",
             ),
-            400 | 422 => Failure::invalid_config(told("refused the query")),
-            401 | 403 => Failure::new(Code::Denied, told("refused the credentials")).hint(
-                match (&self.config.bearer, &self.config.basic) {
-                    (None, None) => "set `bearer` or `basic` in the plugin's section to the name \
-                                     of a secret"
-                        .to_owned(),
-                    (Some(secret), _) => {
-                        format!("see whether the secret `{secret}` is still valid there")
-                    }
-                    (None, Some(basic)) => format!(
-                        "see whether the secret `{}` is the password of `{}`",
-                        basic.password, basic.user
-                    ),
-                },
-            ),
+            400 | 422 => Failure::invalid_config(told("rejected the query")),
+            401 | 403 => Failure::new(Code::Denied, told("rejected the credentials")).hint(match (
+                &self.config.bearer,
+                &self.config.basic,
+            ) {
+                (None, None) => "set `bearer` or `basic` in the plugin's section to the name \
+                    of a secret"
+                    .to_owned(),
+                (Some(secret), _) => {
+                    format!("check that the secret `{secret}` is still valid there")
+                }
+                (None, Some(basic)) => format!(
+                    "check that the secret `{}` is the password of `{}`",
+                    basic.password, basic.user
+                ),
+            }),
             404 | 405 => Failure::invalid_config(told("does not have the API of Prometheus"))
-                .hint("see whether `url` lacks a path prefix, or has one too many"),
+                .hint("check whether `url` lacks a path prefix, or has one too many"),
             408 | 429 | 500..=599 => Failure::unavailable(told("could not answer")),
             _ => Failure::failed(told("answered")),
         }
@@ -217,7 +222,7 @@ fn unanswered(error: &HttpError) -> Failure {
             Failure::unavailable(error.to_string())
         }
         HttpError::Protocol { .. } => Failure::failed(error.to_string())
-            .hint("see whether `url` names the right scheme and port"),
+            .hint("check that `url` has the right scheme and port"),
     }
 }
 

@@ -112,10 +112,7 @@ impl CheckTable {
             Question { text: String::new(), expression: Expression::default() }
         });
         if self.max.is_none() && self.min.is_none() {
-            problems.push(Problem::new(
-                "max",
-                "there must be a `max` or a `min` that the value is held against",
-            ));
+            problems.push(Problem::new("max", "set a `max` or a `min` to compare the value with"));
         }
         for (place, limit) in [("max", self.max), ("min", self.min)] {
             if limit.is_some_and(|limit| !limit.is_finite()) {
@@ -183,12 +180,12 @@ pub fn check<H: Host>(
     }
     let (labels, point) = match found.as_slice() {
         [] => {
-            let mut reason = "the query gives no series: there is no such metric, no matching \
-                              label, or no sample of late"
+            let mut reason = "the query returns no series: no such metric, no matching label, or \
+            no recent sample"
                 .to_owned();
             if let Some(names) = never_seen(api, question)?.filter(|names| !names.is_empty()) {
                 reason = format!(
-                    "the query gives no series: the server has never seen {}",
+                    "the query returns no series: the server has never seen {}",
                     names.join(", ")
                 );
             }
@@ -202,8 +199,8 @@ pub fn check<H: Host>(
                 .map(|(labels, _)| format!("`{}`", shown(labels)))
                 .collect();
             let reason = format!(
-                "the query gives {} series, and one is wanted: {}…; add them up with `sum(…)` or \
-                 `max(…)`",
+                "the query returns {} series, but must return one: {}…; aggregate them with \
+                `sum(…)` or `max(…)`",
                 several.len(),
                 named.join(", ")
             );
@@ -218,14 +215,14 @@ pub fn check<H: Host>(
         None => {
             return unsure(
                 Outcome::Inconclusive,
-                "the query gives a native histogram, which is no number".to_owned(),
+                "the query returns a native histogram, not a number".to_owned(),
             );
         }
     };
     if let Some(reason) = stale(api, check, subject_values)? {
         return Ok(Verdict::new(
             Outcome::Inconclusive,
-            format!("the value {value} is not to be relied on: {reason}"),
+            format!("the value {value} is not reliable: {reason}"),
         )
         .value(value)
         .label("query", text));
@@ -286,14 +283,14 @@ fn stale<H: Host>(
         match newest.get(&index) {
             Some(age) if *age > check.max_age.as_secs_f64() => {
                 return Ok(Some(format!(
-                    "the newest sample of `{selector}` is {age:.0} s old, and {:.0} s is the most",
+                    "the newest sample for `{selector}` is {age:.0} s old, and {:.0} s is the most",
                     check.max_age.as_secs_f64()
                 )));
             }
             None if recent.get(&index).is_some_and(|count| *count > 0.0) => {
                 return Ok(Some(format!(
-                    "`{selector}` is stale: it had samples within {range} and has none now, as \
-                     when its target is gone"
+                    "`{selector}` is stale: it had samples within {range} but has none now, as if \
+                    its target were gone"
                 )));
             }
             _ => {}
@@ -320,7 +317,7 @@ fn by_selector<H: Host>(
     what: &str,
 ) -> Result<BTreeMap<String, f64>, Failure> {
     let answer = api.query(expression, None).map_err(|failure| {
-        failure.while_doing(format!("the {what} of the samples can't be asked"))
+        failure.while_doing(format!("the {what} of the samples can't be queried"))
     })?;
     let found = values(expression, answer.data)?.into_iter();
     Ok(found

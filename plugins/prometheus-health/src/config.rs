@@ -71,12 +71,12 @@ impl Config {
             Err(error) => problems.push(Problem::new("url", error.to_string())),
             Ok(_) if self.url.contains(['?', '#']) => problems.push(Problem::new(
                 "url",
-                "the base URL has neither `?` nor `#`; take out what follows",
+                "the base URL must not contain `?` or `#`; remove what follows",
             )),
             Ok(request) if request.path.contains("/api/v1") => {
                 problems.push(Problem::new(
                     "url",
-                    "the base URL ends before `/api/v1`, which the plugin adds",
+                    "the base URL must end before `/api/v1`, which the plugin adds",
                 ));
             }
             Ok(_) => {}
@@ -87,27 +87,31 @@ impl Config {
                 problems.push(Problem::new(place, format!("`{path}` is not an absolute path")));
             } else if self.url.starts_with("http://") {
                 problems
-                    .push(Problem::new(place, "is for `https`, and `url` begins with `http://`"));
+                    .push(Problem::new(place, "is for `https`, but `url` starts with `http://`"));
             }
         }
         if self.bearer.is_some() && self.basic.is_some() {
             problems.push(Problem::new(
                 "bearer",
-                "`bearer` and `basic` both say who asks; take one out",
+                "`bearer` and `basic` exclude each other; remove one",
             ));
         }
         if self.bearer.as_deref() == Some("") {
-            problems.push(Problem::new("bearer", "is the name of a secret, not empty"));
+            problems.push(Problem::new("bearer", "must be the name of a secret, not empty"));
         }
         if let Some(basic) = &self.basic {
             if basic.user.is_empty()
                 || basic.user.contains(':')
                 || basic.user.chars().any(char::is_control)
             {
-                problems.push(Problem::new("basic.user", "must be a name of one line without `:`"));
+                problems.push(Problem::new("basic.user", "must be a name on one line without `:`"));
             }
             if basic.password.is_empty() {
-                problems.push(Problem::new("basic.password", "is the name of a secret, not empty"));
+                problems.push(Problem::new(
+                    "basic.password",
+                    "must be the name of a secret, not \
+                empty",
+                ));
             }
         }
         for (name, value) in &self.headers {
@@ -119,8 +123,7 @@ impl Config {
         for (index, secret) in self.secrets.iter().enumerate() {
             if !self.headers.values().any(|value| value.contains(&format!("{{{secret}}}"))) {
                 let message = format!(
-                    "no header uses it; write `{{{secret}}}` where its value belongs, or take it \
-                     out"
+                    "no header uses it; write `{{{secret}}}` where its value belongs, or remove it"
                 );
                 problems.push(Problem::new(format!("secrets.{index}"), message));
             }
@@ -135,23 +138,23 @@ impl Config {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
         {
-            return Some(format!("`{name}` is not the name of a header"));
+            return Some(format!("`{name}` is not a header name"));
         }
         if RESERVED.contains(&lower.as_str()) {
-            return Some("can't be set: it belongs to the connection".to_owned());
+            return Some("can't be set: it is managed by the connection".to_owned());
         }
         if lower == "authorization" && (self.bearer.is_some() || self.basic.is_some()) {
             return Some("`bearer` or `basic` sets it already".to_owned());
         }
         if value.trim() != value || value.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) {
-            return Some("must be one line of ASCII without spaces at its ends".to_owned());
+            return Some("must be one line of ASCII without leading or trailing spaces".to_owned());
         }
         let mut rest = value;
         while let Some((secret, after)) =
             rest.split_once('{').and_then(|(_, opened)| opened.split_once('}'))
         {
             if !self.secrets.iter().any(|listed| listed == secret) {
-                return Some(format!("`{{{secret}}}` names no entry of `secrets`"));
+                return Some(format!("`{{{secret}}}` is not an entry of `secrets`"));
             }
             rest = after;
         }
@@ -163,7 +166,7 @@ impl Config {
     pub fn headers<H: Host>(&self, host: &H) -> Result<Vec<(String, String)>, Failure> {
         let opened = |name: &str| {
             let secret = host.secret(name).map_err(|failure| {
-                failure.while_doing(format!("Prometheus is asked with the secret `{name}`"))
+                failure.while_doing(format!("Prometheus is queried with the secret `{name}`"))
             })?;
             Ok::<_, Failure>(secret.placeholder())
         };

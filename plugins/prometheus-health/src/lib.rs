@@ -35,8 +35,8 @@ impl Plugin for PrometheusHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        let summary = "Asks Prometheus, or a server that speaks its HTTP API, for verdicts and \
-                       for the numbers that analysis judges.";
+        let summary = "Queries Prometheus, or a server with the same HTTP API, for verdicts and \
+        for the metrics that analysis judges.";
         Description::new::<Config>(
             env!("CARGO_PKG_NAME"),
             env!("CARGO_PKG_VERSION"),
@@ -118,7 +118,7 @@ fn read(query: &QueryTable, wanted: Wanted) -> Result<Question, Failure> {
 fn wrong(what: &str, problems: &[Problem]) -> Failure {
     let told: Vec<String> =
         problems.iter().map(|problem| format!("`{}`: {}", problem.path, problem.message)).collect();
-    Failure::invalid_config(format!("the table of the {what} is wrong at {}", told.join("; ")))
+    Failure::invalid_config(format!("the table of the {what} is invalid at {}", told.join("; ")))
 }
 
 fn values<H: Host>(host: &H, subject: &Subject, window: Duration) -> Values {

@@ -90,20 +90,18 @@ impl Values {
             let value =
                 self.get(&hole.name, matches!(hole.place, Place::Literal { regex: true, .. }));
             if value.is_empty() {
-                let message = format!(
-                    "the query names `{{{{{}}}}}`, and this question is about nothing that has one",
-                    hole.name
-                );
+                let message =
+                    format!("the query uses `{{{{{}}}}}`, which has no value here", hole.name);
                 return Err(Failure::invalid_config(message).hint(
-                    "a dependency has no slot, no release and no backends: take the placeholder \
-                     out",
+                    "a dependency has no slot, release or backends: remove the placeholder",
                 ));
             }
             match hole.place {
                 // Its end can't be escaped.
                 Place::Literal { quote: '`', .. } if value.contains('`') => {
                     return Err(Failure::invalid_config(format!(
-                        "the value of `{{{{{}}}}}` can't stand in backticks; use double quotes",
+                        "the value of `{{{{{}}}}}` can't be inserted in backticks; use double \
+                        quotes",
                         hole.name
                     )));
                 }
@@ -213,7 +211,7 @@ mod tests {
         let nobody = Values::new(&Subject::default(), "shop", "production", Duration::from_secs(1));
         for text in ["x{a=\"{{slot}}\"}", "x{a=\"{{release}}\"}", "x{a=~\"{{backends}}\"}"] {
             assert!(
-                filled(text, &nobody).unwrap_err().contains("about nothing that has one"),
+                filled(text, &nobody).unwrap_err().contains("which has no value here"),
                 "{text}"
             );
         }

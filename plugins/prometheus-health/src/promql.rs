@@ -181,7 +181,7 @@ impl<'t> Parser<'t> {
     fn unexpected(&self, token: &Token, wanted: &str) -> SyntaxError {
         SyntaxError::new(
             token.start,
-            format!("`{}` stands where {wanted} is expected", self.slice(token)),
+            format!("found `{}` where {wanted} is expected", self.slice(token)),
         )
     }
 
@@ -378,8 +378,8 @@ impl<'t> Parser<'t> {
                 }
                 self.literal(matches!(sign, "=~" | "!~"))
             }
-            Some(value) => Err(self.unexpected(value, "a text in quotes")),
-            None => Err(self.ended("a text in quotes")),
+            Some(value) => Err(self.unexpected(value, "a quoted string")),
+            None => Err(self.ended("a quoted string")),
         }
     }
 
@@ -435,7 +435,7 @@ impl<'t> Parser<'t> {
 
     /// A text in quotes and the placeholders in it.
     fn literal(&mut self, regex: bool) -> Result<(), SyntaxError> {
-        let Some(token) = self.peek() else { return Err(self.ended("a text in quotes")) };
+        let Some(token) = self.peek() else { return Err(self.ended("a quoted string")) };
         self.next += 1;
         let literal = self.slice(token);
         let place = Place::Literal { quote: literal.chars().next().unwrap_or('"'), regex };

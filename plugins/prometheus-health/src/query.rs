@@ -98,15 +98,15 @@ impl QueryTable {
             (Some(_), Some(_)) => {
                 return Err(vec![Problem::new(
                     "template",
-                    "`query` and `template` both say what is asked; take one out",
+                    "`query` and `template` exclude each other; remove one",
                 )]);
             }
             (None, None) => {
-                return Err(vec![Problem::new("query", "there must be a `query` or a `template`")]);
+                return Err(vec![Problem::new("query", "set `query` or `template`")]);
             }
             (Some(query), None) => {
                 let problems = self.parameters(wanted).map(|(name, _)| {
-                    Problem::new(name, format!("`{name}` is for templates; take it out"))
+                    Problem::new(name, format!("`{name}` is for templates; remove it"))
                 });
                 let problems: Vec<Problem> = problems.collect();
                 if !problems.is_empty() {
@@ -120,16 +120,16 @@ impl QueryTable {
         let problem = |message: String| vec![Problem::new(place, message)];
         if text.len() > MAX_EXPRESSION_BYTES {
             return Err(problem(format!(
-                "it is {} bytes long, and {MAX_EXPRESSION_BYTES} is the most; a recording rule \
-                 keeps queries short",
+                "it is {} bytes long; the maximum is {MAX_EXPRESSION_BYTES}; a recording rule \
+                keeps queries short",
                 text.len()
             )));
         }
         let expression = promql::read(&text).map_err(|error| problem(error.told(&text)))?;
         if wanted == Wanted::Samples && !expression.plain {
-            let message = "raw samples are read of a plain selector such as \
-                           `http_requests_total{job=\"shop\"}`, without function, operator, \
-                           range, offset or `@`; the host works out rates and ratios itself";
+            let message = "raw samples need a plain selector such as \
+            `http_requests_total{job=\"shop\"}`, without function, operator, range, offset or \
+            `@`; the host computes rates and ratios itself";
             return Err(problem(message.to_owned()));
         }
         if wanted == Wanted::Value
@@ -140,8 +140,8 @@ impl QueryTable {
                 .and_then(|one| one.metric.as_deref())
                 .is_some_and(is_counter)
         {
-            let message = "the value of a counter says nothing by itself; write \
-                           `rate(…[{{window}}])`"
+            let message = "the value of a counter means nothing by itself; write \
+            `rate(…[{{window}}])`"
                 .to_owned();
             return Err(problem(message));
         }
@@ -172,7 +172,7 @@ impl QueryTable {
                     format!("the template `{}` has no such parameter", template.name()),
                 ));
             } else if !fits {
-                problems.push(Problem::new(name, "raw samples don't depend on it; take it out"));
+                problems.push(Problem::new(name, "it has no effect on raw samples; remove it"));
             }
         }
         let metric = self.metric.as_deref().unwrap_or(match template {
@@ -186,7 +186,7 @@ impl QueryTable {
             if let Some(name) = name.filter(|name| !is_name(name, true)) {
                 problems.push(Problem::new(
                     place,
-                    format!("`{name}` is not the name of a metric; labels go into `selector`"),
+                    format!("`{name}` is not a metric name; labels go in `selector`"),
                 ));
             }
         }
@@ -197,10 +197,7 @@ impl QueryTable {
         };
         let label = self.status_label.as_deref().unwrap_or("code");
         if !is_name(label, false) {
-            problems.push(Problem::new(
-                "status_label",
-                format!("`{label}` is not the name of a label"),
-            ));
+            problems.push(Problem::new("status_label", format!("`{label}` is not a label name")));
         }
         let pattern = self.pattern.as_deref().unwrap_or("5..");
         if pattern.is_empty() || pattern.contains("{{") {
@@ -224,7 +221,7 @@ impl QueryTable {
             Ok(found) if found.plain => {}
             Ok(_) => problems.push(Problem::new(
                 "selector",
-                "must be matchers only, such as `job=\"shop\",instance=~\"{{backends}}\"`",
+                "must contain only matchers, such as `job=\"shop\",instance=~\"{{backends}}\"`",
             )),
             // What stands before the matchers is ours.
             Err(error) => problems.push(Problem::new(
@@ -330,11 +327,11 @@ mod tests {
     #[test]
     fn mistakes_are_told_at_their_place() {
         for (json, wanted, told) in [
-            ("{}", Wanted::Value, "query: there must be"),
+            ("{}", Wanted::Value, "query: set `query` or"),
             (
                 r#"{"query": "up", "template": "latency"}"#,
                 Wanted::Value,
-                "template: `query` and `template` both",
+                "template: `query` and `template` exclude",
             ),
             (
                 r#"{"query": "up", "metric": "x"}"#,
@@ -349,7 +346,7 @@ mod tests {
             (
                 r#"{"query": "rate(x[5m])"}"#,
                 Wanted::Samples,
-                "query: raw samples are read of a plain selector",
+                "query: raw samples need a plain selector",
             ),
             (r#"{"query": "x_total"}"#, Wanted::Value, "query: the value of a counter"),
             (
@@ -360,7 +357,7 @@ mod tests {
             (
                 r#"{"template": "latency", "quantile": 0.9}"#,
                 Wanted::Samples,
-                "quantile: raw samples don't depend on it",
+                "quantile: it has no effect on raw samples",
             ),
             (
                 r#"{"template": "latency", "quantile": 95}"#,
@@ -370,7 +367,7 @@ mod tests {
             (
                 r#"{"template": "http-errors", "metric": "a{b}"}"#,
                 Wanted::Value,
-                "metric: `a{b}` is not the name",
+                "metric: `a{b}` is not a metric name",
             ),
             (
                 r#"{"template": "http-errors", "status_label": "a-b"}"#,
@@ -380,12 +377,12 @@ mod tests {
             (
                 r#"{"template": "http-errors", "selector": "a=b"}"#,
                 Wanted::Value,
-                "selector: character 3: `b` stands",
+                "selector: character 3: found `b`",
             ),
             (
                 r#"{"template": "http-errors", "selector": "a=\"b\"} or up{x=\"y\""}"#,
                 Wanted::Value,
-                "selector: must be matchers only",
+                "selector: must contain only matchers",
             ),
         ] {
             let problems = question(json, wanted).expect_err(json);

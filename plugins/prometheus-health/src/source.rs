@@ -58,7 +58,7 @@ fn samples<H: Host>(api: &Api<'_, H>, selector: &str, window: Window) -> Result<
     let mut reading = Reading { series: Vec::new(), doubts: doubts(api, &answer) };
     let Data::Matrix(all) = answer.data else {
         return Err(Failure::failed(format!(
-            "Prometheus answered `{selector}` with no range of samples"
+            "Prometheus did not answer `{selector}` with a range of samples"
         )));
     };
     let mut points_in_all = 0;
@@ -87,11 +87,11 @@ fn samples<H: Host>(api: &Api<'_, H>, selector: &str, window: Window) -> Result<
     }
     if reading.series.len() > MAX_SERIES || points_in_all > MAX_POINTS {
         let message = format!(
-            "`{selector}` has {} series with {points_in_all} samples, and {MAX_SERIES} with \
-             {MAX_POINTS} are the most",
+            "`{selector}` has {} series with {points_in_all} samples; the maximum is {MAX_SERIES} \
+            with {MAX_POINTS}",
             reading.series.len()
         );
-        return Err(Failure::invalid_config(message).hint("select fewer series by their labels"));
+        return Err(Failure::invalid_config(message).hint("select fewer series by label"));
     }
     Ok(reading)
 }
@@ -117,15 +117,15 @@ fn value<H: Host>(api: &Api<'_, H>, expression: &str, at_ms: u64) -> Result<Read
             Some(point) => reading.doubts.push(not_a_number(&labels, point.value)),
             None => reading
                 .doubts
-                .push(format!("`{}` is a native histogram, which is no number", shown(&labels))),
+                .push(format!("`{}` is a native histogram, not a number", shown(&labels))),
         }
     }
     if reading.series.len() > MAX_SERIES {
         let message = format!(
-            "`{expression}` gives {} series, and {MAX_SERIES} are the most",
+            "`{expression}` returns {} series; the maximum is {MAX_SERIES}",
             reading.series.len()
         );
-        return Err(Failure::invalid_config(message).hint("add them up: `sum(…)`"));
+        return Err(Failure::invalid_config(message).hint("aggregate them: `sum(…)`"));
     }
     Ok(reading)
 }
@@ -138,11 +138,11 @@ pub(crate) fn values(expression: &str, data: Data) -> Result<Vec<(Label, Option<
         }
         Data::Scalar(point) => Ok(vec![(Label::new(), Some(point))]),
         Data::Matrix(_) => Err(Failure::invalid_config(format!(
-            "`{expression}` gives a range of samples, and a value is wanted"
+            "`{expression}` returns a range of samples instead of a value"
         ))
-        .hint("put `rate(…)` around it")),
+        .hint("wrap it in `rate(…)`")),
         Data::String(_) => Err(Failure::invalid_config(format!(
-            "`{expression}` gives a text, and a value is wanted"
+            "`{expression}` returns a string instead of a value"
         ))),
     }
 }
@@ -152,22 +152,18 @@ pub(crate) fn not_a_number(labels: &Label, value: f64) -> String {
     let of = if labels.is_empty() { String::new() } else { format!(" of `{}`", shown(labels)) };
     if value.is_nan() {
         format!(
-            "the value{of} is NaN: nothing was divided by nothing, or a sample says so; mostly \
-             there was no traffic"
+            "the value{of} is NaN: 0 divided by 0, or a NaN sample; usually there was no traffic"
         )
     } else {
         let sign = if value.is_sign_negative() { "-" } else { "+" };
-        format!(
-            "the value{of} is {sign}Inf: something was divided by nothing, or lies above the \
-             highest bucket"
-        )
+        format!("the value{of} is {sign}Inf: a division by 0, or a value above the highest bucket")
     }
 }
 
 /// The server's own doubts. Its remarks go to the log: they are about style, not about the data.
 pub(crate) fn doubts<H: Host, T>(api: &Api<'_, H>, answer: &Answer<T>) -> Vec<String> {
     for info in &answer.infos {
-        api.host().log(Level::Info, "Prometheus remarks on the query", &[("remark", info)]);
+        api.host().log(Level::Info, "Prometheus has a remark on the query", &[("remark", info)]);
     }
     answer
         .warnings

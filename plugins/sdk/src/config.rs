@@ -24,9 +24,13 @@ pub fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {
 /// Reads a duration above zero, as the manifest writes them: `500ms`, `1m30s`.
 pub fn duration(text: &str, path: &str) -> Result<Duration, Problem> {
     match text.parse().map(Span::duration) {
-        Ok(Duration::ZERO) => {
-            Err(Problem::new(path, format!("`{text}` is no time; write for example `2s`")))
-        }
+        Ok(Duration::ZERO) => Err(Problem::new(
+            path,
+            format!(
+                "`{text}` is not a usable duration; write for example \
+            `2s`"
+            ),
+        )),
         Ok(duration) => Ok(duration),
         Err(misread) => Err(Problem::new(path, misread.to_string())),
     }
@@ -34,17 +38,15 @@ pub fn duration(text: &str, path: &str) -> Result<Duration, Problem> {
 
 /// A message of the deserializer in the words of the manifest.
 fn in_words(message: &str) -> String {
-    const WORDS: [(&str, &str); 12] = [
-        ("unknown field", "there is no key"),
-        ("unknown variant", "there is no choice"),
-        ("missing field", "there must be a key"),
+    const WORDS: [(&str, &str); 10] = [
+        ("unknown field", "unknown key"),
+        ("unknown variant", "unknown choice"),
+        ("missing field", "missing key"),
         ("expected one of", "the choices are"),
         ("invalid type: ", "wrong type: "),
         ("invalid value: ", "wrong value: "),
-        ("wrong type: string", "wrong type: text"),
         ("wrong type: sequence", "wrong type: list"),
         ("wrong type: map", "wrong type: table"),
-        ("a string", "a text"),
         ("a sequence", "a list"),
         ("a map", "a table"),
     ];
@@ -87,10 +89,13 @@ pub fn load<P: Plugin>(json: &str) -> Result<P::Config, Failure> {
 
 fn invalid(problem: &Problem) -> Failure {
     if problem.path.is_empty() {
-        Failure::invalid_config(format!("the plugin's configuration is wrong: {}", problem.message))
+        Failure::invalid_config(format!(
+            "the plugin's configuration is invalid: {}",
+            problem.message
+        ))
     } else {
         Failure::invalid_config(format!(
-            "the plugin's configuration is wrong at `{}`: {}",
+            "the plugin's configuration is invalid at `{}`: {}",
             problem.path, problem.message
         ))
     }
@@ -137,16 +142,16 @@ mod tests {
         };
         assert_eq!(
             said(r#"{"directry": "/a"}"#),
-            "directry: there is no key `directry`, expected `directory` or `pool`"
+            "directry: unknown key `directry`, expected `directory` or `pool`"
         );
-        assert_eq!(said("{}"), ": there must be a key `directory`");
+        assert_eq!(said("{}"), ": missing key `directory`");
         assert_eq!(
             said(r#"{"directory": 1}"#),
-            "directory: wrong type: integer `1`, expected a text"
+            "directory: wrong type: integer `1`, expected a string"
         );
         assert_eq!(
             said(r#"{"directory": "/a", "pool": "big"}"#),
-            "pool: wrong type: text \"big\", expected a table"
+            "pool: wrong type: string \"big\", expected a table"
         );
         assert_eq!(
             said(r#"{"directory": "/a", "pool": {"keepalive": -1}}"#),

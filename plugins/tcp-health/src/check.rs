@@ -54,7 +54,7 @@ pub fn check_within<H: Host>(host: &H, subject: &Subject, spec: &Spec, total: Du
     if addresses.is_empty() {
         return Verdict::new(
             Outcome::Errored,
-            "there is nobody to ask: no backend, and no `address` in the check's table",
+            "there is nothing to check: no backend, and no `address` in the check's table",
         );
     }
     let mut asked = Vec::new();
@@ -70,7 +70,7 @@ pub fn check_within<H: Host>(host: &H, subject: &Subject, spec: &Spec, total: Du
 fn ask<H: Host>(host: &H, address: &str, spec: &Spec, limit: Duration) -> Asked {
     if limit.is_zero() {
         return Asked::Unaskable(
-            "no time was left to ask it; give the check a longer `timeout`".to_owned(),
+            "no time was left for the request; give the check a longer `timeout`".to_owned(),
         );
     }
     let Some((name, port)) = host_and_port(address) else {
@@ -86,7 +86,7 @@ fn ask<H: Host>(host: &H, address: &str, spec: &Spec, limit: Duration) -> Asked 
     if !spec.send.is_empty()
         && let Err(failure) = stream.write(&spec.send, left(started, limit))
     {
-        return broken(&failure, "it did not take what was sent", started, limit);
+        return broken(&failure, "it did not accept what was sent", started, limit);
     }
     match &spec.expect {
         Some(expect) => read(&mut stream, expect, started, limit),
@@ -102,14 +102,14 @@ fn read<S: Stream>(stream: &mut S, expect: &Expect, started: Instant, limit: Dur
             Match::Yes => return Asked::Good { took: started.elapsed(), seen },
             Match::No => {
                 return Asked::Bad(format!(
-                    "it answered {}, wanted is {}",
+                    "it answered {}, expected {}",
                     quoted(&seen),
                     expect.describe()
                 ));
             }
             Match::Open if seen.len() >= MAX_ANSWER_BYTES => {
                 return Asked::Bad(format!(
-                    "its first {} bytes are not as wanted: {}; they begin with {}",
+                    "its first {} bytes do not match: expected {}; they start with {}",
                     seen.len(),
                     expect.describe(),
                     quoted(&seen)
@@ -124,7 +124,7 @@ fn read<S: Stream>(stream: &mut S, expect: &Expect, started: Instant, limit: Dur
         match stream.read(4096, left) {
             Ok(bytes) if bytes.is_empty() => {
                 return Asked::Bad(format!(
-                    "it ended the connection after {}, wanted is {}",
+                    "it closed the connection after {}, expected {}",
                     came(&seen),
                     expect.describe()
                 ));
@@ -151,7 +151,7 @@ fn left(started: Instant, limit: Duration) -> Duration {
 
 fn late(expect: &Expect, seen: &[u8], limit: Duration) -> Asked {
     Asked::Bad(format!(
-        "{} within {}, wanted is {}",
+        "{} within {}, expected {}",
         came(seen),
         milliseconds(limit),
         expect.describe()
@@ -171,7 +171,7 @@ fn not_connected(failure: &Failure, late: bool, limit: Duration) -> Asked {
         return Asked::Unaskable(with_hint(failure));
     }
     if late || timed_out(failure) {
-        return Asked::Bad(format!("it took no connection within {}", milliseconds(limit)));
+        return Asked::Bad(format!("it accepted no connection within {}", milliseconds(limit)));
     }
     Asked::Bad(failure.message.clone())
 }
@@ -196,9 +196,9 @@ fn with_hint(failure: &Failure) -> String {
 /// How much came, in words.
 fn came(seen: &[u8]) -> String {
     if seen.is_empty() {
-        "no byte came".to_owned()
+        "no byte arrived".to_owned()
     } else {
-        format!("{} bytes came, {}", seen.len(), quoted(seen))
+        format!("{} bytes arrived, {}", seen.len(), quoted(seen))
     }
 }
 

@@ -32,8 +32,8 @@ impl Plugin for TcpHealth {
     type Config = Config;
 
     fn describe() -> Description {
-        let summary = "Connects over TCP, sends bytes where the check says so, and compares what \
-                       comes back with what is expected.";
+        let summary = "Connects over TCP, optionally sends bytes, and compares the response with \
+        what is expected.";
         Description::new::<Config>(
             env!("CARGO_PKG_NAME"),
             env!("CARGO_PKG_VERSION"),
@@ -74,7 +74,7 @@ impl HealthCheck for TcpHealth {
                     .collect();
                 Ok(Verdict::new(
                     Outcome::Errored,
-                    format!("the check's table is wrong at {}", told.join("; ")),
+                    format!("the check's table is invalid at {}", told.join("; ")),
                 ))
             }
         }

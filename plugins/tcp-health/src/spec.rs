@@ -111,7 +111,7 @@ impl Expect {
             Expect::BeginsWith(all) => {
                 let all: Vec<String> =
                     all.iter().map(|bytes| format!("`{}`", bytes.escape_ascii())).collect();
-                format!("{} at the beginning", all.join(" or "))
+                format!("{} at the start", all.join(" or "))
             }
             Expect::Contains(wanted) => format!("`{}` in it", wanted.escape_ascii()),
         }
@@ -131,7 +131,7 @@ impl Spec {
                 if one && other {
                     problems.push(Problem::new(
                         key,
-                        format!("take out `{key}` or `{instead}`; only one of them can hold"),
+                        format!("remove `{key}` or `{instead}`; they exclude each other"),
                     ));
                 }
             };
@@ -196,8 +196,8 @@ fn read_hex(digits: &str, place: &str, problems: &mut Vec<Problem>) -> Vec<u8> {
             problems.push(Problem::new(
                 place,
                 format!(
-                    "`{digits}` is not a row of bytes; write two hexadecimal digits for each, \
-                     such as \"00000008 04d2162f\""
+                    "`{digits}` is not a byte sequence; write two hexadecimal digits per byte, \
+                    such as \"00000008 04d2162f\""
                 ),
             ));
             Vec::new()
@@ -222,7 +222,7 @@ fn read_expect(value: &Value, problems: &mut Vec<Problem>) -> Option<Expect> {
     if read.is_none() {
         problems.push(Problem::new(
             "expect",
-            "must be a text that is not empty, a list of such texts, or {\"contains\": \"…\"}",
+            "must be a non-empty string, a list of such strings, or {\"contains\": \"…\"}",
         ));
     }
     read

@@ -82,7 +82,7 @@ fn a_redis_that_wants_a_password_is_told_in_its_own_words() {
     assert_verdict(
         &verdict,
         Outcome::Unhealthy,
-        &["-NOAUTH Authentication required", "wanted is `+PONG`"],
+        &["-NOAUTH Authentication required", "expected `+PONG`"],
     );
 }
 
@@ -111,7 +111,7 @@ fn each_backend_is_asked_and_the_bad_one_is_named() {
 
 #[test]
 fn what_can_not_be_asked_is_errored() {
-    assert_verdict(&asked("{}"), Outcome::Errored, &["nobody to ask"]);
+    assert_verdict(&asked("{}"), Outcome::Errored, &["nothing to check"]);
     let wrong = Subject {
         backends: vec![Backend {
             id: "a".to_owned(),
@@ -141,7 +141,7 @@ fn a_server_that_says_nothing_costs_the_timeout_and_no_more() {
     assert_verdict(
         &verdict,
         Outcome::Unhealthy,
-        &["no byte came within 300 ms", "wanted is `+PONG`"],
+        &["no byte arrived within 300 ms", "expected `+PONG`"],
     );
 }
 
@@ -169,13 +169,13 @@ fn an_answer_that_ends_early_is_told_with_what_came() {
     assert_verdict(
         &asked(&format!(r#"{{"address": "{short}", "expect": "+PONG"}}"#)),
         Outcome::Unhealthy,
-        &["ended the connection after 3 bytes came, `+PO`"],
+        &["closed the connection after 3 bytes arrived, `+PO`"],
     );
     let mute = crafted(drop);
     assert_verdict(
         &asked(&format!(r#"{{"address": "{mute}", "expect": "+PONG"}}"#)),
         Outcome::Unhealthy,
-        &["no byte came"],
+        &["no byte arrived"],
     );
 }
 
@@ -198,7 +198,7 @@ fn an_endless_answer_is_looked_at_up_to_the_limit_only() {
     let verdict = asked(&format!(
         r#"{{"address": "{endless}", "expect": {{"contains": "ready"}}, "timeout": "10s"}}"#
     ));
-    assert_verdict(&verdict, Outcome::Unhealthy, &["first", "bytes are not as wanted"]);
+    assert_verdict(&verdict, Outcome::Unhealthy, &["first", "bytes do not match"]);
     let looked_at: usize = verdict
         .reason
         .split("first ")

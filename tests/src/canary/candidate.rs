@@ -106,7 +106,7 @@ impl Candidate {
     pub const CRASHES: Self = Self {
         name: "crashes at 25 %",
         killed_at: Some(25),
-        cause: "has requests and is",
+        cause: "is receiving requests and is",
         ..Self::ERRORS
     };
     /// One request in ten is a POST, and of the candidate's all fail.

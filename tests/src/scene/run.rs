@@ -181,7 +181,7 @@ impl Run {
                 let seen =
                     self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).lines.join("\n");
                 panic!(
-                    "`{}` did not end within {} s\n{seen}\n{}",
+                    "`{}` did not finish within {} s\n{seen}\n{}",
                     self.what,
                     LONGEST.as_secs(),
                     self.stderr.join().unwrap_or_default()

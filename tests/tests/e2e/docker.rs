@@ -50,7 +50,7 @@ fn containers_are_switched_refused_taken_up_after_a_kill_and_rolled_back_with_no
         .expect("the kept backend");
     assert_eq!(seen["state"], "ended", "{seen}");
     let ended = shop.host(&["rollback"]).expect_code(0);
-    assert!(ended.stderr.contains("is no longer running; launching it again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is no longer running; relaunching it"), "{}", ended.stderr);
     assert_eq!(shop.serving(), "v4");
     load.nothing_lost();
     drop(scene);
@@ -106,7 +106,7 @@ fn a_service_moves_from_containers_to_processes_and_goes_back_whatever_the_manif
     engine.crash(engine.running().first().expect("the kept container"));
     shop.write(&Setup::version("v2"));
     let ended = shop.host(&["rollback"]).expect_code(0);
-    assert!(ended.stderr.contains("launching it again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("relaunching it"), "{}", ended.stderr);
     assert_eq!((shop.serving().as_str(), engine.running().len()), ("v1", 1));
 
     shop.deploy(&docker("v3")).expect_code(0);

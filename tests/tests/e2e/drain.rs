@@ -44,7 +44,7 @@ fn a_side_that_still_drains_is_kept_until_the_operator_cuts_it() {
     };
     let ended = shop.deploy(&short("v2")).expect_code(0);
     assert!(
-        ended.notes().contains("the drain's limit of 2 s is over: the old side is kept"),
+        ended.notes().contains("the drain timed out after 2 s: the old side is kept"),
         "{}",
         ended.notes()
     );
@@ -55,7 +55,11 @@ fn a_side_that_still_drains_is_kept_until_the_operator_cuts_it() {
     // Where nothing may be kept, what still drains is kept all the same.
     let bytes = shop.nginx_file();
     let ended = shop.deploy(&short("v3")).expect_code(4);
-    assert!(ended.said().contains("still drains from the last deployment"), "{}", ended.said());
+    assert!(
+        ended.said().contains("is still draining from the last deployment"),
+        "{}",
+        ended.said()
+    );
     assert!(ended.said().contains("agente-host deploy --cut"), "{}", ended.said());
     assert_eq!(ended.outcome()["outcome"], "refused");
     assert_eq!((shop.nginx_file(), shop.serving()), (bytes, "v2".to_owned()));
@@ -84,7 +88,7 @@ fn keep_previous_none_keeps_a_side_that_still_drains_and_a_request_that_ends_fre
     };
     let ended = shop.deploy(&none("v2")).expect_code(0);
     assert!(
-        ended.notes().contains("is kept: its last requests have not ended"),
+        ended.notes().contains("is kept: its last requests have not finished"),
         "{}",
         ended.notes()
     );

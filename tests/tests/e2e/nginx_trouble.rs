@@ -88,7 +88,7 @@ fn a_configuration_that_somebody_broke_before_or_meanwhile() {
         &shop,
         ended,
         1,
-        &["not valid as it stands", "unknown directive \"no_such_directive\""],
+        &["is already invalid", "unknown directive \"no_such_directive\""],
     );
 
     scene.nginx.http.clear();
@@ -130,7 +130,7 @@ fn a_configuration_that_is_accepted_and_not_loaded() {
     before.was_put_back(
         &shop,
         ended,
-        &["did not take the new routes", &format!("bind() to {address} failed (98")],
+        &["did not accept the new routes", &format!("bind() to {address} failed (98")],
     );
     assert_eq!(shop.serving(), "v1");
     drop(taken);
@@ -139,7 +139,7 @@ fn a_configuration_that_is_accepted_and_not_loaded() {
     scene.nginx.write();
     let ended = shop.deploy(&Setup::version("v2"));
     let words = "limit_req \"zz\" uses the \"$uri\" key while previously it used the \"$host\" key";
-    before.was_put_back(&shop, ended, &["did not take the new routes", words]);
+    before.was_put_back(&shop, ended, &["did not accept the new routes", words]);
     assert_eq!(shop.serving(), "v1");
 
     scene.nginx.http = zone("$host");
@@ -158,7 +158,7 @@ fn an_nginx_that_is_not_there_or_not_the_one_that_was_meant() {
     let v2 = Setup::version("v2");
 
     std::fs::remove_file(&pid_file).expect("removed");
-    before.came_to_nothing(&shop, shop.deploy(&v2), 1, &["is missing, though NGINX answers at"]);
+    before.came_to_nothing(&shop, shop.deploy(&v2), 1, &["is missing, although NGINX answers at"]);
     assert_eq!(shop.serving(), "v1");
     std::fs::write(&pid_file, &pid).expect("put back");
 
@@ -183,15 +183,10 @@ fn an_nginx_that_is_not_there_or_not_the_one_that_was_meant() {
         &shop,
         shop.deploy(&v2),
         1,
-        &["NGINX does not run: there is no pid file"],
+        &["NGINX is not running: there is no pid file"],
     );
     std::fs::write(&pid_file, &pid).expect("a stale one");
-    before.came_to_nothing(
-        &shop,
-        shop.deploy(&v2),
-        1,
-        &["is stale: the process in it does not run"],
-    );
+    before.came_to_nothing(&shop, shop.deploy(&v2), 1, &["is stale: its process is not running"]);
     std::fs::remove_file(&pid_file).expect("removed");
 
     scene.nginx.start();
@@ -212,7 +207,7 @@ fn a_file_that_was_edited_by_hand_is_drift_and_not_written_over() {
         &shop,
         shop.deploy(&Setup::version("v2")),
         4,
-        &["the target is not as we left it", "was edited since it was written"],
+        &["the target is not as agente-host left it", "was edited after it was written"],
     );
     assert_eq!(shop.serving(), "v1");
 

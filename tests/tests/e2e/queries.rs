@@ -52,12 +52,9 @@ fn a_candidate_without_traffic_is_held_and_not_passed() {
     let setup = Setup { probe: false, ..measured.canary_with("v2", "extend = \"5s\"", "") };
     let run = shop.begin_deploy(&setup);
     let told = wait_told(&run, "not decided yet");
-    assert!(
-        told.starts_with("20 %: ") && told.contains("10 s more at most, then it is taken back"),
-        "{told}"
-    );
+    assert!(told.starts_with("20 %: ") && told.contains("up to 10 s to go, then unwind"), "{told}");
     let ended = run.wait().expect_code(1);
     assert_eq!(ended.outcome()["fault"]["kind"], "undecided", "{}", ended.outcome());
-    assert!(ended.said().contains("more requests decide sooner"), "{}", ended.said());
+    assert!(ended.said().contains("give the analysis more requests"), "{}", ended.said());
     assert_eq!(shop.serving(), "v1");
 }

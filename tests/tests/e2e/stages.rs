@@ -34,7 +34,7 @@ fn a_stage_waits_for_a_person_and_a_pause_for_its_end() {
         bake: "2s".to_owned(),
         ..Setup::version("v2")
     });
-    let told = wait_told(&run, "is earned and waits for a person");
+    let told = wait_told(&run, "passed, waiting up to");
     assert!(told.starts_with("20 % ") && told.contains("agente-host promote"), "{told}");
     assert_eq!(weights(&shop), (80, 20));
     shop.host(&["pause", "--reason", "lunch"]).expect_code(0);
@@ -46,7 +46,7 @@ fn a_stage_waits_for_a_person_and_a_pause_for_its_end() {
     assert!(run.wait_step("bake", "started"));
     let late = shop.host(&["promote"]).expect_code(4);
     assert!(
-        late.stderr.contains("`bake`") && late.stderr.contains("is not waiting to be promoted"),
+        late.stderr.contains("`bake`") && late.stderr.contains("is not waiting for `promote`"),
         "{}",
         late.stderr
     );

@@ -38,7 +38,7 @@ fn an_unprivileged_host_adopts_deploys_and_goes_back_behind_roots_nginx() {
     let adopt = ["adopt", "--backend", &address];
 
     // The folder is root's alone.
-    refused(&shop, &shop.host(&adopt), "may not write into", "chgrp");
+    refused(&shop, &shop.host(&adopt), "can't write to", "chgrp");
 
     // The group may write, and root's NGINX can't be tested by this user.
     user.let_group_write(&scene.nginx.path("agente"));
@@ -99,7 +99,7 @@ fn an_unprivileged_host_adopts_deploys_and_goes_back_behind_roots_nginx() {
     ])
     .expect_code(0);
     let ended = shop.host(&["deploy"]);
-    assert!(ended.said().contains("may not send signals to NGINX's master"), "{}", ended.said());
+    assert!(ended.said().contains("can't send signals to NGINX's master"), "{}", ended.said());
     assert_eq!(ended.outcome()["outcome"], "refused", "{}", ended.said());
     assert_eq!(shop.serving(), "v1");
 }

@@ -85,7 +85,7 @@ fn a_release_that_crashes_is_taken_back() {
     let (scene, shop) = Scene::deployed();
     shop.deploy(&Setup::version("v2").flag("--crash-after 6")).expect_code(0);
     let watching = shop.host(&["watch", "--for", "1m"]).expect_code(1);
-    assert!(watching.stderr.contains("has requests and is"), "{}", watching.stderr);
+    assert!(watching.stderr.contains("is receiving requests and is"), "{}", watching.stderr);
     assert_eq!(shop.serving(), "v1");
     drop(scene);
 }

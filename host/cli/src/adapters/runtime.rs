@@ -83,7 +83,7 @@ impl AnyRuntime {
                         result: match up.outcome {
                             UpOutcome::Started => Ok("started"),
                             UpOutcome::Running => Ok("runs"),
-                            UpOutcome::KeptAside => Ok("kept aside; left alone"),
+                            UpOutcome::KeptAside => Ok("kept for a rollback; left alone"),
                             UpOutcome::Failed(failure) => Err(failure.fault().clone()),
                         },
                     }));

@@ -34,7 +34,8 @@ impl Secrets for ManifestSecrets {
                     Fault::new(
                         FaultKind::Unavailable,
                         format!(
-                            "the secret `{name}` is read from the variable `{variable}`, which is unset or not valid text"
+                            "the secret `{name}` comes from the environment variable \
+                            `{variable}`, which is unset or not valid UTF-8"
                         ),
                     )
                     .hint(format!("set `{variable}` for this command"))
@@ -93,7 +94,7 @@ impl ManifestSecrets {
             return Err(failed(format!("{} {words}", output.status)));
         }
         let text = String::from_utf8(output.stdout)
-            .map_err(|_| failed("its output is not valid text".to_owned()))?;
+            .map_err(|_| failed("its output is not valid UTF-8".to_owned()))?;
         Ok(SecretValue::new(text.trim_end_matches(['\n', '\r']).to_owned()))
     }
 }

@@ -78,7 +78,7 @@ pub(crate) async fn run(
     let outcome = driver.run(&plan, Work::Begin(Box::new(plan.clone())), state).await?;
     let _ = lease.release().await;
     if matches!(outcome, agente_engine::journal::Outcome::Promoted { .. }) {
-        say("the service is now under management; what was running has not been touched");
+        say("the service is now under management; the running backends were not touched");
         let scope = session.base.scope();
         say(&format!(
             "next: point the public server at the pool of {scope} (see the guide for `{}`), then run `agente-host deploy`",

@@ -78,7 +78,7 @@ pub(crate) async fn run(global: &Global, options: &CheckOptions) -> Result<ExitC
         FindingResult::Good,
         format!("`{}` is valid for {}", manifest.path.display(), manifest.scope),
     );
-    findings.line("plugins", FindingResult::Good, "loaded, with everything they request granted");
+    findings.line("plugins", FindingResult::Good, "loaded, and granted everything they request");
     let context = session.context(None, &[], None);
     let switcher = session.switcher(context.clone())?;
     match switcher.features().await {
@@ -177,7 +177,8 @@ async fn observe(
                 observed.store.as_deref().filter(|owner| *owner != session.base.store().id());
             if let Some(owner) = owner {
                 let message = format!(
-                    "according to the target this service belongs to another store, `{owner}`; this one is `{}`",
+                    "the target says this service belongs to another store, `{owner}`; this one \
+                    is `{}`",
                     session.base.store().id()
                 );
                 let fault = Fault::new(FaultKind::Conflict, message).hint(
@@ -201,7 +202,7 @@ async fn observe(
                 ObservedState::Converged | ObservedState::Absent | ObservedState::Drifted => {
                     let fault = Fault::new(
                         FaultKind::Conflict,
-                        format!("the target is not as we left it: {}", observed.message),
+                        format!("the target is not as agente-host left it: {}", observed.message),
                     );
                     findings.fault(
                         "target",

@@ -91,7 +91,7 @@ pub(crate) async fn promote(
             .and_then(|step| attempt.plan.steps.get(step))
             .map_or("its end", |step| step.kind.name());
         return Err(CliError::refused(format!(
-            "deployment {id} is at `{now}`, which is not waiting to be promoted"
+            "deployment {id} is at `{now}`, which is not waiting for `promote`"
         ))
         .hint(
             "`agente-host status --follow` shows when it is; `agente-host promote --full` skips the remaining weights and goes straight to 100 %",
@@ -235,7 +235,7 @@ async fn take_and_unwind(
         changed.tell();
     }
     if let Outcome::Promoted { .. } = outcome {
-        say("it was past the point of no return, so it was finished instead of unwound");
+        say("it was past the point of no return, so it was completed instead of unwound");
     }
     Ok(drive::exit(&outcome, true))
 }

@@ -218,7 +218,7 @@ async fn meet_open(driver: &Driver<'_>, wanted: &Artifact) -> Result<Option<Exit
     let same = attempt.plan.release.artifact == *wanted
         && attempt.plan.release.runtime == session.base.manifest.runtime;
     let work = if forward && (same || promoted) {
-        say(&format!("deployment {id} was left open; finishing it first"));
+        say(&format!("deployment {id} was left open; completing it first"));
         Work::Resume(entries)
     } else {
         say(&format!("deployment {id} of another release was left open; unwinding it first"));

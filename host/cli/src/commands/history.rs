@@ -109,6 +109,6 @@ fn show_effects(global: &Global, effects: &PluginEffects) {
         ));
     }
     if effects.lost > 0 {
-        data(&format!("{} more effects could not be kept", effects.lost));
+        data(&format!("{} more effects could not be recorded", effects.lost));
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(global: &Global, options: &PlanOptions) -> Result<ExitCo
             for Change { step, difference } in &changes {
                 data("");
                 data(&format!(
-                    "changes that step {} would make at the target (by `{}`):",
+                    "changes that step {} would make to the target (through `{}`):",
                     step + 1,
                     session.base.manifest.switcher
                 ));

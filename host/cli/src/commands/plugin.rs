@@ -71,7 +71,7 @@ async fn add(
     say(&format!("{} {} ({}), {}", name, header.version, header.kind, loaded.digest()));
     if let Some(earlier) = &earlier {
         let Some(difference) = earlier.replaced_by(&grant) else {
-            say(&format!("already granted exactly this for {environment}"));
+            say(&format!("already has exactly this grant for {environment}"));
             return Ok(Exit::Done.into());
         };
         say(&format!("differs from its grant for {environment}:"));
@@ -335,7 +335,7 @@ fn pack_one(component: &Path, request: &Path, to: &Path) -> Result<ExitCode, Cli
     };
     let bytes = read(component)?;
     let request_text = String::from_utf8(read(request)?)
-        .map_err(|_| CliError::usage(format!("`{}` is not valid text", request.display())))?;
+        .map_err(|_| CliError::usage(format!("`{}` is not valid UTF-8", request.display())))?;
     let packed = pack(&bytes, &request_text).map_err(|error| {
         CliError::usage(format!(
             "`{}` can't be packed with `{}`",

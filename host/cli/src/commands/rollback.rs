@@ -42,7 +42,7 @@ pub(crate) async fn run(
     let session = Session::load(base).await?;
     let store = session.base.store();
     if store.open_deployment(session.base.scope()).await?.is_some() {
-        say("a deployment is open, so rolling back means aborting it");
+        say("a deployment is open, so this rollback aborts it");
         let options = DecideOptions {
             reason: options.reason.clone(),
             components: options.components.clone(),
@@ -170,16 +170,14 @@ async fn standing(session: &Session, state: &ServiceState, target: ReleaseNumber
         .flatten()
         .is_none_or(|release| kept.standing.backends.len() >= release.runtime.instances());
     if kept.partial || !whole {
-        say(&format!(
-            "only some backends of release {target} are still running; launching it again"
-        ));
+        say(&format!("only some backends of release {target} are still running; relaunching it"));
         return None;
     }
     for backend in &kept.standing.backends {
         if !matches!(session.base.runtime.inspect(backend).await, Ok(BackendState::Running { .. }))
         {
             say(&format!(
-                "release {target} was kept, but {} is no longer running; launching it again",
+                "release {target} was kept, but {} is no longer running; relaunching it",
                 backend.id
             ));
             return None;
@@ -196,7 +194,7 @@ async fn by_launch(
 ) -> Result<agente_engine::plan::Plan, CliError> {
     if matches!(release.artifact, Artifact::Adopted) {
         let message = format!(
-            "release {} was adopted, so agente-host can't start it, and it is no longer running beside the stable one",
+            "release {} was adopted, so agente-host can't start it, and it is no longer running",
             release.number
         );
         return Err(CliError::refused(message)

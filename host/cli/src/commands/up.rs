@@ -32,7 +32,7 @@ pub(crate) async fn run(global: &Global, _: &UpOptions) -> Result<ExitCode, CliE
     // never launched can't be told, and need not be.
     for Launch { backend, .. } in &launches {
         if let Err(failure) = base.runtime.assign(backend, BackendRole::Live).await {
-            tracing::debug!("{} could not be marked as serving: {}", backend.id, failure.fault());
+            tracing::debug!("could not mark {} as serving: {}", backend.id, failure.fault());
         }
     }
     let mut failed = false;

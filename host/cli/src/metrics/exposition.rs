@@ -90,7 +90,7 @@ impl Instruments {
         let plugin_seconds = CounterVec::new(
             Opts::new(
                 "agente_plugin_call_seconds_total",
-                "Time that calls of plugins took, waits included.",
+                "Time spent in plugin calls, including waits.",
             ),
             &labels(&["plugin", "operation"]),
         )?;
@@ -103,68 +103,68 @@ impl Instruments {
             )?,
             deployment_duration: histogram(
                 "agente_deployment_duration_seconds",
-                "Time from the first to the last entry of a deployment that ended.",
+                "Time from the first to the last journal entry of a deployment that ended.",
                 &DEPLOYMENT_BUCKETS,
                 &["kind", "outcome"],
             )?,
             step_duration: histogram(
                 "agente_step_duration_seconds",
-                "Time that a step or its undo took.",
+                "Duration of a step or its undo.",
                 &STEP_BUCKETS,
                 &["step", "result"],
             )?,
             weight: real_gauge(
                 "agente_weight_ratio",
-                "Share of requests of a slot by the routes last seen in force, 0 to 1.",
+                "Share of requests routed to a slot by the routes last seen in force, 0 to 1.",
                 &["slot"],
             )?,
             release: gauge(
                 "agente_release_info",
-                "A release that stands, where and as what; always 1.",
+                "A deployed release with its slot and role; always 1.",
                 &["slot", "release", "role"],
             )?,
             open: gauge("agente_deployment_open", "Whether a deployment is open.", &[])?,
             stuck: gauge(
                 "agente_deployment_stuck",
-                "Whether the open deployment is stuck and a person is needed.",
+                "Whether the open deployment is stuck and needs manual intervention.",
                 &[],
             )?,
             last_end: real_gauge(
                 "agente_deployment_last_end_timestamp_seconds",
-                "When a deployment last ended so.",
+                "When a deployment last ended with this outcome.",
                 &["outcome"],
             )?,
             rollback_duration: histogram(
                 "agente_rollback_duration_seconds",
-                "Time from turning back, or from the start of a rollback, to the routes seen in \
-                 force.",
+                "Time from the start of an unwind or a rollback until the routes were seen in \
+                force.",
                 &ROLLBACK_BUCKETS,
                 &[],
             )?,
             probe_requests: counter(
                 "agente_probe_requests_total",
-                "Our own requests from outside during deployments.",
+                "Probe requests sent to the public URL during deployments.",
                 &["result"],
             )?,
             lost_requests: counter(
                 "agente_lost_requests_total",
-                "Our own requests from outside that failed during deployments.",
+                "Probe requests to the public URL that failed during deployments.",
                 &[],
             )?,
             plugin_calls: counter(
                 "agente_plugin_calls_total",
-                "Calls of plugins on behalf of deployments.",
+                "Plugin calls made for deployments.",
                 &["plugin", "operation", "result"],
             )?,
             plugin_faults: counter(
                 "agente_plugin_faults_total",
-                "Calls of plugins that gave no answer that could be used.",
+                "Plugin calls that returned no usable answer.",
                 &["plugin", "kind"],
             )?,
             plugin_seconds,
             build: gauge(
                 "agente_build_info",
-                "The version of agente-host that tells these numbers; always 1.",
+                "The version of agente-host that exports these metrics; always 1.",
                 &["version"],
             )?,
             registry,
@@ -297,7 +297,7 @@ pub(crate) fn text(services: &[ServiceNumbers]) -> Result<String, CliError> {
         }
         TextEncoder::new().encode_to_string(&instruments.registry.gather())
     });
-    written.map_err(|error| CliError::internal(format!("the numbers can't be written: {error}")))
+    written.map_err(|error| CliError::internal(format!("the metrics can't be encoded: {error}")))
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GatewayError {
     /// There is no client to ask with.
-    #[error("no HTTP client can be made")]
+    #[error("can't create an HTTP client")]
     Client(#[source] reqwest::Error),
     /// TLS lacks what every server demands.
-    #[error("no TLS client can be made")]
+    #[error("can't create a TLS client")]
     Tls(#[source] rustls::Error),
     /// No connection, or no answer on it.
     #[error("`{url}` did not answer: {reason}")]

@@ -48,7 +48,7 @@ impl RunKeeper<'_> {
                 if let Err(fault) = self.keep_effects().await
                     && !std::mem::replace(&mut said, true)
                 {
-                    tracing::warn!("{fault}; they are kept in memory as far as they fit");
+                    tracing::warn!("{fault}; as many as fit are kept in memory");
                 }
             }
         };
@@ -73,7 +73,7 @@ impl RunKeeper<'_> {
         if let Err(fault) = self.keep_effects().await {
             let lost = self.calls.take_effects(&self.deployment);
             let count = lost.kept.len() as u64 + lost.lost;
-            tracing::warn!("{fault}; `history --effects` will lack {count} of them");
+            tracing::warn!("{fault}; `history --effects` will be missing {count} of them");
         }
     }
 
@@ -100,7 +100,7 @@ impl RunKeeper<'_> {
 
 /// A number is no reason to disturb a deployment.
 fn lacking(fault: &Fault) {
-    tracing::warn!("{fault}; `agente-host metrics` will lack them");
+    tracing::warn!("{fault}; they will be missing from `agente-host metrics`");
 }
 
 /// Effects that are being written.

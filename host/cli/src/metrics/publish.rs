@@ -29,7 +29,7 @@ pub(crate) async fn publish(section: &MetricsSection, store: &dyn Store, scope: 
         Ok(numbers) => numbers,
         Err(error) => {
             return tracing::warn!(
-                "the metrics of {scope} can't be collected: {}",
+                "can't collect the metrics of {scope}: {}",
                 [vec![error.message], error.causes].concat().join(": ")
             );
         }
@@ -38,7 +38,7 @@ pub(crate) async fn publish(section: &MetricsSection, store: &dyn Store, scope: 
         && let Err(error) = replace(path, &numbers)
     {
         tracing::warn!(
-            "`{}` was not written: {error}; `agente-host check` says what to do",
+            "`{}` was not written: {error}; `agente-host check` tells how to fix it",
             path.display()
         );
     }
@@ -89,18 +89,17 @@ pub(crate) async fn check(section: &MetricsSection) -> Vec<Finding> {
         findings.push(check_file(path));
     }
     if let Some(url) = &section.push {
-        let finding = match gateway::ask(Method::GET, &format!("{url}/-/ready"), String::new())
-            .await
-        {
-            Ok(()) => {
-                finding("metrics push", FindingResult::Good, format!("`{url}` is ready"), None)
-            }
-            Err(error) => {
-                let hint = "start it, or correct `[metrics] push`; deployments continue without it"
-                    .to_owned();
-                finding("metrics push", FindingResult::Warning, told(&error), Some(hint))
-            }
-        };
+        let finding =
+            match gateway::ask(Method::GET, &format!("{url}/-/ready"), String::new()).await {
+                Ok(()) => {
+                    finding("metrics push", FindingResult::Good, format!("`{url}` is ready"), None)
+                }
+                Err(error) => {
+                    let hint = "start it, or correct `[metrics] push`; deployments work without it"
+                        .to_owned();
+                    finding("metrics push", FindingResult::Warning, told(&error), Some(hint))
+                }
+            };
         findings.push(finding);
     }
     findings
@@ -115,13 +114,13 @@ fn check_file(path: &Path) -> Finding {
     if !folder.is_dir() {
         let hint = format!("run `mkdir -p {}`, or correct `[metrics] textfile`", folder.display());
         return bad(
-            format!("`{shown}` can't be written: there is no folder `{}`", folder.display()),
+            format!("`{shown}` can't be written: there is no directory `{}`", folder.display()),
             hint,
         );
     }
     if path.is_dir() {
         return bad(
-            format!("`{shown}` is a folder"),
+            format!("`{shown}` is a directory"),
             "set `[metrics] textfile` to a file in it".to_owned(),
         );
     }
@@ -130,7 +129,7 @@ fn check_file(path: &Path) -> Finding {
         Ok(_) => finding(said, FindingResult::Good, format!("`{shown}` can be written"), None),
         Err(error) => bad(
             format!("`{shown}` can't be written: {error}"),
-            format!("let this user write to `{}`", folder.display()),
+            format!("give this user write access to `{}`", folder.display()),
         ),
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn serve_metrics(
     stop: impl Future<Output = ()>,
 ) -> Result<(), CliError> {
     let unusable = |error: std::io::Error| {
-        CliError::usage(format!("`{address}` can't be listened on"))
+        CliError::usage(format!("can't listen on `{address}`"))
             .because(&error)
             .hint("choose another address with `--listen`; port 0 picks a free one")
     };
@@ -77,7 +77,7 @@ async fn answer_all(stream: TcpStream, ledger: Arc<Ledger>, of: Of) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!("a connection ended badly: {error}");
+        tracing::debug!("a connection ended with an error: {error}");
     }
 }
 

@@ -62,9 +62,9 @@ fn timeout_words(step: &Step) -> String {
     let then = match step.on_timeout {
         TimeoutAction::Unwind => "unwind",
         TimeoutAction::KeepAndTell => "keep the old side and report it",
-        TimeoutAction::Cut => "cut what is left",
-        TimeoutAction::GoOn => "go on",
-        TimeoutAction::Stuck => "stop for a person",
+        TimeoutAction::Cut => "cut remaining connections",
+        TimeoutAction::GoOn => "continue",
+        TimeoutAction::Stuck => "stop and wait for an operator",
     };
     format!("{}, then {then}", span(step.timeout))
 }
@@ -75,7 +75,7 @@ pub(crate) fn plan_lines(plan: &Plan) -> Vec<String> {
         DeploymentKind::Deploy => "deploy",
         DeploymentKind::Adopt => "adopt",
         DeploymentKind::Rollback { fast: true } => "roll back (its backends are still running) to",
-        DeploymentKind::Rollback { fast: false } => "roll back (by launching it again) to",
+        DeploymentKind::Rollback { fast: false } => "roll back (by relaunching it) to",
     };
     let mut lines = vec![format!(
         "{kind} release {} of {}: {}",
@@ -118,7 +118,8 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
             Measure::Errors { max, max_ratio_to_stable, detect, .. } => {
                 limits.extend(max.map(|max| format!("at most {}", percent(max))));
                 limits.push(format!(
-                    "at most {max_ratio_to_stable} times stable's odds of failing; {} more is missed in at most {} of cases",
+                    "at most {max_ratio_to_stable} times stable's odds of failing; an increase of \
+                    {} goes undetected in at most {} of cases",
                     percent(*detect),
                     percent(analysis.missed)
                 ));
@@ -149,7 +150,7 @@ fn measure_lines(plan: &Plan) -> Vec<String> {
         lines.push(format!("     {:<14} {}{only}", check.name, limits.join(", ")));
         lines.extend(least.map(|least| {
             format!(
-                "     {:<14} passing takes at least {least} candidate requests at each weight",
+                "     {:<14} needs at least {least} candidate requests at each weight to pass",
                 ""
             )
         }));
@@ -176,7 +177,8 @@ fn way_back(plan: &Plan) -> String {
     let how = match &plan.stable {
         Some(stable) if plan.thinned_out().next().is_some() => {
             format!(
-                "restart what is missing of {} on {}, then shift back to it (at most {limit} for the shift)",
+                "relaunch the removed backends of {} on {}, then shift back to it (at most \
+                {limit} for the shift)",
                 stable.release, stable.slot
             )
         }
@@ -187,12 +189,12 @@ fn way_back(plan: &Plan) -> String {
         None => "none, there is no earlier release: the candidate is removed".to_owned(),
     };
     match plan.point_of_no_return() {
-        Some(index) => format!(
-            "rollback: {how}, until step {} begins; after that there is no way back",
-            index + 1
-        ),
+        Some(index) => {
+            format!("rollback: {how}, until step {} begins, the point of no return", index + 1)
+        }
         None if plan.stable.is_some() => format!(
-            "rollback: {how}; also afterwards, with `agente-host rollback`, while the old side is kept"
+            "rollback: {how}; after the deployment with `agente-host rollback`, while the old \
+            side is kept"
         ),
         None => format!("rollback: {how}"),
     }

@@ -280,7 +280,7 @@ impl Human {
             ),
             Outcome::Unwound { fault, stable, notes } => {
                 let serving = stable.map_or_else(
-                    || "nothing was serving before, and nothing is now".to_owned(),
+                    || "nothing was serving before, and nothing is serving now".to_owned(),
                     |stable| format!("release {stable} is serving"),
                 );
                 self.marked(
@@ -294,14 +294,14 @@ impl Human {
             }
             Outcome::Refused { fault } => {
                 let serving = plan.stable.as_ref().map_or_else(
-                    || "nothing was touched".to_owned(),
-                    |stable| format!("nothing was touched, release {} is serving", stable.release),
+                    || "nothing was changed".to_owned(),
+                    |stable| format!("nothing was changed, release {} is serving", stable.release),
                 );
                 self.marked(&self.paint("1;31", "refused:"), &format!(" {serving}"));
                 self.fault(fault);
             }
             Outcome::Stuck { cause, fault, instructions } => {
-                self.marked(&self.paint("1;31", "stuck: needs a person"), "");
+                self.marked(&self.paint("1;31", "stuck: needs manual intervention"), "");
                 if let Some(cause) = cause {
                     self.line(&format!("  reason for unwinding: {}", cause.message));
                 }
@@ -315,7 +315,7 @@ impl Human {
             self.line(&format!("  {line}"));
         }
         if let Some(switched) = self.switched {
-            self.line(&format!("  the switch took {} from command to proof", span(switched)));
+            self.line(&format!("  the switch took {} from command to verified", span(switched)));
         }
     }
 
@@ -345,8 +345,11 @@ pub(crate) fn event_line(event: &Event) -> String {
                 StepEvent::Succeeded { output } => format!("done: {}", output.notes.join("; ")),
                 StepEvent::Refused { fault } => format!("refused: {fault}"),
                 StepEvent::Lost { fault } => format!("failed: {fault}"),
-                StepEvent::Failed { fault } => format!("failed with no way back: {fault}"),
-                StepEvent::UndoStarted => "is undone".to_owned(),
+                StepEvent::Failed { fault } => format!(
+                    "failed past the point of no return: \
+                {fault}"
+                ),
+                StepEvent::UndoStarted => "undoing".to_owned(),
                 StepEvent::Undone { output } => format!("undone {}", output.notes.join("; ")),
                 StepEvent::UndoFailed { fault } => format!("could not be undone: {fault}"),
             };

@@ -67,8 +67,8 @@ fn target_words(target: &SeenTarget, state: &ServiceState) -> Option<String> {
         ObservedState::Converged if agrees => "matches the journal",
         ObservedState::Converged => "differs from the journal",
         ObservedState::Pending => "has a change that is not in effect yet",
-        ObservedState::Drifted => "is not as we left it",
-        ObservedState::Absent => "has nothing of this service",
+        ObservedState::Drifted => "is not as agente-host left it",
+        ObservedState::Absent => "has nothing for this service",
         ObservedState::Unsupported => "can't be read",
     };
     Some(format!("{words}: {message}"))
@@ -78,11 +78,9 @@ fn target_words(target: &SeenTarget, state: &ServiceState) -> Option<String> {
 /// end.
 fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
     let drained = match kept {
-        Kept { partial: true, .. } => {
-            "part of it may be gone; the next deployment removes the rest"
-        }
+        Kept { partial: true, .. } => "may be partly removed; the next deployment removes the rest",
         Kept { drained: true, .. } => "drained",
-        Kept { drained: false, .. } => "not known to be drained",
+        Kept { drained: false, .. } => "may still be draining",
     };
     let is_down = |seen: &&SeenBackend| {
         kept.standing.backends.iter().any(|backend| backend.id == seen.id)
@@ -91,7 +89,7 @@ fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
     let down = match (seen.iter().filter(is_down).count(), kept.standing.is_adopted()) {
         (0, _) => String::new(),
         (down, false) => format!(
-            "; {down} of {} down, so a rollback launches it again",
+            "; {down} of {} down, so a rollback relaunches it",
             kept.standing.backends.len()
         ),
         (down, true) => format!(
@@ -106,7 +104,7 @@ fn kept_words(kept: &Kept, seen: &[SeenBackend]) -> String {
 fn open_words(attempt: &Attempt, holding: Option<&Holding>) -> Vec<String> {
     let plan = &attempt.plan;
     let direction = match &attempt.direction {
-        _ if attempt.is_stuck().is_some() => "STUCK: it needs a person".to_owned(),
+        _ if attempt.is_stuck().is_some() => "STUCK: needs manual intervention".to_owned(),
         Direction::Forward if attempt.paused => "paused".to_owned(),
         Direction::Forward => "in progress".to_owned(),
         Direction::Back(fault) => format!("unwinding: {fault}"),
@@ -144,7 +142,7 @@ fn state_words(state: &BackendState) -> String {
     match state {
         BackendState::Absent => "not there".to_owned(),
         BackendState::Starting { detail, restarts } => {
-            format!("not running ({restarts} restarts): {detail}")
+            format!("not running ({}): {detail}", times_restarted(*restarts))
         }
         BackendState::Running { since, restarts, healthy } => {
             let healthy = match healthy {
@@ -157,10 +155,15 @@ fn state_words(state: &BackendState) -> String {
             } else {
                 format!(" since {}", times::local(*since))
             };
-            format!("running{since}, {restarts} restarts{healthy}")
+            format!("running{since}, {}{healthy}", times_restarted(*restarts))
         }
         BackendState::Ended { detail } => format!("ended: {detail}"),
     }
+}
+
+/// `1 restart`, `2 restarts`.
+fn times_restarted(restarts: u32) -> String {
+    format!("{restarts} restart{}", if restarts == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -210,15 +213,15 @@ mod tests {
         );
         assert_eq!(
             words(&kept(false), &[seen("one", running()), seen("two", ended())]),
-            "drained; 1 of 2 down, so a rollback launches it again"
+            "drained; 1 of 2 down, so a rollback relaunches it"
         );
         assert_eq!(
             words(&kept(true), &[seen("one", Some(BackendState::Absent))]),
             "drained; 1 of 2 down: start it yourself before rolling back to it"
         );
         let partial = Kept { partial: true, ..kept(false) };
-        let half = "part of it may be gone; the next deployment removes the rest; 1 of 2 down, \
-                    so a rollback launches it again";
+        let half = "may be partly removed; \
+        the next deployment removes the rest; 1 of 2 down, so a rollback relaunches it";
         assert_eq!(
             words(&partial, &[seen("one", running()), seen("two", Some(BackendState::Absent))]),
             half

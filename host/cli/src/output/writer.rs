@@ -88,7 +88,7 @@ impl Queue {
                 waiting.writing = true;
                 return (
                     Stream::Error,
-                    format!("{left_out} lines were left out: nobody read them in time\n")
+                    format!("{left_out} lines were dropped: the reader was too slow\n")
                         .into_bytes(),
                 );
             }
@@ -206,7 +206,7 @@ mod tests {
         for number in 0..MOST {
             assert_eq!(text(&queue), number.to_string());
         }
-        assert_eq!(text(&queue), "3 lines were left out: nobody read them in time\n");
+        assert_eq!(text(&queue), "3 lines were dropped: the reader was too slow\n");
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn bad_value(manifest: &Manifest, plugin: &PluginName, error: &RequestError) -> 
         RequestError::NotAText { path, .. } => Some(manifest.plugin_mistake(
             plugin,
             path,
-            &format!("`{path}` must be a text, a number or a list of them"),
+            &format!("`{path}` must be a string, a number or a list of these"),
         )),
         RequestError::NotAbsolute { path } => {
             let config = &manifest.plugins.get(plugin)?.config;
@@ -119,11 +119,12 @@ pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     match error.kind() {
         std::io::ErrorKind::NotFound => CliError::usage(format!("there is no plugin `{shown}`"))
             .hint(
-                "give the path of a component; bundled plugins go by name, see `agente-host plugin list`",
+                "give the path of a component, or the name of a bundled plugin; `agente-host \
+                plugin list` shows them",
             ),
         std::io::ErrorKind::IsADirectory => {
-            CliError::usage(format!("`{shown}` is a folder, not a plugin"))
-                .hint("give the `.wasm` file in it")
+            CliError::usage(format!("`{shown}` is a directory, not a plugin"))
+                .hint("name the `.wasm` file in it")
         }
         _ => CliError::usage(format!("the plugin `{shown}` can't be read")).because(error),
     }
@@ -134,20 +135,21 @@ pub(crate) fn unusable_component(path: &Path, error: &ComponentError) -> CliErro
     let shown = quoted(path);
     let failed = CliError::usage(format!("`{}` is not a plugin", path.display()));
     match error {
-        ComponentError::NoRequest => {
-            CliError { causes: vec!["it is a component without a request".to_owned()], ..failed }
-                .hint(format!(
-                    "`agente-host plugin pack {shown} --request plugin.toml --to {shown}` puts its \
-             plugin.toml into it"
-                ))
+        ComponentError::NoRequest => CliError {
+            causes: vec!["it is a component without a plugin.toml".to_owned()],
+            ..failed
         }
+        .hint(format!(
+            "`agente-host plugin pack {shown} --request plugin.toml --to {shown}` embeds \
+                    its plugin.toml"
+        )),
         ComponentError::NotWasm
         | ComponentError::NotAComponent
         | ComponentError::Cut
         | ComponentError::Damaged(_)
         | ComponentError::BadRequest(_) => failed.because(error).hint(
-            "a plugin is a component for `wasm32-wasip2` with its plugin.toml packed into it; see \
-             `agente-host plugin pack --help`",
+            "a plugin is a `wasm32-wasip2` component with its plugin.toml embedded; see \
+            `agente-host plugin pack --help`",
         ),
     }
 }
@@ -173,11 +175,11 @@ pub(super) fn for_want_of_grants(manifest: &Manifest, refusals: &[NotGranted]) -
     let commands: Vec<String> =
         refusals.iter().map(|refusal| grant_command(manifest, refusal)).collect();
     CliError::refused(format!(
-        "the {noun} {} {verb} no fitting grant for {}; nothing was touched\n{sections}",
+        "the {noun} {} {verb} no matching grant for {}; nothing was changed\n{sections}",
         names.join(" and "),
         manifest.scope
     ))
-    .hint(format!("review it, then grant it: `{}`", commands.join(" && ")))
+    .hint(format!("review the request, then grant it: `{}`", commands.join(" && ")))
 }
 
 /// The command that grants a plugin what it was refused: a shipped one by its name, so that the
@@ -211,7 +213,7 @@ fn quoted(path: &Path) -> String {
 /// The error of a manifest with mistakes.
 pub(crate) fn manifest_error(error: &ManifestError) -> CliError {
     let count = error.mistakes.len();
-    let noun = if count == 1 { "mistake" } else { "mistakes" };
+    let noun = if count == 1 { "error" } else { "errors" };
     let path = error
         .mistakes
         .first()
@@ -219,7 +221,7 @@ pub(crate) fn manifest_error(error: &ManifestError) -> CliError {
         .unwrap_or_default();
     CliError {
         exit: Exit::Usage,
-        message: format!("`{path}` has {count} {noun}; nothing was touched\n\n{error}"),
+        message: format!("`{path}` has {count} {noun}; nothing was changed\n\n{error}"),
         causes: Vec::new(),
         hint: None,
     }

@@ -180,7 +180,7 @@ fn a_refused_first_deployment_says_what_was_found_and_how_to_mend_it() {
     );
     let run = sandbox.expect(2, &["deploy"]);
     assert_eq!(run.stdout, "");
-    assert!(run.stderr.contains("refused: nothing was touched\n"), "{}", run.stderr);
+    assert!(run.stderr.contains("refused: nothing was changed\n"), "{}", run.stderr);
     assert_eq!(run.stderr.matches("\n  Hint: ").count(), 1, "{}", run.stderr);
     // What was refused is in the history, with its reason.
     let history = sandbox.expect(0, &["history"]).stdout;

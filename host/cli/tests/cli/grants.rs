@@ -33,7 +33,7 @@ fn a_plugin_without_a_grant_is_refused_with_what_it_asks_for_and_the_command_tha
     assert_eq!(sandbox.files(), before);
     for line in [
         "nginx-switch 0.1.0 has no grant, and requests:",
-        "  read and write the files of the folder `/nowhere/agente`",
+        "  read and write the files in the directory `/nowhere/agente`",
     ] {
         assert!(
             run.stderr.lines().any(|shown| shown == line),
@@ -44,7 +44,7 @@ fn a_plugin_without_a_grant_is_refused_with_what_it_asks_for_and_the_command_tha
     // The command is exact: typed as it stands, it leads to the next refusal or to none.
     let command = run
         .stderr
-        .rsplit_once("Hint: review it, then grant it: `")
+        .rsplit_once("Hint: review the request, then grant it: `")
         .unwrap()
         .1
         .trim_end()
@@ -126,8 +126,8 @@ fn a_changed_value_that_a_grant_names_needs_a_new_yes() {
     let again = sandbox.expect(0, &["plugin", "add", "tcp-health", "--yes"]);
     assert!(
         again.stderr.contains(
-            "  + connect to `127.0.0.1:6380`, also at a private address, and send anything, also \
-             while only looking\n"
+            "  + connect to `127.0.0.1:6380`, even at a private address, and send anything, even \
+            in read-only operations\n"
         ),
         "{}",
         again.stderr
@@ -298,7 +298,11 @@ fn what_is_shown_of_a_second_grant_is_what_is_written() {
 
     // An upgrade keeps the prefix, and does not show it as gone.
     let again = sandbox.expect(0, &["plugin", "add", "nginx-switch"]);
-    assert!(again.stderr.contains("already granted exactly this for default"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("already has exactly this grant for default"),
+        "{}",
+        again.stderr
+    );
     sandbox.write("agente.toml", &SHOP.replace("/nowhere/agente", "/elsewhere/agente"));
     let lines = shown(&["plugin", "add", "nginx-switch"]);
     assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains("run ")), "{lines:?}");

@@ -124,7 +124,7 @@ fn an_address_in_use_is_a_mistake_with_a_fix() {
     let address = taken.local_addr().unwrap().to_string();
     let run = sandbox.expect(2, &["metrics", "--listen", &address]);
     assert!(
-        run.stderr.contains(&format!("`{address}` can't be listened on"))
+        run.stderr.contains(&format!("can't listen on `{address}`"))
             && run.stderr.contains("--listen"),
         "{}",
         run.stderr

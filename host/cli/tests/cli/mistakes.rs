@@ -209,7 +209,7 @@ fn an_engine_that_can_not_be_used_is_an_error_only_where_there_are_containers() 
     assert_eq!(code, Some(2), "{said}");
     assert!(
         said.contains(
-            "`ssh://deploy@elsewhere` is not an address of a Docker Engine that can be used here"
+            "`ssh://deploy@elsewhere` is not a Docker Engine address that agente-host supports"
         ),
         "{said}"
     );

@@ -80,13 +80,13 @@ impl Errors {
         let counts = before.advance(stable, origin, false);
         if !before.total.has_any() {
             return Err(Unmeasurable::Wrong(
-                "`total` has no data about the stable release".to_owned(),
+                "`total` has no data for the stable release".to_owned(),
             ));
         }
         self.stable.all = self.stable.all.plus(counts);
         let none =
             if before.errors.has_any() { "" } else { "; `errors` has no series and counts as 0" };
-        Ok(format!("the stable release had {counts} requests fail{none}"))
+        Ok(format!("{counts} requests of the stable release failed{none}"))
     }
 
     pub(super) fn alone(&mut self) {
@@ -129,7 +129,7 @@ impl Errors {
             return silent;
         }
         if self.in_stage.total() == 0 {
-            return verdict(VerdictKind::NoData, None, "the candidate has had no request yet");
+            return verdict(VerdictKind::NoData, None, "the candidate has received no request yet");
         }
         let rate = self.in_stage.rate();
         let Against::Past(limit) = &self.against else {
@@ -146,13 +146,13 @@ impl Errors {
             None => verdict(
                 VerdictKind::Healthy,
                 rate,
-                format!("{said}; nothing is known to hold that against, and `max` is not set"),
+                format!("{said}; there is no earlier rate to compare with, and `max` is not set"),
             ),
             Some(limit) if limit.rejects(self.options.false_alarm) => verdict(
                 VerdictKind::Unhealthy,
                 rate,
                 format!(
-                    "{said}: more than the release before it, or than `max` (p = {:.2e})",
+                    "{said}: more than the previous release, or more than `max` (p = {:.2e})",
                     limit.p_value()
                 ),
             ),
@@ -180,14 +180,14 @@ impl Pair {
             return Some(verdict(
                 VerdictKind::NoData,
                 None,
-                format!("`total` has no series of {of}"),
+                format!("`total` has no series for {of}"),
             ));
         }
         let age = self.total.stale(now)?;
         Some(verdict(
             VerdictKind::NoData,
             None,
-            format!("the newest sample of {of} is {} s old", age.as_secs()),
+            format!("the newest sample for {of} is {} s old", age.as_secs()),
         ))
     }
 }

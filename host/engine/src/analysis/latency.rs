@@ -63,7 +63,7 @@ impl Latency {
     pub(super) fn learn(&mut self, stable: Readings<'_>) -> Result<String, Unmeasurable> {
         let Some(bounds) = stable.first().and_then(bounds_of) else {
             return Err(Unmeasurable::Wrong(
-                "`buckets` has no series of the stable release with the label `le`".to_owned(),
+                "`buckets` has no series for the stable release with the label `le`".to_owned(),
             ));
         };
         LatencyTest::new(&bounds, self.options)
@@ -95,7 +95,7 @@ impl Latency {
             return verdict(
                 VerdictKind::NoData,
                 None,
-                "`buckets` has no series of the candidate with the label `le`",
+                "`buckets` has no series for the candidate with the label `le`",
             );
         };
         if self.bounds.as_ref().is_some_and(|known| *known != bounds)
@@ -106,7 +106,7 @@ impl Latency {
             return verdict(
                 VerdictKind::Inconclusive,
                 None,
-                "the two releases have different buckets, which can't be compared",
+                "the two releases have different buckets and can't be compared",
             );
         }
         let counted = counts(&self.candidate.advance(first, origin, true), &bounds);
@@ -124,7 +124,7 @@ impl Latency {
                     return verdict(
                         VerdictKind::Inconclusive,
                         None,
-                        format!("the buckets do not fit the limit: {}", causes(&error)),
+                        format!("the buckets don't fit the limit: {}", causes(&error)),
                     );
                 }
             }
@@ -156,7 +156,7 @@ impl Latency {
                     return verdict(
                         VerdictKind::NoData,
                         None,
-                        format!("`buckets` has no series of {of}"),
+                        format!("`buckets` has no series for {of}"),
                     );
                 }
                 Some(counters) => {
@@ -164,7 +164,7 @@ impl Latency {
                         return verdict(
                             VerdictKind::NoData,
                             None,
-                            format!("the newest sample of {of} is {} s old", age.as_secs()),
+                            format!("the newest sample for {of} is {} s old", age.as_secs()),
                         );
                     }
                 }
@@ -172,13 +172,13 @@ impl Latency {
             }
         }
         if self.in_stage == 0 {
-            return verdict(VerdictKind::NoData, None, "the candidate has had no request yet");
+            return verdict(VerdictKind::NoData, None, "the candidate has received no request yet");
         }
         let Some(test) = &self.test else {
             return verdict(
                 VerdictKind::Healthy,
                 None,
-                "nothing runs beside the candidate, and `max` is not set",
+                "nothing runs beside the candidate to compare with, and `max` is not set",
             );
         };
         let judgement = test.judge();

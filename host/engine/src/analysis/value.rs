@@ -8,7 +8,7 @@ use crate::verdict::{Verdict, VerdictKind};
 /// Whether the stable release has exactly one such number.
 pub(super) fn learn(stable: Readings<'_>) -> Result<String, Unmeasurable> {
     only(stable, "the stable release")
-        .map(|value| format!("{value:.4} of the stable release"))
+        .map(|value| format!("the stable release has {value:.4}"))
         .map_err(|verdict| Unmeasurable::Wrong(verdict.reason))
 }
 
@@ -18,7 +18,7 @@ pub(super) fn look(
     stable: Option<Readings<'_>>,
 ) -> Verdict {
     let Measure::Value { max, min, max_ratio_to_stable, .. } = measure else {
-        return verdict(VerdictKind::Errored, None, "this measure gives no single number");
+        return verdict(VerdictKind::Errored, None, "this measure does not yield a single number");
     };
     let value = match only(candidate, "the candidate") {
         Ok(value) => value,
@@ -55,14 +55,18 @@ pub(super) fn look(
 fn only(readings: Readings<'_>, of: &str) -> Result<f64, Verdict> {
     let series: Vec<_> = readings.iter().flat_map(|reading: &Reading| &reading.series).collect();
     match series.as_slice() {
-        [] => Err(verdict(VerdictKind::NoData, None, format!("there is no number of {of}"))),
+        [] => Err(verdict(VerdictKind::NoData, None, format!("there is no value for {of}"))),
         [one] => one.points.last().map(|(_, value)| *value).ok_or_else(|| {
-            verdict(VerdictKind::NoData, None, format!("there is no number of {of}"))
+            verdict(VerdictKind::NoData, None, format!("there is no value for {of}"))
         }),
         many => Err(verdict(
             VerdictKind::Inconclusive,
             None,
-            format!("there are {} numbers of {of}; one is wanted: sum or select", many.len()),
+            format!(
+                "there are {} values for {of}, but there must be one: aggregate with `sum`, \
+            or select one",
+                many.len()
+            ),
         )),
     }
 }

@@ -57,7 +57,8 @@ impl StepContext<'_> {
     pub(crate) async fn remove(&self, standing: &Standing) -> Result<StepOutput, Failure> {
         if standing.is_adopted() {
             return Ok(StepOutput::note(format!(
-                "the adopted backends of release {} are left running: their lifecycle is not ours",
+                "the adopted backends of release {} are left running: agente-host does not manage \
+                their lifecycle",
                 standing.release
             )));
         }
@@ -145,7 +146,7 @@ impl StepContext<'_> {
                     if !self.was_restarted(&backend.id, restarts) => {}
                 Ok(state) => {
                     let message =
-                        format!("{} has requests and is {}", backend.id, describe(&state));
+                        format!("{} is receiving requests and is {}", backend.id, describe(&state));
                     let fault = Fault {
                         causes: self.last_words(std::slice::from_ref(backend)).await,
                         ..Fault::new(FaultKind::Unhealthy, message)

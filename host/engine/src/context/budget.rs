@@ -74,7 +74,7 @@ impl StepContext<'_> {
         let mut fault = Fault::new(
             FaultKind::BudgetExceeded,
             format!(
-                "{failed} of {sent} probe requests failed and the budget is {allowed} ({})",
+                "{failed} of {sent} probe requests failed; the budget is {allowed} ({})",
                 classes.join(", ")
             ),
         );

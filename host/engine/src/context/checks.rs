@@ -61,7 +61,7 @@ impl StepContext<'_> {
         let nothing = Verdict {
             kind: VerdictKind::NoData,
             value: None,
-            reason: "there was nothing to ask".to_owned(),
+            reason: "there was nothing to check".to_owned(),
         };
         verdicts.into_iter().max_by_key(severity).unwrap_or(nothing)
     }
@@ -163,7 +163,7 @@ impl StepContext<'_> {
                     settled &= self.ports.clock.now().since(*since) >= SETTLED;
                     if *healthy == Some(false) {
                         waiting.push(format!(
-                            "{}: its own health check does not pass yet",
+                            "{}: its own health check is not passing yet",
                             backend.id
                         ));
                     }

@@ -44,23 +44,23 @@ impl StepContext<'_> {
                 Some(Ok(drained)) if drained.done => {
                     format!(
                         "no connection to {slot} is open, but {}; `accept_weak_evidence` would \
-                         take that as drained",
+                        accept that as drained",
                         drained.message
                     )
                 }
-                Some(Ok(drained)) => format!("{slot} still drains: {}", drained.message),
-                Some(Err(fault)) => format!("whether {slot} has drained can't be told: {fault}"),
-                None => format!("whether {slot} has drained was not answered"),
+                Some(Ok(drained)) => format!("{slot} is still draining: {}", drained.message),
+                Some(Err(fault)) => format!("can't tell whether {slot} has drained: {fault}"),
+                None => format!("the target did not answer whether {slot} has drained"),
             };
             if self.since(began) >= limit {
                 let then = match on_timeout {
                     OnDrainTimeout::Keep => {
-                        "the old side is kept; `[strategy] drain.on_timeout = \"cut\"` cuts it"
+                        "the old side is kept; `[strategy] drain.on_timeout = \"cut\"` would cut it"
                     }
-                    OnDrainTimeout::Cut => "what is left is cut",
+                    OnDrainTimeout::Cut => "remaining connections are cut",
                 };
                 let limit = span(limit);
-                let note = format!("{message}; the drain's limit of {limit} is over: {then}");
+                let note = format!("{message}; the drain timed out after {limit}: {then}");
                 return Ok(ended(note, false));
             }
             self.still_wanted()?;

@@ -56,10 +56,10 @@ impl StepContext<'_> {
         let Some(policy) = self.deployment.policy.analysis.as_ref() else { return };
         let Ok(mut analysis) = Analysis::new(policy, self.ports.clock.now()) else { return };
         let alone = |why: String| {
-            self.waiting(format!("measures are held against their own limits alone: {why}"));
+            self.waiting(format!("measures are compared with their own limits only: {why}"));
         };
         match before {
-            None => alone("the release before is not kept".to_owned()),
+            None => alone("the previous release is not kept".to_owned()),
             Some(standing) => {
                 let before = Subject {
                     slot: Some(standing.slot),
@@ -73,7 +73,10 @@ impl StepContext<'_> {
                     match found {
                         Ok(_) => {}
                         Err(Unmeasurable::Away(fault)) => {
-                            alone(format!("check `{}`: the source is away: {fault}", check.name));
+                            alone(format!(
+                                "check `{}`: the source is unavailable: {fault}",
+                                check.name
+                            ));
                         }
                         Err(Unmeasurable::Wrong(message)) => {
                             alone(format!("check `{}`: {message}", check.name));

@@ -75,7 +75,7 @@ impl StepContext<'_> {
         drop(lock);
         let took = self.since(began).as_millis();
         let mut notes = vec![match observed.generation.as_str() {
-            "" => format!("the target holds nothing of this service after {took} ms"),
+            "" => format!("the target has nothing for this service after {took} ms"),
             generation => {
                 format!("{} in force after {took} ms (generation {generation})", weights(routes))
             }
@@ -100,18 +100,18 @@ impl StepContext<'_> {
                 }
                 ObservedState::Absent if routes.routes.is_empty() => return Ok(observed),
                 ObservedState::Converged => {
-                    self.waiting(format!("the target holds other routes than were set: {seen}"));
+                    self.waiting(format!("the target has routes other than those set: {seen}"));
                 }
                 ObservedState::Pending => self.waiting(seen.clone()),
                 ObservedState::Absent => {
-                    self.waiting(format!("the target has no routes of this service: {seen}"));
+                    self.waiting(format!("the target has no routes for this service: {seen}"));
                 }
                 ObservedState::Drifted => {
-                    let what = "the target did not take the new routes";
+                    let what = "the target did not accept the new routes";
                     return refused(FaultKind::NotLoaded, what);
                 }
                 ObservedState::Unsupported => {
-                    let what = "the target can't tell what is in force";
+                    let what = "the target can't tell which routes are in force";
                     return refused(FaultKind::Unsupported, what);
                 }
             }
@@ -141,8 +141,7 @@ impl StepContext<'_> {
         if !in_force(routes, &observed) {
             return None;
         }
-        let mut notes =
-            vec![format!("the target was not changed; as before, {}", observed.message)];
+        let mut notes = vec![format!("the target is unchanged: {}", observed.message)];
         notes.extend(self.prove_outside(proof).await.ok()?);
         Some(StepOutput { notes, ..StepOutput::default() })
     }
@@ -178,14 +177,15 @@ impl StepContext<'_> {
                     )));
                 }
                 Ok(seen) => format!(
-                    "from outside, answers came from {seen:?}; `{expected}` should answer all"
+                    "from outside, answers came from {seen:?}, but all should come from \
+                    `{expected}`"
                 ),
                 Err(fault) if !required && self.since(began) >= OUTSIDE_PATIENCE => {
                     return Ok(Some(format!(
-                        "not proved from outside, the public URL can't be asked: {fault}"
+                        "not verified from outside, the public URL can't be reached: {fault}"
                     )));
                 }
-                Err(fault) => format!("the public URL can't be asked: {fault}"),
+                Err(fault) => format!("the public URL can't be reached: {fault}"),
             };
             if first {
                 return Ok(Some(format!("{seen}; the public server does not use the pool yet")));

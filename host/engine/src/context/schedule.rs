@@ -89,7 +89,7 @@ pub(crate) fn unhealthy(check: &CheckPolicy, tally: &Tally) -> Fault {
     Fault::new(
         FaultKind::Unhealthy,
         format!(
-            "check `{}` was unhealthy {times} times and the limit is {}: {reason}",
+            "check `{}` was unhealthy {times} times; the limit is {}: {reason}",
             check.name, check.limits.unhealthy
         ),
     )

@@ -127,7 +127,7 @@ async fn undo_with_retries(
         };
         context.tell(Progress::Waiting {
             step: context.place.step,
-            message: format!("undo failed and is tried again: {fault}"),
+            message: format!("undo failed, retrying: {fault}"),
         });
         if context.since(began) + pause >= limit {
             return Err(fault);
@@ -148,7 +148,7 @@ async fn look_at_restored(context: &StepContext<'_>) -> Vec<String> {
             let (slot, release) = (Some(stable.slot), Some(stable.release));
             let verdict = context.ask(check, slot, release, &stable.backends).await;
             notes.push(format!(
-                "release {} again: check `{}` is {}: {}",
+                "back on release {}: check `{}` is {}: {}",
                 stable.release, check.name, verdict.kind, verdict.reason
             ));
         }
@@ -156,7 +156,7 @@ async fn look_at_restored(context: &StepContext<'_>) -> Vec<String> {
     };
     context.within(RESTORED_LIMIT, ask).await.unwrap_or_else(|| {
         vec![format!(
-            "release {} serves again; its checks did not answer within {}",
+            "release {} is serving again; its checks did not answer within {}",
             stable.release,
             span(RESTORED_LIMIT)
         )]

@@ -144,7 +144,7 @@ impl Run<'_> {
                 told = true;
                 self.world.observer.tell(Progress::Waiting {
                     step,
-                    message: "paused; `agente-host resume` goes on, `agente-host abort` unwinds"
+                    message: "paused; `agente-host resume` continues, `agente-host abort` unwinds"
                         .to_owned(),
                 });
             }
@@ -173,7 +173,7 @@ impl Run<'_> {
         };
         let facts = step.kind.facts();
         if facts.awaits_decision && self.attempt.waived == Some(index) {
-            return Ok(StepEnd::Succeeded(StepOutput::note("an operator promoted it")));
+            return Ok(StepEnd::Succeeded(StepOutput::note("promoted by an operator")));
         }
         if let Some(fault) = self.overdue.take() {
             return Ok(StepEnd::Failed(Failure::Unknown { fault }));

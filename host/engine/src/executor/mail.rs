@@ -46,7 +46,11 @@ impl<'a> Mail<'a> {
         let message = match &read {
             Ok(_) => {
                 deafness.since = None;
-                std::mem::take(&mut deafness.told).then(|| "decisions can be read again".to_owned())
+                std::mem::take(&mut deafness.told).then(|| {
+                    "operator decisions can be read \
+                again"
+                        .to_owned()
+                })
             }
             Err(fault) => {
                 let for_so_long = now.saturating_sub(*deafness.since.get_or_insert(now));
@@ -55,7 +59,10 @@ impl<'a> Mail<'a> {
                 let tell = for_so_long >= PATIENCE && !deafness.told;
                 deafness.told |= tell;
                 tell.then(|| {
-                    format!("decisions can't be read, so an abort is not heard until then: {fault}")
+                    format!(
+                        "operator decisions can't be read, so an abort has no effect until \
+                    they can: {fault}"
+                    )
                 })
             }
         };
@@ -70,7 +77,11 @@ impl<'a> Mail<'a> {
     pub(super) fn note(&self) -> Option<String> {
         let deafness = self.deafness.lock().unwrap_or_else(PoisonError::into_inner);
         (deafness.longest >= PATIENCE).then(|| {
-            format!("no decision could be read for {}: {}", span(deafness.longest), deafness.why)
+            format!(
+                "operator decisions could not be read for {}: {}",
+                span(deafness.longest),
+                deafness.why
+            )
         })
     }
 }

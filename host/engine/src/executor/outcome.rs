@@ -26,17 +26,17 @@ impl Run<'_> {
     pub(super) fn instructions(&self, fault: &Fault) -> Vec<String> {
         let scope = &self.attempt.plan.scope;
         let mut lines =
-            vec![format!("see what is live: `agente-host status --env {}`", scope.environment)];
+            vec![format!("`agente-host status --env {}` shows what is live", scope.environment)];
         if let Some(hint) = &fault.hint {
             lines.push(hint.clone());
         }
         if let Some(routes) = &self.state.routes {
             let weights: Vec<String> =
                 Slot::BOTH.iter().map(|&slot| format!("{slot} {}", routes.weight(slot))).collect();
-            lines.push(format!("the routes that were last seen in force: {}", weights.join(", ")));
+            lines.push(format!("routes last seen in force: {}", weights.join(", ")));
         }
         lines.push(format!(
-            "when the cause is gone: `agente-host resume --env {}` tries again from here",
+            "once the cause is fixed, `agente-host resume --env {}` retries from here",
             scope.environment
         ));
         lines

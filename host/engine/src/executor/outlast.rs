@@ -197,7 +197,7 @@ fn is_asked_to_stop(after: &Attempt, against: Option<&Fault>) -> bool {
 /// Where requests go, in words.
 pub(super) fn where_requests_go(routes: Option<&Routes>) -> String {
     match routes {
-        Some(routes) if routes.routes.is_empty() => "no request is routed".to_owned(),
+        Some(routes) if routes.routes.is_empty() => "no requests are routed".to_owned(),
         Some(routes) => {
             let weights = Slot::BOTH.map(|slot| format!("{slot} {}", routes.weight(slot)));
             format!("requests go to {}", weights.join(", "))

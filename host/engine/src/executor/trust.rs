@@ -78,7 +78,7 @@ async fn look(
     let began = context.ports.clock.elapsed();
     loop {
         let conflict = |message| {
-            let message = format!("the target was changed while no host ran: {message}");
+            let message = format!("the target was changed while no host was running: {message}");
             Fault::new(FaultKind::Conflict, message)
         };
         let left = limit.saturating_sub(context.since(began));
@@ -92,7 +92,7 @@ async fn look(
             Ok(observed) if observed.state == ObservedState::Pending => conflict(observed.message),
             Ok(observed) => return Err(conflict(observed.message)),
             Err(fault) => Fault {
-                message: format!("what the target holds can't be told: {}", fault.message),
+                message: format!("the target's routes can't be read: {}", fault.message),
                 ..fault
             },
         };

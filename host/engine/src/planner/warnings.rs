@@ -9,12 +9,12 @@ pub(super) fn of(inputs: &Inputs, kind: DeploymentKind) -> Vec<String> {
     let mut warnings = Vec::new();
     match &inputs.policy.probe {
         None => warnings.push(
-            "outside proof: none; without `[probe]` nobody watches the public URL while requests \
-             move",
+            "outside proof: none; without `[probe]` nothing watches the public URL while traffic \
+            moves",
         ),
         Some(probe) if probe.identity_header.is_none() => warnings.push(
             "outside proof: none; the target adds no identity header and `[probe] identity` names \
-             none, so only the switcher tells who answers",
+            none, so only the switcher can tell which side answers",
         ),
         Some(_) => {}
     }
@@ -22,17 +22,19 @@ pub(super) fn of(inputs: &Inputs, kind: DeploymentKind) -> Vec<String> {
     if climbs && inputs.state.stable.is_none() {
         warnings.push(
             "nothing is stable yet, so there is nothing to compare with: the first release gets \
-             all requests at once, without analysis",
+            all traffic at once, without analysis",
         );
     }
     if climbs && inputs.state.stable.is_some() && !measures(inputs) {
         warnings.push(
-            "nothing is measured between the weights: time alone earns them; `[analysis]` measures",
+            "nothing is measured between the weights: only the pauses hold back the next one; add \
+            `[analysis]` to measure",
         );
     }
     if inputs.policy.checks_at(CheckMoment::Ready).next().is_none() {
         warnings.push(
-            "no check is asked before the candidate takes requests; running counts as healthy",
+            "no check runs before the candidate takes requests; a running backend counts as \
+            healthy",
         );
     }
     warnings.into_iter().map(str::to_owned).collect()

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// Another host has the lease now. Nothing was written.
-    #[error("another host holds the lease of {scope} with a higher token than {}", fence.0)]
+    #[error("another host holds the lease of {scope} with a higher fencing token than {}", fence.0)]
     Fenced {
         /// Which lease.
         scope: Scope,
@@ -20,7 +20,7 @@ pub enum AppendError {
     },
     /// It is not the next entry of its deployment, and not one that is there already. Nothing was
     /// written.
-    #[error("entry {found} was offered to a journal that expects entry {expected}")]
+    #[error("the journal expects entry {expected}, but was given entry {found}")]
     OutOfOrder { expected: u64, found: u64 },
     /// It contradicts what is there: another deployment of the scope is open, this one has ended, or
     /// the plan is another deployment's. It never fits, however often it is offered. Nothing was

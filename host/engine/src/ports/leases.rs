@@ -91,7 +91,7 @@ impl fmt::Display for Holding {
         match self.liveness {
             Liveness::Alive => Ok(()),
             Liveness::Silent => {
-                write!(f, "; no sign of life for {} s", self.seen.since(self.heartbeat).as_secs())
+                write!(f, "; unresponsive for {} s", self.seen.since(self.heartbeat).as_secs())
             }
             Liveness::Stopped => write!(f, "; it is stopped"),
             Liveness::Gone => write!(f, "; it has died"),
@@ -106,7 +106,7 @@ pub enum LeaseError {
     #[error("the lease of {} is held by {}", .0.scope, .0)]
     Held(Box<Holding>),
     /// The owner was passed over, but it lives and has not let go.
-    #[error("the lease of {} was taken away from {}, which still runs after {} s", .holding.scope, .holding, .waited.as_secs())]
+    #[error("the lease of {} was taken over from {}, which still runs after {} s", .holding.scope, .holding, .waited.as_secs())]
     StillRuns {
         holding: Box<Holding>,
         /// How long it was waited for.
@@ -124,8 +124,8 @@ impl From<LeaseError> for Fault {
             LeaseError::Held(holding) => {
                 let hint = match holding.liveness {
                     Liveness::Alive | Liveness::Gone => {
-                        "wait with `--lock-wait`, watch with `agente-host status --follow`, or end \
-                         it with `agente-host abort`"
+                        "wait with `--lock-wait`, follow it with `agente-host status --follow`, \
+                        or stop it with `agente-host abort`"
                     }
                     Liveness::Silent | Liveness::Stopped => {
                         "`agente-host abort` takes the lease over"
@@ -135,8 +135,7 @@ impl From<LeaseError> for Fault {
             }
             LeaseError::StillRuns { holding, .. } => {
                 let hint = format!(
-                    "nothing that it does is written down any more; end process {} on `{}`, then \
-                     try again",
+                    "what it does is no longer journaled; kill process {} on `{}`, then try again",
                     holding.holder.pid, holding.holder.host
                 );
                 Fault::new(FaultKind::LeaseLost, message).hint(hint).retryable()

@@ -93,7 +93,7 @@ pub enum ProcessError {
     #[error("there is no pid file `{0}`")]
     NoPidFile(String),
     /// The pid file holds no number.
-    #[error("the pid file `{0}` holds no process number")]
+    #[error("the pid file `{0}` contains no process id")]
     BadPidFile(String),
     /// The process is gone, or the container does not run.
     #[error("{0} is not running")]

@@ -12,14 +12,14 @@ pub struct Counts {
 /// Why two numbers are not counts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CountsError {
-    #[error("{events} events among {total} requests")]
+    #[error("{events} events exceed {total} requests")]
     MoreEventsThanRequests {
         events: u64,
         /// The requests.
         total: u64,
     },
     /// More requests than one look can have.
-    #[error("{total} requests in one look are more than {}", Counts::MOST)]
+    #[error("{total} requests in one look exceed the maximum of {}", Counts::MOST)]
     TooMany {
         /// The requests.
         total: u64,

@@ -183,7 +183,7 @@ impl fmt::Display for Judgement {
             }
             (JudgementKind::Fail, ..) => write!(
                 f,
-                ": more than {} times stable's errors (p = {:.2e})",
+                ": more than {} times stable's odds of failing (p = {:.2e})",
                 self.ratio, self.worse_p_value
             ),
             (JudgementKind::Pass, ..) => write!(

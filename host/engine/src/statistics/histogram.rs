@@ -38,10 +38,10 @@ pub enum QuantileEstimate {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum HistogramError {
     /// Bounds must be finite, strictly growing and at least one.
-    #[error("the bucket bounds are not finite and strictly growing")]
+    #[error("the bucket bounds are not finite and strictly increasing")]
     Bounds,
     /// One count per bound and one for the rest.
-    #[error("{counts} counts for {buckets} buckets")]
+    #[error("got {counts} counts for {buckets} buckets")]
     Length {
         /// The counts given.
         counts: usize,

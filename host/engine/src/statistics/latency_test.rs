@@ -34,10 +34,10 @@ pub struct LatencyTestOptions {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LatencyTestError {
     /// No rule was given.
-    #[error("a latency test needs a longest time, a ratio to stable or a smallest effect")]
+    #[error("a latency test needs a maximum, a ratio to stable or a smallest effect")]
     NoRule,
     /// The longest time is not a positive number.
-    #[error("a longest time of {seconds} s makes no sense")]
+    #[error("{seconds} s is not a valid maximum latency")]
     Time {
         /// What was given.
         seconds: f64,
@@ -348,7 +348,7 @@ impl fmt::Display for LatencyJudgement {
         if let Some(stable) = self.stable {
             write!(f, ", stable's {stable}")?;
         }
-        for (rule, tail) in [("longest time", self.longest), ("ratio to stable", self.ratio)] {
+        for (rule, tail) in [("maximum", self.longest), ("ratio to stable", self.ratio)] {
             let Some(tail) = tail else { continue };
             match tail.bound_seconds {
                 Some(bound) => {
@@ -361,7 +361,7 @@ impl fmt::Display for LatencyJudgement {
                         tail.p_value
                     )?;
                 }
-                None => write!(f, "; {rule}: stable's quantile is not known well enough yet")?,
+                None => write!(f, "; {rule}: stable's quantile is not known precisely enough yet")?,
             }
         }
         if let Some(ranks) = self.ranks {

@@ -29,7 +29,7 @@ pub enum RankTestError {
         side: &'static str,
     },
     /// NaN or infinite.
-    #[error("{side} has the value {value}")]
+    #[error("{side} has the invalid value {value}")]
     NotFinite {
         /// Candidate or stable.
         side: &'static str,

@@ -96,7 +96,7 @@ pub enum TimeoutAction {
     Unwind,
     /// The deployment goes on, the old side is kept, and the outcome says so.
     KeepAndTell,
-    /// The deployment goes on and what is left is cut.
+    /// The deployment goes on and remaining connections are cut.
     Cut,
     /// The deployment goes on: waiting was the purpose.
     GoOn,

@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(200);
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// What a person can do about it.
-const DECIDE: &str = "`agente-host promote` goes on, `agente-host abort` takes it back";
+const DECIDE: &str = "`agente-host promote` continues, `agente-host abort` unwinds";
 
 /// Watches the candidate beside the stable release until it has earned more, or less.
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl Action for Analyze {
     fn words(&self) -> String {
         let Stage { weight, pause, wait } = self.stage;
         let wait = if wait { ", then wait for `promote`" } else { "" };
-        format!("watch the candidate at {weight} for {} at least{wait}", span(pause))
+        format!("watch the candidate at {weight} for at least {}{wait}", span(pause))
     }
 
     /// Its pause, what it may be extended by, and the wait for a person where there may be one.
@@ -92,21 +92,22 @@ impl Action for Analyze {
             let person = coarse(context.place.limit.saturating_sub(passed));
             let open = stand.open.join("; ");
             let message = if stand.open.is_empty() && left.is_zero() {
-                format!(
-                    "{weight} is earned and waits for a person, {person} more at most: {DECIDE}"
-                )
+                format!("{weight} passed, waiting up to {person} for a decision: {DECIDE}")
             } else if stand.open.is_empty() {
-                format!("{weight}: good so far, {} more; {}", coarse(left), stand.notes.join("; "))
-            } else if passed < stage.pause + extend && !stand.undecided {
-                let then = if asks { "a person is asked" } else { "it is taken back" };
                 format!(
-                    "{weight}: not decided yet, {} more at most, then {then}; {open}",
+                    "{weight}: healthy so far, {} to go; {}",
+                    coarse(left),
+                    stand.notes.join("; ")
+                )
+            } else if passed < stage.pause + extend && !stand.undecided {
+                let then = if asks { "an operator must decide" } else { "unwind" };
+                format!(
+                    "{weight}: not decided yet, up to {} to go, then {then}; {open}",
                     coarse((stage.pause + extend).saturating_sub(passed))
                 )
             } else if asks {
                 format!(
-                    "{weight}: undecided, a person is asked, {person} more at most: {DECIDE}; \
-                     {open}"
+                    "{weight}: undecided, waiting up to {person} for a decision: {DECIDE}; {open}"
                 )
             } else {
                 let fault = undecided(context, stage, passed, &open).await;
@@ -136,9 +137,9 @@ async fn earned(
     let (weight, passed) = (stage.weight, span(passed));
     let outages = context.outages().await;
     let mut notes = vec![if outages.is_empty() {
-        format!("{weight} earned in {passed}")
+        format!("{weight} passed in {passed}")
     } else {
-        format!("{weight} passed after {passed}, without all that was to be measured")
+        format!("{weight} passed after {passed}, but not everything could be measured")
     }];
     notes.extend(outages);
     notes.extend(stand.notes);
@@ -148,17 +149,14 @@ async fn earned(
 
 /// The fault of a stage in which nothing could be decided.
 async fn undecided(context: &StepContext<'_>, stage: Stage, passed: Duration, open: &str) -> Fault {
-    let message = format!(
-        "whether the candidate is good at {} could not be decided in {}: {open}",
-        stage.weight,
-        span(passed)
-    );
+    let message =
+        format!("no verdict on the candidate at {} after {}: {open}", stage.weight, span(passed));
     let hint = if context.analysis.lock().await.as_ref().is_some_and(Analysis::is_away) {
-        "repair the source of the numbers and deploy again; `[analysis] extend` and `on_outage` \
-         say for how long, and whether, a stage waits for it"
+        "fix the metrics source and deploy again; `[analysis] on_outage` and `extend` set \
+        whether, and how long, a stage waits for it"
     } else {
-        "more requests decide sooner: a longer `[analysis] extend`, a greater weight, or a greater \
-         `detect`"
+        "give the analysis more requests: a longer `[analysis] extend`, a higher weight or a \
+        larger `detect`"
     };
     Fault::new(FaultKind::Undecided, message).hint(hint)
 }

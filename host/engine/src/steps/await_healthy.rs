@@ -32,7 +32,7 @@ impl Action for AwaitHealthy {
     }
 
     fn words(&self) -> String {
-        format!("wait until every backend on {} has passed its checks", self.slot)
+        format!("wait until every backend in {} has passed its checks", self.slot)
     }
 
     fn limit(&self, policy: &Policy) -> Duration {

@@ -70,7 +70,7 @@ impl Action for Bake {
                 if silent.is_empty() { self.duration } else { self.duration.saturating_mul(2) };
             if passed >= patience {
                 let mut notes = vec![format!("baked for {}", span(passed))];
-                notes.extend(silent.iter().map(|open| format!("not confirmed, {open}")));
+                notes.extend(silent.iter().map(|open| format!("not confirmed: {open}")));
                 notes.extend(context.outages().await);
                 return Ok(StepOutput { notes, ..StepOutput::default() });
             }

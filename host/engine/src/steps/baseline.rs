@@ -69,17 +69,17 @@ impl Action for Baseline {
         if failed > 0 {
             let sample = report.samples.first().cloned().unwrap_or_default();
             let message = format!(
-                "the stable release already fails: {failed} of {sent} requests in the baseline; \
-                 first: {sample}"
+                "the stable release is already failing: {failed} of {sent} requests in the \
+                baseline; first: {sample}"
             );
             match policy.on_failing_baseline {
                 FailingBaseline::Refuse => {
-                    let hint = "repair the stable release, or set `[probe] on_failing_baseline = \
-                                \"relative\"`";
+                    let hint = "fix the stable release, or set `[probe] on_failing_baseline = \
+                    \"relative\"`";
                     return Err(refused(Fault::new(FaultKind::Unhealthy, message).hint(hint)));
                 }
                 FailingBaseline::Relative => {
-                    notes.push(format!("{message}; the budget grows with that rate"));
+                    notes.push(format!("{message}; the budget is raised by that rate"));
                 }
             }
         }
@@ -117,11 +117,11 @@ fn expect_identity(
         })
         .collect();
     let message = format!(
-        "`{}` is not answered by the stable side: `{header}` should say `{expected}`, and says {}",
+        "`{}` is not answered by the stable side: `{header}` should be `{expected}`, but is {}",
         policy.url,
         seen.join(", ")
     );
-    let hint = "make the public server pass its requests to the pool of this service \
-                (`agente-host status` shows the lines for the server's configuration)";
+    let hint = "make the public server pass its requests to this service's pool (`agente-host \
+    status` shows the configuration lines)";
     Err(Fault::new(FaultKind::Conflict, message).hint(hint))
 }

@@ -33,7 +33,7 @@ impl Action for Drain {
     }
 
     fn words(&self) -> String {
-        format!("wait until the last requests to {} have ended", self.slot)
+        format!("wait until the last requests to {} have finished", self.slot)
     }
 
     fn limit(&self, policy: &Policy) -> Duration {

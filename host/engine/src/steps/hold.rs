@@ -38,7 +38,7 @@ impl Action for Hold {
     }
 
     async fn run(&self, context: &StepContext<'_>) -> Result<StepOutput, Failure> {
-        context.waiting(format!("the old side is kept for another {}", span(self.duration)));
+        context.waiting(format!("keeping the old side for another {}", span(self.duration)));
         context.ports.clock.sleep(self.duration).await;
         Ok(StepOutput::default())
     }

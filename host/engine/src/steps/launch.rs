@@ -82,7 +82,7 @@ impl Launch {
         let drained = context.drain(self.slot, &self.backends, limit, OnDrainTimeout::Cut).await;
         drained.unwrap_or_else(|failure| {
             StepOutput::note(format!(
-                "whether requests to {} have ended could not be told: {}",
+                "could not tell whether requests to {} have finished: {}",
                 self.slot,
                 failure.fault()
             ))

@@ -37,7 +37,7 @@ impl Action for Preflight {
     }
 
     fn words(&self) -> String {
-        "check everything that can be checked before anything is changed".to_owned()
+        "check everything that can be checked before changing anything".to_owned()
     }
 
     fn limit(&self, policy: &Policy) -> Duration {

@@ -82,11 +82,11 @@ impl Retire {
         let observed = match context.ports.switcher.observe().await {
             Ok(observed) => observed,
             Err(fault) => {
-                return Ok(Some(format!("whether requests go there can't be told: {fault}")));
+                return Ok(Some(format!("can't tell whether requests still go there: {fault}")));
             }
         };
         if observed.state != ObservedState::Converged {
-            let why = format!("whether requests go there is not certain: {}", observed.message);
+            let why = format!("requests may still go there: {}", observed.message);
             return Ok(Some(why));
         }
         let reached = |backend: &&Backend| {
@@ -94,7 +94,10 @@ impl Retire {
                 || observed.routes.reaches_address(&backend.address)
         };
         if let Some(Backend { id, .. }) = backends.iter().find(reached) {
-            let why = format!("the target sends requests to {id} again: it was changed since");
+            let why = format!(
+                "the target sends requests to {id} again: its routes were changed \
+            since"
+            );
             return Ok(Some(why));
         }
         let cuts = context.deployment.policy.drain.on_timeout == OnDrainTimeout::Cut;
@@ -103,7 +106,7 @@ impl Retire {
             let again =
                 context.drain(*slot, backends, Duration::ZERO, OnDrainTimeout::Keep).await?;
             if again.drained != Some(true) {
-                return Ok(Some("its last requests have not ended".to_owned()));
+                return Ok(Some("its last requests have not finished".to_owned()));
             }
         }
         Ok(None)

@@ -41,7 +41,7 @@ impl Action for RetireKept {
 
     fn words(&self) -> String {
         let Standing { release, slot, .. } = &self.standing;
-        format!("remove what was kept from last time: {release} on {slot}")
+        format!("remove what the last deployment kept: {release} on {slot}")
     }
 
     fn limit(&self, policy: &Policy) -> Duration {

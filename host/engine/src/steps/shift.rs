@@ -50,7 +50,7 @@ impl Action for Shift {
             1 => " with 1 rule that leads to the candidate".to_owned(),
             some => format!(" with {} that lead to the candidate", count(some, "rule")),
         };
-        format!("shift {from} → {}{rules}, and prove it", weights(&self.after))
+        format!("shift {from} → {}{rules}, and verify it", weights(&self.after))
     }
 
     fn limit(&self, policy: &Policy) -> Duration {
@@ -75,7 +75,7 @@ impl Action for Shift {
         let routes = context.deployment.routes_before.clone().unwrap_or(Routes::none());
         // An earlier undo may have been another process's.
         if context.so_far.routes_are_back && context.holds(&routes).await {
-            return Ok(StepOutput::note("the routes of before are in force already"));
+            return Ok(StepOutput::note("the previous routes are already in force"));
         }
         some_side_lives(context, &routes).await?;
         let stable = context.deployment.stable.as_ref();
@@ -181,7 +181,7 @@ async fn still_ready(context: &StepContext<'_>, after: &Routes) -> Result<(), Fa
             }
             if unhealthy > check.limits.unhealthy {
                 return refused(format!(
-                    "check `{}` passed before and now says: {}",
+                    "check `{}` passed earlier and now fails: {}",
                     check.name, verdict.reason
                 ));
             }

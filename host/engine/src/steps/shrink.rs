@@ -47,7 +47,7 @@ impl Action for Shrink {
     fn words(&self) -> String {
         let Standing { backends, release, slot, .. } = &self.leaving;
         format!(
-            "let {} of {release} on {slot} end its requests and remove {}",
+            "drain {} of {release} on {slot} and remove {}",
             count(backends.len(), "backend"),
             addresses(backends)
         )
@@ -63,7 +63,7 @@ impl Action for Shrink {
         let mut output = context.drain(*slot, backends, policy.timeout, policy.on_timeout).await?;
         if output.drained == Some(false) && policy.on_timeout == OnDrainTimeout::Keep {
             let fault = Fault::new(FaultKind::TimedOut, output.notes.join("; "))
-                .hint("give it longer with `[strategy] drain.timeout`, or cut it with `--cut`");
+                .hint("raise `[strategy] drain.timeout`, or cut the connections with `--cut`");
             return Err(Failure::Refused { fault });
         }
         // Of several, some may be gone when one can't be removed.
@@ -77,7 +77,7 @@ impl Action for Shrink {
 
     async fn undo(&self, context: &StepContext<'_>) -> Result<StepOutput, Failure> {
         let Some(release) = &context.deployment.stable_release else {
-            let message = "the plan does not hold the stable release";
+            let message = "the plan lacks the stable release";
             return Err(Failure::Refused { fault: Fault::new(FaultKind::Internal, message) });
         };
         let mut back = self.leaving.clone();

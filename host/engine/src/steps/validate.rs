@@ -29,7 +29,7 @@ impl Action for Validate {
     }
 
     fn words(&self) -> String {
-        format!("ask the checks of what now serves on {}", self.slot)
+        format!("run the checks against {}, which now serves", self.slot)
     }
 
     fn limit(&self, policy: &Policy) -> Duration {

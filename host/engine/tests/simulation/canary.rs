@@ -116,7 +116,7 @@ fn a_good_candidate_climbs_through_its_weights_as_soon_as_each_is_earned() {
     let (sim, plan) = scene(measured());
     let notes = promotes(&sim, &plan);
     assert_eq!(weights(&sim, &plan), [10, 50, 100]);
-    assert!(notes.iter().any(|note| note.starts_with("10 % earned in")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.starts_with("10 % passed in")), "{notes:?}");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn an_outage_for_good_is_decided_at_the_deadline_by_the_policy() {
     sim.inner().metrics.away = away;
     let (kind, message) = fault_of(&sim, &plan);
     assert_eq!(kind, FaultKind::Undecided, "{message}");
-    assert!(message.contains("the source can't be read"), "{message}");
+    assert!(message.contains("the metrics source can't be read"), "{message}");
 
     // The outcome tells of it also where no bake follows, and once however many weights it took.
     let told =
@@ -174,9 +174,10 @@ fn an_outage_for_good_is_decided_at_the_deadline_by_the_policy() {
     });
     sim.inner().metrics.away = away;
     let notes = promotes(&sim, &plan);
-    assert_eq!(told(&notes, "went on without check `errors`"), 1, "{notes:?}");
+    assert_eq!(told(&notes, "continued without check `errors`"), 1, "{notes:?}");
     assert!(
-        told(&notes, "without all that was to be measured") > 0 && told(&notes, "50 % earned") == 0,
+        told(&notes, "but not everything could be measured") > 0
+            && told(&notes, "50 % passed in") == 0,
         "{notes:?}"
     );
 
@@ -186,7 +187,7 @@ fn an_outage_for_good_is_decided_at_the_deadline_by_the_policy() {
     let (sim, plan) = scene(Policy { bake: Duration::ZERO, ..fallback });
     sim.inner().metrics.away = away;
     let notes = promotes(&sim, &plan);
-    assert_eq!(told(&notes, "stood in for by ready"), 1, "{notes:?}");
+    assert_eq!(told(&notes, "replaced by ready"), 1, "{notes:?}");
 
     // What must not be stood in for is not.
     let (sim, plan) = scene(with(|analysis| {
@@ -270,7 +271,7 @@ fn a_person_who_is_asked_decides_and_nobody_waits_for_ever() {
     sim.inner().metrics.blind = true;
     let (kind, message) = fault_of(&sim, &plan);
     assert_eq!(kind, FaultKind::TimedOut, "{message}");
-    assert!(message.contains("a person is asked"), "{message}");
+    assert!(message.contains("for a decision"), "{message}");
 
     // `promote` ends one wait, not the next.
     let (sim, plan) = scene(ask());

@@ -77,7 +77,7 @@ fn a_drain_that_does_not_end_keeps_the_old_side_and_says_so() {
     let third = plan(&sim, 3, policy());
     let Outcome::Refused { fault } = run(&sim, &third).unwrap() else { panic!("not refused") };
     assert!(
-        fault.message.contains("still drains")
+        fault.message.contains("is still draining")
             && fault.hint.as_ref().is_some_and(|hint| hint.contains("--cut")),
         "{fault:?}"
     );
@@ -101,7 +101,7 @@ fn a_stable_release_that_already_fails_is_told_and_the_operator_decides() {
     let Outcome::Refused { fault } = run(&sim, &plan(&sim, 2, refusing)).unwrap() else {
         panic!("not refused")
     };
-    assert!(fault.message.contains("already fails"), "{fault}");
+    assert!(fault.message.contains("is already failing"), "{fault}");
 
     let sim = managed();
     sim.inner().stable_fails = true;

@@ -123,18 +123,24 @@ fn a_host_that_cant_hear_says_so_at_once_and_in_the_outcome() {
     let now = sim.time.now().0;
     sim.inner().mailbox_fails = Some((now + 500, now + 4_500));
     let Outcome::Promoted { notes } = run(&sim, &plan).unwrap() else { panic!("not promoted") };
-    assert!(notes.iter().any(|note| note.contains("no decision could be read")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("operator decisions could not be read")),
+        "{notes:?}"
+    );
     let told: Vec<String> = sim.inner().told.iter().map(|(_, message)| message.clone()).collect();
     let deaf = told.iter().filter(|message| message.contains("decisions can't be read")).count();
     assert_eq!(deaf, 1, "{told:?}");
-    assert!(told.iter().any(|message| message == "decisions can be read again"), "{told:?}");
+    assert!(
+        told.iter().any(|message| message == "operator decisions can be read again"),
+        "{told:?}"
+    );
 
     // A moment is nothing to tell of.
     let sim = managed();
     let now = sim.time.now().0;
     sim.inner().mailbox_fails = Some((now + 500, now + 1_000));
     let Outcome::Promoted { notes } = run(&sim, &plan).unwrap() else { panic!("not promoted") };
-    assert!(!notes.iter().any(|note| note.contains("no decision")), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.contains("operator decisions could not")), "{notes:?}");
 }
 
 #[test]

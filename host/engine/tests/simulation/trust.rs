@@ -78,7 +78,7 @@ fn a_target_that_was_sent_back_by_hand_is_not_sent_forward_again() {
                 panic!("shape {index}, entry {entry}: {outcome:?}\n{}", sim.inner().log.join("\n"))
             };
             assert_eq!(fault.kind, FaultKind::Conflict, "shape {index}, entry {entry}: {fault}");
-            assert!(fault.message.contains("changed while no host ran"), "{fault}");
+            assert!(fault.message.contains("changed while no host was running"), "{fault}");
             let told = told_since(&sim, &plan);
             assert!(
                 !told.contains(&true),

@@ -95,18 +95,18 @@ fn rhythm(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: &B
     judge.longer_than_nothing(
         &at.key("interval"),
         raw.interval.duration(),
-        "write a time such as `interval = \"5s\"`",
+        "use a duration such as `interval = \"5s\"`",
     );
     judge.longer_than_nothing(
         &at.key("lookback"),
         raw.lookback.duration(),
-        "write a time such as `lookback = \"5m\"`",
+        "use a duration such as `lookback = \"5m\"`",
     );
     if !beside.shared && beside.bake.is_zero() && !judge.is_taken_out(&KeyPath::of("strategy.kind"))
     {
         let complaint = Complaint::new(
             "nothing would ever be measured: `blue-green` has no stages, and `strategy.bake` is \
-             `0s`",
+            `0s`",
             "write `kind = \"canary\"` in `[strategy]`, or a bake such as `bake = \"5m\"`",
         );
         judge.object(at, complaint);
@@ -117,7 +117,7 @@ fn rhythm(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysis, beside: &B
         let (interval, room) = (raw.interval, Span::from(room));
         let message = format!(
             "with looks {interval} apart there is only one in the shortest stage, which lasts \
-             {room} with all that it is extended by"
+            {room} including extensions"
         );
         judge.object(
             &at.key("interval"),
@@ -135,9 +135,9 @@ fn error_rate(judge: &mut Judge<'_, '_>, at: &KeyPath, share: f64) -> Option<f64
         return Some(share);
     }
     let why = if share > 0.0 {
-        "a test that is wrong that often says nothing"
+        "a test that is wrong that often is meaningless"
     } else {
-        "no test with an end is never wrong"
+        "no finite test is never wrong"
     };
     judge.object(
         at,
@@ -188,7 +188,8 @@ fn fallback(
         judge.object(
             &at.key("on_outage"),
             Complaint::new(
-                "`on_outage = \"fallback\"` needs `fallback`: the checks that decide meanwhile",
+                "`on_outage = \"fallback\"` needs `fallback`: the checks that decide in the \
+                meantime",
                 fix,
             ),
         );
@@ -207,14 +208,14 @@ fn fallback(
             ),
             Some(check) if check.of == CheckOf::Dependency => Complaint::new(
                 format!(
-                    "the check `{name}` asks a dependency, which says nothing about the new \
-                     release"
+                    "the check `{name}` is of a dependency, which says nothing about the new \
+                    release"
                 ),
                 fix_with(None),
             ),
             Some(check) if check.report_only => Complaint::new(
-                format!("the check `{name}` is only reported, so it can't decide"),
-                format!("take `report_only` off it, or {}", fix_with(None)),
+                format!("the check `{name}` is report-only, so it can't decide"),
+                format!("remove its `report_only`, or {}", fix_with(None)),
             ),
             Some(_) => continue,
         };
@@ -258,11 +259,11 @@ fn declared(
     judge.longer_than_nothing(
         &at.key("timeout"),
         timeout,
-        "write a time such as `timeout = \"5s\"`",
+        "use a duration such as `timeout = \"5s\"`",
     );
     if raw.required && raw.report_only {
         let complaint = Complaint::new(
-            "a measure that is only reported can't be required",
+            "a report-only measure can't be required",
             "remove `required`, or `report_only`",
         );
         judge.object_to_name(&at.key("required"), complaint);
@@ -346,8 +347,8 @@ fn plugin(
     let (message, fix) = if able.is_empty() {
         (
             format!(
-                "`{at_plugin}` is missing, and the manifest has no table of a plugin that could \
-                 give numbers"
+                "`{at_plugin}` is missing, and the manifest declares no plugin that provides \
+                metrics"
             ),
             "add `plugin = \"prometheus-health\"` and `[plugins.prometheus-health]` with its \
              `config`"
@@ -356,8 +357,8 @@ fn plugin(
     } else {
         let able = listed(able.iter().map(PluginName::as_str));
         (
-            format!("`{at_plugin}` is missing, and several plugins could be meant: {able}"),
-            format!("add `plugin` with one of {able}"),
+            format!("`{at_plugin}` is missing, and several plugins are possible: {able}"),
+            format!("set `plugin` to one of {able}"),
         )
     };
     judge.object(at, Complaint::new(message, fix));

@@ -86,11 +86,11 @@ impl Seen {
         if let Some(first) = self.checks.iter().find(|other| same_question(other, &policy)) {
             let asked = match policy.spec.get("address").and_then(Json::as_str) {
                 Some(address) => format!("the address `{address}` is given twice"),
-                None => "the same question is asked twice".to_owned(),
+                None => "the same check is given twice".to_owned(),
             };
             let complaint = Complaint::new(
-                format!("{asked}: check `{}` asks it at the same moment", first.name),
-                "remove one of the two, or ask something else",
+                format!("{asked}: check `{}` asks the same at the same moment", first.name),
+                "remove one of the two, or make them differ",
             );
             let address = spec.key("address");
             let place = if judge.is_written(&address) { &address } else { at };
@@ -183,8 +183,8 @@ pub(super) fn is_check_name(name: &str) -> Result<(), Complaint> {
         return Ok(());
     }
     let message = format!(
-        "the check name `{name}` must start with a lower-case letter and hold only lower-case \
-         letters, digits and `-`, at most 63"
+        "the check name `{name}` must start with a lower-case letter and contain only lower-case \
+        letters, digits and `-`, at most 63"
     );
     Err(Complaint::new(message, "rename it, for instance to `redis`"))
 }
@@ -211,25 +211,25 @@ fn moments(
     if of == RawOf::Public {
         if when.contains(&RawMoment::Ready) {
             let complaint = Complaint::new(
-                "a check of the public side can't be asked at `ready`: the new release takes no \
-                 requests yet",
-                "ask it at `validate` and `bake`",
+                "a check of the public side can't run at `ready`: the new release takes no \
+                requests yet",
+                "run it at `validate` and `bake`",
             );
             judge.object(&at_when, complaint);
         }
         if !around.probed {
             let complaint = Complaint::new(
                 "a check of the public side needs the service's URL, and there is no `[probe]`",
-                "add `[probe]` with `url`, or ask `backends`",
+                "add `[probe]` with `url`, or check `backends`",
             );
             judge.object(&at.key("of"), complaint);
         }
     }
     if of == RawOf::Dependency && when.contains(&RawMoment::Analysis) {
         let complaint = Complaint::new(
-            "a check of a dependency can't be asked at `analysis`: its answer says nothing about \
-             the new release",
-            "ask it at `preflight`, or ask `backends` or `public`",
+            "a check of a dependency can't run at `analysis`: its answer says nothing about the \
+            new release",
+            "run it at `preflight`, or check `backends` or `public`",
         );
         judge.object(&at_when, complaint);
     }
@@ -238,16 +238,16 @@ fn moments(
         && !judge.is_taken_out(&KeyPath::of("strategy.kind"))
     {
         let complaint = Complaint::new(
-            "the check is asked at `analysis` only, and with `blue-green` the two releases never \
-             share the requests",
-            "ask it at `validate` too, or write `kind = \"canary\"` in `[strategy]`",
+            "the check runs only at `analysis`, but with `blue-green` the two releases never \
+            share traffic",
+            "run it at `validate` too, or set `kind = \"canary\"` in `[strategy]`",
         );
         judge.object(&at_when, complaint);
     }
     if when == [RawMoment::Bake] && around.bake.is_zero() {
         let complaint = Complaint::new(
-            "the check is asked in the bake only, and `strategy.bake` is `0s`",
-            "ask it at `validate` too, or write a bake such as `bake = \"30s\"`",
+            "the check runs only during the bake, but `strategy.bake` is `0s`",
+            "run it at `validate` too, or set a bake such as `bake = \"30s\"`",
         );
         judge.object(&at_when, complaint);
     }
@@ -259,7 +259,7 @@ fn limits(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits) -> Duration 
     judge.longer_than_nothing(
         &at.key("interval"),
         interval,
-        "write a time such as `interval = \"1s\"`",
+        "use a duration such as `interval = \"1s\"`",
     );
     let Some(timeout) = raw.timeout.map(agente_units::Span::duration) else {
         return interval.max(SHORTEST_DEFAULT_TIMEOUT);
@@ -267,13 +267,13 @@ fn limits(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawLimits) -> Duration 
     judge.longer_than_nothing(
         &at.key("timeout"),
         timeout,
-        "write a time such as `timeout = \"1s\"`",
+        "use a duration such as `timeout = \"1s\"`",
     );
     if timeout > interval && !interval.is_zero() {
         let (long, short) = (Span::from(timeout), Span::from(interval));
         let message = format!(
-            "the timeout of {long} is longer than the interval of {short}: the next question \
-             would be due before the last one ends"
+            "the timeout of {long} is longer than the interval of {short}: the next check would \
+            be due before the last one ends"
         );
         judge.object(
             &at.key("timeout"),
@@ -307,7 +307,8 @@ fn in_time(
     if let Some((_, step, limit)) = short {
         let (needed, limit, interval) = (Span::from(needed), Span::from(limit), raw.interval);
         let message = format!(
-            "{} healthy answers {interval} apart take {needed}, and `timeouts.{step}` is {limit}",
+            "{} consecutive passes {interval} apart take {needed}, but `timeouts.{step}` is \
+            {limit}",
             raw.healthy_after
         );
         let at = [at.key("healthy_after"), at.key("interval")]
@@ -318,7 +319,7 @@ fn in_time(
             &at,
             Complaint::new(
                 message,
-                format!("ask more often, for fewer answers, or write a longer `timeouts.{step}`"),
+                format!("shorten `interval`, require fewer passes, or raise `timeouts.{step}`"),
             ),
         );
         return;
@@ -329,8 +330,8 @@ fn in_time(
     if let Some(stage) = stage {
         let (needed, stage, interval) = (Span::from(needed), Span::from(stage), raw.interval);
         let message = format!(
-            "{} healthy answers {interval} apart take {needed}, and the shortest stage of the \
-             strategy lasts {stage}",
+            "{} consecutive passes {interval} apart take {needed}, but the strategy's shortest \
+            stage lasts {stage}",
             raw.healthy_after
         );
         let own = [at.key("healthy_after"), at.key("interval")]
@@ -341,7 +342,7 @@ fn in_time(
             &at,
             Complaint::new(
                 message,
-                "ask more often, for fewer answers, or write a longer `strategy.pause`",
+                "shorten `interval`, require fewer passes, or raise `strategy.pause`",
             ),
         );
     }

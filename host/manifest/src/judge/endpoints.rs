@@ -50,8 +50,8 @@ pub(super) fn spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawEndpointTabl
         judge.object(
             &at.key("method"),
             Complaint::new(
-                "the answer to `HEAD` has no body in which anything could be found",
-                "write `method = \"GET\"`, or leave it out",
+                "the answer to `HEAD` has no body to search",
+                "set `method = \"GET\"`, or omit it",
             ),
         );
         sound = false;
@@ -64,8 +64,8 @@ pub(super) fn spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawEndpointTabl
             judge.object(
                 &at.key("body_contains"),
                 Complaint::new(
-                    "an empty text is in every body",
-                    "write what the body must contain, or leave it out",
+                    "an empty string is in every body",
+                    "set what the body must contain, or omit it",
                 ),
             );
         }
@@ -83,7 +83,7 @@ pub(super) fn spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawEndpointTabl
         judge.longer_than_nothing(
             &at.key("max_latency"),
             latency.duration(),
-            "write a time such as `max_latency = \"500ms\"`",
+            "use a duration such as `max_latency = \"500ms\"`",
         );
         spec.insert("max_latency".to_owned(), Json::from(latency.to_string()));
     }
@@ -111,7 +111,7 @@ fn status_spec(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawStatus) -> Optio
 fn status_range(text: &str) -> Result<String, Complaint> {
     let wrong = |why: &str| {
         let fix = "write a status such as `200`, a range such as `\"200-299\"`, or a list of those";
-        Complaint::new(format!("`{text}` is not a range of statuses: {why}"), fix)
+        Complaint::new(format!("`{text}` is not a status range: {why}"), fix)
     };
     let (first, last) = text.split_once('-').ok_or_else(|| wrong("it has no `-`"))?;
     let status = |part: &str| {
@@ -119,7 +119,7 @@ fn status_range(text: &str) -> Result<String, Complaint> {
             .parse::<u16>()
             .ok()
             .filter(|status| (100..600).contains(status))
-            .ok_or_else(|| wrong("statuses go from 100 to 599"))
+            .ok_or_else(|| wrong("statuses range from 100 to 599"))
     };
     let (first, last) = (status(first)?, status(last)?);
     if last < first {
@@ -133,7 +133,7 @@ fn is_pointer(pointer: &str) -> Result<(), Complaint> {
         return Ok(());
     }
     let fix = format!("write {}", listed([format!("/{}", pointer.replace('.', "/")).as_str()]));
-    Err(Complaint::new(format!("`{pointer}` is not a JSON Pointer: it must begin with `/`"), fix))
+    Err(Complaint::new(format!("`{pointer}` is not a JSON Pointer: it must start with `/`"), fix))
 }
 
 #[cfg(test)]

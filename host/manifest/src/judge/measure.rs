@@ -72,8 +72,8 @@ impl Asking<'_> {
                     Complaint::new(
                         message,
                         format!(
-                            "add `{key}` with a query, as a text or as the table that the plugin \
-                             understands"
+                            "add `{key}` with a query, as a string or as a table in the plugin's \
+                            format"
                         ),
                     ),
                 );
@@ -94,8 +94,8 @@ impl Asking<'_> {
             judge.object(
                 &at,
                 Complaint::new(
-                    format!("`{at}` is empty, so it asks for nothing"),
-                    "write a query, as a text or as the table that the plugin understands",
+                    format!("`{at}` is empty"),
+                    "write a query, as a string or as a table in the plugin's format",
                 ),
             );
             return None;
@@ -120,7 +120,7 @@ fn errors(
     if raw.errors.is_some() && raw.errors == raw.total {
         let complaint = Complaint::new(
             "`total` is the same query as `errors`, so every request would have failed",
-            "let `total` count all requests",
+            "make `total` count all requests",
         );
         judge.object(&at.key("total"), complaint);
     }
@@ -157,7 +157,7 @@ fn latency(
     if !inside {
         let meant = if quantile > 1.0 && quantile < 100.0 { quantile / 100.0 } else { QUANTILE };
         let message =
-            format!("`{quantile}` is not a quantile: it has to lie between 0 and 1, both excluded");
+            format!("`{quantile}` is not a quantile: it must be between 0 and 1, both excluded");
         judge.object(
             &at.key("quantile"),
             Complaint::new(message, format!("write `quantile = {meant}`")),
@@ -167,13 +167,13 @@ fn latency(
     let sensible = (0.5..1.0).contains(&max_slower);
     if !sensible {
         let message = format!(
-            "`max_slower` can't be {max_slower}: equal releases have 0.5, and 1 can't be exceeded"
+            "`max_slower` can't be {max_slower}: equal releases score 0.5, and nothing exceeds 1"
         );
         judge.object(
             &at.key("max_slower"),
             Complaint::new(
                 message,
-                "write a number from 0.5 to, without, 1, such as `max_slower = 0.64`",
+                "write a number from 0.5 up to, but not including, 1, such as `max_slower = 0.64`",
             ),
         );
     }
@@ -203,8 +203,8 @@ fn value(
         Some(RawMost::Text(text)) => {
             let complaint = Complaint::new(
                 format!(
-                    "`{text}` is a text; the value of a query is a plain number in the query's \
-                     own unit"
+                    "`{text}` is a string; a query's value is a plain number in the query's own \
+                    unit"
                 ),
                 "write it without quotes and unit, such as `max = 100`",
             );
@@ -216,8 +216,8 @@ fn value(
         && min > max
     {
         let complaint = Complaint::new(
-            format!("`min` is {min} and `max` is {max}: no value could be fine"),
-            "exchange the two, or correct one of them",
+            format!("`min` is {min} and `max` is {max}: no value could pass"),
+            "swap the two, or correct one of them",
         );
         judge.object(&at.key("min"), complaint);
     }
@@ -228,7 +228,7 @@ fn value(
         && !keys.iter().any(|key| judge.is_taken_out(key))
     {
         let complaint = Complaint::new(
-            "a measured `value` needs a limit, or every value is fine",
+            "a measured `value` needs a limit, or every value passes",
             "add `max`, `min` or `max_ratio_to_stable`",
         );
         judge.object(at, complaint);
@@ -249,7 +249,7 @@ fn detect(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysisCheck) -> Op
         Ok(detect)
     } else {
         let message = format!(
-            "`detect` can't be `{}`: it is the smallest additional share that must not be missed",
+            "`detect` can't be `{}`: it is the smallest increase that must not be missed",
             Share::from_ratio(detect)
         );
         Err(Complaint::new(message, "write more than `0%` and less than `100%`, such as `1%`"))
@@ -258,26 +258,25 @@ fn detect(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawAnalysisCheck) -> Op
 }
 
 fn greatest_share(most: &RawMost) -> Result<f64, Complaint> {
-    let fix = "write the greatest share of failed requests in percent, such as `max = \"5%\"`";
+    let fix = "write the highest share of failed requests as a percentage, such as `max = \"5%\"`";
     match most {
         RawMost::Text(text) => match text.parse().map(Share::ratio) {
             Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
             Ok(share) if share <= 0.0 => Err(Complaint::new(
-                "no number of requests can prove that none fails, so `0%` would never be passed",
-                "write a small share, such as `max = \"0.1%\"`",
+                "no number of requests can prove that none fails, so `0%` would never pass",
+                "write a small percentage, such as `max = \"0.1%\"`",
             )),
-            Ok(_) => Err(Complaint::new(
-                "a `max` of `100%` limits nothing",
-                "write less, or leave `max` out",
-            )),
+            Ok(_) => {
+                Err(Complaint::new("a `max` of `100%` limits nothing", "lower it, or omit `max`"))
+            }
             Err(misread) => Err(misread.into()),
         },
         RawMost::Number(number) if *number > 0.0 && *number < 1.0 => Err(Complaint::new(
-            format!("`max` must be a share in percent here, not the number {number}"),
+            format!("`max` must be a percentage here, not the number {number}"),
             format!("write `max = \"{}\"`", Share::from_ratio(*number)),
         )),
         RawMost::Number(number) => Err(Complaint::new(
-            format!("`max` must be a share in percent here, not the number {number}"),
+            format!("`max` must be a percentage here, not the number {number}"),
             fix,
         )),
     }
@@ -288,7 +287,7 @@ fn greatest_duration(most: &RawMost) -> Result<Duration, Complaint> {
         RawMost::Text(text) => match text.parse().map(Span::duration)? {
             Duration::ZERO => Err(Complaint::new(
                 "`max` can't be `0s`: no request takes no time",
-                "write a time such as `max = \"300ms\"`",
+                "use a duration such as `max = \"300ms\"`",
             )),
             duration => Ok(duration),
         },
@@ -297,7 +296,7 @@ fn greatest_duration(most: &RawMost) -> Result<Duration, Complaint> {
             let fix = if (1.0..=3_600_000.0).contains(&milliseconds) {
                 format!("write it with its unit, such as `max = \"{milliseconds}ms\"`")
             } else {
-                "write a time such as `max = \"300ms\"`".to_owned()
+                "use a duration such as `max = \"300ms\"`".to_owned()
             };
             Err(Complaint::new(
                 format!("`max` must be a duration here, not the number {number}"),

@@ -27,7 +27,7 @@ fn textfile(written: &str) -> Result<(), Complaint> {
     }
     let fix = "write a name such as `textfile = \"/var/lib/node_exporter/agente-shop.prom\"`";
     Err(Complaint::new(
-        format!("`{written}` does not end in `.prom`, and `node_exporter` reads no other file"),
+        format!("`{written}` does not end in `.prom`, and `node_exporter` reads no other files"),
         fix,
     ))
 }
@@ -39,8 +39,8 @@ fn gateway(text: &str) -> Result<String, Complaint> {
         .map_err(|error| Complaint::new(format!("`{text}` is not a URL: {error}"), usual))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Complaint::new(
-            "the URL holds a user or a password",
-            "remove them: nothing secret may stand in a manifest",
+            "the URL contains a user name or a password",
+            "remove them: a manifest must not contain secrets",
         )
         .concealed());
     }
@@ -52,13 +52,13 @@ fn gateway(text: &str) -> Result<String, Complaint> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Complaint::new(
-            format!("`{text}` has a part behind `?` or `#`, which a gateway does not get"),
+            format!("`{text}` has a part after `?` or `#`, which is not sent to a gateway"),
             "remove it",
         ));
     }
     if url.port() == Some(0) {
         return Err(Complaint::new(
-            format!("`{text}` has port 0, where nothing can be reached"),
+            format!("`{text}` has port 0, which can't be connected to"),
             usual,
         ));
     }

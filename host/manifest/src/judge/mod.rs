@@ -100,7 +100,7 @@ impl Judge<'_, '_> {
                 &here,
                 Complaint::new(
                     format!("`{here}` belongs to {kinds}, and this is `{kind}`"),
-                    format!("remove it, or write {kinds}"),
+                    format!("remove it, or set {kinds}"),
                 ),
             );
         }
@@ -114,10 +114,7 @@ impl Judge<'_, '_> {
     /// Reports a duration of zero where there is nothing to wait for in no time.
     fn longer_than_nothing(&mut self, at: &KeyPath, duration: Duration, fix: &str) {
         if duration.is_zero() {
-            self.object(
-                at,
-                Complaint::new(format!("`{at}` can't be `0s`: nothing is done in no time"), fix),
-            );
+            self.object(at, Complaint::new(format!("`{at}` can't be `0s`"), fix));
         }
     }
 }

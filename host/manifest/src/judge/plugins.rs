@@ -34,8 +34,8 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>, raw: BTreeMap<String, RawPlugin>)
             (None, None) => None,
             (None, Some(written)) => {
                 let path = judge.resolve(&written);
-                let absent = "build it first, correct the path, or leave `path` out to have the \
-                              plugin found by its name";
+                let absent = "build it first, correct the path, or omit `path` to find the plugin \
+                by its name";
                 judge.accept(
                     &at.key("path"),
                     files::is_readable("the plugin", &written, &path, absent),
@@ -101,7 +101,7 @@ pub(super) fn named(
         Some(meant) => format!("write `{meant}`"),
         None => format!("add `[plugins.{name}]` with the `path` of its component"),
     };
-    let message = format!("the plugin `{name}` is not declared; known are {}", listed(known));
+    let message = format!("the plugin `{name}` is not declared; declared are {}", listed(known));
     judge.object(at, Complaint::new(message, fix));
     None
 }

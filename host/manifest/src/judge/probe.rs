@@ -39,7 +39,7 @@ pub(super) fn judge(
     }
     let ca = raw.ca.and_then(|written| {
         let path = judge.resolve(&written);
-        let judged = files::holds_certificates("the file of authorities", &written, &path);
+        let judged = files::holds_certificates("the CA file", &written, &path);
         judge.accept(&at.key("ca"), judged).map(|()| path.to_string_lossy().into_owned())
     });
     if let (Some(_), Some((_, parsed))) = (&ca, &url)
@@ -48,7 +48,7 @@ pub(super) fn judge(
         judge.object(
             &at.key("ca"),
             Complaint::new(
-                "`ca` has no meaning for an `http` URL",
+                "`ca` has no effect with an `http` URL",
                 "remove it, or use `https` in `url`",
             ),
         );
@@ -56,12 +56,12 @@ pub(super) fn judge(
     judge.longer_than_nothing(
         &at.key("timeout"),
         raw.timeout.duration(),
-        "write a time such as `timeout = \"5s\"`",
+        "use a duration such as `timeout = \"5s\"`",
     );
     let baseline = raw.baseline.duration();
     if !baseline.is_zero() && baseline < SHORTEST_BASELINE {
         let message = format!(
-            "a baseline of {} is too short to tell whether the stable release fails",
+            "a baseline of {} is too short to tell whether the stable release is failing",
             agente_units::Span::from(baseline)
         );
         judge.object(
@@ -100,15 +100,15 @@ fn public_url(text: &str) -> Result<Url, Complaint> {
         .map_err(|error| Complaint::new(format!("`{text}` is not a URL: {error}"), usual))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Complaint::new(
-            "the URL holds a user or a password",
-            "remove them: nothing secret may stand in a manifest",
+            "the URL contains a user name or a password",
+            "remove them: a manifest must not contain secrets",
         )
         .concealed());
     }
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Complaint::new(
             format!(
-                "`{text}` has the scheme `{}`; the prober speaks `http` and `https`",
+                "`{text}` has the scheme `{}`; the prober supports `http` and `https`",
                 url.scheme()
             ),
             usual,
@@ -116,13 +116,13 @@ fn public_url(text: &str) -> Result<Url, Complaint> {
     }
     if url.fragment().is_some() {
         return Err(Complaint::new(
-            format!("`{text}` has a part behind `#`, which no server gets"),
+            format!("`{text}` has a part after `#`, which is never sent to a server"),
             "remove it",
         ));
     }
     if url.port() == Some(0) {
         return Err(Complaint::new(
-            format!("`{text}` has port 0, where nothing can be reached"),
+            format!("`{text}` has port 0, which can't be connected to"),
             usual,
         ));
     }
@@ -146,7 +146,7 @@ fn host_and_port(address: &str) -> Result<(String, u16), Complaint> {
         .filter(|&port| port > 0)
         .ok_or_else(|| wrong("the port must be a number from 1 to 65535"))?;
     if host.is_empty() || (host.contains(':') && !host.starts_with('[')) || host.contains('/') {
-        return Err(wrong("the host is missing, or is an address of version 6 without brackets"));
+        return Err(wrong("the host is missing, or is an IPv6 address without brackets"));
     }
     let host = Host::parse(host).map_err(|error| wrong(&error.to_string()))?;
     Ok((host.to_string(), port))
@@ -174,13 +174,13 @@ pub(super) fn host_header(host: &str) -> Result<(), Complaint> {
 pub(super) fn url_path(path: &str) -> Result<(), Complaint> {
     if !path.starts_with('/') {
         return Err(Complaint::new(
-            format!("the path `{path}` does not begin with `/`"),
+            format!("the path `{path}` does not start with `/`"),
             format!("write `/{path}`"),
         ));
     }
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('#') {
         return Err(Complaint::new(
-            format!("the path `{path}` holds a space, a `#` or a letter that a URL can't"),
+            format!("the path `{path}` contains a space, a `#` or a character not allowed in URLs"),
             "write it percent-encoded",
         ));
     }
@@ -217,8 +217,8 @@ fn apart_from_backends(
     let local = host == "localhost" || host == "[::1]" || host.starts_with("127.");
     if local && (ports.first..=ports.last).contains(&port) {
         let message = format!(
-            "the public side at `{host}:{port}` lies in the range `{}-{}` from which backends get \
-             their ports",
+            "the public side at `{host}:{port}` is in the range `{}-{}` from which backends get \
+            their ports",
             ports.first, ports.last
         );
         judge.object(&at.key(key), Complaint::new(message, "move one of the two"));
@@ -231,9 +231,9 @@ fn identity(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawIdentity) -> (Optio
         .and_then(|name| judge.accept(&at.key("header"), token("header", &name)).map(|()| name));
     let rest = raw.value.replace("{slot}", "").replace("{release}", "");
     let wrong = if rest.len() == raw.value.len() {
-        Some(format!("`{}` is the same for every release, so it proves nothing", raw.value))
+        Some(format!("`{}` is the same for every release, so it identifies nothing", raw.value))
     } else if rest.contains(['{', '}']) {
-        Some(format!("`{}` holds something in braces that nothing is known to fill in", raw.value))
+        Some(format!("`{}` contains an unknown placeholder in braces", raw.value))
     } else {
         None
     };

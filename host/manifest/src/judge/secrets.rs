@@ -19,8 +19,8 @@ pub(super) fn judge(
         let at = KeyPath::root().key("secrets").key(&name);
         if !is_secret_name(&name) {
             let message = format!(
-                "the secret name `{name}` must begin with a letter and hold only letters, digits, \
-                 `-` and `_`"
+                "the secret name `{name}` must start with a letter and contain only letters, \
+                digits, `-` and `_`"
             );
             judge.object_to_name(
                 &at,
@@ -70,7 +70,7 @@ fn source(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: RawSecret) -> Option<Sec
     if program.is_empty() {
         judge.object(
             &at.index(0),
-            Complaint::new(format!("`{at}` names no program"), "write the program first"),
+            Complaint::new(format!("`{at}` names no program"), "start it with the program"),
         );
         return None;
     }
@@ -97,7 +97,7 @@ pub(super) fn is_variable(name: &str) -> Result<(), Complaint> {
     }
     Err(Complaint::new(
         format!("`{name}` can't be the name of an environment variable"),
-        "use letters, digits and `_`, not beginning with a digit",
+        "use letters, digits and `_`, not starting with a digit",
     ))
 }
 

@@ -53,8 +53,8 @@ pub(super) fn judge(
     };
     if drain.timeout.is_zero() && drain.on_timeout == OnDrainTimeout::Keep {
         let complaint = Complaint::new(
-            "with a drain of `0s` and `on_timeout = \"keep\"` no old side would ever be retired",
-            "write a time such as `timeout = \"30s\"`, or `on_timeout = \"cut\"`",
+            "with a drain of `0s` and `on_timeout = \"keep\"` the old side would never be retired",
+            "use a duration such as `timeout = \"30s\"`, or `on_timeout = \"cut\"`",
         );
         judge.object(&at.key("drain").key("timeout"), complaint);
     }
@@ -92,7 +92,7 @@ fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy) -> Strategy 
             {
                 let complaint = Complaint::new(
                     "`blue-green` is one shift of all requests, so its only weight is 100",
-                    "write `kind = \"canary\"` to shift in several steps, or leave `weights` out",
+                    "set `kind = \"canary\"` to shift in several steps, or omit `weights`",
                 );
                 judge.object(&at_weights, complaint);
             }
@@ -132,8 +132,8 @@ fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy) -> Strategy 
             let list = if raw.stages.is_some() { at.key("stages") } else { at_weights };
             if stages.is_empty() && full_alone {
                 let complaint = Complaint::new(
-                    "a canary needs a share below 100 %, at which it is watched",
-                    "write for instance `weights = [10, 50, 100]`, or `kind = \"blue-green\"`",
+                    "a canary needs a weight below 100 % at which it is watched",
+                    "set for example `weights = [10, 50, 100]`, or `kind = \"blue-green\"`",
                 );
                 judge.object(&list, complaint);
             }
@@ -145,8 +145,8 @@ fn kind(judge: &mut Judge<'_, '_>, at: &KeyPath, raw: &RawStrategy) -> Strategy 
                 (raw.max_surge.unwrap_or(1), raw.max_unavailable.unwrap_or(0));
             if max_surge == 0 && max_unavailable == 0 {
                 let complaint = Complaint::new(
-                    "with `max_surge` and `max_unavailable` both 0 no backend could ever be \
-                     replaced",
+                    "with `max_surge` and `max_unavailable` both 0, no backend could ever be \
+                    replaced",
                     "write `max_surge = 1`, or `max_unavailable = 1`",
                 );
                 judge.object(&at.key("max_surge"), complaint);
@@ -165,7 +165,7 @@ fn share(judge: &mut Judge<'_, '_>, at: &KeyPath, percent: f64) -> Option<Weight
     let judged = Weight::from_percent(percent).map_err(|error| error.to_string());
     let judged = judged.and_then(|weight| {
         if weight.is_zero() {
-            Err("a share of 0 % sends the new release no requests".to_owned())
+            Err("a weight of 0 % sends the new release no requests".to_owned())
         } else {
             Ok(weight)
         }
@@ -173,7 +173,7 @@ fn share(judge: &mut Judge<'_, '_>, at: &KeyPath, percent: f64) -> Option<Weight
     judge.accept(
         at,
         judged.map_err(|message| {
-            Complaint::new(message, "write a share from 0.01 to 100 with at most two decimals")
+            Complaint::new(message, "write a weight from 0.01 to 100 with at most two decimals")
         }),
     )
 }
@@ -203,7 +203,7 @@ fn declared_stages(
                 format!(
                     "`{key}` has no effect at 100 %: the release is then validated and promoted"
                 ),
-                "write it at the stage before, or watch longer with `strategy.bake`",
+                "set it on the stage before, or watch longer with `strategy.bake`",
             );
             judge.object_to_name(&at.key(key), complaint);
         }
@@ -232,9 +232,9 @@ fn growing(judge: &mut Judge<'_, '_>, stages: &Placed) {
         at,
         Complaint::new(
             format!(
-                "the share {small} comes after {great}: each has to be greater than the one before"
+                "the weight {small} comes after {great}: each must be greater than the one before"
             ),
-            "put the shares in growing order, each once",
+            "list each weight once, in increasing order",
         ),
     );
 }
@@ -272,8 +272,8 @@ fn shortest_pause(
     let places = [at.key("stages").index(index).key("pause"), at.key("pause")];
     let place = places.iter().find(|place| judge.is_written(place)).unwrap_or(at);
     let complaint = Complaint::new(
-        format!("with a pause of `0s` {blind}"),
-        "write a time such as `pause = \"30s\"`, or add `[analysis]`, which takes the time that \
+        format!("with a pause of `0s`, {blind}"),
+        "use a duration such as `pause = \"30s\"`, or add `[analysis]`, which takes the time that \
          it needs",
     );
     judge.object(place, complaint);
@@ -332,7 +332,7 @@ fn override_value(what: &str, value: &str) -> Result<(), Complaint> {
         return wrong("it is empty");
     }
     if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) || value.trim() != value {
-        return wrong("it must be plain ASCII without spaces around it");
+        return wrong("it must be ASCII without leading or trailing spaces");
     }
     if what == "cookie" && value.contains([' ', ';', ',', '"', '\\']) {
         return wrong("a cookie holds no space, `;`, `,`, `\"` or `\\`");
@@ -356,7 +356,7 @@ pub(super) fn timeouts(judge: &mut Judge<'_, '_>, raw: &RawTimeouts) -> Timeouts
         judge.longer_than_nothing(
             &at.key(key),
             duration,
-            &format!("write a time such as `{key} = \"30s\"`, or leave it out"),
+            &format!("use a duration such as `{key} = \"30s\"`, or leave it out"),
         );
     }
     Timeouts {

@@ -113,7 +113,7 @@ async fn a_file_without_authorities_is_refused_before_anything_is_sent() {
     policy.ca = Some(empty.to_str().expect("a path").to_owned());
     let fault = HttpProber::new(&policy).err().expect("a fault");
     assert!(
-        fault.message.contains("no certificate in") && fault.message.contains("empty.pem"),
+        fault.message.contains("contains no certificate") && fault.message.contains("empty.pem"),
         "{fault:?}"
     );
 }

@@ -40,7 +40,7 @@ async fn more_in_flight_than_is_allowed_is_overload_and_is_not_sent() {
         until(&prober, "overloaded", |report| report.failed.contains_key("overload")).await;
     assert_eq!((report.sent, report.failed.len()), (512, 1), "{report:?}");
     assert!(
-        report.samples[0].contains("not sent: 512 requests are in flight"),
+        report.samples[0].contains("not sent: 512 requests are already in flight"),
         "{:?}",
         report.samples
     );

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 fn unreadable(path: &str, error: &io::Error) -> Fault {
     Fault::new(FaultKind::Failed, format!("the log `{path}` can't be read"))
-        .hint("see that you may read it")
+        .hint("check that you have permission to read it")
         .because(error)
 }
 
@@ -16,7 +16,7 @@ fn length(path: &str) -> Result<Option<u64>, Fault> {
     match fs::metadata(path) {
         Ok(about) if about.is_file() => Ok(Some(about.len())),
         Ok(_) => Err(Fault::new(FaultKind::Unsupported, format!("the log `{path}` is not a file"))
-            .hint("let the program log to a file")),
+            .hint("have the program log to a file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(path, &error)),
     }

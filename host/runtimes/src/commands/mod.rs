@@ -24,7 +24,7 @@ pub struct HostCommands;
 fn in_container(what: &str) -> Fault {
     Fault::new(
         FaultKind::Unsupported,
-        format!("{what} needs a container engine, and none is configured"),
+        format!("{what} needs a container engine, but none is configured"),
     )
     .hint("configure the Docker Engine, or name a program or a pid file of this machine")
 }
@@ -69,9 +69,12 @@ impl Commands for HostCommands {
         let path = path.to_owned();
         match tokio::task::spawn_blocking(move || log::since(&path, mark, max_bytes)).await {
             Ok(read) => read,
-            Err(error) => {
-                Err(Fault::new(FaultKind::Internal, "reading a log broke off").because(&error))
-            }
+            Err(error) => Err(Fault::new(
+                FaultKind::Internal,
+                "reading a log was \
+                interrupted",
+            )
+            .because(&error)),
         }
     }
 }
@@ -80,7 +83,7 @@ fn pid_file(target: &ProcessTarget) -> Result<String, ProcessError> {
     match target {
         ProcessTarget::PidFile(path) => Ok(path.clone()),
         ProcessTarget::Container(name) => {
-            Err(ProcessError::Other(in_container(&format!("looking at the container `{name}`"))))
+            Err(ProcessError::Other(in_container(&format!("inspecting the container `{name}`"))))
         }
     }
 }
@@ -92,7 +95,7 @@ async fn off_thread<T: Send + 'static>(
     match tokio::task::spawn_blocking(read).await {
         Ok(read) => read,
         Err(error) => Err(ProcessError::Other(
-            Fault::new(FaultKind::Internal, "reading processes broke off").because(&error),
+            Fault::new(FaultKind::Internal, "reading processes was interrupted").because(&error),
         )),
     }
 }

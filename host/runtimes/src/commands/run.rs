@@ -58,7 +58,7 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
                 FaultKind::InvalidConfig,
                 format!("the program `{given}` is not an absolute path"),
             )
-            .hint("name it by its absolute path"));
+            .hint("give its absolute path"));
         }
     };
     let mut prepared = Command::new(program);
@@ -87,7 +87,7 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
     let Some((Some(stdin), Some(stdout), Some(stderr))) = streams else {
         return Err(Fault::new(
             FaultKind::Internal,
-            format!("the streams of `{program}` are not there"),
+            format!("`{program}` was started without its streams"),
         ));
     };
     let mut stdin = ChildStdin::from_std(stdin).map_err(failed)?;
@@ -125,13 +125,12 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
         }
     }
     let status = group.finish().await.map_err(|error| {
-        Fault::new(FaultKind::Failed, format!("how `{program}` ended can't be told"))
-            .because(&error)
+        Fault::new(FaultKind::Failed, format!("can't tell how `{program}` exited")).because(&error)
     })?;
     if status.is_none() {
         tracing::warn!(
-            "`{program}` did not end within {:?} and can't be killed: it still runs, perhaps as \
-             another user",
+            "`{program}` did not exit within {:?} and can't be killed: it is still running, \
+             possibly as another user",
             command.wall
         );
     }
@@ -148,11 +147,11 @@ pub(super) async fn run(command: &CommandSpec) -> Result<CommandOutput, Fault> {
 fn not_started(program: &str, command: &CommandSpec, error: &io::Error) -> Fault {
     let folder = command.cwd.as_deref().unwrap_or("/");
     let hint = if !std::path::Path::new(folder).is_dir() {
-        format!("its working folder `{folder}` is not there")
+        format!("its working directory `{folder}` does not exist")
     } else if error.kind() == io::ErrorKind::NotFound {
         format!("install `{program}`, or correct its path")
     } else {
-        format!("see that `{program}` is an executable program and that you may run it")
+        format!("check that `{program}` is executable and that you have permission to run it")
     };
     Fault::new(FaultKind::Failed, format!("the program `{program}` can't be run"))
         .hint(hint)

@@ -30,7 +30,7 @@ fn read(path: &str) -> Result<u32, ProcessError> {
         Err(error) => {
             let fault =
                 Fault::new(FaultKind::Failed, format!("the pid file `{path}` can't be read"))
-                    .hint("see that you may read it");
+                    .hint("check that you have permission to read it");
             return Err(ProcessError::Other(fault.because(&error)));
         }
     };
@@ -123,7 +123,7 @@ fn started_ms(ticks: u64) -> u64 {
 pub(super) fn signal(path: &str, name: &str) -> Result<(), ProcessError> {
     let Some(signal) = signal_number(name).and_then(Signal::from_named_raw) else {
         let fault = Fault::new(FaultKind::InvalidConfig, format!("`{name}` is not a signal"))
-            .hint("name it without `SIG`: `HUP`, `USR1`, `QUIT`, `TERM` …");
+            .hint("write it without `SIG`: `HUP`, `USR1`, `QUIT`, `TERM` …");
         return Err(ProcessError::Other(fault));
     };
     let pid = read(path)?;
@@ -138,7 +138,7 @@ pub(super) fn signal(path: &str, name: &str) -> Result<(), ProcessError> {
             )
             .hint(
                 "it belongs to another user: run as that user, or grant a command such as `nginx \
-                 -s reload` with a prefix",
+                -s reload` with a prefix",
             );
             Err(ProcessError::Other(fault.because(&error)))
         }

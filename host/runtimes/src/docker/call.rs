@@ -122,7 +122,7 @@ impl Engine {
         if self.in_flight.settled(&self.about(container), limit).await {
             return Ok(());
         }
-        let what = format!("end an earlier call for the container `{container}`");
+        let what = format!("finish an earlier call for the container `{container}`");
         Err(self.silent(&what, limit))
     }
 
@@ -197,9 +197,9 @@ impl Engine {
                 said: String::new(),
                 fault: Fault::new(
                     FaultKind::Unavailable,
-                    format!("no Docker Engine runs here: there is no socket `{path}`"),
+                    format!("no Docker Engine is running here: there is no socket `{path}`"),
                 )
-                .hint("start it (`systemctl start docker`), or name its socket in `DOCKER_HOST`"),
+                .hint("start it (`systemctl start docker`), or set `DOCKER_HOST` to its socket"),
             },
             Error::RequestTimeoutError => CallError {
                 status: None,
@@ -210,11 +210,14 @@ impl Engine {
                 let fault = match io_kind(&other) {
                     Some(io::ErrorKind::PermissionDenied) => Fault::new(
                         FaultKind::Denied,
-                        format!("this user may not use the Docker Engine at `{endpoint}`"),
+                        format!(
+                            "this user has no permission to use the Docker Engine at \
+                        `{endpoint}`"
+                        ),
                     )
                     .hint(
-                        "add the user to the group `docker` and log in again, or run as one who \
-                         may",
+                        "add the user to the group `docker` and log in again, or run as a user \
+                        who has access",
                     ),
                     Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Fault::new(
                         FaultKind::Unavailable,
@@ -225,8 +228,8 @@ impl Engine {
                     _ => Fault::new(
                         FaultKind::Unavailable,
                         format!(
-                            "the connection to the Docker Engine at `{endpoint}` broke when asked \
-                             to {what}"
+                            "the connection to the Docker Engine at `{endpoint}` broke while it \
+                            was asked to {what}"
                         ),
                     )
                     .hint("check whether the engine restarted: `journalctl -u docker`")
@@ -242,7 +245,7 @@ impl Engine {
 fn refine(mut fault: Fault, said: &str) -> Fault {
     if said.contains("no space left on device") {
         fault.kind = FaultKind::Failed;
-        return fault.hint("the engine's disk is full: `docker system df` shows by what");
+        return fault.hint("the engine's disk is full: `docker system df` shows what uses it");
     }
     fault
 }

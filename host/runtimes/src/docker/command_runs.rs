@@ -78,7 +78,7 @@ impl Drop for Guard {
                 }
             };
             if let Err(fault) = ended {
-                tracing::warn!(%fault, "a program whose call was dropped may still run");
+                tracing::warn!(%fault, "a program whose call was cancelled may still be running");
             }
             drop(lock);
         });
@@ -216,12 +216,13 @@ impl Engine {
             }
             if asked.elapsed() >= self.settings.call_timeout {
                 let message = format!(
-                    "a program in the container {} was to be killed and still runs (pid {pid} \
-                     where the engine is)",
+                    "a program in the container {} was to be killed but is still running (pid \
+                    {pid} on the engine's machine)",
                     short(container)
                 );
-                return Err(Fault::new(FaultKind::TimedOut, message)
-                    .hint(format!("there: `kill -KILL {pid}`; or restart the container")));
+                return Err(Fault::new(FaultKind::TimedOut, message).hint(format!(
+                    "run `kill -KILL {pid}` on that machine, or restart the container"
+                )));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -344,7 +345,7 @@ impl Engine {
                 return Err(Fault::new(
                     FaultKind::Conflict,
                     format!(
-                        "the container of `{}` was removed by somebody while it ran",
+                        "the container of `{}` was removed while it was running",
                         program(command)
                     ),
                 ));
@@ -447,8 +448,8 @@ fn no_program(command: &CommandSpec, place: &str, said: &str) -> Fault {
         format!("`{}` can't be run in `{place}`", program(command)),
     )
     .hint(
-        "give the absolute path of a program that is in the image, and a working folder that is \
-         there",
+        "give the absolute path of a program in the image, and a working directory that exists \
+        there",
     );
     fault.causes.push(one_line(said));
     fault

@@ -82,7 +82,7 @@ fn container_name(name: &str) -> Result<&str, Fault> {
 fn elsewhere(what: &str) -> Fault {
     Fault::new(
         FaultKind::Internal,
-        format!("{what} of the host's machine was asked of a Docker Engine"),
+        format!("{what} of this machine was requested from a Docker Engine"),
     )
 }
 
@@ -224,7 +224,7 @@ fn unreadable(container: &str, why: &str) -> Fault {
         FaultKind::Unsupported,
         format!("the connections of the container `{container}` can't be read"),
     )
-    .hint("run agente-host as root on the engine's machine, or have `cat` in the image");
+    .hint("run agente-host as root on the engine's machine, or use an image that contains `cat`");
     fault.causes.push(why.trim().to_owned());
     fault
 }

@@ -76,8 +76,8 @@ impl Engine {
                         ),
                     )
                     .hint(
-                        "run agente-host with the state that made it, or take the service over \
-                         with `agente-host adopt --force`",
+                        "run agente-host with that store's state directory, or take the service \
+                        over with `agente-host adopt --force`",
                     ));
                 }
             }
@@ -95,8 +95,7 @@ impl Engine {
         Fault::new(
             FaultKind::Conflict,
             format!(
-                "a container named `{}` is there that was not made by agente-host (id {}, image \
-                 {})",
+                "a container named `{}` exists that agente-host did not create (id {}, image {})",
                 standing.name,
                 short(&standing.id),
                 short(&standing.image)
@@ -215,7 +214,7 @@ impl Engine {
                     return Err(Fault::new(
                         FaultKind::TimedOut,
                         format!(
-                            "the container `{name}` is still there after its removal ({:?})",
+                            "the container `{name}` still exists after its removal ({:?})",
                             standing.phase
                         ),
                     )

@@ -41,13 +41,13 @@ pub(crate) async fn for_registry(
     });
     let Ok(Ok(found)) = tokio::time::timeout(limit, asking).await else {
         let message = format!(
-            "the helper program that `{}` names has not told the credentials for `{registry}` \
-             within {} s",
+            "the credential helper named in `{}` did not return the credentials for `{registry}` \
+            within {} s",
             path.display(),
             limit.as_secs()
         );
         return Err(Fault::new(FaultKind::TimedOut, message)
-            .hint(format!("see that `docker pull` from `{registry}` works")));
+            .hint(format!("check that `docker pull` from `{registry}` works")));
     };
     Ok(found?.map(|credential| {
         let known = DockerCredentials { serveraddress: Some(server), ..Default::default() };
@@ -82,26 +82,27 @@ fn refused(path: &Path, server: &str, failed: &Failed) -> Fault {
                 FaultKind::InvalidConfig,
                 format!("`{path}` is not a Docker configuration in JSON"),
             )
-            .hint("write it anew with `docker login`");
+            .hint("recreate it with `docker login`");
         }
         Failed::HelperFailure { helper, stderr, .. } => {
             let message = format!(
-                "`{helper}`, which `{path}` names, can't tell the credentials for `{server}`"
+                "the credential helper `{helper}` named in `{path}` can't return the credentials \
+                for `{server}`"
             );
             let mut fault = Fault::new(FaultKind::InvalidConfig, message);
             fault.causes.extend(stderr.lines().next().map(str::to_owned));
             return fault.hint(format!("try it: `echo {server} | {helper} get`"));
         }
         Failed::HelperCommunicationError => {
-            format!("the helper program that `{path}` names for `{server}` can't be run")
+            format!("the credential helper named in `{path}` for `{server}` can't be run")
         }
         Failed::MalformedHelperResponse => {
-            format!("the helper program that `{path}` names for `{server}` answers with no JSON")
+            format!("the credential helper named in `{path}` for `{server}` does not return JSON")
         }
         Failed::CredentialDecodingError
         | Failed::CredentialMismatchError
         | Failed::NoCredentialConfigured => {
-            format!("`{path}` holds no user and password for `{server}`")
+            format!("`{path}` contains no user name and password for `{server}`")
         }
     };
     Fault::new(FaultKind::InvalidConfig, message).hint(format!("docker login {server}"))

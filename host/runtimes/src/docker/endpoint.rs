@@ -48,7 +48,7 @@ impl Endpoint {
             }
             _ => Err(Fault::new(
                 FaultKind::InvalidConfig,
-                format!("`{text}` is not an address of a Docker Engine that can be used here"),
+                format!("`{text}` is not a Docker Engine address that agente-host supports"),
             )
             .hint(
                 "give `unix:///path/to/docker.sock` or `tcp://host:port`; an engine on another \

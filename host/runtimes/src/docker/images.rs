@@ -70,15 +70,18 @@ impl DockerRuntime {
                 if parsed.is_id() {
                     return Err(Fault::new(
                         FaultKind::Rejected,
-                        format!("the engine has no image `{reference}`, and an id can't be pulled"),
+                        format!(
+                            "the engine has no image `{reference}`, and an image id can't be \
+                        pulled"
+                        ),
                     )
-                    .hint("name the image by repository and digest: `name@sha256:…`"));
+                    .hint("write the image as repository and digest: `name@sha256:…`"));
                 }
                 self.engine.pull(&parsed, progress).await?;
                 self.engine.inspect_image(reference).await?.ok_or_else(|| {
                     Fault::new(
                         FaultKind::Failed,
-                        format!("the image `{reference}` was pulled and is not there"),
+                        format!("the image `{reference}` was pulled, but is not on the engine"),
                     )
                 })?
             }
@@ -164,7 +167,7 @@ impl Engine {
                 FaultKind::Rejected,
                 format!(
                     "the image of `{reference}` ({}) is not on the engine, and no registry is \
-                     known to have it",
+                    known to have it",
                     id.short()
                 ),
             )
@@ -180,7 +183,7 @@ impl Engine {
         Err(Fault::new(
             FaultKind::Conflict,
             format!(
-                "`{digest}` was pulled and is not the image {} that the release was made from",
+                "`{digest}` was pulled, but is not the image {} that the release was created from",
                 id.short()
             ),
         ))
@@ -285,7 +288,10 @@ impl Engine {
             }
         }
         if self.image_by_id(id).await? {
-            return Ok(Pruned::Left(id.clone(), "it has a name or a container besides".to_owned()));
+            return Ok(Pruned::Left(
+                id.clone(),
+                "it has another name or is used by a container".to_owned(),
+            ));
         }
         Ok(Pruned::Removed(id.clone()))
     }
@@ -351,7 +357,7 @@ fn pull_fault(reference: &Reference, had_credentials: bool, error: CallError) ->
             FaultKind::Rejected,
             format!("the registry `{registry}` has no image `{reference}`"),
         )
-        .hint("check the tag or digest; was the image pushed?")
+        .hint("check the tag or digest, and that the image was pushed")
     } else {
         return error.fault;
     };

@@ -314,7 +314,7 @@ impl Engine {
             )
             .hint(
                 "use the driver `json-file`, `local` or `journald`, or read the log where the \
-                 driver sends it",
+                driver sends it",
             );
         }
         error.fault
@@ -409,7 +409,7 @@ impl Engine {
                 return Err(Fault::new(
                     FaultKind::Unavailable,
                     format!(
-                        "the log of the container `{}` broke off and can't be taken up again",
+                        "the log of the container `{}` was interrupted and can't be resumed",
                         backend.id
                     ),
                 )

@@ -34,7 +34,7 @@ pub(crate) async fn preflight(
             Ok(true) => good(subject, "is there"),
             Ok(false) => warning(
                 subject,
-                "does not exist and will be created; the balancer must join it",
+                "does not exist and will be created; the load balancer must join it",
                 format!("docker network connect {name} <balancer>"),
             ),
             Err(fault) => from_fault(subject, fault),
@@ -54,7 +54,10 @@ pub(crate) async fn preflight(
             findings.push(match secrets.value(name).await {
                 Ok(_) => good(
                     subject,
-                    format!("is there, for `{variable}`; who may use the engine can read it there"),
+                    format!(
+                        "is available for `{variable}`; anyone with access to the engine can \
+                    read it there"
+                    ),
                 ),
                 Err(fault) => from_fault(subject, fault),
             });
@@ -83,8 +86,11 @@ async fn the_engine(engine: &Engine, findings: &mut Vec<Finding>) -> Result<(), 
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         let (least, mib) = (engine.settings.min_free_disk_bytes, 1024 * 1024);
         findings.push(if free < least {
-            let message =
-                format!("{} MiB free in `{root}`, {} MiB must be left", free / mib, least / mib);
+            let message = format!(
+                "{} MiB free in `{root}`, but {} MiB are required",
+                free / mib,
+                least / mib
+            );
             bad("docker disk", message, Some("docker system df".to_owned()))
         } else {
             good("docker disk", format!("{} MiB free in `{root}`", free / mib))
@@ -100,10 +106,10 @@ async fn the_image(engine: &Engine, release: &Release) -> Finding {
     };
     let subject = format!("image {reference}");
     match (engine.image_by_id(id).await, repository_digest) {
-        (Ok(true), _) => good(subject, format!("is there as {}", id.short())),
+        (Ok(true), _) => good(subject, format!("is on the engine as {}", id.short())),
         (Ok(false), Some(digest)) => warning(
             subject,
-            format!("{} is not there any more and will be pulled as `{digest}`", id.short()),
+            format!("{} is no longer on the engine and will be pulled as `{digest}`", id.short()),
             format!("docker pull {digest}"),
         ),
         (Ok(false), None) => bad(
@@ -167,7 +173,9 @@ fn the_volume(engine: &Engine, volume: &str) -> Option<Finding> {
     if matches!(engine.settings.endpoint, super::Endpoint::Tcp(_)) || Path::new(source).exists() {
         return None;
     }
-    let message =
-        format!("`{source}` is not there; the engine would make an empty folder, owned by root");
+    let message = format!(
+        "`{source}` does not exist; the engine would create an empty directory owned by \
+        root"
+    );
     Some(warning(format!("volume {source}"), message, format!("mkdir -p {source}")))
 }

@@ -36,7 +36,12 @@ impl Reference {
             Some((named, digest)) if digest.starts_with("sha256:") && digest.len() == 71 => {
                 (named, Some(digest.to_owned()))
             }
-            Some(_) => return wrong("its digest is not `sha256:` and 64 digits"),
+            Some(_) => {
+                return wrong(
+                    "its digest is not `sha256:` followed by 64 hexadecimal \
+            digits",
+                );
+            }
             None => (text, None),
         };
         // A colon before the last slash belongs to the registry's port.
@@ -59,14 +64,14 @@ impl Reference {
                 .next()
                 .is_some_and(|last| last.chars().any(|c| c.is_ascii_uppercase()))
         {
-            return wrong("it holds a character that names of images can't have");
+            return wrong("it contains a character that is not allowed in image names");
         }
         if tag.as_deref().is_some_and(|tag| {
             tag.is_empty()
                 || tag.len() > 128
                 || !tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
         }) {
-            return wrong("its tag holds a character that tags can't have");
+            return wrong("its tag contains a character that is not allowed in tags");
         }
         Ok(Self { repository: repository.to_owned(), tag, digest })
     }

@@ -80,8 +80,8 @@ pub(crate) async fn reserve(
                 // The name is looked up as one label of the domain name system.
                 if id.0.len() > 63 {
                     let message = format!(
-                        "the container name `{id}` has more than 63 characters and can't be found \
-                         on a network"
+                        "the container name `{id}` has more than 63 characters and can't be \
+                        resolved on a network"
                     );
                     return Err(Fault::new(FaultKind::InvalidConfig, message)
                         .hint("shorten the service's or the environment's name"));
@@ -109,13 +109,13 @@ pub(crate) async fn reserve(
                 None => Err(Fault::new(
                     FaultKind::Unavailable,
                     format!(
-                        "{slot} needs {} ports, and {}-{} has fewer that are free",
+                        "{slot} needs {} ports, but {}-{} has fewer free ones",
                         spec.instances, ports.first, ports.last
                     ),
                 )
                 .hint(
-                    "widen `ports` in the manifest; `ss -ltn` and `docker ps -a` show what is \
-                     taken",
+                    "widen `ports` in the manifest; `ss -ltn` and `docker ps -a` show what is in \
+                    use",
                 )),
             })
             .collect()

@@ -154,7 +154,7 @@ impl DockerRuntime {
                     tracing::info!(
                         container = name,
                         ended = standing.ending(),
-                        "starting a container again that had ended"
+                        "restarting a container that had exited"
                     );
                     self.make_live(&standing).await.map_err(unknown)?;
                     return self.start(launch, &wanted).await;
@@ -267,7 +267,7 @@ impl Runtime for DockerRuntime {
         image_part(&launch.release.artifact).map_err(refused)?;
         if launch.store != self.engine.settings.store {
             let message = format!(
-                "the launch of `{}` is of the store `{}`, the runtime of `{}`",
+                "the launch of `{}` belongs to the store `{}`, the runtime to `{}`",
                 launch.backend.id, launch.store, self.engine.settings.store
             );
             return Err(refused(Fault::new(FaultKind::Internal, message)));
@@ -340,8 +340,8 @@ fn start_fault(name: &str, port: Option<u16>, error: &CallError) -> Fault {
     {
         let port =
             port.map_or_else(|| "its port".to_owned(), |port| format!("port {port} on 127.0.0.1"));
-        let hint = "`ss -ltnp` shows who listens there; the next deployment chooses another port \
-                    of the range";
+        let hint = "`ss -ltnp` shows what listens there; the next deployment chooses another port \
+        of the range";
         return Fault::new(
             FaultKind::Conflict,
             format!("the container `{name}` could not be started: {port} is taken"),
@@ -356,13 +356,12 @@ fn start_fault(name: &str, port: Option<u16>, error: &CallError) -> Fault {
         Fault::new(
             FaultKind::InvalidConfig,
             format!(
-                "the container `{name}` could not be started: its command can't be run in its \
-                 image"
+                "the container `{name}` could not be started: its command can't run in its image"
             ),
         )
         .hint(
             "compare `command` in the manifest with the image: `docker image inspect` shows its \
-             entry point, command and architecture",
+            entry point, command and architecture",
         )
     } else if has("bind source path does not exist")
         || has("mount") && has("denied")
@@ -383,7 +382,7 @@ fn start_fault(name: &str, port: Option<u16>, error: &CallError) -> Fault {
 
 fn absent(backend: &Backend) -> Fault {
     Fault::new(FaultKind::Failed, format!("there is no container `{}`", backend.id))
-        .hint("`agente-host status` shows what should stand; a new deployment starts it again")
+        .hint("`agente-host status` shows what should be running; a new deployment starts it again")
 }
 
 pub(crate) fn refused(fault: Fault) -> Failure {

@@ -68,7 +68,7 @@ pub(crate) fn port_of(address: &str) -> Result<u16, Fault> {
     address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).ok_or_else(|| {
         Fault::new(
             FaultKind::InvalidConfig,
-            format!("`{address}` is not the address of a backend: `host:port` is needed"),
+            format!("`{address}` is not a backend address of the form `host:port`"),
         )
     })
 }
@@ -147,7 +147,7 @@ pub(crate) async fn wanted<'a>(
 fn hash(identity: &Identity<'_>) -> Result<String, Fault> {
     // Maps are ordered and there is no float: the same specification gives the same text.
     let text = serde_json::to_vec(identity).map_err(|error| {
-        Fault::new(FaultKind::Internal, "the specification of a container can't be written down")
+        Fault::new(FaultKind::Internal, "the container's specification can't be serialized")
             .because(&error)
     })?;
     Ok(format!("sha256:{}", hex::encode(sha2::Sha256::digest(&text))))

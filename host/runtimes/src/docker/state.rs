@@ -134,7 +134,7 @@ impl Container {
                 BackendState::Ended { detail: "is being removed".to_owned() }
             }
             ContainerPhase::Dead => BackendState::Ended {
-                detail: "the engine failed to remove it, see the engine's log".to_owned(),
+                detail: "the engine failed to remove it; see the engine's log".to_owned(),
             },
         }
     }
@@ -155,11 +155,13 @@ impl Container {
         if self.was_out_of_memory() {
             return match self.memory_bytes {
                 0 => "killed: the machine was out of memory".to_owned(),
-                limit => format!("killed: out of its memory of {} MiB", limit / (1024 * 1024)),
+                limit => {
+                    format!("killed: exceeded its memory limit of {} MiB", limit / (1024 * 1024))
+                }
             };
         }
         match code {
-            0 => "exited by itself with code 0".to_owned(),
+            0 => "exited with code 0".to_owned(),
             137 => "killed (exit code 137)".to_owned(),
             129..=192 => format!("exit code {code}, as after signal {}", code - 128),
             _ => format!("exit code {code}"),
@@ -282,7 +284,9 @@ mod tests {
         });
         assert_eq!(
             seen.backend_state(),
-            BackendState::Ended { detail: "killed: out of its memory of 20 MiB".to_owned() }
+            BackendState::Ended {
+                detail: "killed: exceeded its memory limit of 20 MiB".to_owned()
+            }
         );
     }
 

@@ -61,7 +61,7 @@ impl fmt::Display for Exit {
                 Some((_, name)) => write!(f, "killed by SIG{name}"),
                 None => write!(f, "killed by signal {signal}"),
             },
-            Exit::Unseen => f.write_str("ended while it had no supervisor"),
+            Exit::Unseen => f.write_str("exited while it had no supervisor"),
         }
     }
 }

@@ -28,7 +28,9 @@ impl ProcessRuntime {
                 detail: "its start was interrupted; `agente-host up` starts it".to_owned(),
             },
             None => BackendState::Starting {
-                detail: "it runs without a supervisor; `agente-host up` gives it one".to_owned(),
+                detail: "it is running without a supervisor; `agente-host up` starts \
+                one"
+                .to_owned(),
                 restarts: 0,
             },
         })
@@ -47,8 +49,8 @@ fn state(status: &Status, supervised: bool) -> BackendState {
         }
         RunPhase::Running { .. } if supervised => {
             let detail = last.map_or_else(
-                || "it has just ended".to_owned(),
-                |last| format!("{last}, and it has just ended again"),
+                || "it has just exited".to_owned(),
+                |last| format!("{last}, and it has just exited again"),
             );
             BackendState::Starting { detail, restarts }
         }

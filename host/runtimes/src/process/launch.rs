@@ -209,11 +209,11 @@ impl ProcessRuntime {
                 return Err(Fault::new(
                     FaultKind::InvalidConfig,
                     format!(
-                        "the secret `{name}` holds a NUL character and can't be the value of \
-                         `{variable}`"
+                        "the secret `{name}` contains a NUL character and can't be the value of \
+                        `{variable}`"
                     ),
                 )
-                .hint("encode it, as base64 for instance"));
+                .hint("encode it, for example as base64"));
             }
             values.insert(variable.clone(), value.expose().to_owned());
         }
@@ -231,7 +231,7 @@ impl ProcessRuntime {
             serde_json::to_vec(&Handover { fingerprint: spec.fingerprint.clone(), secrets })
                 .map_err(|error| {
                     refused(
-                        Fault::new(FaultKind::Internal, "the handover can't be written")
+                        Fault::new(FaultKind::Internal, "the handover file can't be written")
                             .because(&error),
                     )
                 })?;
@@ -278,7 +278,7 @@ impl ProcessRuntime {
                     return Ok(report);
                 }
                 let message = format!(
-                    "the supervisor of backend `{}` ended before it had started it",
+                    "the supervisor of backend `{}` exited before starting it",
                     spec.identity.backend
                 );
                 let fault = Fault::new(FaultKind::Failed, message).retryable();
@@ -355,5 +355,5 @@ fn port_taken(wanted: &Spec, port: u16) -> Fault {
             port::holder(port)
         ),
     )
-    .hint("stop whatever uses the port, or deploy again: another port is chosen")
+    .hint("stop whatever uses the port, or deploy again to get another port")
 }

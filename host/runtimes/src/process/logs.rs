@@ -142,7 +142,7 @@ impl Follow {
                 self.ended = true;
                 let fault = Fault::new(
                     FaultKind::Failed,
-                    format!("the log `{}` can't be read on", self.log.path().display()),
+                    format!("the log `{}` can't be read any further", self.log.path().display()),
                 )
                 .because(&error);
                 return Some((Err(fault), self));
@@ -208,8 +208,8 @@ impl ProcessRuntime {
         let (mask, missing) = self.mask(&directory, &backend.0, &source.secrets).await;
         if let Some(fault) = missing {
             let message = format!(
-                "the log of backend `{backend}` is withheld: a secret's value, which could be in \
-                 it, can't be looked up"
+                "the log of backend `{backend}` is withheld: it may contain a secret whose value \
+                can't be looked up for redaction"
             );
             return Err(Fault::new(fault.kind, message)
                 .hint("read it with `agente-host logs`")

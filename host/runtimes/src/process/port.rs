@@ -94,7 +94,7 @@ impl ProcessRuntime {
             if let Some(backend) =
                 taken.iter().find(|backend| port_of(&backend.address) == Some(port))
             {
-                reasons.push(format!("{port} is the address of `{}`", backend.id));
+                reasons.push(format!("{port} belongs to `{}`", backend.id));
             } else if let Some(backend) = owned.get(&port) {
                 reasons.push(format!("{port} belongs to `{backend}`"));
             } else if is_free(port) {
@@ -113,7 +113,8 @@ impl ProcessRuntime {
             let mut fault = Fault::new(
                 FaultKind::Unavailable,
                 format!(
-                    "the ports {first}-{last} have room for {} of {} backends of {} in slot {slot}",
+                    "the ports {first}-{last} have room for only only {} of {} backends of {} in \
+                    slot {slot}",
                     chosen.len(),
                     process.instances,
                     release.scope

@@ -37,7 +37,7 @@ impl ProcessRuntime {
                     path.display()
                 ),
             )
-            .hint("deploy from the file again; the copy in the state directory is gone")
+            .hint("deploy the original file again; the copy in the state directory is gone")
             .because(error)
         };
         let about = std::fs::metadata(&path).map_err(|error| missing(&error))?;
@@ -82,7 +82,7 @@ impl ProcessRuntime {
         for name in names {
             let subject = format!("secret {name}");
             findings.push(match self.config.secrets.value(name).await {
-                Ok(_) => good(&subject, "can be looked up"),
+                Ok(_) => good(&subject, "can be read"),
                 Err(fault) => from_fault(&subject, fault),
             });
         }
@@ -101,7 +101,7 @@ impl ProcessRuntime {
     async fn artifact_finding(&self, release: &Release) -> Finding {
         let subject = format!("artifact {}", release.artifact.describe());
         match self.prove_artifact(release).await {
-            Ok(()) => good(&subject, "is in the state directory, and its bytes match its digest"),
+            Ok(()) => good(&subject, "is in the state directory and matches its digest"),
             Err(fault) => from_fault(&subject, fault),
         }
     }
@@ -128,9 +128,9 @@ impl ProcessRuntime {
         let message =
             format!("{} MiB are free for logs in `{}`", free / 1024 / 1024, state.display());
         Some(if free < DISK_FULL_BYTES {
-            bad("disk", message, Some("make room on that disk".to_owned()))
+            bad("disk", message, Some("free some space on that disk".to_owned()))
         } else if free < DISK_LOW_BYTES {
-            warning("disk", message, "make room on that disk")
+            warning("disk", message, "free some space on that disk")
         } else {
             good("disk", message)
         })
@@ -139,11 +139,11 @@ impl ProcessRuntime {
 
 fn altered(release: &Release, digest: &Digest, path: &Path, found: &str) -> Fault {
     let message = format!(
-        "the artifact of release {} at `{}` has been altered: it is `{found}`, not `{digest}`",
+        "the artifact of release {} at `{}` was modified: its digest is `{found}`, not `{digest}`",
         release.number,
         path.display()
     );
-    Fault::new(FaultKind::Conflict, message).hint("deploy from the original file again")
+    Fault::new(FaultKind::Conflict, message).hint("deploy the original file again")
 }
 
 /// A program that is never told its port would listen somewhere else.
@@ -154,8 +154,8 @@ fn port_is_told(process: &ProcessSpec) -> Option<Finding> {
     (!in_env && !process.command.iter().any(told)).then(|| {
         warning(
             "command",
-            "neither `command` nor `env` holds `{port}`",
-            "pass `{port}` to the program, or let it listen where `AGENTE_PORT` says",
+            "neither `command` nor `env` contains `{port}`",
+            "pass `{port}` to the program, or have it listen on `AGENTE_PORT`",
         )
     })
 }
@@ -169,7 +169,7 @@ fn port_finding(backend: &Backend, owner: Option<&String>, stands: bool) -> Find
         Some(owner) if *owner != backend.id.0 => bad(
             &subject,
             format!("belongs to `{owner}`"),
-            Some("plan again: another port is chosen".to_owned()),
+            Some("run the command again to get another port".to_owned()),
         ),
         // An earlier attempt has started it already.
         Some(owner) if stands => good(&subject, format!("already belongs to `{owner}`")),
@@ -177,7 +177,7 @@ fn port_finding(backend: &Backend, owner: Option<&String>, stands: bool) -> Find
         Some(_) | None => bad(
             &subject,
             format!("is in use by {}", port::holder(number)),
-            Some("stop it, or plan again: another port is chosen".to_owned()),
+            Some("stop it, or run the command again to get another port".to_owned()),
         ),
     }
 }

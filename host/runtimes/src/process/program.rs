@@ -40,7 +40,8 @@ pub(crate) enum ProgramError {
     #[error("`{}` is neither an ELF program nor a script that begins with `#!`", path.display())]
     NotAProgram { path: PathBuf },
     /// For other processors.
-    #[error("`{}` is built for another processor ({found}) than this machine's ({own})", path.display())]
+    #[error("`{}` is built for a different processor (ELF machine {found}) than this machine's \
+    ({own})", path.display())]
     OtherMachine {
         path: PathBuf,
         /// ELF machine number of the program.
@@ -56,7 +57,7 @@ impl ProgramError {
         match self {
             ProgramError::Empty => "set `command` in the manifest",
             ProgramError::NotFound { .. } => {
-                "call the artifact by `./` and its file name, or give an absolute path"
+                "write the artifact as `./` and its file name, or give an absolute path"
             }
             ProgramError::Unreadable { .. } | ProgramError::NotAFile { .. } => {
                 "correct the first word of `command`: `./` and the artifact's file name, or an \

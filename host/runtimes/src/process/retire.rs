@@ -45,7 +45,7 @@ impl ProcessRuntime {
         let spec = directory.spec().ok().flatten();
         if let Some(other) = spec.as_ref().filter(|spec| !spec.identity.is(backend)) {
             let message = format!(
-                "`{}` of {} stands at {}, where `{}` was expected at {}",
+                "`{}` of {} is at {}, where `{}` was expected at {}",
                 other.identity.backend,
                 other.identity.scope,
                 other.identity.address,
@@ -53,7 +53,7 @@ impl ProcessRuntime {
                 backend.address
             );
             return Err(refused(Fault::new(FaultKind::Conflict, message).hint(
-                "look at it with `agente-host status`: the state was changed behind our back",
+                "check it with `agente-host status`: the state was changed outside agente-host",
             )));
         }
         let began = Instant::now();
@@ -106,12 +106,12 @@ impl ProcessRuntime {
             Fault::new(
                 FaultKind::TimedOut,
                 format!(
-                    "the supervisor in `{}` does not answer and can't be ended",
+                    "the supervisor in `{}` does not respond and can't be killed",
                     directory.path().display()
                 ),
             )
             .hint(format!(
-                "end the process that `{}` names and try again",
+                "kill the process named in `{}` and try again",
                 directory.path().join("supervisor.json").display()
             ))
         };
@@ -141,7 +141,7 @@ impl ProcessRuntime {
             if Instant::now() >= deadline {
                 return Err(Fault::new(
                     FaultKind::TimedOut,
-                    format!("a supervisor still has `{}`", directory.path().display()),
+                    format!("a supervisor still holds `{}`", directory.path().display()),
                 ));
             }
             sleep(LOOK_AGAIN).await;
@@ -177,12 +177,12 @@ impl ProcessRuntime {
         Err(Fault::new(
             FaultKind::Failed,
             format!(
-                "processes of backend `{}` can't be ended: {}",
+                "processes of backend `{}` can't be killed: {}",
                 traces.backend,
                 numbers.join(", ")
             ),
         )
-        .hint("they belong to another user, or wait in the kernel: end them and try again"))
+        .hint("they belong to another user or are blocked in the kernel: kill them and try again"))
     }
 
     pub(super) async fn assign_role(
@@ -194,7 +194,7 @@ impl ProcessRuntime {
         let absent = || {
             refused(Fault::new(
                 FaultKind::Conflict,
-                format!("there is no backend `{}` to give a role", backend.id),
+                format!("there is no backend `{}` to assign a role to", backend.id),
             ))
         };
         let Some(_guard) = self.guard(&directory, false).await.map_err(refused)? else {

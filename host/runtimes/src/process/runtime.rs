@@ -73,7 +73,7 @@ impl ProcessRuntime {
         if sane {
             Ok(BackendDirectory::at(self.backends().join(id)))
         } else {
-            Err(Fault::new(FaultKind::InvalidConfig, format!("`{id}` is not a backend's id")))
+            Err(Fault::new(FaultKind::InvalidConfig, format!("`{id}` is not a backend id")))
         }
     }
 
@@ -101,7 +101,7 @@ pub(super) fn unusable(directory: &BackendDirectory, error: &dyn std::error::Err
         FaultKind::Failed,
         format!("the backend's directory `{}` can't be used", directory.path().display()),
     )
-    .hint("see that the state directory is writable for you and that its disk is not full")
+    .hint("check that you can write to the state directory and that its disk is not full")
     .because(error)
 }
 

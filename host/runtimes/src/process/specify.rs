@@ -66,7 +66,7 @@ pub(super) fn unpassable(process: &ProcessSpec) -> Option<String> {
         return Some("the command is empty".to_owned());
     }
     if process.command.iter().any(|word| word.contains('\0')) {
-        return Some("the command holds a NUL character".to_owned());
+        return Some("the command contains a NUL character".to_owned());
     }
     process.env.iter().find_map(|(name, value)| {
         let text = match value {
@@ -75,7 +75,7 @@ pub(super) fn unpassable(process: &ProcessSpec) -> Option<String> {
         if name.is_empty() || name.contains(['=', '\0']) {
             Some(format!("`{name}` can't be the name of an environment variable"))
         } else if text.contains('\0') {
-            Some(format!("the value of `{name}` holds a NUL character"))
+            Some(format!("the value of `{name}` contains a NUL character"))
         } else {
             None
         }
@@ -94,7 +94,7 @@ impl ProcessRuntime {
                     release.number, release.scope
                 ),
             )
-            .hint("give `artifact` under `[runtime.process]`")),
+            .hint("set `artifact` in `[runtime.process]`")),
         }
     }
 

@@ -61,7 +61,7 @@ async fn a_command_that_is_not_in_the_image_is_a_mistake_of_the_manifest() {
     let Failure::Unknown { fault } = failure else { panic!("{failure:?}") };
     assert_eq!(fault.kind, FaultKind::InvalidConfig);
     assert!(
-        fault.message.contains("its command can't be run in its image") && fault.hint.is_some(),
+        fault.message.contains("its command can't run in its image") && fault.hint.is_some(),
         "{fault:?}"
     );
     assert!(fault.causes.iter().any(|cause| cause.contains("/nowhere/serve")), "{fault:?}");
@@ -129,7 +129,7 @@ async fn a_container_out_of_memory_is_told_from_any_other_kill() {
         )
         .await;
     assert!(
-        matches!(&state, BackendState::Starting { detail, .. } if detail.contains("out of its memory of 20 MiB")),
+        matches!(&state, BackendState::Starting { detail, .. } if detail.contains("exceeded its memory limit of 20 MiB")),
         "{state:?}"
     );
 }

@@ -47,7 +47,7 @@ async fn a_missing_socket_is_said_with_how_to_start_the_engine() {
             (fault.kind, fault.message.as_str()),
             (
                 FaultKind::Unavailable,
-                "no Docker Engine runs here: there is no socket `/nowhere/docker.sock`"
+                "no Docker Engine is running here: there is no socket `/nowhere/docker.sock`"
             )
         );
         assert!(fault.hint.unwrap().contains("systemctl start docker"));
@@ -146,7 +146,7 @@ fn a_user_who_may_not_use_the_engine_is_told_so() {
     .unwrap();
     assert_eq!(fault.kind, FaultKind::Denied);
     assert!(
-        fault.message.contains("may not use the Docker Engine")
+        fault.message.contains("no permission to use the Docker Engine")
             && fault.hint.unwrap().contains("group `docker`")
     );
 }

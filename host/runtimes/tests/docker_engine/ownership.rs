@@ -57,7 +57,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Failure>) -> Fault {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_container_of_the_same_name_is_refused_and_left_alone() {
     let scene = Scene::new("foreign").await;
-    is_left_alone(&scene, &[], "was not made by agente-host").await;
+    is_left_alone(&scene, &[], "agente-host did not create").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn a_container_of_another_store_is_refused_and_left_alone() {
 async fn a_container_of_ours_that_is_not_this_backend_is_left_alone() {
     let scene = Scene::new("misnamed").await;
     let store = scene.settings.store.clone();
-    is_left_alone(&scene, &[(labels::STORE, &store)], "was not made by agente-host").await;
+    is_left_alone(&scene, &[(labels::STORE, &store)], "agente-host did not create").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

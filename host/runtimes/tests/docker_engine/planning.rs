@@ -100,7 +100,7 @@ async fn preflight_tells_what_is_as_it_should_be() {
     assert!(findings.iter().all(|finding| finding.result == FindingResult::Good), "{findings:#?}");
     assert!(line(&findings, "docker engine").1.contains("API "));
     assert!(line(&findings, "docker disk").1.contains("MiB free"));
-    assert!(line(&findings, "image prepared:1").1.starts_with("is there as "));
+    assert!(line(&findings, "image prepared:1").1.starts_with("is on the engine as "));
     assert_eq!(line(&findings, &format!("port {}", scene.ports.first)).1, "is free");
     assert!(line(&findings, "secret password").1.contains("`PASSWORD`"));
     assert!(scene.containers().await.is_empty());
@@ -128,7 +128,10 @@ async fn preflight_tells_what_is_wrong_line_by_line() {
     let findings = scene.runtime.preflight(&scene.release(1, spec), &[]).await;
     assert_eq!(
         line(&findings, "network unready-net"),
-        (FindingResult::Warning, "does not exist and will be created; the balancer must join it")
+        (
+            FindingResult::Warning,
+            "does not exist and will be created; the load balancer must join it"
+        )
     );
     assert!(
         scene

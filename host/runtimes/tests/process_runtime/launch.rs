@@ -205,7 +205,7 @@ async fn what_can_not_run_is_refused_with_its_cause_and_leaves_nothing() {
             "lost",
             b"#!/nowhere/interpreter\n",
             0o755,
-            "interpreter or loader that it names is not on this machine",
+            "interpreter or loader does not exist on this machine",
         ),
     ] {
         let mut release = sane.clone();
@@ -217,7 +217,7 @@ async fn what_can_not_run_is_refused_with_its_cause_and_leaves_nothing() {
     altered.artifact = stage.artifact("altered", b"#!/bin/sh\nexit 0\n", 0o755);
     process_spec(&mut altered).command = vec!["./altered".to_owned()];
     fs::write(stage.artifact_file(&altered.artifact), "#!/bin/sh\nexit 1\n").unwrap();
-    cases.push((altered, "has been altered"));
+    cases.push((altered, "was modified"));
     let mut secret = sane.clone();
     set_env(&mut secret, "DB", EnvValue::Secret("absent".to_owned()));
     cases.push((secret, "there is no secret `absent`"));

@@ -94,7 +94,7 @@ async fn the_same_bytes_are_kept_once_and_a_damaged_copy_is_replaced() {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, damage).unwrap();
         let fault = bench.store.verify_artifact(&digest, "shop").await.unwrap_err();
-        assert!(fault.message.contains("is damaged") && fault.hint.is_some(), "{fault:?}");
+        assert!(fault.message.contains("is corrupt") && fault.hint.is_some(), "{fault:?}");
         bench.import(&source).await;
         assert_eq!(std::fs::read(&path).unwrap(), b"version 1");
         bench.store.verify_artifact(&digest, "shop").await.unwrap();
@@ -175,7 +175,7 @@ async fn what_is_no_program_file_is_refused_by_name_before_anything_is_written()
     .unwrap();
     let empty = bench.program("empty", b"", 0o755);
     for (path, words) in [
-        (folder.join("missing"), "missing` is not there"),
+        (folder.join("missing"), "missing` does not exist"),
         (folder.to_owned(), "is a directory"),
         (pipe, "pipe` is not a regular file"),
         (empty, "empty` is empty"),

@@ -73,7 +73,7 @@ pub(super) fn compare(entries: &[Linked], rows: &[DeploymentRow]) -> Option<Chai
                 1,
                 &row.0,
                 format!(
-                    "deployment `{}` is in the history and was never opened in the journal",
+                    "deployment `{}` is in the history, but was never opened in the journal",
                     row.0
                 ),
             );
@@ -83,8 +83,7 @@ pub(super) fn compare(entries: &[Linked], rows: &[DeploymentRow]) -> Option<Chai
                 position,
                 &row.0,
                 format!(
-                    "the row of deployment `{}` in the history does not follow from the journal: \
-                     it was changed",
+                    "the history row of deployment `{}` does not match the journal: it was changed",
                     row.0
                 ),
             );
@@ -94,7 +93,7 @@ pub(super) fn compare(entries: &[Linked], rows: &[DeploymentRow]) -> Option<Chai
     broken(
         *position,
         id,
-        format!("deployment `{id}` is in the journal and missing from the history"),
+        format!("deployment `{id}` is in the journal, but missing from the history"),
     )
 }
 

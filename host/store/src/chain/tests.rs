@@ -68,7 +68,10 @@ async fn removed_swapped_and_cut_entries_are_found() {
     let (position, message) = first_broken("DELETE FROM entry WHERE position = 4").await;
     assert!(position == 4 && message.contains("entry 4 is missing"), "{position} {message}");
     let (position, message) = first_broken("DELETE FROM entry WHERE position >= 6").await;
-    assert!(position == 6 && message.contains("there were 7, there are 5"), "{position} {message}");
+    assert!(
+        position == 6 && message.contains("there were 7, now there are 5"),
+        "{position} {message}"
+    );
     let (position, _) = first_broken(
         "DELETE FROM entry WHERE position = 1; UPDATE entry SET position = position - 1",
     )

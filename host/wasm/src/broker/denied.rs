@@ -8,31 +8,31 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeniedBecause {
     /// The plugin is being admitted.
-    #[error("no effect is allowed while a plugin is admitted")]
+    #[error("no effects are allowed while a plugin is being loaded")]
     Closed,
     /// Its author did not ask for it.
-    #[error("its request does not ask for that")]
+    #[error("its request does not include that")]
     NotRequested,
     /// The operator did not grant it.
-    #[error("that was not granted")]
+    #[error("it was not granted")]
     NotGranted,
     /// The operation only looks.
-    #[error("the operation only looks, and that would change something")]
+    #[error("the operation is read-only, and this would change something")]
     ReadPhase,
     /// The path leads somewhere else.
-    #[error("the path leads to `{0}`, where it has no grant")]
+    #[error("the path resolves to `{0}`, which is not granted")]
     Elsewhere(String),
     /// The path is not absolute and plain.
-    #[error("a path must be absolute, without `.` and `..`")]
+    #[error("the path must be absolute, without `.` or `..`")]
     NotPlain,
     /// What stands there is a link.
-    #[error("a link stands there, and it would be replaced instead of what it stands for")]
+    #[error("it is a symbolic link, and writing would replace the link, not its target")]
     Link,
     /// The plugin decides itself what stands there.
-    #[error("its `files` rules let it write `{0}`, so that this could become anything")]
+    #[error("its `files` rules let it write `{0}`, so it could put anything there")]
     OwnFile(String),
     /// The name resolves to an address that is off limits.
-    #[error("the name stands for {address}, {class}")]
+    #[error("the name resolves to {address}, {class}")]
     Address {
         address: IpAddr,
         /// What it is.
@@ -63,26 +63,26 @@ impl Denied {
         let rule = self.rule.as_ref()?;
         match &self.because {
             DeniedBecause::NotRequested => Some(format!(
-                "its author adds `{rule}` to plugin.toml and packs it again; then grant it with \
-                 `agente-host plugin add`"
+                "its author must add `{rule}` to plugin.toml and pack it again; then grant it \
+                with `agente-host plugin add`"
             )),
             DeniedBecause::NotGranted => Some(format!(
-                "add `{rule}` to the grant of `{}` in agente.lock, or grant all it asks for with \
-                 `agente-host plugin add`",
+                "add `{rule}` to the grant of `{}` in agente.lock, or grant everything it \
+                requests with `agente-host plugin add`",
                 self.plugin
             )),
             DeniedBecause::Address { .. } | DeniedBecause::Elsewhere(_) => Some(format!(
-                "if that is meant, `{rule}` in plugin.toml and in the grant allows it"
+                "if that is intended, `{rule}` in plugin.toml and in the grant allows it"
             )),
             DeniedBecause::OwnFile(path) => Some(format!(
                 "narrow the `files` rule in the grant of `{}` in agente.lock so that it does not \
-                 cover `{path}`, or keep that file in another folder",
+                cover `{path}`, or move that file to another directory",
                 self.plugin
             )),
             DeniedBecause::ReadPhase if matches!(rule.split('=').next(), Some("exec ")) => {
                 Some(format!(
                     "if the program changes nothing, `{rule}` in plugin.toml and in the grant \
-                     allows it"
+                    allows it"
                 ))
             }
             _ => None,

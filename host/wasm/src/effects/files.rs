@@ -35,7 +35,7 @@ pub(super) fn read(live: &Live, path: &str, allowed: &Allowed) -> Result<Answer,
     if bytes.len() as u64 > limit.bytes() {
         return Err(EffectError::new(
             FaultKind::Rejected,
-            format!("`{path}` is larger than {limit}, which is what a call may carry"),
+            format!("`{path}` is larger than {limit}, the most a call may carry"),
         ));
     }
     Ok(Answer::Bytes(Some(Blob(bytes))))
@@ -90,7 +90,13 @@ pub(super) fn replace(
     let rejected =
         |why: &str| EffectError::new(FaultKind::Rejected, format!("{attempt} failed: {why}"));
     let no_folder = || {
-        EffectError::new(FaultKind::Failed, format!("{attempt} failed: its folder does not exist"))
+        EffectError::new(
+            FaultKind::Failed,
+            format!(
+                "{attempt} failed: its directory does not \
+        exist"
+            ),
+        )
     };
     let (folder, name) = open_folder_of(real(allowed)?, &attempt)?.ok_or_else(no_folder)?;
     match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -100,12 +106,12 @@ pub(super) fn replace(
                 return Err(EffectError::new(
                     FaultKind::Denied,
                     format!(
-                        "{attempt} failed: a link stands there, and it would be replaced instead \
-                         of what it stands for"
+                        "{attempt} failed: it is a symbolic link, and writing would replace the \
+                        link, not its target"
                     ),
                 ));
             }
-            _ => return Err(rejected("what stands there is not a file")),
+            _ => return Err(rejected("it is not a regular file")),
         },
         Err(rustix::io::Errno::NOENT) => {}
         Err(error) => return Err(EffectError::io(&attempt, &error.into())),
@@ -176,7 +182,7 @@ fn open_folder_of(path: &Path, attempt: &str) -> Result<Option<(OwnedFd, String)
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(EffectError::new(
             FaultKind::Rejected,
-            format!("{attempt} failed: it is no entry of a folder"),
+            format!("{attempt} failed: the path names no file"),
         ));
     };
     let folder = found(open(folder, OFlags::RDONLY | OFlags::DIRECTORY), attempt)?;

@@ -68,7 +68,7 @@ pub(super) async fn request(
 /// The next part of an answer's body; none at its end.
 pub(super) async fn receive_body(live: &Live, of: Handle) -> Result<Answer, EffectError> {
     let Some(Open::Exchange(exchange)) = live.open.get(of) else {
-        return Err(EffectError::new(FaultKind::Failed, "the answer is closed"));
+        return Err(EffectError::new(FaultKind::Failed, "the response is closed"));
     };
     let mut exchange = exchange.lock().await;
     loop {
@@ -76,7 +76,7 @@ pub(super) async fn receive_body(live: &Live, of: Handle) -> Result<Answer, Effe
         match tokio::time::timeout(idle, exchange.body.frame()).await {
             Err(_) => {
                 let trouble = NetworkTrouble::AnswerTimedOut;
-                return Err(slow(&exchange.whom, "the next part of the answer", idle, trouble));
+                return Err(slow(&exchange.whom, "the next part of the response", idle, trouble));
             }
             Ok(None) => {
                 live.open.close(of);
@@ -111,7 +111,7 @@ async fn prepare(
         let value = match swapped {
             Some(swapped) => {
                 let mut secret = HeaderValue::from_str(&swapped)
-                    .map_err(|_| malformed("a secret can't stand in a header"))?;
+                    .map_err(|_| malformed("the secret can't be used in a header"))?;
                 secret.set_sensitive(true);
                 secret
             }

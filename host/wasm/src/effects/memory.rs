@@ -13,7 +13,7 @@ fn check_key(key: &str) -> Result<(), EffectError> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
         return Err(EffectError::new(
             FaultKind::InvalidConfig,
-            format!("a key of the memory has 1 to {MAX_KEY_BYTES} bytes"),
+            format!("a memory key must have 1 to {MAX_KEY_BYTES} bytes"),
         ));
     }
     Ok(())

@@ -64,11 +64,11 @@ impl OpenHandles {
     pub(super) fn take_place(&self) -> Result<OwnedSemaphorePermit, EffectError> {
         let limit = self.limit;
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            let message = format!("the plugin holds {limit} connections already");
+            let message = format!("the plugin already holds {limit} connections");
             EffectError::new(FaultKind::Failed, message).network(NetworkTrouble::TooMany).hint(
                 format!(
-                    "close some, or ask for more: `limits = {{ connections = {} }}` in plugin.toml \
-                     and in the grant",
+                    "close some, or allow more: `limits = {{ connections = {} }}` in plugin.toml \
+                    and in the grant",
                     limit.saturating_mul(2)
                 ),
             )

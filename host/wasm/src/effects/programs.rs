@@ -83,15 +83,14 @@ fn place(live: &Live, place: &str) -> Result<CommandPlace, EffectError> {
             Some(image) => Ok(CommandPlace::Image(image.clone())),
             None => Err(EffectError::new(
                 FaultKind::Unsupported,
-                "there is no image to run the program in: the release is not one of a container",
+                "there is no image to run the program in: the release does not run as a container",
             )),
         },
         Some(("container", name)) => Ok(CommandPlace::Container(name.to_owned())),
         _ => Err(EffectError::new(
             FaultKind::InvalidConfig,
             format!(
-                "`{place}` is no place to run a program; it is `host`, `release` or \
-                 `container:<name>`"
+                "a program can't run in `{place}`; use `host`, `release` or `container:<name>`"
             ),
         )),
     }
@@ -110,7 +109,7 @@ fn target(of: &str) -> Result<ProcessTarget, EffectError> {
         Some(("container", name)) => Ok(ProcessTarget::Container(name.to_owned())),
         _ => Err(EffectError::new(
             FaultKind::InvalidConfig,
-            format!("`{of}` names no processes; it is `pid-file:<path>` or `container:<name>`"),
+            format!("`{of}` does not name processes; use `pid-file:<path>` or `container:<name>`"),
         )),
     }
 }

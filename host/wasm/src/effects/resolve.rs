@@ -69,7 +69,7 @@ pub(super) async fn connect(
 }
 
 fn no_address(host: &str, why: &dyn std::fmt::Display) -> EffectError {
-    let message = format!("the name `{host}` has no address: {why}");
+    let message = format!("the name `{host}` does not resolve: {why}");
     EffectError::new(FaultKind::Unavailable, message).network(NetworkTrouble::NoAddress)
 }
 

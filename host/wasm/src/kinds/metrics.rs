@@ -90,11 +90,11 @@ impl WasmMetrics {
     fn exports(&self) -> Result<&MetricsPluginPre<Guest>, Fault> {
         let Exports::Checker(_, Some(exports)) = &self.plugin.0.exports else {
             let message = format!(
-                "the plugin {} gives no numbers for analysis: it does not export `{METRICS}`",
+                "the plugin {} provides no metrics for analysis: it does not export `{METRICS}`",
                 self.plugin.whose()
             );
             return Err(Fault::new(FaultKind::Unsupported, message)
-                .hint("name a plugin that does; `prometheus-health` comes with the program"));
+                .hint("use one that does, such as the bundled `prometheus-health`"));
         };
         Ok(exports)
     }
@@ -117,14 +117,12 @@ fn judged(answer: guest::Reading) -> Result<Reading, String> {
     let points: usize = answer.series.iter().map(|series| series.points.len()).sum();
     if answer.series.len() > MAX_SERIES {
         return Err(format!(
-            "{} series, and {MAX_SERIES} is the most that one answer may have",
+            "{} series; an answer may have at most {MAX_SERIES}",
             answer.series.len()
         ));
     }
     if points > MAX_POINTS {
-        return Err(format!(
-            "{points} points, and {MAX_POINTS} is the most that one answer may have"
-        ));
+        return Err(format!("{points} points; an answer may have at most {MAX_POINTS}"));
     }
     let series =
         answer.series.into_iter().map(judged_series).collect::<Result<Vec<_>, String>>()?;
@@ -139,7 +137,7 @@ fn judged_series(series: guest::Series) -> Result<Series, String> {
     };
     if let Some((at, value)) = series.points.iter().find(|(_, value)| !value.is_finite()) {
         return Err(format!(
-            "{} holds `{value}` at {at}, which is not a number to judge by",
+            "{} has `{value}` at {at}, which is not a finite number",
             named(&series.labels)
         ));
     }
@@ -147,7 +145,7 @@ fn judged_series(series: guest::Series) -> Result<Series, String> {
         series.points.array_windows().find(|[(before, _), (after, _)]| before >= after)
     {
         return Err(format!(
-            "the times of {} run backwards, from {before} to {after}",
+            "the timestamps of {} go backwards, from {before} to {after}",
             named(&series.labels)
         ));
     }
@@ -185,7 +183,7 @@ impl MetricSource for WasmMetrics {
             .map_err(failed)?;
         let reading = judged(answer).map_err(|why| {
             let message = operation.redact(format!(
-                "the plugin {} answered `query` with something that can't be used: {why}",
+                "the plugin {} gave an unusable answer to `query`: {why}",
                 self.plugin.whose()
             ));
             Fault::new(FaultKind::PluginCrashed, message)

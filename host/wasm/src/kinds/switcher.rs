@@ -198,7 +198,7 @@ fn read_observed(operation: &Operation, observed: guest::Observed) -> Result<Obs
     }
     routes.sort_by_key(|route: &Route| route.slot);
     if routes.windows(2).any(|pair| matches!(pair, [a, b] if a.slot == b.slot)) {
-        return Err(unfit(operation, "two routes of one slot"));
+        return Err(unfit(operation, "two routes for one slot"));
     }
     let mut overrides = Vec::with_capacity(observed.overrides.len());
     for rule in observed.overrides {

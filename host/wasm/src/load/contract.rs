@@ -32,11 +32,11 @@ pub(super) fn check_contract(
     let header = &inspection.request.plugin;
     let wrong = |why: String| Err(LoadError::WrongContract { plugin: plugin.clone(), why });
     if let Some(kind) = wanted.filter(|&kind| kind != header.kind) {
-        return wrong(format!("it is a {}, and a {kind} is needed here", header.kind));
+        return wrong(format!("it is a {}, but a {kind} is needed here", header.kind));
     }
     if !header.contract.starts_with(&format!("{}@", header.kind.package())) {
         return wrong(format!(
-            "its request names the contract `{}`, and a {} has `{}`",
+            "its request names the contract `{}`, but a {} needs `{}`",
             header.contract,
             header.kind,
             header.kind.package()
@@ -55,7 +55,7 @@ pub(super) fn check_contract(
         let same_interface =
             |name: &&String| interface(name) == interface(needed) && name.contains('@');
         return match inspection.exports.iter().find(same_interface) {
-            Some(found) => wrong(format!("it exports `{found}`, and this host calls `{needed}`")),
+            Some(found) => wrong(format!("it exports `{found}`, but this host calls `{needed}`")),
             None => wrong(format!("it does not export `{needed}`")),
         };
     }

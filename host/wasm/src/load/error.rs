@@ -91,27 +91,27 @@ pub enum LoadError {
         why: String,
     },
     /// It was never granted anything, or has changed since.
-    #[error("the plugin `{}` {} {} {}", .0.plugin, .0.version, if .0.difference.is_some() { "is not what was granted for" } else { "has no grant for" }, .0.scope)]
+    #[error("the plugin `{}` {} {} {}", .0.plugin, .0.version, if .0.difference.is_some() { "does not match its grant for" } else { "has no grant for" }, .0.scope)]
     NotGranted(Box<NotGranted>),
     /// It could not be compiled.
     #[error("the plugin `{plugin}` can't be compiled: {why}")]
     Compile { plugin: PluginName, why: String },
     /// It used up a budget while it was admitted.
-    #[error("the plugin `{plugin}` used up its budget while it was admitted")]
+    #[error("the plugin `{plugin}` exceeded its limits while it was being loaded")]
     OverBudget {
         plugin: PluginName,
         #[source]
         source: OverBudget,
     },
     /// It trapped or hung while it was admitted.
-    #[error("the plugin `{plugin}` failed while it was admitted")]
+    #[error("the plugin `{plugin}` failed while it was being loaded")]
     Crashed {
         plugin: PluginName,
         #[source]
         source: CallError,
     },
     /// It refused its section of the manifest.
-    #[error("the plugin `{plugin}` refuses its configuration")]
+    #[error("the plugin `{plugin}` rejects its configuration")]
     ConfigRefused {
         plugin: PluginName,
         /// What is wrong with it.
@@ -124,31 +124,30 @@ impl LoadError {
     pub fn hint(&self) -> Option<String> {
         match self {
             LoadError::NotFound { plugin, .. } => Some(format!(
-                "set `path` in `[plugins.{plugin}]`, or build it; shipped plugins are found by \
-                 name beside the program"
+                "set `path` in `[plugins.{plugin}]`, or build it; bundled plugins are found by \
+                name next to agente-host"
             )),
             LoadError::NotAPlugin { .. } => Some(
-                "a plugin is a component for `wasm32-wasip2` with its plugin.toml packed into it"
-                    .to_owned(),
+                "a plugin is a `wasm32-wasip2` component with its plugin.toml embedded".to_owned(),
             ),
             LoadError::Request { plugin, .. } => {
-                Some(format!("change the named value in `[plugins.{plugin}.config]`"))
+                Some(format!("correct the value in `[plugins.{plugin}.config]`"))
             }
             LoadError::WrongContract { .. } => Some(format!(
-                "this is agente-host {}; build the plugin against its `wit/`, or use the host it \
-                 was built for",
+                "this is agente-host {}; build the plugin against its `wit/`, or use the host \
+                 version it was built for",
                 env!("CARGO_PKG_VERSION")
             )),
             LoadError::NotGranted(refused) => {
-                Some(format!("read what it asks for, then grant it with `{}`", refused.command()))
+                Some(format!("review its request, then grant it with `{}`", refused.command()))
             }
-            LoadError::Compile { .. } => Some("fetch or build the component again".to_owned()),
+            LoadError::Compile { .. } => Some("download or build the component again".to_owned()),
             LoadError::OverBudget { source, .. } => source.hint(),
             LoadError::Crashed { .. } => {
-                Some("this is a defect of the plugin; tell its author".to_owned())
+                Some("this is a bug in the plugin; report it to its author".to_owned())
             }
             LoadError::ConfigRefused { plugin, .. } => {
-                Some(format!("change the named values in `[plugins.{plugin}.config]`"))
+                Some(format!("correct the values in `[plugins.{plugin}.config]`"))
             }
         }
     }

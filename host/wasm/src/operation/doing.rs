@@ -152,5 +152,5 @@ impl Operation {
 }
 
 fn broke_off(error: &tokio::task::JoinError) -> EffectError {
-    EffectError::new(FaultKind::Internal, format!("work of the host broke off: {error}"))
+    EffectError::new(FaultKind::Internal, format!("the host's work was interrupted: {error}"))
 }

@@ -174,7 +174,7 @@ impl Values<'_> {
     fn fill_exec(&self, rule: &ExecRule) -> Result<Vec<ExecRule>, RequestError> {
         if !rule.prefix.is_empty() {
             return Err(RequestError::Meaningless(
-                "`prefix` of `exec` is the operator's to give, in `agente.lock`".to_owned(),
+                "`prefix` of `exec` can be set only by the operator, in `agente.lock`".to_owned(),
             ));
         }
         let (Some(args), Some(env)) = (self.fill_all(&rule.args)?, self.fill_all(&rule.env)?)
@@ -194,7 +194,8 @@ impl Values<'_> {
                 && place.strip_prefix("container:").is_none_or(str::is_empty)
             {
                 return Err(RequestError::Meaningless(format!(
-                    "`{place}` is no place; write `host`, `release` or `container:<name>`"
+                    "`{place}` is not a place to run a program; write `host`, `release` or \
+                    `container:<name>`"
                 )));
             }
             for program in self.fill(&rule.program)? {

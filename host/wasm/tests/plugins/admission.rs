@@ -120,7 +120,7 @@ async fn while_it_is_admitted_a_plugin_may_do_nothing_however_much_it_was_grante
         .unwrap();
     let LoadError::ConfigRefused { problems, .. } = &error else { panic!("{error:?}") };
     assert!(
-        problems[0].message.contains("no effect is allowed while a plugin is admitted"),
+        problems[0].message.contains("no effects are allowed while a plugin is being loaded"),
         "{}",
         problems[0].message
     );
@@ -188,7 +188,7 @@ async fn a_plugin_without_a_grant_says_what_it_asks_for_and_how_to_grant_it() {
     assert!(
         refused
             .lines()
-            .contains(&"read and write the files of the folder `/etc/nginx/conf.d`".to_owned()),
+            .contains(&"read and write the files in the directory `/etc/nginx/conf.d`".to_owned()),
         "{:?}",
         refused.lines()
     );
@@ -226,8 +226,8 @@ async fn a_grant_holds_until_the_component_or_a_named_value_changes() {
     assert_eq!(
         refused.lines(),
         [
-            "+ read and write the files of the folder `/srv/nginx`",
-            "- read and write the files of the folder `/etc/nginx/conf.d`"
+            "+ read and write the files in the directory `/srv/nginx`",
+            "- read and write the files in the directory `/etc/nginx/conf.d`"
         ]
     );
 

@@ -27,7 +27,7 @@ async fn a_trap_in_apply_leaves_the_effect_unknown_and_tells_the_last_words() {
 async fn a_loop_ends_with_its_cpu_budget() {
     let fault = World::default().look(json!({ "act": "spin" })).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::PluginCrashed);
-    assert!(fault.message.contains("it computed for more than 300ms"), "{}", fault.message);
+    assert!(fault.message.contains("it used more than 300ms of CPU time"), "{}", fault.message);
 }
 
 #[tokio::test]

@@ -195,7 +195,7 @@ async fn a_granted_server_is_asked_and_only_by_granted_methods() {
 
     let fault =
         world.look(http(&server, &json!({ "method": "POST", "body": "x" }))).await.unwrap_err();
-    assert!(words(&fault).contains("the operation only looks"), "{}", words(&fault));
+    assert!(words(&fault).contains("the operation is read-only"), "{}", words(&fault));
     assert_eq!(
         world.change(http(&server, &json!({ "method": "POST", "body": "x" }))).await.unwrap(),
         "200 hello"
@@ -215,7 +215,7 @@ async fn a_server_that_was_not_granted_is_denied_and_the_fault_says_why() {
     // The same host by another scheme is another origin.
     let fault =
         World::default().look(http(&server, &json!({ "scheme": "https" }))).await.unwrap_err();
-    assert!(words(&fault).contains("its request does not ask for that"), "{}", words(&fault));
+    assert!(words(&fault).contains("its request does not include that"), "{}", words(&fault));
     // A name that stands for a loopback address.
     let localhost = json!({ "act": "http", "authority": format!("localhost:{}", server.port), "may": { "ask": format!("http://localhost:{}", server.port) } });
     let fault = World::default().look(localhost).await.unwrap_err();

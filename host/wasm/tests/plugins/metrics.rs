@@ -101,7 +101,7 @@ async fn answers_that_no_analysis_can_use_are_faults() {
         // The guest's memory may be used up before it has made them all.
         (json!({ "reading": "points", "count": 1_000_000 }), "more than"),
         (json!({ "act": "trap" }), "out of luck"),
-        (json!({ "act": "spin" }), "it computed for more than 300ms"),
+        (json!({ "act": "spin" }), "it used more than 300ms of CPU time"),
         (json!({ "act": "hog" }), "of memory"),
     ] {
         let fault = read(config.clone()).await.unwrap_err();

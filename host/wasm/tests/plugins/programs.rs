@@ -93,7 +93,7 @@ async fn what_was_asked_for_but_not_granted_is_denied() {
         .plan(&crate::fixture::nothing_new())
         .await
         .unwrap_err();
-    assert!(fault.message.contains("that was not granted"), "{}", fault.message);
+    assert!(fault.message.contains("it was not granted"), "{}", fault.message);
     assert!(words(&fault).contains("agente.lock"), "{}", words(&fault));
     // The other way round: a grant of what was never asked for gives nothing.
     let config = json!({ "act": "run", "program": "/usr/bin/env" });
@@ -108,7 +108,7 @@ async fn what_was_asked_for_but_not_granted_is_denied() {
         .plan(&crate::fixture::nothing_new())
         .await
         .unwrap_err();
-    assert!(fault.message.contains("its request does not ask for that"), "{}", fault.message);
+    assert!(fault.message.contains("its request does not include that"), "{}", fault.message);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn processes_and_logs_are_reached_as_granted() {
         .look(json!({ "act": "signal", "of": of, "signal": "HUP", "may": { "watch": of } }))
         .await
         .unwrap_err();
-    assert!(fault.message.contains("the operation only looks"), "{}", fault.message);
+    assert!(fault.message.contains("the operation is read-only"), "{}", fault.message);
     let failure = world
         .change(json!({ "act": "signal", "of": of, "signal": "KILL", "may": { "watch": of } }))
         .await

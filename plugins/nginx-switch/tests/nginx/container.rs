@@ -222,10 +222,10 @@ fn a_mount_of_the_single_file_is_named_as_the_cause() {
     let failure = switch.apply(&switch.desired(None, Some((10_000, &green)))).unwrap_err();
     assert_eq!(label(&failure.labels, "reason"), Some("single-file-mount"), "{failure}");
     assert!(
-        failure.message.contains("a bind mount of a single file keeps the old file"),
+        failure.message.contains("a bind mount of a single file keeps showing the old file"),
         "{failure}"
     );
-    assert!(failure.hint.unwrap().contains("mount the folder"));
+    assert!(failure.hint.unwrap().contains("mount the directory"));
     assert_eq!(switch.bytes(), before);
     assert_eq!(
         switch.observe().unwrap().state,

@@ -46,7 +46,7 @@ fn an_edited_file() {
     let (_nginx, _blue, green, switch) = live();
     let edited = switch.bytes().unwrap().replace("max_fails=0", "max_fails=1");
     std::fs::write(switch.file(), edited).unwrap();
-    refused_until_forced(&switch, &green, "edited", "was edited since it was written");
+    refused_until_forced(&switch, &green, "edited", "was edited after it was written");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_configuration_that_somebody_else_broke_is_told_apart() {
     assert!(failure.message.contains("unknown directive \"no_such_directive\""), "{failure}");
     assert_eq!(switch.bytes(), before);
     let failure = switch.features().unwrap_err();
-    assert!(failure.message.contains("not valid as it stands"), "{failure}");
+    assert!(failure.message.contains("is already invalid"), "{failure}");
 }
 
 /// A change that passes the test and the reload and yet is not loaded; then the way back, while the
@@ -324,7 +324,7 @@ fn names_too_long_for_nginx_tables_are_refused_with_the_line_that_helps() {
     let failure = switch.apply(&wanted).unwrap_err();
     assert_eq!(
         (failure.code, failure.hint.as_deref()),
-        (Code::Rejected, Some("put `variables_hash_bucket_size 128;` into the `http` block")),
+        (Code::Rejected, Some("put `variables_hash_bucket_size 128;` in the `http` block")),
         "{failure}"
     );
     nginx.configure("variables_hash_bucket_size 128;", &[&scope], false);

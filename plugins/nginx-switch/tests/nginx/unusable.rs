@@ -39,7 +39,7 @@ fn a_stopped_nginx() {
     let (mut nginx, blue, switch) = live();
     nginx.stop();
     let failure =
-        all_say(&switch, &blue, Code::Unavailable, "NGINX does not run: there is no pid file");
+        all_say(&switch, &blue, Code::Unavailable, "NGINX is not running: there is no pid file");
     assert!(failure.retryable);
 }
 
@@ -49,9 +49,9 @@ fn a_pid_file_that_is_missing_while_nginx_runs() {
     let pid_file = nginx.path("nginx.pid");
     let text = std::fs::read_to_string(&pid_file).unwrap();
     std::fs::remove_file(&pid_file).unwrap();
-    all_say(&switch, &blue, Code::Unavailable, "is missing, though NGINX answers at");
+    all_say(&switch, &blue, Code::Unavailable, "is missing, although NGINX answers at");
     std::fs::write(&pid_file, "").unwrap();
-    all_say(&switch, &blue, Code::Unavailable, "holds no pid");
+    all_say(&switch, &blue, Code::Unavailable, "contains no pid");
     std::fs::write(&pid_file, text).unwrap();
     switch.observe().unwrap();
 }
@@ -62,7 +62,7 @@ fn a_stale_pid_file() {
     let pid = nginx.master();
     nginx.stop();
     std::fs::write(nginx.path("nginx.pid"), pid.to_string()).unwrap();
-    all_say(&switch, &blue, Code::Unavailable, "is stale: the process in it does not run");
+    all_say(&switch, &blue, Code::Unavailable, "is stale: its process is not running");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_folder_that_is_not_included_or_not_there() {
     let switch = Switch::with(&nginx, SCOPE, &format!(r#"{{ "directory": "{elsewhere}" }}"#));
     let failure = switch.features().unwrap_err();
     assert!(
-        failure.message.contains(&format!("the folder `{elsewhere}` does not exist")),
+        failure.message.contains(&format!("the directory `{elsewhere}` does not exist")),
         "{failure}"
     );
     std::fs::create_dir(&elsewhere).unwrap();
@@ -191,7 +191,7 @@ fn a_version_that_is_too_old_or_no_nginx() {
     let nginx = Nginx::start();
     for (says, words) in [
         ("nginx version: nginx/1.16.1", "NGINX 1.16.1 is too old"),
-        ("lighttpd", "does not answer as NGINX"),
+        ("lighttpd", "does not behave like NGINX"),
     ] {
         let old = nginx.path("old-nginx");
         std::fs::write(

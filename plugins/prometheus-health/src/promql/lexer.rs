@@ -85,9 +85,7 @@ fn placeholder(rest: &str, at: usize) -> Result<usize, SyntaxError> {
         return Ok(close + 2);
     }
     let message = if crate::placeholder::NAMES.contains(&name) {
-        format!(
-            "`{{{{{name}}}}}` stands outside of a text in quotes, and only `{{{{window}}}}` may"
-        )
+        format!("`{{{{{name}}}}}` is outside of quotes, where only `{{{{window}}}}` is allowed")
     } else {
         format!("there is no placeholder `{{{{{name}}}}}`; there are {}", crate::placeholder::all())
     };
@@ -106,7 +104,7 @@ fn literal(rest: &str, quote: char, at: usize) -> Result<usize, SyntaxError> {
             _ => {}
         }
     }
-    Err(SyntaxError::new(at, "the text in quotes has no end"))
+    Err(SyntaxError::new(at, "the quoted string is not closed"))
 }
 
 /// The kind and length of what begins with a digit or a point.

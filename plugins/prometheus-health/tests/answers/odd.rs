@@ -102,14 +102,14 @@ fn each_refusal_and_each_silence_has_its_kind() {
             "200 OK",
             "<html>Please log in</html>".to_owned(),
             Code::Failed,
-            &["did not answer in JSON", "log-in"],
+            &["did not answer with JSON", "login"],
         ),
-        ("200 OK", "{\"status\":\"success\"}".to_owned(), Code::Failed, &["gave no data"]),
+        ("200 OK", "{\"status\":\"success\"}".to_owned(), Code::Failed, &["but without data"]),
         (
             "200 OK",
             "{\"status\":\"success\",\"data\":{\"resultType\":\"cube\"}}".to_owned(),
             Code::Failed,
-            &["a form that is not known"],
+            &["an unknown format"],
         ),
         ("200 OK", error("internal", "who knows"), Code::Failed, &["who knows"]),
         ("418 Teapot", "short".to_owned(), Code::Failed, &["418"]),
@@ -134,7 +134,7 @@ fn each_refusal_and_each_silence_has_its_kind() {
     assert_fails(
         &read(&chatty.address, Duration::from_secs(20)).expect_err("no HTTP"),
         Code::Failed,
-        &["did not answer in HTTP"],
+        &["is not HTTP"],
     );
 }
 
@@ -164,7 +164,7 @@ fn slow_bodies_and_endless_answers_end_in_time() {
         "200 OK",
         &format!(r#"{{"status":"success","data":"{}"}}"#, "x".repeat(10 * 1024 * 1024)),
     );
-    let limit = format!("longer than {} MiB", MAX_BODY_BYTES / 1024 / 1024);
+    let limit = format!("larger than {} MiB", MAX_BODY_BYTES / 1024 / 1024);
     assert_fails(
         &read(&big.address, Duration::from_secs(20)).expect_err("big"),
         Code::Failed,
@@ -279,7 +279,7 @@ fn a_request_longer_than_servers_take_is_refused_before_it_is_sent() {
         WINDOW,
     )
     .expect_err("too long");
-    assert_fails(&failure, Code::InvalidConfig, &["8192 is the most", "recording rule"]);
+    assert_fails(&failure, Code::InvalidConfig, &["at most 8192", "recording rule"]);
     assert!(server.heads.lock().expect("heads").is_empty());
 }
 

@@ -145,7 +145,7 @@ fn each_answer_of_a_real_server_has_its_meaning() {
     );
     asked.check(r#"{"query": "odd_gauge", "max": 1}"#, Outcome::Inconclusive, "NaN");
     asked.check(r#"{"query": "high_gauge", "min": 1}"#, Outcome::Inconclusive, "+Inf");
-    asked.check(r#"{"query": "queue_depth", "max": 5}"#, Outcome::Inconclusive, "gives 2 series");
+    asked.check(r#"{"query": "queue_depth", "max": 5}"#, Outcome::Inconclusive, "returns 2 series");
     asked.check(
         r#"{"query": "queue_depth{queue=\"c\"}", "max": 5}"#,
         Outcome::NoData,
@@ -159,7 +159,7 @@ fn each_answer_of_a_real_server_has_its_meaning() {
         ("rate(queue_depth)", "400"),
         ("nosuch(queue_depth)", "unknown function"),
         ("queue_depth[1m]", "range of samples"),
-        ("\\\"text\\\"", "gives a text"),
+        ("\\\"text\\\"", "returns a string"),
     ] {
         let failure =
             asked.try_check(&format!(r#"{{"query": "{query}", "max": 1}}"#)).expect_err(query);
@@ -265,7 +265,7 @@ fn a_target_that_is_gone_is_stale_and_a_server_that_is_gone_is_unavailable() {
     asked.check(
         r#"{"query": "queue_depth{queue=\"a\"}", "max": 5}"#,
         Outcome::NoData,
-        "gives no series",
+        "returns no series",
     );
     // The engine sees it by the times of the samples.
     let window = last(Duration::from_secs(30));

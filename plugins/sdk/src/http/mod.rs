@@ -48,14 +48,14 @@ impl Request {
             url.parse().map_err(|error: ::http::uri::InvalidUri| wrong(error.to_string()))?;
         let scheme = uri
             .scheme_str()
-            .ok_or_else(|| wrong("no scheme; `http://` or `https://` comes first".into()))?;
+            .ok_or_else(|| wrong("no scheme; it must start with `http://` or `https://`".into()))?;
         if scheme != "http" && scheme != "https" {
             return Err(wrong(format!("the scheme `{scheme}` is neither `http` nor `https`")));
         }
         let authority = uri.authority().ok_or_else(|| wrong("no host".into()))?;
         if authority.as_str().contains('@') {
             return Err(wrong(
-                "user and password don't belong into a URL; use a secret in a header".into(),
+                "a user name and password don't belong in a URL; use a secret in a header".into(),
             ));
         }
         Ok(Self {
@@ -133,7 +133,7 @@ impl Response {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
     /// The request can't be sent anywhere.
-    #[error("`{url}` is not a URL that can be asked: {detail}")]
+    #[error("`{url}` is not a usable URL: {detail}")]
     BadUrl {
         url: String,
         /// What is wrong with it.
@@ -158,10 +158,10 @@ pub enum HttpError {
         limit: Duration,
     },
     /// The connection ended before the answer was complete.
-    #[error("`{authority}` ended the connection before the answer was complete: {detail}")]
+    #[error("`{authority}` closed the connection before the answer was complete: {detail}")]
     Ended { authority: String, detail: String },
     /// What came is not HTTP.
-    #[error("`{authority}` did not answer in HTTP: {detail}")]
+    #[error("the answer of `{authority}` is not HTTP: {detail}")]
     Protocol { authority: String, detail: String },
 }
 

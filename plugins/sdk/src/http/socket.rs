@@ -17,7 +17,7 @@ impl Socket {
     pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<Self, Failure> {
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let addresses = (name, port).to_socket_addrs().map_err(|error| {
-            Failure::unavailable(format!("can't find `{host}`: {error}")).label("reason", "name")
+            Failure::unavailable(format!("can't resolve `{host}`: {error}")).label("reason", "name")
         })?;
         let mut last =
             Failure::unavailable(format!("`{host}` has no address")).label("reason", "name");

@@ -88,7 +88,7 @@ impl Attempt<'_> {
     fn options(&self) -> Result<RequestOptions, HttpError> {
         let options = RequestOptions::new();
         let total = nanoseconds(self.request.total_timeout);
-        let failed = |()| self.protocol("the host knows no time limits");
+        let failed = |()| self.protocol("the host does not support time limits");
         options
             .set_connect_timeout(Some(nanoseconds(self.request.connect_timeout).min(total)))
             .map_err(failed)?;

@@ -127,15 +127,15 @@ impl<S: Stream> Wire<'_, S> {
                     return Ok((status, headers, length));
                 }
                 Ok(httparse::Status::Partial) if self.buffer.len() > MAX_HEAD_BYTES => {
-                    return Err(self.protocol("the head of the answer does not end"));
+                    return Err(self.protocol("the header of the answer does not end"));
                 }
                 Ok(httparse::Status::Partial) => {
                     if !self.more()? {
                         let got = self.buffer.len();
                         return Err(self.cut_short(if got == 0 {
-                            "no byte came".into()
+                            "no byte arrived".into()
                         } else {
-                            format!("{got} bytes of the head came")
+                            format!("{got} bytes of the header arrived")
                         }));
                     }
                 }
@@ -143,7 +143,7 @@ impl<S: Stream> Wire<'_, S> {
                     let beginning =
                         self.buffer.get(..self.buffer.len().min(40)).unwrap_or_default();
                     return Err(self.protocol(format!(
-                        "{error}, it began with `{}`",
+                        "{error}; it started with `{}`",
                         beginning.escape_ascii()
                     )));
                 }
@@ -188,7 +188,7 @@ impl<S: Stream> Wire<'_, S> {
         while self.buffer.len() < wanted {
             if !self.more()? {
                 return Err(self.cut_short(format!(
-                    "{} of {length} bytes of the body came",
+                    "{} of {length} bytes of the body arrived",
                     self.buffer.len()
                 )));
             }

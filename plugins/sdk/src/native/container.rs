@@ -31,7 +31,7 @@ impl Engine {
         let output = self.docker(&["inspect", "--format", "{{.State.Pid}}", name])?;
         let text = String::from_utf8_lossy(&output.stdout);
         match text.trim().parse() {
-            Ok(0) => Err(Failure::unavailable(format!("the container `{name}` does not run"))
+            Ok(0) => Err(Failure::unavailable(format!("the container `{name}` is not running"))
                 .label("reason", "not-running")),
             Ok(pid) => Ok(pid),
             Err(_) => Err(Failure::unavailable(format!(

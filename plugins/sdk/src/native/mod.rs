@@ -110,7 +110,7 @@ impl NativeHost {
         } else {
             Err(Failure::new(
                 Code::Denied,
-                format!("{effect} is a write, and this operation runs in the read phase"),
+                format!("{effect} is a write, but this operation is read-only"),
             ))
         }
     }

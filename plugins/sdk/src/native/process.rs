@@ -61,7 +61,7 @@ fn top(engine: &Engine, of: &str) -> Result<u32, Failure> {
     };
     let pid: u32 = text.trim().parse().map_err(|_| {
         Failure::unavailable(format!(
-            "the pid file `{path}` holds `{}`, which is no pid",
+            "the pid file `{path}` contains `{}`, which is not a pid",
             text.trim().escape_debug()
         ))
         .label("reason", "bad-pid-file")
@@ -69,7 +69,7 @@ fn top(engine: &Engine, of: &str) -> Result<u32, Failure> {
     match stat(pid, 0) {
         Some(stat) if !stat.zombie => Ok(pid),
         _ => Err(Failure::unavailable(format!(
-            "the pid file `{path}` names process {pid}, which does not run"
+            "the pid file `{path}` names process {pid}, which is not running"
         ))
         .label("reason", "not-running")),
     }
@@ -214,7 +214,9 @@ pub(super) fn signal(engine: &Engine, of: &str, signal: &str) -> Result<(), Fail
         "USR1" => rustix::process::Signal::USR1,
         "QUIT" => rustix::process::Signal::QUIT,
         other => {
-            return Err(Failure::unsupported(format!("the signal `{other}` is not known here")));
+            return Err(Failure::unsupported(format!(
+                "the signal `{other}` is not supported here"
+            )));
         }
     };
     let pid = i32::try_from(top(engine, of)?)

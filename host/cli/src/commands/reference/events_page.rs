@@ -13,7 +13,7 @@ Schema is in [`events.schema.json`](events.schema.json); `agente-host schema eve
 people go to standard error. Within a version of the schema, keys and values may be added; none \
 is changed or removed, so ignore what you do not know.
 
-Of a deployment's events, only `entry` is durable: it is the journal itself. The rest is for whoever is watching.
+Of a deployment's events, only `entry` is durable: it is the journal itself. The rest is live progress.
 ";
 
 /// Writes the page from the schema of a line.

@@ -49,7 +49,7 @@ fn a_tail_beyond_the_longest_time_fails_and_one_within_passes() {
     let shown = slow.judge().to_string();
     assert!(
         shown.starts_with(
-            "candidate's 0.9 quantile 0.967 s; longest time: slower than 0.5 s 50 of 80 (62.5 \
+            "candidate's 0.9 quantile 0.967 s; maximum: slower than 0.5 s 50 of 80 (62.5 \
              %)"
         ),
         "{shown}"
@@ -79,7 +79,7 @@ fn without_enough_of_stable_the_ratio_neither_fails_nor_passes() {
     assert_eq!(judgement.kind, JudgementKind::Undecided);
     assert_eq!(judgement.ratio.unwrap().bound_seconds, None);
     assert!(
-        judgement.to_string().contains("stable's quantile is not known well enough yet"),
+        judgement.to_string().contains("stable's quantile is not known precisely enough yet"),
         "{judgement}"
     );
     assert_eq!(judgement.candidate, QuantileEstimate::AboveTop { seconds: 1.0 });

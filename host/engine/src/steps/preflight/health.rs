@@ -22,7 +22,7 @@ pub(super) async fn ask_what_serves(findings: &mut Findings<'_, '_>) {
                 context.ask(check, slot, release, &stable.backends).await
             }
             (CheckOf::Backends | CheckOf::Public, None) => {
-                findings.line(&subject, FindingResult::Good, "not run: nothing is serving yet");
+                findings.line(&subject, FindingResult::Good, "skipped: nothing is serving yet");
                 continue;
             }
         };

@@ -35,7 +35,7 @@ pub(super) async fn read(findings: &mut Findings<'_, '_>) {
         return findings.line(
             "analysis",
             FindingResult::Good,
-            "skipped: nothing serves yet, so there is nothing to compare with",
+            "skipped: nothing is serving yet, so there is nothing to compare with",
         );
     };
     let questions = analysis.survey(&stable, now);
@@ -57,23 +57,23 @@ async fn finding_of(
     let (result, message, hint) = match found {
         Err(Unmeasurable::Away(fault)) => {
             let holds = policy.on_outage == OnOutage::Hold || check.required;
-            let hint = "repair the source, or say what an outage means with `[analysis] on_outage \
-                        = \"fallback\"` or `\"go-on\"`";
+            let hint = "fix the source, or deploy without it: `[analysis] on_outage = \
+            \"fallback\"` or `\"go-on\"`";
             let result = if holds { bad } else { FindingResult::Warning };
-            (result, format!("the source is away: {fault}"), Some(hint))
+            (result, format!("the source is unavailable: {fault}"), Some(hint))
         }
         answer => match (unknown_names(context, check).await, answer) {
             (Err(fault), _) | (Ok(_), Err(Unmeasurable::Away(fault))) => (bad, fault.message, None),
             (Ok(names), _) if !names.is_empty() => {
                 let message = format!("the source does not know {}", names.join(", "));
                 let hint =
-                    "correct the name, or let the service show the metric with 0 from its start";
+                    "correct the name, or have the service export the metric as 0 from its start";
                 (bad, message, Some(hint))
             }
             (Ok(_), Ok(message)) => (FindingResult::Good, message, None),
             (Ok(_), Err(Unmeasurable::Wrong(message))) => {
-                let hint = "ask the query by hand with the stable release's values; `[analysis] \
-                            lookback` says how far back is read";
+                let hint = "run the query by hand with the stable release's values; `[analysis] \
+                lookback` sets how far back it reads";
                 (bad, message, Some(hint))
             }
         },
@@ -91,7 +91,11 @@ async fn unknown_names(
     for (query, _) in check.measure.queries() {
         let missing = context.within(query.timeout, context.ports.metrics.missing(query)).await;
         let missing = missing.unwrap_or_else(|| {
-            Err(Fault::new(FaultKind::TimedOut, "the source did not say which names it knows"))
+            Err(Fault::new(
+                FaultKind::TimedOut,
+                "the source did not list the metric names it \
+            knows",
+            ))
         })?;
         names.extend(missing.into_iter().map(|name| format!("`{name}`")));
     }

@@ -26,12 +26,12 @@ fn abilities(findings: &mut Findings<'_, '_>, features: Features, splits: bool) 
     findings.line(
         "target",
         FindingResult::Good,
-        format!("can be used: {}", features.names.join(", ")),
+        format!("supports: {}", features.names.join(", ")),
     );
     if splits && !features.names.iter().any(|name| name == "weights") {
-        let message = "it can't split requests by weight, which this strategy needs";
-        let hint = "split by number of backends with `[strategy] by = \"instances\"`, or deploy \
-                    with `kind = \"blue-green\"`";
+        let message = "it can't split traffic by weight, which this strategy needs";
+        let hint = "split by the number of backends with `[strategy] by = \"instances\"`, or use \
+        `kind = \"blue-green\"`";
         findings.fault("target", Fault::new(FaultKind::Unsupported, message).hint(hint));
     }
     for warning in features.warnings {
@@ -46,27 +46,26 @@ fn compare(findings: &mut Findings<'_, '_>, observed: &Observed) {
     let seen = &observed.message;
     if let Some(owner) = observed.store.as_ref().filter(|owner| **owner != deployment.store) {
         let message = format!(
-            "the target says that this service belongs to another store, `{owner}`; this one is \
-             `{}`",
+            "the target says this service belongs to another store, `{owner}`; this one is `{}`",
             deployment.store
         );
-        let hint = "use that store, restore it, or take the service over with `agente-host adopt \
-                    --force`";
+        let hint = "use or restore that store, or take the service over with `agente-host adopt \
+        --force`";
         return conflict(findings, Fault::new(FaultKind::Conflict, message).hint(hint));
     }
     if observed.fence > ours {
         let message = format!(
-            "the target holds the token {} of a newer host; ours is {}",
+            "the target holds the fencing token {} of a newer host; ours is {}",
             observed.fence.0, ours.0
         );
         return findings.fault("target", Fault::new(FaultKind::Conflict, message));
     }
     let (result, message) = match (&deployment.routes_before, observed.state) {
         (Some(expected), ObservedState::Converged) if expected.same_traffic(&observed.routes) => {
-            (FindingResult::Good, format!("as we left it: {seen}"))
+            (FindingResult::Good, format!("as agente-host left it: {seen}"))
         }
         (None, ObservedState::Absent) => {
-            (FindingResult::Good, "holds nothing of this service yet".to_owned())
+            (FindingResult::Good, "has nothing for this service yet".to_owned())
         }
         (None, ObservedState::Converged)
             if observed.routes.routes.iter().all(|route| route.backends.is_empty()) =>
@@ -83,9 +82,9 @@ fn compare(findings: &mut Findings<'_, '_>, observed: &Observed) {
             | ObservedState::Absent
             | ObservedState::Pending,
         ) => {
-            let message = format!("the target is not as we left it: {seen}");
-            let hint = "revert what was changed by hand, or take the target over with \
-                        `agente-host adopt --force`";
+            let message = format!("the target is not as agente-host left it: {seen}");
+            let hint = "revert the manual change, or take the target over with `agente-host adopt \
+            --force`";
             return conflict(findings, Fault::new(FaultKind::Conflict, message).hint(hint));
         }
     };
@@ -136,11 +135,18 @@ pub(super) async fn kept_slot(findings: &mut Findings<'_, '_>) {
         None => "the target did not answer".to_owned(),
     };
     let message = format!(
-        "{slot} (release {}) still drains from the last deployment: {message}",
+        "{slot} (release {}) is still draining from the last deployment: {message}",
         kept.standing.release
     );
     if deployment.policy.drain.on_timeout == OnDrainTimeout::Cut {
-        return findings.line(SUBJECT, FindingResult::Warning, format!("{message}; it is cut"));
+        return findings.line(
+            SUBJECT,
+            FindingResult::Warning,
+            format!(
+                "{message}; its connections \
+        are cut"
+            ),
+        );
     }
     let hint = "wait until it has drained, or cut it with `agente-host deploy --cut`";
     findings.fault(SUBJECT, Fault::new(FaultKind::Conflict, message).hint(hint));

@@ -19,8 +19,8 @@ pub(super) fn docker(judge: &mut Judge<'_, '_>, raw: RawDocker) -> Option<Runtim
         judge.object(
             &at,
             Complaint::new(
-                "an artifact file was given, but the service runs as containers",
-                "give an image instead, with `--image`",
+                "an artifact file was given, but the service runs in containers",
+                "give an image with `--image` instead",
             ),
         );
     }
@@ -33,7 +33,7 @@ pub(super) fn docker(judge: &mut Judge<'_, '_>, raw: RawDocker) -> Option<Runtim
                 &at.key("command").index(0),
                 Complaint::new(
                     "the command names no program",
-                    "write the program first, or leave `command` out",
+                    "start it with the program, or omit `command`",
                 ),
             );
         }
@@ -53,7 +53,7 @@ pub(super) fn docker(judge: &mut Judge<'_, '_>, raw: RawDocker) -> Option<Runtim
     volumes(judge, &at.key("volumes"), &raw.volumes);
     if let Some(memory) = raw.memory.filter(|memory| memory.bytes() < LEAST_MEMORY_BYTES) {
         let message = format!(
-            "a container can't run in {} bytes: Docker asks for at least 6MiB",
+            "a container can't run in {} bytes: Docker requires at least 6MiB",
             memory.bytes()
         );
         judge.object(
@@ -98,7 +98,7 @@ fn is_image(image: &str) -> Result<(), Complaint> {
     let (name, digest) =
         image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
     if digest.is_some_and(|digest| agente_engine::names::Digest::new(digest).is_err()) {
-        return wrong("what follows `@` must be `sha256:` and 64 hexadecimal digits");
+        return wrong("`@` must be followed by `sha256:` and 64 hexadecimal digits");
     }
     let (name, tag) = match name.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
@@ -111,10 +111,10 @@ fn is_image(image: &str) -> Result<(), Complaint> {
             || tag.starts_with(['.', '-'])
             || !tag.chars().all(tag_character)
     }) {
-        return wrong("its tag must hold only letters, digits, `_`, `.` and `-`");
+        return wrong("its tag must contain only letters, digits, `_`, `.` and `-`");
     }
     if name.is_empty() || name.split('/').any(str::is_empty) {
-        return wrong("a part of its name is empty");
+        return wrong("the part of its name is empty");
     }
     let (host, path) = match name.split_once('/') {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
@@ -128,7 +128,10 @@ fn is_image(image: &str) -> Result<(), Complaint> {
         .chars()
         .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '/' | '_' | '.' | '-'))
     {
-        return wrong("its name must hold only lower-case letters, digits, `/`, `_`, `.` and `-`");
+        return wrong(
+            "its name must contain only lower-case letters, digits, `/`, `_`, `.` and \
+        `-`",
+        );
     }
     Ok(())
 }
@@ -140,14 +143,14 @@ fn is_docker_name(what: &str, name: &str) -> Result<(), Complaint> {
     if !good {
         return Err(Complaint::new(
             format!("`{name}` can't be the name of a {what}"),
-            "use at least two letters, digits, `_`, `.` or `-`, beginning with a letter or digit",
+            "use at least two letters, digits, `_`, `.` or `-`, starting with a letter or digit",
         ));
     }
     if what == "network" && matches!(name, "host" | "none" | "bridge" | "default") {
         return Err(Complaint::new(
             format!("containers can't be reached by name on the network `{name}`"),
-            "name a network of your own, such as `network = \"shop-net\"`; it is made if it is \
-             absent",
+            "name a user-defined network, such as `network = \"shop-net\"`; it is created if \
+            missing",
         ));
     }
     Ok(())
@@ -191,7 +194,7 @@ fn volume_target(volume: &str) -> Result<&str, Complaint> {
         [_, _, mode] => {
             return Err(Complaint::new(
                 format!("the volume `{volume}` has the unknown mode `{mode}`"),
-                "write `:ro` for read-only, or leave it out",
+                "write `:ro` for read-only, or omit it",
             ));
         }
         _ => return Err(Complaint::new(format!("`{volume}` is not a volume"), usual)),
@@ -211,7 +214,7 @@ fn volume_target(volume: &str) -> Result<&str, Complaint> {
         return Err(Complaint::new(
             format!(
                 "the source `{source}` of the volume `{volume}` is neither an absolute path nor a \
-                 volume's name"
+                volume name"
             ),
             "write the absolute path",
         ));

@@ -36,10 +36,10 @@ pub(super) fn wide_enough(
     let fix = if u16::try_from(last).is_ok() {
         format!("write `{}-{last}` or a wider range", ports.first)
     } else {
-        "begin lower, or run fewer instances".to_owned()
+        "start lower, or run fewer instances".to_owned()
     };
     let message = format!(
-        "the range of ports `{}-{}` holds {held}, and two slots of {instances} need {needed}",
+        "the port range `{}-{}` has room for {held}, but two slots of {instances} need {needed}",
         ports.first, ports.last
     );
     judge.object(at, Complaint::new(message, fix));
@@ -60,7 +60,7 @@ pub(super) fn placeholders(judge: &mut Judge<'_, '_>, at: &KeyPath, arguments: &
             };
             judge.object(
                 &at.index(index),
-                Complaint::new(format!("the placeholder `{{{word}}}` is not known"), fix),
+                Complaint::new(format!("the placeholder `{{{word}}}` is unknown"), fix),
             );
         }
     }
@@ -90,7 +90,10 @@ pub(super) fn environment(
                     judge.object(
                         &at,
                         Complaint::new(
-                            format!("the value of `{name}` holds a NUL, which no environment can"),
+                            format!(
+                                "the value of `{name}` contains a NUL, which an environment \
+                            variable can't hold"
+                            ),
                             "remove it",
                         ),
                     );
@@ -101,7 +104,7 @@ pub(super) fn environment(
                     .find_map(|word| nearest(word, PLACEHOLDERS).map(|meant| (word, meant)));
                 if let Some((word, meant)) = slip {
                     let complaint = Complaint::new(
-                        format!("the placeholder `{{{word}}}` is not known"),
+                        format!("the placeholder `{{{word}}}` is unknown"),
                         format!("write `{{{meant}}}`"),
                     );
                     judge.object(&at, complaint);

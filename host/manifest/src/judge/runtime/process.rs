@@ -20,7 +20,7 @@ pub(super) fn process(judge: &mut Judge<'_, '_>, raw: RawProcess) -> Option<Runt
             &at,
             Complaint::new(
                 "`--image` was given, but the service runs as local processes",
-                "leave `--image` out, or describe the service in `[runtime.docker]`",
+                "omit `--image`, or describe the service in `[runtime.docker]`",
             ),
         );
     }
@@ -50,7 +50,7 @@ pub(super) fn process(judge: &mut Judge<'_, '_>, raw: RawProcess) -> Option<Runt
             judge.object(
                 &at.key("artifact"),
                 Complaint::new(
-                    format!("the artifact `{written}` has a name that is not text"),
+                    format!("the name of the artifact `{written}` is not UTF-8"),
                     "rename the file",
                 ),
             );
@@ -79,8 +79,8 @@ pub(super) fn process(judge: &mut Judge<'_, '_>, raw: RawProcess) -> Option<Runt
             && !command.is_empty()
             && !judge.taken_out.iter().any(|path| path.starts_with("runtime.process.env"))
         {
-            let message = "neither `command` nor `env` says `{port}`, so the backends could not \
-                           know where to listen";
+            let message = "neither `command` nor `env` contains `{port}`, so the backends could \
+            not know where to listen";
             judge.object(
                 &at.key("command"),
                 Complaint::new(
@@ -140,7 +140,7 @@ fn program(command: &[String], file_name: Option<&str>, search: &str) -> Result<
         return Ok(());
     }
     Err(Complaint::new(
-        format!("the command begins with `{program}`, which is not the artifact `{file_name}`"),
+        format!("the command starts with `{program}`, which is not the artifact `{file_name}`"),
         format!("write {own}, or the absolute path of an installed program"),
     ))
 }

@@ -190,7 +190,7 @@ impl Supervisor {
             self.last_exit = Some(run.exit().to_string());
             // What the backend left behind would hold its port.
             if !kill_until_gone(|| run.processes()) {
-                self.log.note("processes of the last run can't be killed");
+                self.log.note("processes of the previous run can't be killed");
             }
             run.reap();
             match self.restart(run.length()) {
@@ -236,9 +236,10 @@ impl Supervisor {
             }
         }
         match &found {
-            Some(run) => self
-                .log
-                .note(&format!("found running as process {}; supervised again", run.process.pid)),
+            Some(run) => self.log.note(&format!(
+                "found running as process {}; supervising it again",
+                run.process.pid
+            )),
             None => {
                 kill_until_gone(|| traces.find());
             }
@@ -371,8 +372,7 @@ fn start_failure(spec: &Spec, error: &io::Error) -> String {
     let program = spec.program.display();
     if error.kind() == io::ErrorKind::NotFound && spec.program.exists() {
         return format!(
-            "`{program}` can't be started: the interpreter or loader that it names is not on this \
-             machine"
+            "`{program}` can't be started: its interpreter or loader does not exist on this machine"
         );
     }
     format!("`{program}` can't be started: {error}")

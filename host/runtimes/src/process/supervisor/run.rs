@@ -70,7 +70,7 @@ impl Run {
         };
         // Not waited for yet, so the number is its own even if it has ended already.
         let since = now();
-        let gone = || io::Error::other("the process can't be looked at");
+        let gone = || io::Error::other("the process can't be inspected");
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let handle = pidfd_open(pid, PidfdFlags::empty())?;
         let process = stat_of(child.id())
