@@ -16,7 +16,7 @@ GUEST_FLAGS := --remap-path-prefix=$(CURDIR)=/agente --remap-path-prefix=$(or $(
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-setup: ## Install what building, tests and demo need (Debian, as root; elsewhere it names what is missing)
+setup: ## Install what the build, tests and demo need (on Debian, as root; lists what is missing elsewhere)
 	@tests/bin/setup all
 
 setup-demo:
@@ -33,7 +33,7 @@ guests: build ## Build the shipped plugins, packed, into target/plugins
 	  $(BIN) plugin pack target/wasm32-wasip2/guest/$${guest//-/_}.wasm --request plugins/$$guest/plugin.toml --to target/plugins/$$guest.wasm || exit 1; \
 	done
 
-demo: ## Adopt, deploy, refuse, take back and roll back a real service behind a real NGINX, under load
+demo: ## Adopt, deploy, refuse, unwind and roll back a real service behind a real NGINX, under load
 	@tests/bin/demo
 
 test: setup ## Run every test, on real servers
@@ -54,7 +54,7 @@ soak: setup ## 50 switches in a row under load, on Debian's NGINX and on a curre
 canary: setup ## Bad and good candidates in stages under load, judged by a real Prometheus: what is caught, and how soon
 	@tests/bin/canary
 
-docs: guests ## Generate the pages and schemas of the reference
+docs: guests ## Generate the reference pages and schemas
 	$(BIN) reference manifest > docs/reference/manifest.md
 	$(BIN) reference cli > docs/reference/cli.md
 	$(BIN) reference events > docs/reference/events.md

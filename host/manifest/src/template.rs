@@ -72,12 +72,12 @@ pub fn template(kind: TemplateKind, answers: &Answers) -> String {
         text.push('\n');
     };
     line(
-        "# What is deployed and how. Every key: docs/reference/manifest.md, or `agente-host \
-         schema` for your editor.",
+        "# What to deploy and how. All keys: docs/reference/manifest.md, or `agente-host schema` \
+         for editors.",
     );
     line(
-        "# `agente-host check` judges this file, `agente-host plan` shows what a deployment would \
-         do.",
+        "# `agente-host check` validates this file, `agente-host plan` shows what a deployment \
+         would do.",
     );
     line("");
     line(&format!("service = {}", text_literal(&answers.service)));
@@ -85,16 +85,13 @@ pub fn template(kind: TemplateKind, answers: &Answers) -> String {
     runtime(&mut line, kind, answers);
     line("");
     line(
-        "# Secrets stay where they are; only their names stand here. Use one with `env = { \
+        "# Secrets stay where they are; this file only names them. Use one with `env = { \
          DATABASE_URL = { secret = \"db\" } }`.",
     );
     line("# [secrets]");
     line("# db = { env = \"DATABASE_URL\" }    # or { file = \"…\" } or { command = [\"…\"] }");
     line("");
-    line(
-        "# Who moves the traffic, and its own configuration: `agente-host plugin inspect` shows \
-         what it understands.",
-    );
+    line("# The plugin that shifts traffic; `agente-host plugin inspect` lists its settings.");
     line("[switch]");
     line(&format!("plugin = {}", text_literal(&answers.switcher)));
     line("");
@@ -109,7 +106,7 @@ pub fn template(kind: TemplateKind, answers: &Answers) -> String {
     line("");
     health(&mut line, answers);
     line("");
-    line("# Anything else that must be well before a deployment begins:");
+    line("# Anything else that must be healthy before a deployment starts:");
     line("# [[checks]]");
     line("# name = \"redis\"");
     line("# plugin = \"tcp-health\"");
@@ -119,14 +116,14 @@ pub fn template(kind: TemplateKind, answers: &Answers) -> String {
     probe(&mut line, answers);
     line("");
     line("# [strategy]");
-    line("# bake = \"30s\"                    # watched so long after promote");
+    line("# bake = \"30s\"                    # how long to watch after promote");
     line(
-        "# keep_previous = \"until-next\"    # the old side stands by for a rollback in seconds; \
-         or \"1h\", or \"none\"",
+        "# keep_previous = \"until-next\"    # keeps the old side for a fast rollback; or \"1h\", \
+         or \"none\"",
     );
     line("# drain = { timeout = \"30s\", on_timeout = \"keep\" }");
     line("");
-    line("# What differs by environment; `--env` says which one is meant.");
+    line("# What differs by environment; `--env` selects one.");
     line("# [environments.production.strategy]");
     line("# bake = \"10m\"");
     text
@@ -167,15 +164,15 @@ fn runtime(line: &mut impl FnMut(&str), kind: TemplateKind, answers: &Answers) {
     }
     line(&format!("instances = {}", answers.instances));
     line(&format!(
-        "{:<36}# at least two for each instance: old and new may stand at once",
+        "{:<36}# at least two per instance: old and new run side by side",
         format!("ports = {} ", text_literal(&answers.ports))
     ));
-    line("# env = { MODE = \"production\" }    # the whole environment; nothing is inherited");
-    line("# stop_grace = \"10s\"              # from SIGTERM until it is killed");
+    line("# env = { MODE = \"production\" }    # the complete environment; nothing is inherited");
+    line("# stop_grace = \"10s\"              # from SIGTERM to SIGKILL");
 }
 
 fn health(line: &mut impl FnMut(&str), answers: &Answers) {
-    line("# Asked of every new backend before it takes a request, and again after the shift.");
+    line("# Checked on every new backend before it takes requests, and again after the shift.");
     if answers.health.is_empty() {
         line("# [health]");
         line(
@@ -189,7 +186,9 @@ fn health(line: &mut impl FnMut(&str), answers: &Answers) {
 }
 
 fn probe(line: &mut impl FnMut(&str), answers: &Answers) {
-    line("# Our own requests from outside while a deployment runs: the proof that none was lost.");
+    line(
+        "# Requests that agente-host itself sends during a deployment, to prove that none is lost.",
+    );
     let Some(url) = &answers.url else {
         line("# [probe]");
         line("# url = \"https://shop.example/healthz\"");
@@ -199,12 +198,12 @@ fn probe(line: &mut impl FnMut(&str), answers: &Answers) {
     line(&format!("url = {}", text_literal(url)));
     match &answers.connect {
         Some(connect) => line(&format!("connect = {}", text_literal(connect))),
-        None => line(
-            "# connect = \"127.0.0.1:8080\"      # where to connect instead of the URL's own host",
-        ),
+        None => {
+            line("# connect = \"127.0.0.1:8080\"      # connect here instead of to the URL's host")
+        }
     }
     line("# rate = 20                       # requests per second");
-    line("# budget = 0                      # failed requests that are tolerated");
+    line("# budget = 0                      # failed requests to tolerate");
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// The version of the file's form.
 const VERSION: u32 = 1;
 
-const HEADING: &str = "# Written by `agente-host plugin add` and `plugin remove`. What each \
-                       plugin was granted, per environment.\n\n";
+const HEADING: &str = "# Written by `agente-host plugin add` and `plugin remove`: what each \
+                       plugin is granted, per environment.\n\n";
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

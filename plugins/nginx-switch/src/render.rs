@@ -42,9 +42,7 @@ pub fn render(config: &Config, names: &Names, wanted: &Desired) -> Rendered {
     generation.get(..16).unwrap_or(&generation).clone_into(&mut snapshot.generation);
 
     let mut rest = String::new();
-    rest.push_str(
-        "# Written as a whole by agente-host; what is edited here is reported and not kept.\n",
-    );
+    rest.push_str("# Written by agente-host as a whole; edits are reported and overwritten.\n");
     for line in snapshot.lines() {
         push(&mut rest, format_args!("# {line}"));
     }

@@ -93,7 +93,7 @@ fn a_candidate_that_fails_its_checks_in_the_bake_on_a_full_disk_is_taken_back() 
 #[test]
 fn a_candidate_that_fails_its_probe_in_a_pause_on_a_full_disk_is_taken_back() {
     let ended = taken_back_by_itself(&half("v2"), "--fail-after", |shop, run| {
-        wait_told(run, "waits for a person");
+        wait_told(run, "waiting up to");
         shop.host(&["pause"]).expect_code(0);
         shop.host(&["promote"]).expect_code(0);
         wait_told(run, "paused");
@@ -252,7 +252,7 @@ fn an_abort_that_gets_no_byte_takes_the_candidate_of_a_dead_host_back() {
 fn commands_on_a_full_disk_work_or_say_what_is_needed() {
     let (scene, shop, disk) = Scene::deployed_on_small_disk();
     let run = begin_full(&shop, &disk, &half("v2"), "analyze");
-    wait_told(&run, "waits for a person");
+    wait_told(&run, "waiting up to");
     for args in [["pause"].as_slice(), &["promote"], &["resume"]] {
         let ended = shop.host(args).expect_code(3);
         for words in ["is full", "8 MiB are needed", "free at least 8 MiB"] {

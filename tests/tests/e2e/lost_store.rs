@@ -360,7 +360,7 @@ fn an_adoption_whose_first_entry_is_not_written_has_touched_nothing() {
         "CREATE TRIGGER no_more BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'no'); END;",
     );
     let ended = shop.host(&["adopt", "--backend", &address]).expect_code(3);
-    assert!(ended.said().contains("nothing was touched"), "{}", ended.said());
+    assert!(ended.said().contains("nothing was changed"), "{}", ended.said());
     assert_eq!((shop.nginx_file(), scene.nginx.errors()), before, "NGINX was changed or reloaded");
     let status = shop.status();
     assert_eq!((&status["managed"], &status["open"]), (&false.into(), &().into()), "{status}");

@@ -101,7 +101,7 @@ fn a_configuration_that_somebody_broke_before_or_meanwhile() {
         &shop,
         run.wait(),
         1,
-        &["unknown directive \"no_such_directive\"", "not valid without our change either"],
+        &["unknown directive \"no_such_directive\"", "is invalid even without our change"],
     );
     assert_eq!(shop.serving(), "v1");
 

@@ -31,7 +31,10 @@ fn a_stuck_step_is_in_status_in_its_json_and_in_its_exit_code_until_it_is_undone
     let people = shop.type_in(&format!("agente-host -f {manifest} status"));
     let text = String::from_utf8_lossy(&people.stdout);
     assert_eq!(people.status.code(), Some(3), "{text}");
-    assert!(text.contains("STUCK: it needs a person") && text.contains("shift: STUCK: "), "{text}");
+    assert!(
+        text.contains("STUCK: needs manual intervention") && text.contains("shift: STUCK: "),
+        "{text}"
+    );
 
     scene.nginx.start();
     shop.host(&["resume"]).expect_code(1);

@@ -66,7 +66,7 @@ fn init_takes_what_it_is_told() {
     assert_eq!(
         sandbox.expect(0, &["status"]).stdout,
         "billing/default: not under management yet\ntarget: can't be inspected: the plugin \
-         `nginx-switch` has no fitting grant for billing/default; nothing was touched\nstate: \
+         `nginx-switch` has no matching grant for billing/default; nothing was changed\nstate: \
          [root]/state (no store)\n"
     );
 }

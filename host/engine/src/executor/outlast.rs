@@ -65,10 +65,12 @@ impl Run<'_> {
                 told = Some(clock.elapsed());
                 let back = against
                     .as_ref()
-                    .map(|against| format!(", because the candidate is taken back ({against})"))
+                    .map(|against| {
+                        format!(", because the candidate is being rolled back ({against})")
+                    })
                     .unwrap_or_default();
                 let message = format!(
-                    "the journal can't be written, nothing else goes on until it can; {}{back}: \
+                    "the journal can't be written, so nothing else continues; {}{back}: \
                      {fault}",
                     where_requests_go(in_force.as_ref())
                 );

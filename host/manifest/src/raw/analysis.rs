@@ -12,15 +12,15 @@ use serde_json::{Map, Value as Json};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-kind" = "on_outage"))]
 pub(crate) struct RawAnalysis {
-    /// Time from the start of one look at the numbers to the start of the next; the same for all
+    /// Time from the start of one look at the metrics to the start of the next; the same for all
     /// measures.
     #[schemars(example = &"10s")]
     pub(crate) interval: Span,
-    /// How long to wait after a shift before the first look, so that there are numbers.
+    /// How long to wait after a shift before the first look, so that there is data.
     #[schemars(example = &"15s")]
     pub(crate) initial_delay: Span,
-    /// How often a release that is as good as the stable one may be taken back: over all measures
-    /// and looks before promote together, and once more in the bake.
+    /// How often a release that is as good as the stable one may be rolled back: over all measures
+    /// and looks before promote together, and again during the bake.
     #[schemars(example = &"0.1%")]
     pub(crate) false_alarm: Share,
     /// How often a release that is worse by a measure's `detect` may pass a stage.
@@ -29,22 +29,22 @@ pub(crate) struct RawAnalysis {
     /// How long a stage may run beyond its pause to reach a decision.
     #[schemars(example = &"30m")]
     pub(crate) extend: Span,
-    /// What happens when a stage ends undecided: `unwind` takes the new release back, `ask` waits
+    /// What happens when a stage ends undecided: `unwind` rolls the new release back, `ask` waits
     /// for `agente-host promote` or `agente-host abort` for at most `timeouts.decide`.
     #[schemars(example = &"ask")]
     pub(crate) on_undecided: RawOnUndecided,
-    /// What to do when the source of the numbers is unavailable and a measure's `errored_limit` is
-    /// used up: `hold` waits for it until the stage's deadline, `fallback` lets the checks that
-    /// `fallback` names decide meanwhile, `go-on` does without. The outcome mentions the latter
-    /// two. An outage by itself never counts for or against the new release.
+    /// What to do when the metrics source is unavailable and a measure's `errored_limit` is
+    /// exceeded: `hold` waits for it until the stage's deadline, `fallback` lets the checks named
+    /// in `fallback` decide meanwhile, `go-on` continues without it. The outcome mentions the
+    /// latter two. An outage by itself never counts for or against the new release.
     #[schemars(example = &"fallback")]
     pub(crate) on_outage: RawOnOutage,
-    /// The checks that decide while the source of the numbers is unavailable: names from
+    /// The checks that decide while the metrics source is unavailable: names from
     /// `[[checks]]`, or of endpoints of `[health]` (`health-readyz`).
     #[schemars(length(min = 1), extend("x-kinds" = ["fallback"], "examples" = [["health-readyz"]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<Vec<String>>,
-    /// How far back preflight reads the stable release's numbers, to see that there are any.
+    /// How far back preflight reads the stable release's metrics, to verify that there are any.
     #[schemars(example = &"15m")]
     pub(crate) lookback: Span,
     /// The measures. At least one.
@@ -130,19 +130,19 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(required, extend("x-required" = true), example = &"errors")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// The plugin that reads the numbers. It may be left out where the manifest has exactly one
-    /// table `[plugins.<name>]` of a plugin that neither switches nor comes with the program
-    /// without giving numbers (`http-health`, `tcp-health`): then that one is asked.
+    /// The plugin that reads the metrics. It may be omitted if the manifest has exactly one
+    /// `[plugins.<name>]` table of a plugin other than the switcher, `http-health` and
+    /// `tcp-health`: then that one is used.
     #[schemars(example = &"prometheus-health")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugin: Option<String>,
-    /// What is measured: `errors` compares shares of failed requests, `latency` durations of
-    /// requests from a histogram, `value` is a current number such as the length of a queue.
+    /// What is measured: `errors` compares shares of failed requests, `latency` compares request
+    /// durations from a histogram, `value` is a current number such as a queue length.
     #[schemars(required, extend("x-required" = true), example = &"errors")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) measure: Option<RawMeasure>,
-    /// `errors`: failed requests, a counter; a missing series counts as 0. A text is short for `{
-    /// query = "…" }`; a table is handed to the plugin as it is.
+    /// `errors`: failed requests, a counter; a missing series counts as 0. A string is short for `{
+    /// query = "…" }`; a table is passed to the plugin as it is.
     #[schemars(extend("x-kinds" = ["errors"], "examples" = ["http_requests_total{slot=\"{{slot}}\",code=~\"5..\"}"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errors: Option<RawQuery>,
@@ -155,7 +155,7 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(extend("x-kinds" = ["latency"], "examples" = ["http_request_duration_seconds_bucket{slot=\"{{slot}}\"}"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) buckets: Option<RawQuery>,
-    /// `value`: what gives exactly one number. Written like `errors`.
+    /// `value`: a query that returns exactly one number. Written like `errors`.
     #[schemars(extend("x-kinds" = ["value"], "examples" = ["max(queue_length{slot=\"{{slot}}\"})"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) query: Option<RawQuery>,
@@ -169,7 +169,7 @@ pub(crate) struct RawAnalysisCheck {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) min: Option<f64>,
     /// The highest acceptable ratio to the stable side: of the odds of failing for `errors`
-    /// (without it: 1.5), of the quantile for `latency` (without it: 2, where there is no `max`),
+    /// (without it: 1.5), of the quantile for `latency` (without it: 2, if there is no `max`),
     /// of the number for `value`.
     #[schemars(range(min = 1), example = 1.2)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,8 +196,8 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(example = &"2s")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<Span>,
-    /// How many unhealthy looks are tolerated in all; one more takes the new release back. Without
-    /// it: 0 for `errors` and `latency`, 2 for `value`.
+    /// How many unhealthy looks are tolerated in total; one more rolls the new release back.
+    /// Without it: 0 for `errors` and `latency`, 2 for `value`.
     #[schemars(range(min = 0, max = 1000), example = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unhealthy_limit: Option<u32>,
@@ -206,14 +206,13 @@ pub(crate) struct RawAnalysisCheck {
     #[schemars(range(min = 0, max = 1000), example = 5)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errored_limit: Option<u32>,
-    /// How many consecutive looks may find no numbers; one more, and `on_undecided` acts. Without
-    /// it: as many as there are until the stage's deadline.
+    /// How many consecutive looks may find no data; one more, and `on_undecided` acts. Without it:
+    /// unlimited until the stage's deadline.
     #[schemars(range(min = 0, max = 1000), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) no_data_limit: Option<u32>,
-    /// How many consecutive looks may be `inconclusive` (too few requests yet, or unreliable
-    /// numbers); one more, and `on_undecided` acts. Without it: as many as there are until the
-    /// stage's deadline.
+    /// How many consecutive looks may be `inconclusive` (too few requests yet, or unreliable data);
+    /// one more, and `on_undecided` acts. Without it: unlimited until the stage's deadline.
     #[schemars(range(min = 0, max = 1000), example = 100)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) inconclusive_limit: Option<u32>,

@@ -65,7 +65,7 @@ pub(crate) struct RawCheck {
     #[schemars(required, extend("x-required" = true), example = &"redis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// The plugin that asks.
+    /// The plugin that runs it.
     #[schemars(required, extend("x-required" = true), example = &"tcp-health")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plugin: Option<String>,
@@ -73,7 +73,7 @@ pub(crate) struct RawCheck {
     /// healthy; `public`, the URL of `[probe]`; `dependency`, something else, which `spec` names.
     #[schemars(example = &"dependency")]
     pub(crate) of: RawOf,
-    /// When it runs: `preflight` (before anything is touched), `ready` (on new backends, before
+    /// When it runs: `preflight` (before anything is changed), `ready` (on new backends, before
     /// they take requests), `analysis` (repeatedly, while the new release takes part of the
     /// requests with `canary` or `rolling`), `validate` (after the shift), `bake` (repeatedly,
     /// after promotion). Without it: `["ready", "analysis", "validate", "bake"]` of backends,
@@ -121,8 +121,8 @@ pub(crate) struct RawLimits {
     /// How many consecutive healthy answers make it healthy.
     #[schemars(range(min = 1, max = 1000), example = 3)]
     pub(crate) healthy_after: u32,
-    /// How many unhealthy answers are tolerated in all, during analysis, after the shift and in
-    /// the bake; one more takes the new release back.
+    /// How many unhealthy answers are tolerated in total, during analysis, after the shift and in
+    /// the bake; one more rolls the new release back.
     #[schemars(range(min = 0, max = 1000), example = 0)]
     pub(crate) unhealthy_limit: u32,
     /// How many consecutive answers may be `errored` (the check could not be run). One more leaves
@@ -180,7 +180,7 @@ pub(crate) enum RawEndpoint {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawEndpointTable {
-    /// The path, with a query where it needs one.
+    /// The path, with a query if needed.
     #[schemars(required, extend("x-required" = true), example = &"/readyz")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
@@ -193,17 +193,17 @@ pub(crate) struct RawEndpointTable {
     #[schemars(extend("examples" = ["200-204"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<RawStatus>,
-    /// Headers that the answer must carry: the exact value, or `{ contains = "…" }`.
+    /// Headers that the response must have: the exact value, or `{ contains = "…" }`.
     #[schemars(extend("examples" = [{"content-type": {"contains": "json"}}]))]
     pub(crate) headers: BTreeMap<String, RawExpectedText>,
-    /// Fields of a JSON answer, by JSON Pointer, with these values.
+    /// Fields of a JSON response, by JSON Pointer, with their expected values.
     #[schemars(extend("examples" = [{"/status": "ok", "/queue/length": 0}]))]
     pub(crate) json: BTreeMap<String, Json>,
-    /// A text that the answer's body must contain.
+    /// A string that the response body must contain.
     #[schemars(example = &"ready")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body_contains: Option<String>,
-    /// How long the answer may take.
+    /// How long the response may take.
     #[schemars(example = &"500ms")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_latency: Option<Span>,
@@ -211,7 +211,7 @@ pub(crate) struct RawEndpointTable {
     #[schemars(example = &"shop.example")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<String>,
-    /// The header of the answer that must hold the number of the release that is asked about.
+    /// The response header that must contain the number of the release being checked.
     #[schemars(example = &"X-Release")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) release_header: Option<String>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawMetrics {
     /// A file for the textfile collector of `node_exporter`, relative to the manifest; its name
-    /// ends in `.prom`, and no other service may use it. It is replaced as a whole.
+    /// ends in `.prom`, and no other service may use it. It is replaced atomically.
     #[schemars(example = &"/var/lib/node_exporter/agente-shop.prom")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) textfile: Option<String>,

@@ -39,12 +39,11 @@ pub(crate) struct RawManifest {
     #[schemars(required, extend("x-required" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) runtime: Option<RawRuntime>,
-    /// Where secrets come from, by name. Values are read when they are needed; no value ever stands
-    /// in the manifest, a release or the journal.
+    /// Where secrets come from, by name. Values are read when they are needed; they are never
+    /// written to the manifest, a release or the journal.
     pub(crate) secrets: BTreeMap<String, RawSecret>,
     /// The plugins that this service uses, by name. `nginx-switch`, `http-health`, `tcp-health`
-    /// and `prometheus-health` come with the program and need a table only for their
-    /// configuration.
+    /// and `prometheus-health` are bundled and need a table only for their configuration.
     pub(crate) plugins: BTreeMap<String, RawPlugin>,
     /// Which plugin changes the traffic.
     #[schemars(required, extend("x-required" = true))]
@@ -60,7 +59,7 @@ pub(crate) struct RawManifest {
     /// table nothing is verified from outside, and the plan says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<RawProbe>,
-    /// How requests move to the new release, and what becomes of the old one.
+    /// How traffic moves to the new release, and what happens to the old one.
     pub(crate) strategy: RawStrategy,
     /// What is measured to compare the new release with the stable one while both take requests,
     /// and again during the bake. Without this table only `[[checks]]` run.
@@ -68,16 +67,16 @@ pub(crate) struct RawManifest {
     pub(crate) analysis: Option<RawAnalysis>,
     /// How long each kind of step may take.
     pub(crate) timeouts: RawTimeouts,
-    /// The disk space that must be free before anything begins.
+    /// The disk space that must be free before a deployment starts.
     pub(crate) disk: RawDisk,
     /// Where the metrics of deployments go when a run ends, even a failed one. `agente-host
     /// metrics` prints them at any time.
     pub(crate) metrics: RawMetrics,
     /// What differs by environment: any table of this file except `service` and `environments`.
-    /// Tables are merged key by key, lists and values are replaced; where one of several keys has
-    /// to be chosen (`process` or `docker`, the source of a secret), the environment's choice
-    /// replaces the other; where it chooses another `strategy.kind` or `analysis.on_outage`, the
-    /// keys of the other are dropped. With several environments, `--env` chooses one.
+    /// Tables are merged key by key, lists and values are replaced; if only one of several keys is
+    /// allowed (`process` or `docker`, the source of a secret), the environment's choice replaces
+    /// the other; if it chooses another `strategy.kind` or `analysis.on_outage`, the keys of the
+    /// other are dropped. With several environments, `--env` chooses one.
     pub(crate) environments: BTreeMap<String, RawEnvironment>,
 }
 
@@ -91,16 +90,16 @@ pub(crate) struct RawEnvironment(Map<String, Json>);
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-exactly-one" = ["env", "file", "command"]))]
 pub(crate) struct RawSecret {
-    /// A variable of the environment that `agente-host` itself runs in.
+    /// An environment variable of `agente-host` itself.
     #[schemars(example = &"DATABASE_URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) env: Option<String>,
-    /// A file, relative to the manifest; a last line break is not part of the value.
+    /// A file, relative to the manifest; a trailing line break is not part of the value.
     #[schemars(example = &"/run/secrets/database-url")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
     /// A program and its arguments, run without a shell; its standard output is the value, without
-    /// a last line break.
+    /// a trailing line break.
     #[schemars(example = ["pass", "show", "shop/database-url"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Vec<String>>,
@@ -110,13 +109,12 @@ pub(crate) struct RawSecret {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawPlugin {
-    /// The component, relative to the manifest. Without it the plugin is found by name: as
-    /// `agente.lock` says, or beside the program.
+    /// The component, relative to the manifest. Without it the plugin is found by name: as recorded
+    /// in `agente.lock`, or next to the program.
     #[schemars(example = &"plugins/my-switch.wasm")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
-    /// The plugin's own configuration; the plugin says what it understands (`agente-host plugin
-    /// inspect`).
+    /// The plugin's own configuration; `agente-host plugin inspect` lists its settings.
     #[schemars(extend("examples" = [{"directory": "/etc/nginx/agente"}]))]
     pub(crate) config: Map<String, Json>,
 }

@@ -13,11 +13,11 @@ pub(super) fn seconds(seconds: u64) -> Span {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawProbe {
-    /// The service's public URL, `http` or `https`, with a path that changes nothing.
+    /// The service's public URL, `http` or `https`, with a path that has no side effects.
     #[schemars(required, extend("x-required" = true), example = &"https://shop.example/healthz")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
-    /// The `host:port` to connect to instead of the URL's own, for a balancer on this machine.
+    /// The `host:port` to connect to instead of the URL's own, for a load balancer on this machine.
     #[schemars(example = &"127.0.0.1:443")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connect: Option<String>,
@@ -50,7 +50,7 @@ pub(crate) struct RawProbe {
     /// budget.
     #[schemars(example = true)]
     pub(crate) count_idle_resets: bool,
-    /// How an answer says which side gave it, where that is not the switcher's own header.
+    /// How a response identifies the side that sent it, if not by the switcher's own header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<RawIdentity>,
     /// What to do when the stable release already fails requests: `relative` raises the budget by
@@ -137,11 +137,11 @@ pub(crate) struct RawTimeouts {
     /// The checks after the shift.
     #[schemars(example = &"2m")]
     pub(crate) validate: Span,
-    /// Undoing one step, all attempts included.
+    /// Undoing one step, including all attempts.
     #[schemars(example = &"2m")]
     pub(crate) undo: Span,
-    /// How long to wait for a person where a stage waits for `promote` or is undecided; after that
-    /// the deployment is unwound.
+    /// How long to wait for a decision when a stage waits for `promote` or is undecided; after that
+    /// the deployment unwinds.
     #[schemars(example = &"1h")]
     pub(crate) decide: Span,
 }
@@ -160,7 +160,7 @@ impl Default for RawTimeouts {
     }
 }
 
-/// The disk space that must be free before anything begins.
+/// The disk space that must be free before a deployment starts.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawDisk {

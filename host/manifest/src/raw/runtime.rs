@@ -24,22 +24,22 @@ pub(crate) struct RawRuntime {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawProcess {
     /// The program file, relative to the manifest. It is copied into the store under its digest,
-    /// so that a later build changes nothing that runs.
+    /// so that a later build does not affect what is running.
     #[schemars(required, extend("x-required" = true), example = &"target/release/shop")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) artifact: Option<String>,
-    /// Program and arguments, run without a shell in a folder that holds the artifact under its
-    /// own file name. `{port}`, `{slot}`, `{release}` and `{backend}` are filled in.
-    /// The program is the artifact by `./` and its name, an absolute path, or a bare name in the
-    /// backend's `PATH`. The port must be told here or in `env`.
+    /// Program and arguments, run without a shell in a directory that contains the artifact under
+    /// its own file name. `{port}`, `{slot}`, `{release}` and `{backend}` are filled in. The
+    /// program is the artifact by `./` and its name, an absolute path, or a bare name in the
+    /// backend's `PATH`. The port must be passed here or in `env`.
     #[schemars(required, extend("x-required" = true), length(min = 1), example = ["./shop", "127.0.0.1:{port}"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Vec<String>>,
     /// How many backends each slot runs.
     #[schemars(range(min = 1, max = 500), example = 2)]
     pub(crate) instances: u16,
-    /// Where the backends' ports come from, on 127.0.0.1: first and last. It holds at least two
-    /// for each instance, because both slots may stand at once.
+    /// The range of the backends' ports on 127.0.0.1: first and last. It needs at least two per
+    /// instance, because both slots may run at once.
     #[schemars(required, extend("x-required" = true), example = &"18100-18199")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ports: Option<PortsText>,
@@ -86,19 +86,20 @@ pub(crate) struct RawDocker {
     #[schemars(required, extend("x-required" = true), range(min = 1, max = 65535), example = 8080)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container_port: Option<u16>,
-    /// The ports on 127.0.0.1 at which the balancer reaches the containers: first and last. Either
-    /// this or `network`.
+    /// The ports on 127.0.0.1 at which the load balancer reaches the containers: first and last.
+    /// Either this or `network`.
     #[schemars(example = &"18100-18199")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ports: Option<PortsText>,
-    /// The network on which the balancer reaches the containers by name. Either this or `ports`.
+    /// The network on which the load balancer reaches the containers by name. Either this or
+    /// `ports`.
     #[schemars(example = &"shop-net")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) network: Option<String>,
     /// Environment variables added to the image's own. The same placeholders are filled in.
     #[schemars(extend("examples" = [{"MODE": "production", "DATABASE_URL": {"secret": "db"}}]))]
     pub(crate) env: BTreeMap<String, RawEnvValue>,
-    /// Binds, `source:target` or `source:target:ro`; the source is an absolute path or a volume's
+    /// Mounts, `source:target` or `source:target:ro`; the source is an absolute path or a volume
     /// name.
     #[schemars(example = ["/srv/shop/uploads:/uploads", "shop-cache:/cache"])]
     pub(crate) volumes: Vec<String>,
@@ -106,14 +107,14 @@ pub(crate) struct RawDocker {
     #[schemars(example = &"256MiB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<Size>,
-    /// Whether the engine's small init runs as process 1, so that signals arrive and zombies are
+    /// Whether Docker's init runs as process 1, so that signals are delivered and zombies are
     /// reaped.
     #[schemars(example = false)]
     pub(crate) init: bool,
     /// How long a container may take to stop before it is killed.
     #[schemars(example = &"10s")]
     pub(crate) stop_grace: Span,
-    /// The engine's socket, an absolute path. Without it `DOCKER_HOST` and then the usual place
+    /// The engine's socket, an absolute path. Without it `DOCKER_HOST` and then the default path
     /// are tried. It is not part of a release.
     #[schemars(example = &"/run/user/1000/docker.sock")]
     #[serde(skip_serializing_if = "Option::is_none")]

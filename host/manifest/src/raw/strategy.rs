@@ -18,12 +18,12 @@ pub(crate) struct RawStrategy {
     #[schemars(example = &"canary")]
     pub(crate) kind: RawStrategyKind,
     /// The shares of requests that the new release gets, one after the other, in percent with up
-    /// to two decimals, each greater than the one before. A last `100` may be left out.
+    /// to two decimals, each greater than the one before. A final `100` may be omitted.
     /// Without it: `[10, 25, 50, 100]` for `canary`; `blue-green` has exactly one, `[100]`.
     #[schemars(length(min = 1, max = 100), example = [5, 20, 50, 100], extend("x-kinds" = ["blue-green", "canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weights: Option<Vec<f64>>,
-    /// The least time for which the new release is watched at each share (`canary`) or after each
+    /// The minimum time for which the new release is watched at each share (`canary`) or after each
     /// batch (`rolling`). Without it: `30s` for `canary`, `10s` for `rolling`.
     #[schemars(example = &"2m", extend("x-kinds" = ["canary", "rolling"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub(crate) struct RawStrategy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<RawSplitBy>,
     /// The shares of a canary one by one, instead of `weights`; each may have a pause of its own,
-    /// and may wait for a person.
+    /// and may wait for a decision.
     #[schemars(length(min = 1, max = 100), extend("x-kinds" = ["canary"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stages: Option<Vec<RawStage>>,
@@ -49,17 +49,17 @@ pub(crate) struct RawStrategy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_unavailable: Option<u16>,
     /// What `deploy` does when another deployment is running: `refuse` gives up, `queue` waits
-    /// until the other has ended, `supersede` aborts the other, waits until it is unwound, then
-    /// begins.
+    /// until the other has finished, `supersede` aborts the other, waits until it has unwound, then
+    /// starts.
     #[schemars(example = &"queue")]
     pub(crate) on_open: RawOnOpen,
     /// How long the new release is watched after promotion, with a rollback at
     /// hand.
     #[schemars(example = &"5m")]
     pub(crate) bake: Span,
-    /// How long the old side stands by at weight 0, ready for a rollback in seconds:
+    /// How long the old side is kept at weight 0, ready for a rollback within seconds:
     /// `"until-next"` (until the next deployment), a duration, or `"none"`. It has no effect with
-    /// `rolling`, which leaves no whole side to go back to.
+    /// `rolling`, which leaves no complete side to roll back to.
     #[schemars(example = &"1h")]
     pub(crate) keep_previous: KeepText,
     /// How to wait for the old side's last requests.
@@ -129,7 +129,7 @@ pub(crate) struct RawStage {
     #[schemars(required, extend("x-required" = true), example = 10)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weight: Option<f64>,
-    /// The least time for which the new release is watched at this share. Without it: the `pause`
+    /// The minimum time for which the new release is watched at this share. Without it: the `pause`
     /// of `[strategy]`.
     #[schemars(example = &"10m")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +169,7 @@ pub(crate) struct RawDrain {
     /// time.
     #[schemars(example = &"2m")]
     pub(crate) timeout: Span,
-    /// What happens when the time is up: `keep` keeps the old side and says so, `cut` retires it
+    /// What happens when it times out: `keep` keeps the old side and reports it, `cut` retires it
     /// and reports what was cut.
     #[schemars(example = &"cut")]
     pub(crate) on_timeout: RawOnTimeout,

@@ -113,7 +113,7 @@ impl ProcessRuntime {
             let mut fault = Fault::new(
                 FaultKind::Unavailable,
                 format!(
-                    "the ports {first}-{last} have room for only only {} of {} backends of {} in \
+                    "the ports {first}-{last} have room for only {} of {} backends of {} in \
                     slot {slot}",
                     chosen.len(),
                     process.instances,

@@ -297,7 +297,7 @@ async fn reserved_ports_are_free_in_range_and_nobody_elses() {
     assert_eq!(reserved[0].id.0, format!("{}.test.green-r1-0", stage.service));
     process_spec(&mut release).instances = 2;
     let fault = host.reserve(&release, Slot::Green, &taken).await.unwrap_err();
-    assert!(fault.message.contains("room for 1 of 2"), "{}", fault.message);
+    assert!(fault.message.contains("room for only 1 of 2"), "{}", fault.message);
     assert_eq!(fault.causes.len(), 3, "says why for each port: {:?}", fault.causes);
     drop(busy);
 }

@@ -220,7 +220,7 @@ async fn a_grant_holds_until_the_component_or_a_named_value_changes() {
     let error = world.try_load(PluginKind::TrafficSwitcher, "", moved, grant).await.err().unwrap();
     assert_eq!(
         error.to_string(),
-        "the plugin `test-guest` 0.1.0 is not what was granted for shop/production"
+        "the plugin `test-guest` 0.1.0 does not match its grant for shop/production"
     );
     let LoadError::NotGranted(refused) = error else { panic!("{error:?}") };
     assert_eq!(

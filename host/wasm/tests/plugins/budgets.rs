@@ -127,7 +127,7 @@ async fn a_connection_too_many_is_refused_and_not_waited_for() {
     let config = |count: u32| json!({ "act": "connect-often", "count": count, "host": "127.0.0.1", "port": port, "may": { "connect": format!("127.0.0.1:{port}") } });
     assert_eq!(World::default().look(config(3)).await.unwrap(), "connected");
     let fault = World::default().look(config(4)).await.unwrap_err();
-    assert!(fault.message.contains("holds 3 connections already"), "{}", fault.message);
+    assert!(fault.message.contains("already holds 3 connections"), "{}", fault.message);
     drop(listener);
 }
 
@@ -170,7 +170,7 @@ async fn a_check_that_crashes_hangs_or_answers_nonsense_is_errored() {
     let (long, short) = (Duration::from_mins(1), Duration::from_secs(1));
     for (config, timeout, told) in [
         (json!({ "act": "trap" }), long, "out of luck"),
-        (json!({ "act": "spin" }), long, "computed"),
+        (json!({ "act": "spin" }), long, "of CPU time"),
         (hang, short, "did not answer within"),
         (json!({ "outcome": "splendid" }), long, "`splendid`"),
         (json!({ "act": "fail", "code": "unavailable" }), long, "the target said no"),

@@ -81,7 +81,7 @@ async fn a_plugin_without_numbers_says_so() {
         let fault = plugin.metrics(OperationContext::default()).err().unwrap();
         assert_eq!((fault.kind, fault.retryable), (FaultKind::Unsupported, false));
         assert!(
-            fault.message.contains("`test-guest` 0.1.0 gives no numbers")
+            fault.message.contains("`test-guest` 0.1.0 provides no metrics")
                 && fault.message.contains("agente:health/metrics"),
             "{}",
             fault.message
@@ -92,10 +92,10 @@ async fn a_plugin_without_numbers_says_so() {
 #[tokio::test]
 async fn answers_that_no_analysis_can_use_are_faults() {
     for (config, told) in [
-        (json!({ "reading": "nan" }), "holds `NaN` at 2"),
-        (json!({ "reading": "infinite" }), "holds `-inf` at 1"),
-        (json!({ "reading": "backwards" }), "run backwards, from 2 to 1"),
-        (json!({ "reading": "twice" }), "run backwards, from 1 to 1"),
+        (json!({ "reading": "nan" }), "has `NaN` at 2"),
+        (json!({ "reading": "infinite" }), "has `-inf` at 1"),
+        (json!({ "reading": "backwards" }), "go backwards, from 2 to 1"),
+        (json!({ "reading": "twice" }), "go backwards, from 1 to 1"),
         (json!({ "reading": "series", "count": 2001 }), "2001 series"),
         (json!({ "reading": "points", "count": 200_000 }), "more than 1MiB in one call"),
         // The guest's memory may be used up before it has made them all.

@@ -51,7 +51,7 @@ fn a_configuration_that_somebody_else_broke_is_told_apart() {
     let before = switch.bytes();
     let failure = switch.apply(&switch.desired(None, Some((10_000, &blue)))).unwrap_err();
     assert_eq!(failure.code, Code::Rejected);
-    assert!(failure.message.contains("not valid without our change either"), "{failure}");
+    assert!(failure.message.contains("is invalid even without our change"), "{failure}");
     assert!(failure.message.contains("unknown directive \"no_such_directive\""), "{failure}");
     assert_eq!(switch.bytes(), before);
     let failure = switch.features().unwrap_err();
