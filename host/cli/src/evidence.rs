@@ -96,16 +96,16 @@ pub(crate) async fn doubt(
     switcher: Option<&WasmSwitcher>,
 ) -> Result<Option<Doubted>, CliError> {
     if let Some(error) = &base.unusable {
-        let evidence = Evidence::gather(base, switcher).await;
+        let evidence = Box::pin(Evidence::gather(base, switcher)).await;
         return Ok(Some(unusable(base, error.clone(), &evidence)));
     }
     if is_unknown(base).await? {
-        let evidence = Evidence::gather(base, switcher).await;
+        let evidence = Box::pin(Evidence::gather(base, switcher)).await;
         // It may have been deployed for the first time since.
         let unknown = evidence.is_live() && is_unknown(base).await?;
         return Ok(unknown.then(|| nothing_known(base, &evidence)));
     }
-    let evidence = Evidence::gather(base, switcher).await;
+    let evidence = Box::pin(Evidence::gather(base, switcher)).await;
     match of_known(base, &evidence).await? {
         Some(doubted) => Ok(Some(doubted)),
         None => changed(base).await,
@@ -149,12 +149,11 @@ impl Evidence {
     async fn gather(base: &Base, switcher: Option<&WasmSwitcher>) -> Self {
         let target = async {
             let loaded;
-            let switcher = match switcher {
-                Some(switcher) => switcher,
-                None => {
-                    loaded = only_switcher(base).await.map_err(|error| error.message)?;
-                    &loaded
-                }
+            let switcher = if let Some(switcher) = switcher {
+                switcher
+            } else {
+                loaded = only_switcher(base).await.map_err(|error| error.message)?;
+                &loaded
             };
             look(switcher.observe()).await
         };
@@ -178,16 +177,13 @@ impl Evidence {
 
     /// The addresses that have the requests; where the target can't tell, those of what runs.
     fn addresses(&self) -> BTreeSet<String> {
-        match self.routes() {
-            Some(routes) => {
-                let all = routes.routes.iter().flat_map(|route| &route.backends);
-                let reached = all.filter(|to| routes.reaches_address(&to.address));
-                reached.map(|to| to.address.clone()).collect()
-            }
-            None => {
-                let certain = self.running.iter().filter(|one| self.is_certain(one));
-                certain.filter_map(|one| one.address.clone()).collect()
-            }
+        if let Some(routes) = self.routes() {
+            let all = routes.routes.iter().flat_map(|route| &route.backends);
+            let reached = all.filter(|to| routes.reaches_address(&to.address));
+            reached.map(|to| to.address.clone()).collect()
+        } else {
+            let certain = self.running.iter().filter(|one| self.is_certain(one));
+            certain.filter_map(|one| one.address.clone()).collect()
         }
     }
 
@@ -298,8 +294,11 @@ fn restore(evidence: &Evidence, otherwise: &str, after: &str) -> String {
         Some(state) => format!("use the state directory of what is live: `--state {state}`"),
         None => otherwise.to_owned(),
     };
-    let addresses: String =
-        evidence.addresses().iter().map(|address| format!(" --backend {address}")).collect();
+    let addresses = evidence
+        .addresses()
+        .iter()
+        .flat_map(|address| [" --backend ", address])
+        .collect::<String>();
     let anew = if addresses.is_empty() {
         String::new()
     } else {

@@ -11,11 +11,11 @@ impl Base {
     /// one for the moment: nothing is made. A store that can't be used, or knows nothing of a
     /// service that is live, is an error.
     pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
-        let base = Self::look_unjudged(global, about).await?;
-        if base.unusable.is_none() && !evidence::is_unknown(&base).await? {
+        let base = Box::pin(Self::look_unjudged(global, about)).await?;
+        if base.unusable.is_none() && !Box::pin(evidence::is_unknown(&base)).await? {
             return Ok(base);
         }
-        match evidence::doubt(&base, None).await? {
+        match Box::pin(evidence::doubt(&base, None)).await? {
             Some(doubted) => Err(doubted.into_error()),
             None => Ok(base),
         }
@@ -25,7 +25,7 @@ impl Base {
 impl Session {
     /// Wires everything, for a command that makes nothing.
     pub(crate) async fn look(global: &Global, about: About<'_>) -> Result<Self, CliError> {
-        Self::load(Base::look(global, about).await?).await
+        Self::load(Box::pin(Base::look(global, about)).await?).await
     }
 
     /// The same, and stops where the store is not to be believed.
@@ -33,7 +33,7 @@ impl Session {
         let session = Self::look(global, about).await?;
         if !session.base.is_scratch() {
             let switcher = session.switcher(session.context(None, &[], None))?;
-            evidence::forward(&session.base, &switcher).await?;
+            Box::pin(evidence::forward(&session.base, &switcher)).await?;
         }
         Ok(session)
     }
@@ -41,7 +41,7 @@ impl Session {
     /// Wires everything, and makes the store on first use: after manifest, plugins and grants were
     /// judged, and what the store says, so that a mistake leaves nothing behind.
     pub(crate) async fn open(global: &Global, about: About<'_>) -> Result<Self, CliError> {
-        Self::look_forward(global, about).await?.made(global).await
+        Box::pin(Self::look_forward(global, about)).await?.made(global).await
     }
 
     /// The same whatever speaks against the store: the operator takes the service over. A database

@@ -216,8 +216,14 @@ impl Session {
     pub(crate) async fn load(base: Base) -> Result<Self, CliError> {
         let lock = plugins::read_lock(&base.manifest.directory)?;
         let host = plugins::host(&base.machine)?;
-        let loaded =
-            plugins::load_all(&host, &base.manifest, &lock, base.store().id(), &base.ports).await?;
+        let loaded = Box::pin(plugins::load_all(
+            &host,
+            &base.manifest,
+            &lock,
+            base.store().id(),
+            &base.ports,
+        ))
+        .await?;
         Ok(Self { base, loaded, cancelled: Arc::default(), interrupted: OnceLock::new() })
     }
 

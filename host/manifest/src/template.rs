@@ -199,7 +199,7 @@ fn probe(line: &mut impl FnMut(&str), answers: &Answers) {
     match &answers.connect {
         Some(connect) => line(&format!("connect = {}", text_literal(connect))),
         None => {
-            line("# connect = \"127.0.0.1:8080\"      # connect here instead of to the URL's host")
+            line("# connect = \"127.0.0.1:8080\"      # connect here instead of to the URL's host");
         }
     }
     line("# rate = 20                       # requests per second");

@@ -80,6 +80,7 @@ impl MemoryStore {
 
     /// Another store that holds the same, with a clock of its own. Locks of targets stay where they
     /// are.
+    #[must_use]
     pub fn fork(&self, clock: Arc<dyn Clock>) -> Self {
         let kept = Kept { locks: Locks::default(), ..self.kept().clone() };
         Self { kept: Arc::new(Mutex::new(kept)), clock, id: self.id.clone() }

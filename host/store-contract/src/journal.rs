@@ -208,7 +208,7 @@ async fn a_deployment_begins_with_its_own_plan<S: Stores>(Scene { stores, .. }: 
 
     append(&opened("d-1", &scope("shop"), 1)).await.unwrap();
     let twice = refusal(append(&Entry { sequence: 1, ..opened("d-1", &scope("shop"), 1) }).await);
-    assert!(twice.message.contains("was opened before"), "{twice}");
+    assert!(twice.message.contains("was already opened"), "{twice}");
 }
 
 async fn one_deployment_of_a_scope_is_open_at_a_time<S: Stores>(Scene { stores, .. }: Scene<S>) {

@@ -197,7 +197,7 @@ async fn of_many_that_race_one_has_it<S: Stores>(Scene { stores, clock }: Scene<
     for _ in 0..5 {
         let takers = all.iter().map(|store| store.acquire(&shop, stores.holder(), None));
         let results = clock.within(MINUTE, join_all(takers)).await.unwrap();
-        let mut got: Vec<_> = results.into_iter().filter_map(|result| result.ok()).collect();
+        let mut got: Vec<_> = results.into_iter().filter_map(std::result::Result::ok).collect();
         assert_eq!(got.len(), 1, "{got:?}");
         let lease = got.remove(0);
         assert!(lease.fence() > last);

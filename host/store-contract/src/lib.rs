@@ -14,7 +14,15 @@
 //!   the machine is.
 //! - Each test has a store of its own.
 //! - What only one store can do, or does beyond its promises, is tested beside that store.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "it is all tests")]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unchecked_time_subtraction,
+    reason = "it is all tests"
+)]
 
 mod clock;
 mod figures;

@@ -140,7 +140,7 @@ async fn an_owner_stops_believing_when_it_can_not_tell_for_too_long<S: Stores>(s
     scene.stores.cut().await;
     let fault = scene.clock.within(BELIEF, &mut lost).await.expect("it believes on");
     assert_eq!(fault.kind, FaultKind::LeaseLost);
-    assert!(fault.message.contains("can't be told"), "{fault}");
+    assert!(fault.message.contains("has been unknown"), "{fault}");
     assert_eq!(scene.clock.elapsed(), told + BELIEF, "it was told a moment ago");
     scene.stores.mend().await;
 }

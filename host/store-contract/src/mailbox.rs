@@ -90,7 +90,7 @@ async fn a_decision_on_nothing_or_on_what_has_ended_is_refused<S: Stores>(
     open.append(closed(), &closed_state()).await.unwrap();
     let fault = store.leave(&open.deployment, DecisionKind::Abort, "ann", None).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Conflict);
-    assert!(fault.message.contains("has ended already"), "{fault}");
+    assert!(fault.message.contains("has already ended"), "{fault}");
     assert_eq!(store.decisions(&open.deployment, 0).await.unwrap(), []);
     assert_eq!(open.lease.scope(), &scope("shop"));
 }
@@ -132,7 +132,7 @@ async fn whoever_asks_for_what_is_beyond_the_last_one_misses_none<S: Stores>(
     }
     let mut seen = Vec::new();
     while seen.len() < WRITERS * EACH {
-        let idle = writers.iter().all(|writer| writer.is_finished());
+        let idle = writers.iter().all(tokio::task::JoinHandle::is_finished);
         let last = seen.last().copied().unwrap_or(0);
         let new = owner.decisions(&open.deployment, last).await.unwrap();
         assert!(!(idle && new.is_empty()), "some were missed: {seen:?}");

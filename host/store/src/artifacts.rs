@@ -149,8 +149,11 @@ impl EmbeddedStore {
     /// Where an artifact lies, whether it is there or not.
     pub fn artifact_path(&self, digest: &Digest, name: &str) -> Result<PathBuf, Fault> {
         let mut parts = Path::new(name).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == OsStr::new(name))
-        {
+        let is_a_name = match (parts.next(), parts.next()) {
+            (Some(Component::Normal(part)), None) => part == OsStr::new(name),
+            _ => false,
+        };
+        if !is_a_name {
             return Err(Fault::new(
                 FaultKind::InvalidConfig,
                 format!("`{name}` is not a file name"),

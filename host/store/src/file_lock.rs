@@ -285,7 +285,8 @@ mod tests {
         let held = FileLock::try_take(&path, MODE).unwrap().unwrap();
         let waiting = tokio::spawn({
             let path = path.clone();
-            async move { FileLock::take(&path, MODE, LockKind::Exclusive, Duration::from_mins(1)).await }
+            let long = Duration::from_mins(1);
+            async move { FileLock::take(&path, MODE, LockKind::Exclusive, long).await }
         });
         tokio::task::yield_now().await;
         waiting.abort();

@@ -103,8 +103,8 @@ impl HeldLease {
         }
         let message = format!(
             "for {} s it has been unknown whether the lease of {} is still held: {why}",
-            self.scope,
-            (now + BELIEF).saturating_sub(believed_until).as_secs()
+            (now + BELIEF).saturating_sub(believed_until).as_secs(),
+            self.scope
         );
         Err(Fault { kind: FaultKind::LeaseLost, message, ..why })
     }

@@ -1,4 +1,5 @@
 //! The contract of stores, kept by the embedded one.
+#![allow(clippy::unwrap_used, reason = "it is all tests")]
 
 use agente_engine::ports::Holder;
 use agente_store::{EmbeddedStore, StateDirectory, StateInputs, this_process};

@@ -193,7 +193,7 @@ fn a_host_that_gets_no_byte_takes_the_candidate_back_says_why_and_goes_on_when_t
     assert!(run.wait_step("bake", "started"));
     disk.keep_full();
     let told = wait_told(&run, "requests go to blue 100 %, green 0 %");
-    for words in ["taken back", "budget", "is full", "8 MiB are needed"] {
+    for words in ["is being rolled back", "budget", "is full", "8 MiB are needed"] {
         assert!(told.contains(words), "{words}: {told}");
     }
     assert_eq!(shop.serving(), "v1");

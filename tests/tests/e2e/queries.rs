@@ -36,7 +36,7 @@ fn a_misspelt_metric_is_turned_down_before_anything_is_touched() {
     let checked = shop.host(&["check"]).expect_code(0);
     assert!(
         checked.stdout.contains("analysis errors")
-            && checked.stdout.contains("the stable release had"),
+            && checked.stdout.contains("requests of the stable release failed"),
         "{}",
         checked.stdout
     );

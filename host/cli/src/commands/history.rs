@@ -39,7 +39,7 @@ pub(crate) async fn run(global: &Global, options: &HistoryOptions) -> Result<Exi
     }
     let rows = store.history(base.scope(), options.limit).await?;
     if base.is_scratch() {
-        output::say(&format!("{} has never been deployed from here", base.scope()));
+        output::say(&format!("{} has never been deployed from this state directory", base.scope()));
         return Ok(Exit::Done.into());
     }
     if global.output == OutputKind::Json {

@@ -72,7 +72,11 @@ fn a_signal_before_the_deployment_has_begun_ends_it_with_nothing_begun() {
         assert_eq!(code, Some(1), "{name}: {said}");
         assert!(said.contains(&format!("stopped by SIG{name}")), "{name}: {said}");
         let history = sandbox.expect(0, &["history"]);
-        assert!(history.stderr.contains("has never been deployed from here"), "{}", history.stderr);
+        assert!(
+            history.stderr.contains("has never been deployed from this state directory"),
+            "{}",
+            history.stderr
+        );
     }
 }
 

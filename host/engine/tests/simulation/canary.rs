@@ -10,7 +10,6 @@ use agente_engine::planner;
 use agente_engine::policy::*;
 use agente_engine::ports::MetricQuery;
 use agente_engine::route::Slot;
-use agente_engine::step::StepEvent;
 use agente_engine::steps::StepKind;
 use agente_engine::weight::Weight;
 use std::time::Duration;
@@ -387,7 +386,7 @@ fn an_abort_in_the_middle_of_rolling_brings_the_missing_part_back_before_its_req
     let shrink =
         plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shrink(_))).unwrap();
     run(&sim, &plan).unwrap();
-    let shrunk = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == shrink);
+    let shrunk = |event: &Event| has_succeeded(event, shrink);
     let at = sim.inner().entries().iter().position(|entry| shrunk(&entry.event)).unwrap() as u64;
 
     let sim = managed();

@@ -5,7 +5,6 @@ use crate::shapes::{SHAPES, resume_until_ended, shape, size};
 use crate::world::Wrong;
 use agente_engine::fault::FaultKind;
 use agente_engine::journal::{Event, Outcome};
-use agente_engine::step::StepEvent;
 
 #[test]
 fn every_shape_is_promoted_when_nothing_goes_wrong() {
@@ -123,7 +122,9 @@ fn an_abort_at_any_entry_leaves_stable_at_full_weight_until_retiring_began() {
             let outcome = run(&sim, &plan).unwrap();
             let retiring = {
                 let inner = sim.inner();
-                let began = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if Some(*step) == plan.point_of_no_return());
+                let began = |event: &Event| {
+                    plan.point_of_no_return().is_some_and(|step| has_started(event, step))
+                };
                 inner.entries()[..=usize::try_from(entry).unwrap()].iter().any(|e| began(&e.event))
             };
             match outcome {
@@ -164,7 +165,7 @@ fn unwinding_that_is_killed_anywhere_goes_on_to_the_same_clean_slate() {
         let promoted = {
             let inner = sim.inner();
             let promote = plan.promote_step().unwrap();
-            let at = inner.entries().iter().position(|e| matches!(e.event, Event::Step { step, event: StepEvent::Succeeded { .. } } if step == promote));
+            let at = inner.entries().iter().position(|entry| has_succeeded(&entry.event, promote));
             at.unwrap() as u64
         };
         let (_, sim, plan) = shape(index);

@@ -8,7 +8,7 @@ use crate::shapes::{SHAPES, assert_ended, resume_until_ended, shape, size};
 use crate::time::drive;
 use crate::world::{Candidate, Sim, Wrong};
 use agente_engine::executor::{self, Halt};
-use agente_engine::journal::{DecisionKind, Event, Outcome};
+use agente_engine::journal::{DecisionKind, Entry, Event, Outcome};
 use agente_engine::plan::Plan;
 use agente_engine::planner;
 use agente_engine::policy::{KeepPrevious, Policy, Strategy};
@@ -124,7 +124,7 @@ fn a_journal_that_is_lost_on_the_way_back_sends_nothing_to_the_candidate_again()
         let (_, sim, plan) = shape(index);
         run(&sim, &plan).unwrap();
         let promote = plan.promote_step().unwrap();
-        let is_promoted = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == promote);
+        let is_promoted = |event: &Event| has_succeeded(event, promote);
         let promoted =
             sim.inner().entries().iter().position(|entry| is_promoted(&entry.event)).unwrap()
                 as u64;
@@ -133,7 +133,11 @@ fn a_journal_that_is_lost_on_the_way_back_sends_nothing_to_the_candidate_again()
         run(&sim, &plan).unwrap();
         let entries = sim.inner().entries();
         let is_shift = |step: usize| matches!(plan.steps[step].kind, StepKind::Shift(_));
-        let begun = entries.iter().position(|entry| matches!(entry.event, Event::Step { step, event: StepEvent::UndoStarted } if is_shift(step))).unwrap();
+        let undo_of_shift = |entry: &Entry| match entry.event {
+            Event::Step { step, event: StepEvent::UndoStarted } => is_shift(step),
+            _ => false,
+        };
+        let begun = entries.iter().position(undo_of_shift).unwrap();
         for entry in promoted + 2..entries.len() as u64 {
             let (name, sim, plan) = shape(index);
             sim.inner().abort_at_entry = Some(promoted);
@@ -168,7 +172,7 @@ fn a_journal_that_does_not_take_a_decision_gives_the_targets_lock_back_before_th
     sim.inner().load_takes = 2_000;
     run(&sim, &plan).unwrap();
     let shift = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift(_))).unwrap();
-    let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == shift);
+    let started = |event: &Event| has_started(event, shift);
     let entry =
         sim.inner().entries().iter().position(|entry| started(&entry.event)).unwrap() as u64;
     let (_, sim, plan) = shape(1);
@@ -231,7 +235,7 @@ fn a_candidate_that_a_rule_still_leads_to_is_not_removed() {
     );
     let preview =
         plan.steps.iter().position(|step| matches!(step.kind, StepKind::Shift(_))).unwrap();
-    let done = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == preview);
+    let done = |event: &Event| has_succeeded(event, preview);
     // Once to learn which entry it is; then somebody else's mistake keeps the target from taking
     // anything from there on.
     run(&sim, &plan).unwrap();
@@ -307,7 +311,7 @@ fn an_old_side_that_gets_requests_again_while_it_is_held_is_not_removed() {
     let old = sim.inner().loaded.clone().unwrap();
     // Somebody puts the file of yesterday back.
     let hold = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Hold(_))).unwrap();
-    let held = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == hold);
+    let held = |event: &Event| has_started(event, hold);
     let restoring = async {
         loop {
             sim.time.sleep(Duration::from_secs(1)).await;
@@ -364,7 +368,7 @@ fn a_slow_source_of_numbers_is_heard_in_a_pause() {
     let plan = plan(&sim, 2, canary::measured());
     let analysis =
         plan.steps.iter().position(|step| matches!(step.kind, StepKind::Analyze(_))).unwrap();
-    let first = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if *step == analysis);
+    let first = |event: &Event| has_succeeded(event, analysis);
     // Paused as the first stage ends; then the candidate fails, and the source takes five times as
     // long as two looks at the mailbox are apart.
     let mut paused = false;
@@ -372,7 +376,7 @@ fn a_slow_source_of_numbers_is_heard_in_a_pause() {
         loop {
             sim.time.sleep(Duration::from_millis(10)).await;
             let mut inner = sim.inner();
-            let began = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == analysis);
+            let began = |event: &Event| has_started(event, analysis);
             if !paused && inner.entries().iter().any(|entry| began(&entry.event)) {
                 paused = true;
                 inner.leave(DecisionKind::Pause);
@@ -409,7 +413,7 @@ fn a_bake_that_another_host_takes_up_holds_the_release_against_the_one_before() 
     let bake = plan.steps.iter().position(|step| matches!(step.kind, StepKind::Bake(_))).unwrap();
     // Once to learn which entry it is.
     run(&sim, &plan).unwrap();
-    let started = |event: &Event| matches!(event, Event::Step { step, event: StepEvent::Started } if *step == bake);
+    let started = |event: &Event| has_started(event, bake);
     let entry =
         sim.inner().entries().iter().position(|entry| started(&entry.event)).unwrap() as u64;
     let again = managed();

@@ -63,7 +63,7 @@ fn change(sim: &Sim, change: Change) -> bool {
         return false;
     }
     inner.log.push(format!("--- by hand: {change:?}"));
-    let changed = (change != Change::Nothing).then(|| Desired { routes, ..loaded });
+    let changed = (change != Change::Nothing).then_some(Desired { routes, ..loaded });
     inner.put_by_hand(sim.now(), changed);
     true
 }

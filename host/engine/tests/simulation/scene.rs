@@ -21,6 +21,16 @@ use agente_engine::steps::StepKind;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Whether an event is the beginning of a step.
+pub fn has_started(event: &Event, step: usize) -> bool {
+    matches!(event, Event::Step { step: of, event: StepEvent::Started } if *of == step)
+}
+
+/// Whether an event is the success of a step.
+pub fn has_succeeded(event: &Event, step: usize) -> bool {
+    matches!(event, Event::Step { step: of, event: StepEvent::Succeeded { .. } } if *of == step)
+}
+
 pub fn scope() -> Scope {
     Scope {
         service: ServiceName::new("shop").unwrap(),

@@ -44,7 +44,7 @@ fn recorded(folder: PathBuf, scope: &Scope) -> Option<Running> {
             return None;
         }
     };
-    process.is_alive().then(|| Running {
+    process.is_alive().then_some(Running {
         backend: BackendId(identity.backend),
         address: Some(identity.address),
         release: Some(identity.release),

@@ -132,7 +132,7 @@ async fn a_full_disk_is_told_in_words_and_passes() {
     let fault = fault_of(open.append(&long, &state).await);
     assert_eq!(fault.kind, FaultKind::JournalUnavailable);
     assert!(
-        fault.message.contains("the journal entry of deployment `d-1` was not written: the disk")
+        fault.message.contains("the entry of deployment `d-1` was not written: the disk")
             && fault.message.ends_with("is full (8 MiB are needed)"),
         "{fault}"
     );

@@ -120,9 +120,11 @@ async fn a_host_that_is_killed_while_it_writes_loses_nothing_that_was_acknowledg
             "{last} acknowledged, {} there",
             entries.len()
         );
-        assert!(
-            matches!(store.verify_chain(&scope).await.unwrap(), ChainState::Intact { entries: n, .. } if n == entries.len() as u64)
-        );
+        let ChainState::Intact { entries: count, .. } = store.verify_chain(&scope).await.unwrap()
+        else {
+            panic!("the chain is broken");
+        };
+        assert_eq!(count, entries.len() as u64);
         let lease = store.acquire(&scope, sample::holder(), None).await.unwrap();
         let (deployment, state) = (DeploymentId("d-1".into()), store.state(&scope).await.unwrap());
         let event = Event::Resumed { by: "ann".into() };

@@ -9,6 +9,9 @@ use agente_engine::ports::{HEARTBEAT, TargetLock};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// What a call does when it comes about.
+type ComeAbout = Box<dyn FnOnce(&mut Inner, u64) + Send>;
+
 /// How a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wrong {
@@ -56,7 +59,7 @@ pub(super) struct InFlight {
     host: u64,
     /// The token of its lease.
     fence: u64,
-    come_about: Box<dyn FnOnce(&mut Inner, u64) + Send>,
+    come_about: ComeAbout,
 }
 
 impl Clone for InFlight {
@@ -286,7 +289,7 @@ impl Inner {
     ) -> Arc<Mutex<Option<T>>> {
         let answer = Arc::new(Mutex::new(None));
         let told = answer.clone();
-        let come_about: Box<dyn FnOnce(&mut Inner, u64) + Send> = Box::new(move |inner, now| {
+        let come_about: ComeAbout = Box::new(move |inner, now| {
             let value = effect(inner, now);
             *told.lock().unwrap() = Some(value);
         });
@@ -325,7 +328,7 @@ impl Inner {
 
     /// Somebody who knows nothing of locks puts back at a time what the target held.
     fn overwrite(&mut self, before: super::target::Held, due: u64) {
-        let come_about: Box<dyn FnOnce(&mut Inner, u64) + Send> = Box::new(move |inner, now| {
+        let come_about: ComeAbout = Box::new(move |inner, now| {
             inner.log.push(format!("{now:>7} --- the target is overwritten"));
             (inner.applied, inner.loaded) = before;
         });

@@ -1,13 +1,13 @@
 //! The store of the simulation: the one in memory, with what goes wrong between it and a host.
 
 use super::{Sim, fault};
+use crate::scene::has_succeeded;
 use agente_engine::fault::{Fault, FaultKind};
 use agente_engine::journal::{Decision, DecisionKind, Entry, Event};
 use agente_engine::names::{DeploymentId, Scope};
 use agente_engine::ports::*;
 use agente_engine::route::Backend;
 use agente_engine::state::ServiceState;
-use agente_engine::step::StepEvent;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
@@ -95,7 +95,8 @@ impl Journal for Sim {
                     inner.die_after_entry = None;
                     self.host.dies();
                 }
-                let at_end = matches!(event, Event::Step { step, event: StepEvent::Succeeded { .. } } if Some(step + 1) == inner.die_before_step);
+                let before = inner.die_before_step.and_then(|step| step.checked_sub(1));
+                let at_end = before.is_some_and(|step| has_succeeded(event, step));
                 if at_end {
                     inner.die_before_step = None;
                     self.host.dies();
