@@ -167,7 +167,7 @@ impl MemoryLease {
             Err(fault) => match BELIEF.checked_sub(now.saturating_sub(*confirmed)) {
                 Some(left) if !left.is_zero() => Ok(left),
                 _ => lost(format!(
-                    "whether the lease of {} is still held can't be told: {fault}",
+                    "it has been unknown whether the lease of {} is still held: {fault}",
                     self.scope
                 )),
             },
