@@ -121,15 +121,13 @@ async fn a_container_out_of_memory_is_told_from_any_other_kill() {
     spec.memory_bytes = Some(20 * 1024 * 1024);
     let launch = scene.launch(1, Slot::Blue, spec).await;
     scene.runtime.ensure(&launch).await.unwrap();
-    let state = scene
-        .state(
-            &launch.backend,
-            "between two runs",
-            |state| matches!(state, BackendState::Starting { restarts, .. } if *restarts >= 1),
-        )
+    // The engine has been seen to say only that it was killed; it runs again, and ends alike.
+    scene
+        .state(&launch.backend, "told to have exceeded its memory limit", |state| match state {
+            BackendState::Starting { detail, .. } => {
+                detail.contains("exceeded its memory limit of 20 MiB")
+            }
+            _ => false,
+        })
         .await;
-    assert!(
-        matches!(&state, BackendState::Starting { detail, .. } if detail.contains("exceeded its memory limit of 20 MiB")),
-        "{state:?}"
-    );
 }
