@@ -100,16 +100,19 @@ async fn a_crash_loop_is_seen_by_its_restarts() {
     let scene = Scene::new("looping").await;
     let launch = scene.launch(1, Slot::Blue, scene.spec(&["crash-after", "1"])).await;
     scene.runtime.ensure(&launch).await.unwrap();
-    let state = scene
-        .state(
-            &launch.backend,
-            "restarted twice",
-            |state| matches!(state, BackendState::Starting { restarts, .. } if *restarts >= 2),
-        )
+    scene
+        .state(&launch.backend, "restarted twice after a crash", |state| match state {
+            BackendState::Starting { detail, restarts } => {
+                *restarts >= 2 && detail.contains("crashed") && detail.contains("exit code 3")
+            }
+            _ => false,
+        })
         .await;
-    let BackendState::Starting { detail, .. } = &state else { panic!("{state:?}") };
-    assert!(detail.contains("crashed") && detail.contains("exit code 3"), "{detail}");
-    assert!(scene.runtime.log_tail(&launch.backend, 1).await.unwrap() == ["about to crash"]);
+    assert_eq!(
+        scene.runtime.log_tail(&launch.backend, 1).await.unwrap(),
+        ["about to crash"],
+        "its last words"
+    );
     scene.runtime.retire(&launch.backend, std::time::Duration::from_secs(1)).await.unwrap();
     assert!(scene.containers().await.is_empty());
 }
